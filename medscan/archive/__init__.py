@@ -1,0 +1,60 @@
+"""Files on disk -> studies, series, stacks and frames; each file in exactly one bucket."""
+
+from medscan.archive.geometry import (
+    Cut,
+    DisplayTransform,
+    cut_geometry,
+    display_transform,
+    nearest_plane,
+    normal_of,
+)
+from medscan.archive.grouping import group, key_of
+from medscan.archive.header import Header, from_json, to_json
+from medscan.archive.indexing import HeaderCache, header_of, index
+from medscan.archive.read import read_header
+from medscan.archive.types import (
+    REASONS,
+    ArchiveFile,
+    Bucket,
+    Catalogue,
+    Frame,
+    Kind,
+    Outcome,
+    Plane,
+    Reason,
+    Series,
+    Stack,
+    Study,
+)
+from medscan.archive.walk import walk
+
+__all__ = [
+    "REASONS",
+    "ArchiveFile",
+    "Bucket",
+    "Catalogue",
+    "Cut",
+    "DisplayTransform",
+    "Frame",
+    "Header",
+    "HeaderCache",
+    "Kind",
+    "Outcome",
+    "Plane",
+    "Reason",
+    "Series",
+    "Stack",
+    "Study",
+    "cut_geometry",
+    "display_transform",
+    "from_json",
+    "group",
+    "header_of",
+    "index",
+    "key_of",
+    "nearest_plane",
+    "normal_of",
+    "read_header",
+    "to_json",
+    "walk",
+]

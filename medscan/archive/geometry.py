@@ -1,0 +1,265 @@
+"""Planes, directions and cuts: one place for the maths of where a displayed pixel lies.
+
+All directions are LPS (DICOM PS3.3 C.7.6.2.1.1) unless a name says RAS, which NIfTI uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from nibabel.orientations import io_orientation
+from numpy.typing import ArrayLike, NDArray
+
+from medscan.archive.types import Plane
+from medscan.errors import CorruptError
+
+Vector = NDArray[np.float64]
+
+PLANES: tuple[Plane, ...] = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)
+"""In order of preference where two are equally near."""
+
+_NORMAL_AXIS = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}
+# (row axis, column axis) of the RAS volume: what grows downwards, what grows to the right.
+_DISPLAY_AXES = {Plane.AXIAL: (1, 0), Plane.CORONAL: (2, 0), Plane.SAGITTAL: (2, 1)}
+_DISPLAY = {
+    Plane.AXIAL: np.array([[1.0, 0, 0], [0, 1, 0]]),
+    Plane.CORONAL: np.array([[1.0, 0, 0], [0, 0, -1]]),
+    Plane.SAGITTAL: np.array([[0, 1.0, 0], [0, 0, -1]]),
+}
+_RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_TIE = 1e-3
+_NEARLY_LARGEST = 0.95
+
+
+class DisplayTransform(NamedTuple):
+    """How a stored frame is turned for display: transpose first, then mirror."""
+
+    transpose: bool
+    flip_x: bool
+    flip_y: bool
+
+
+def normal_of(orientation: Sequence[float]) -> Vector:
+    """Direction along which frames are stacked: row direction x column direction.
+
+    Parameters
+    ----------
+    orientation : sequence of 6 floats
+        Row direction, then column direction, LPS.
+
+    Returns
+    -------
+    ndarray, float64 (3,)
+    """
+    row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
+    return np.cross(row, column)
+
+
+def nearest_plane(orientation: Sequence[float]) -> Plane:
+    """Anatomical plane whose normal is nearest to that of `orientation` (6 floats, LPS).
+
+    Equally near ones are taken in the order axial, coronal, sagittal.
+    """
+    weight = np.abs(normal_of(orientation))
+    return next(p for p in PLANES if weight[_NORMAL_AXIS[p]] >= weight.max() - _TIE)
+
+
+def display_transform(orientation: Sequence[float] | None) -> DisplayTransform:
+    """How to turn a stored DICOM frame into the canonical radiological display.
+
+    The display has the patient's left on the right (axial, coronal), the front at the top (axial)
+    or left (sagittal), the head at the top (coronal, sagittal). Rows and columns are only swapped
+    and mirrored, never resampled. Frames of volume files are already displayed so: pass None.
+
+    Parameters
+    ----------
+    orientation : sequence of 6 floats or None
+        Row direction, then column direction, LPS.
+
+    Returns
+    -------
+    DisplayTransform
+        `shown = frame.T if transpose else frame`, then `shown[:, ::-1]` if flip_x and
+        `shown[::-1]` if flip_y. The identity where the orientation is not known.
+    """
+    if orientation is None:
+        return DisplayTransform(False, False, False)
+    towards = _DISPLAY[nearest_plane(orientation)]
+    along = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3)) @ towards.T
+    straight = abs(along[0, 0]) + abs(along[1, 1])
+    crossed = abs(along[0, 1]) + abs(along[1, 0])
+    transpose = bool(crossed > straight + _TIE)
+    if transpose:
+        along = along[::-1]
+    return DisplayTransform(transpose, bool(along[0, 0] < 0), bool(along[1, 1] < 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A volume cut into displayed frames: where each lies, and which voxels it shows.
+
+    Parameters
+    ----------
+    plane : Plane
+    axes : (int, int, int)
+        Voxel axes of the stored array along which frame, row and column numbers run.
+    reverse : (bool, bool, bool)
+        Whether the stored index falls while the canonical index, the row and the column grow.
+    frames, rows, columns : int
+    orientation : tuple of 6 floats
+        Row direction, then column direction of the frames as displayed, LPS unit vectors.
+    pixel_spacing : (float, float)
+        Millimetres between rows, then between columns.
+    origin, last : tuple of 3 floats
+        LPS centres of the first pixel of the first and of the last frame of the stack.
+    """
+
+    plane: Plane
+    axes: tuple[int, int, int]
+    reverse: tuple[bool, bool, bool]
+    frames: int
+    rows: int
+    columns: int
+    orientation: tuple[float, ...]
+    pixel_spacing: tuple[float, float]
+    origin: tuple[float, float, float]
+    last: tuple[float, float, float]
+
+    def order(self) -> range:
+        """Canonical (RAS+) slice numbers, ascending along row x column direction."""
+        forth = range(self.frames)
+        return forth[::-1] if self.plane is Plane.CORONAL else forth
+
+    def voxel(self, index: int, x: int, y: int) -> tuple[int, int, int]:
+        """Stored voxel index shown at column `x`, row `y` of canonical slice `index`."""
+        found = [0, 0, 0]
+        sizes = (self.frames, self.rows, self.columns)
+        for axis, back, size, at in zip(self.axes, self.reverse, sizes, (index, y, x), strict=True):
+            found[axis] = size - 1 - at if back else at
+        return found[0], found[1], found[2]
+
+    def frame(self, volume: Any, index: int) -> NDArray[Any]:
+        """Canonical slice `index` of a stored array, as displayed.
+
+        Parameters
+        ----------
+        volume : array-like (ni, nj, nk, ...)
+            Anything that can be sliced (a nibabel `dataobj` reads that slice alone).
+        index : int
+            As `Frame.index`: `volume number * frames + slice`, volumes counted along the axes
+            after the third, the first of them fastest.
+
+        Returns
+        -------
+        ndarray (rows, columns)
+        """
+        number, at = divmod(index, self.frames)
+        extra = np.unravel_index(number, volume.shape[3:], order="F") if volume.shape[3:] else ()
+        where: list[slice | int] = [slice(None)] * min(3, len(volume.shape))
+        if self.axes[0] < len(where):
+            where[self.axes[0]] = self.frames - 1 - at if self.reverse[0] else at
+        taken = np.asarray(volume[(*where, *(int(e) for e in extra))])
+        shown = taken.reshape(self._stored_plane())
+        shown = shown.T if self.axes[1] > self.axes[2] else shown
+        return shown[:: -1 if self.reverse[1] else 1, :: -1 if self.reverse[2] else 1]
+
+    def _stored_plane(self) -> tuple[int, int]:
+        size = (self.rows, self.columns)
+        return size[::-1] if self.axes[1] > self.axes[2] else size
+
+
+def cut_geometry(affine: ArrayLike, shape: Sequence[int], plane: Plane | None = None) -> Cut:
+    """Cut a volume in a canonical plane, displayed radiologically as the same DICOM would be.
+
+    The stored array is turned to the closest canonical (RAS+) one by permuting and mirroring its
+    axes, and cut perpendicular to one of them. In-plane, canonical axes run against the display:
+    RAS grows to the right, front and head; rows and columns grow to the left, back and feet.
+
+    Parameters
+    ----------
+    affine : float (4, 4)
+        Voxel index to RAS millimetres.
+    shape : sequence of int
+        Of the stored array; axes after the third (time, echo) are not looked at.
+    plane : Plane or None
+        None: perpendicular to the axis of the largest spacing (axial if within 5 % of it), or to
+        the only axis with a single voxel.
+
+    Raises
+    ------
+    CorruptError
+        The affine is not finite or maps the volume onto less than a volume.
+    """
+    matrix, sizes = _checked(affine, shape)
+    turn = io_orientation(matrix)
+    if not np.isfinite(turn).all():
+        raise CorruptError("affine is singular")
+    stored = [int(np.flatnonzero(turn[:, 0] == canon)[0]) for canon in range(3)]
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    if plane is None:
+        plane = _automatic([float(spacing[s]) for s in stored], [sizes[s] for s in stored])
+    canon = (_NORMAL_AXIS[plane], *_DISPLAY_AXES[plane])
+    axes = (stored[canon[0]], stored[canon[1]], stored[canon[2]])
+    mirrored = [turn[a, 1] < 0 for a in axes]
+    reverse = (bool(mirrored[0]), not mirrored[1], not mirrored[2])
+    return _cut(matrix, sizes, plane, axes, reverse)
+
+
+def _checked(affine: ArrayLike, shape: Sequence[int]) -> tuple[Vector, tuple[int, int, int]]:
+    """Affine as float64 (4, 4) and the three spatial sizes."""
+    matrix = np.asarray(affine, dtype=np.float64)
+    if not np.isfinite(matrix).all() or np.abs(matrix).max() > 1e9:
+        raise CorruptError("affine holds no finite numbers")
+    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
+    volume = np.prod(spacing)
+    if volume == 0 or abs(np.linalg.det(matrix[:3, :3])) < 1e-6 * volume:
+        raise CorruptError("affine is singular")
+    sizes = [int(n) for n in shape[:3]] + [1] * (3 - len(shape[:3]))
+    return matrix, (sizes[0], sizes[1], sizes[2])
+
+
+def _automatic(spacing: list[float], sizes: list[int]) -> Plane:
+    """Plane to cut in, from spacing and size along the canonical axes."""
+    flat = [axis for axis in range(3) if sizes[axis] == 1]
+    if len(flat) == 1:
+        return next(p for p in PLANES if _NORMAL_AXIS[p] == flat[0])
+    enough = _NEARLY_LARGEST * max(spacing)
+    return next(p for p in PLANES if spacing[_NORMAL_AXIS[p]] >= enough)
+
+
+def _cut(
+    matrix: Vector,
+    sizes: tuple[int, int, int],
+    plane: Plane,
+    axes: tuple[int, int, int],
+    reverse: tuple[bool, bool, bool],
+) -> Cut:
+    steps = _RAS_TO_LPS @ matrix[:3, :3][:, list(axes)]
+    steps = np.where(reverse, -steps, steps)
+    length = np.linalg.norm(steps, axis=0)
+    row, column = steps[:, 2] / length[2], steps[:, 1] / length[1]
+    count = tuple(sizes[a] for a in axes)
+
+    def corner(index: int) -> tuple[float, float, float]:
+        at = np.zeros(3)
+        at[list(axes)] = np.where(reverse, np.array(count) - 1, 0)
+        at[axes[0]] = count[0] - 1 - index if reverse[0] else index
+        x, y, z = _RAS_TO_LPS @ (matrix[:3, :3] @ at + matrix[:3, 3])
+        return float(x), float(y), float(z)
+
+    ends = (count[0] - 1, 0) if plane is Plane.CORONAL else (0, count[0] - 1)
+    return Cut(
+        plane=plane,
+        axes=axes,
+        reverse=reverse,
+        frames=count[0],
+        rows=count[1],
+        columns=count[2],
+        orientation=tuple(float(v) for v in (*row, *column)),
+        pixel_spacing=(float(length[1]), float(length[2])),
+        origin=corner(ends[0]),
+        last=corner(ends[1]),
+    )

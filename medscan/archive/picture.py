@@ -1,0 +1,67 @@
+"""Read the header of a PNG, JPEG or TIFF picture."""
+
+from __future__ import annotations
+
+import struct
+from typing import BinaryIO
+
+from PIL import Image
+
+from medscan.archive.header import Header, Layer
+from medscan.archive.types import ArchiveFile, Kind
+from medscan.archive.volume import stem
+from medscan.errors import CorruptError, TooLargeError
+
+_MAX_PAGES = 10_000
+_BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+def read_picture(file: ArchiveFile, stream: BinaryIO) -> Header:
+    """Read sizes of a picture, and of each page of a TIFF; no pixels are decoded.
+
+    Raises
+    ------
+    CorruptError
+        It starts like a picture, but cannot be parsed.
+    TooLargeError
+        It declares more pixels, or pages, than Pillow or medscan will look at.
+    """
+    stream.seek(0)
+    try:
+        layers = _pages(stream)
+    except Image.DecompressionBombError as error:
+        raise TooLargeError("it declares more pixels than a picture should have") from error
+    except _BROKEN as error:
+        raise CorruptError(f"picture cannot be parsed: {type(error).__name__}") from error
+    return Header(
+        file=file,
+        kind=Kind.PICTURE,
+        frames=len(layers),
+        layers=layers if len(set(layers)) > 1 else layers[:1],
+        description=stem(file.path),
+    )
+
+
+def _pages(stream: BinaryIO) -> tuple[Layer, ...]:
+    with Image.open(stream, formats=("PNG", "JPEG", "TIFF")) as image:
+        pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+        if pages > _MAX_PAGES:
+            raise TooLargeError(f"it declares {pages} pages")
+        layers = []
+        for page in range(pages):
+            if page:
+                image.seek(page)
+            layers.append(Layer(rows=image.height, columns=image.width))
+    return tuple(layers)

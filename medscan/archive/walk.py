@@ -1,0 +1,104 @@
+"""Walk a folder: each entry once, in a fixed order, never through a link and never by opening."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from medscan.archive.types import ArchiveFile, Outcome, Reason
+
+_SPECIAL = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+}
+
+
+def walk(root: Path) -> Iterator[ArchiveFile | Outcome]:
+    """Find every file below `root`, sorted by name within each folder.
+
+    Symbolic links are named and not followed: what they lead to below the root is found there.
+
+    Parameters
+    ----------
+    root : Path
+        A folder, or a single file.
+
+    Yields
+    ------
+    ArchiveFile
+        A regular file.
+    Outcome
+        Whatever else was met: links, FIFOs, devices, and what could not be listed.
+    """
+    top = root.resolve()
+    try:
+        status = top.stat()
+    except OSError as error:
+        yield _unreadable(top.name, top.parent, error)
+        return
+    if stat.S_ISDIR(status.st_mode):
+        yield from _walk_folders(top)
+    else:
+        yield _found(top.name, top.parent, status)
+
+
+def _walk_folders(top: Path) -> Iterator[ArchiveFile | Outcome]:
+    seen: set[tuple[int, int]] = set()
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        try:
+            status = (top / folder).lstat()
+            with os.scandir(top / folder) as scan:
+                entries = sorted(scan, key=lambda e: e.name)
+        except OSError as error:
+            yield _unreadable(folder or ".", top, error)
+            continue
+        if (status.st_dev, status.st_ino) in seen:  # a bind mount can loop where no link does
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        deeper: list[str] = []
+        for entry in entries:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.is_dir(follow_symlinks=False):
+                deeper.append(path)
+            else:
+                yield _entry(entry, path, top)
+        pending.extend(reversed(deeper))
+
+
+def _entry(entry: os.DirEntry[str], path: str, top: Path) -> ArchiveFile | Outcome:
+    try:
+        status = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(status.st_mode):
+            return _link(path, top)
+    except OSError as error:
+        return _unreadable(path, top, error)
+    return _found(path, top, status)
+
+
+def _found(path: str, top: Path, status: os.stat_result) -> ArchiveFile | Outcome:
+    file = ArchiveFile(path, top, status.st_size, status.st_mtime_ns)
+    if stat.S_ISREG(status.st_mode):
+        return file
+    kind = _SPECIAL.get(stat.S_IFMT(status.st_mode), "not a regular file")
+    return Outcome(file, Reason.NOT_AN_IMAGE, kind)
+
+
+def _link(path: str, top: Path) -> Outcome:
+    file = ArchiveFile(path, top, 0, 0)
+    try:
+        target = (top / path).resolve(strict=True)
+    except (OSError, RuntimeError):  # RuntimeError: a loop, before Python 3.13
+        return Outcome(file, Reason.UNREADABLE, "a symbolic link that leads nowhere")
+    if target.is_relative_to(top):
+        return Outcome(file, Reason.DUPLICATE, "a symbolic link within the archive")
+    return Outcome(file, Reason.NOT_AN_IMAGE, "a symbolic link out of the archive")
+
+
+def _unreadable(path: str, top: Path, error: OSError) -> Outcome:
+    return Outcome(ArchiveFile(path, top, 0, 0), Reason.UNREADABLE, error.strerror or str(error))

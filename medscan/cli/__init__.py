@@ -1,0 +1,29 @@
+"""Words on a terminal -> one call into medscan, and its result on the screen."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from medscan.cli.app import app
+from medscan.errors import MedscanError
+
+
+def main() -> None:
+    """Run the command line; errors that medscan raises on purpose are one line each.
+
+    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files could not be read; 75 try
+    again later; 130/143 stopped by a signal.
+    """
+    logging.basicConfig(level=logging.WARNING, format="medscan: %(message)s")
+    try:
+        app()
+    except MedscanError as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"medscan: {line}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+__all__ = ["app", "main"]

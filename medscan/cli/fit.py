@@ -1,0 +1,131 @@
+"""`medscan fit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
+
+if TYPE_CHECKING:
+    from medscan.detector import Detector
+
+
+def fit(
+    data: Annotated[Path, typer.Argument(help="Folder or CSV manifest of labelled images.")],
+    out: Annotated[Path, typer.Option(help="Detector file to write.")] = Path(
+        "detector.safetensors"
+    ),
+    shots: Annotated[int, typer.Option(help="Normal and abnormal images to fit on, of each.")] = 16,
+    method: Annotated[str, typer.Option(help="Published system: mvfa.")] = "mvfa",
+    protocol: Annotated[
+        str, typer.Option(help="clean (honest) or paper (as published, quirks included).")
+    ] = "clean",
+    backbone: Annotated[
+        str, typer.Option(help="Name of a CLIP; see medscan weights list.")
+    ] = "medscan-mini",
+    organ: Annotated[str, typer.Option(help="What the images show, for the prompts.")] = "organ",
+    modality: Annotated[str, typer.Option(help="Domain: DICOM modality, such as MR.")] = "",
+    body_part: Annotated[str, typer.Option(help="Domain: body part, such as BRAIN.")] = "",
+    sequence: Annotated[
+        str, typer.Option(help="Domain: word of the series description, such as FLAIR.")
+    ] = "",
+    plane: Annotated[
+        PlaneName | None, typer.Option(help="Domain, and the plane that volumes are cut in.")
+    ] = None,
+    window: Annotated[
+        str,
+        typer.Option(help="auto, voi, full, percentile:LOW,HIGH or window:LOW,HIGH."),
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Of the draw of shots and of training.")] = 0,
+    folds: Annotated[
+        int, typer.Option(help="Cross-validation folds of the calibration; 0: none.")
+    ] = 4,
+    target_fpr: Annotated[
+        float, typer.Option(help="Share of normal slices that may be flagged.")
+    ] = 0.05,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the method."),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Of the data; kept in the detector.")] = "unknown",
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.fp32,
+) -> None:
+    """Fit a detector on a few labelled images."""
+    from medscan.clip.device import choose_device
+    from medscan.detector import Domain
+    from medscan.errors import UsageError
+    from medscan.fit import FitOptions, fit
+
+    if not out.parent.is_dir() or out.is_dir() or out.is_symlink():
+        raise UsageError(f"--out {out}: its folder must exist and it must be a regular file")
+    options = FitOptions(
+        shots=shots,
+        method=method,
+        protocol=protocol,
+        backbone=backbone,
+        organ=organ,
+        domain=Domain(modality, body_part, sequence, plane.value if plane else ""),
+        window=window,
+        seed=seed,
+        folds=folds,
+        target_fpr=target_fpr,
+        device=choose_device(device),
+        precision=precision.value,
+        licence=licence,
+        settings=dict(_setting(text) for text in setting or []),
+    )
+    detector, fitted = fit(data, options, _bar)
+    typer.echo(_told(detector.save(out, fitted), out))
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """`epochs=20` -> ("epochs", 20); values are read as JSON, else as words."""
+    import json
+
+    from medscan.errors import UsageError
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _bar(stage: str) -> Any:
+    """A bar on a terminal, silence elsewhere."""
+    from tqdm import tqdm
+
+    state: dict[str, Any] = {}
+
+    def told(epoch: int, epochs: int, loss: float) -> None:
+        if epoch == 1 or "bar" not in state:
+            state["bar"] = tqdm(total=epochs, desc=stage, unit="epoch", disable=None, leave=False)
+        bar = state["bar"]
+        bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+        bar.update(1)
+        if epoch == epochs:
+            bar.close()
+            del state["bar"]
+
+    return told
+
+
+def _told(detector: Detector, out: Path) -> str:
+    calibration = detector.calibration
+    shots = ", ".join(f"{len(names)} {label}" for label, names in detector.shots.items())
+    text = f"{out}: {detector.method} on {detector.backbone}, shots: {shots}; "
+    if not calibration.normals:
+        return text + "not calibrated (one patient only, or --folds 0): it will flag nothing"
+    text += (
+        f"threshold {calibration.threshold:.3f} for {calibration.target_fpr:.0%} of normal slices "
+        f"from {len(calibration.normals)} out-of-sample normals"
+    )
+    if calibration.provisional:
+        text += " (provisional: too few normals for that rate)"
+    return text

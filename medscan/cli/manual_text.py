@@ -1,0 +1,330 @@
+"""What the manual pages say besides the options, in mdoc(7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DATE = "November 22, 2026"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Hand-written parts of a page, each the body of a section or list."""
+
+    brief: str
+    description: str = ""
+    files: str = ""
+    exits: str = ""
+    examples: str = ""
+
+
+EXITS = """
+.Bl -tag -width Ds -compact
+.It 0
+Done.
+.It 1
+Failed: the message says what could not be read or written.
+.It 2
+Wrong usage: the message says what to change; nothing was written.
+.It 130
+Stopped by the interrupt signal.
+.El
+"""
+"""EXIT STATUS of commands that say nothing else."""
+
+ENVIRONMENT = """
+.Bl -tag -width Ds
+.It Ev MEDSCAN_WEIGHTS
+Folders with backbones and, in
+.Pa detectors/ ,
+detectors, separated by colons.
+They are searched first.
+.It Ev XDG_DATA_HOME
+Where
+.Cm medscan weights
+keeps backbones, in
+.Pa medscan/weights .
+Default:
+.Pa ~/.local/share .
+.El
+"""
+
+_SCAN_EXITS = """
+.Bl -tag -width Ds -compact
+.It 0
+Done.
+.It 1
+Failed: the message says what could not be read or written.
+.It 2
+Wrong usage: the message says what to change; nothing was written.
+.It 3
+Done, but some files could not be read; the report lists them.
+.It 75
+Another scan holds the results file; try again later.
+.It 130 , 143
+Stopped by the interrupt or termination signal; finished work was kept.
+.El
+"""
+
+_MAIN = Text(
+    brief="scan imaging archives with few-shot CLIP anomaly models",
+    description="""
+.Nm
+scores every slice of the studies in an archive
+.Pq DICOM, NIfTI, MetaImage, NRRD, PNG, JPEG, TIFF
+with detectors that were fitted on a few labelled images, and ranks the studies
+by how abnormal they look.
+It is research software and not a medical device.
+.Pp
+No command but
+.Cm weights pull
+opens a network connection.
+""",
+    exits=_SCAN_EXITS,
+    examples="""
+Fit a detector on 16 normal and 16 abnormal slices, and scan an archive with it:
+.Bd -literal -offset indent
+medscan fit flair/ --modality MR --body-part BRAIN --out flair.safetensors
+medscan scan /archive --detector flair.safetensors --out night.h5
+.Ed
+""",
+)
+
+_FIT = Text(
+    brief="fit an anomaly detector on a few labelled images",
+    description="""
+.Nm
+draws shots from
+.Ar data ,
+whole patients at a time, fits a method to them on a frozen backbone, calibrates
+it on normals that the fitted folds had not seen, and writes one detector file.
+.Pp
+.Ar data
+is one of the following:
+.Bl -bullet
+.It
+a folder in BMAD's layout:
+.Pa train/good ,
+.Pa valid/good/img ,
+.Pa valid/Ungood/img
+with
+.Pa valid/Ungood/anomaly_mask
+or
+.Pa label ;
+its
+.Pa test
+is never touched;
+.It
+a folder with
+.Pa normal/ ,
+.Pa abnormal/
+and optionally
+.Pa masks/ ;
+a
+.Pa cases.csv
+beside them with the columns
+.Li case , patient
+and
+.Li split
+says which images belong to one patient, and only rows with
+.Li train
+in their split are used;
+.It
+a CSV manifest with the columns
+.Li path , label
+and optionally
+.Li mask , patient
+and
+.Li split .
+.El
+.Pp
+Items are pictures, DICOM files or volumes; of a volume every slice is an item.
+.Pp
+The threshold is placed so that at most the share
+.Fl -target-fpr
+of new normal slices reaches it.
+With too few normals for that, it is the highest of them, and marked
+provisional.
+.Pp
+.Fl -plane
+takes
+.Cm axial , coronal
+or
+.Cm sagittal ;
+.Fl -precision
+takes
+.Cm fp32 , bf16
+or
+.Cm fp16 .
+""",
+    examples="""
+.Bd -literal -offset indent
+medscan fit flair/ --shots 16 --organ brain --modality MR \\e
+    --body-part BRAIN --sequence FLAIR --out flair.safetensors
+.Ed
+""",
+)
+
+_SCAN = Text(
+    brief="score every slice of imaging archives",
+    description="""
+.Nm
+walks each
+.Ar archive ,
+groups its files into studies, and scores every slice that one of the detectors
+was fitted for.
+It writes the results file, described in
+.Xr medscan-results 5 ,
+and beside it a table
+.Pq Pa .csv
+and a worklist
+.Pq Pa .html .
+.Pp
+A second scan into the same file does only what is new: studies and detectors
+that have not changed are not scanned again.
+A scan that is stopped or killed loses at most the studies in hand.
+.Pp
+Without
+.Fl -detector
+all detectors are used that come with medscan or lie in
+.Ev MEDSCAN_WEIGHTS .
+A series that no detector was fitted for is not scored, but reported as out of
+scope.
+.Pp
+Every file is counted once: as scanned, skipped on purpose or failed.
+One bad file costs that file only.
+.Pp
+Names, birth dates, accession numbers and patient IDs never reach the outputs,
+unless
+.Fl -identify
+is given.
+A keyed pseudonym links the studies of a patient.
+Pixels may carry burned-in text: pictures of ultrasound, secondary captures and
+the like are not kept.
+.Pp
+.Fl -plane
+takes
+.Cm axial , coronal
+or
+.Cm sagittal ;
+.Fl -precision
+takes
+.Cm fp32 , bf16
+or
+.Cm fp16 .
+""",
+    files="""
+For
+.Fl -out Pa results.h5 :
+.Bl -tag -width Ds
+.It Pa results.h5
+The results; replaced as a whole, in one rename.
+.It Pa results.csv , results.html
+The table and the worklist.
+.It Pa results.h5.ledger
+What is done.
+.It Pa results.h5.parts/
+Studies that are finished, but not in the results yet.
+.El
+""",
+    exits=_SCAN_EXITS,
+    examples="""
+Scan every night at ten, as a line of
+.Xr crontab 5 :
+.Bd -literal -offset indent
+0 22 * * *  medscan scan /archive --out /srv/worklist/results.h5
+.Ed
+.Pp
+See what a scan would do, and how long it would take:
+.Pp
+.Dl medscan scan /archive --dry-run
+""",
+)
+
+_REPORT = Text(
+    brief="write the worklist of results again",
+    description="""
+.Nm
+reads results files as one and writes two files:
+.Bl -tag -width Ds
+.It Pa .csv
+A row a study, worst first, in UTF-8.
+Text that a spreadsheet would run as a formula has a leading apostrophe.
+.It Pa .html
+One page without scripts that needs neither server nor network: the ranked
+studies, the worst slices with their heatmaps, and the accounting of files.
+A colour means the same patch score in every study of a detector: the middle of
+the scale is its threshold for patches, the low end the median of normal ones.
+Pictures are embedded for the 200 worst studies.
+.El
+""",
+    examples="""
+.Dl medscan report monday.h5 tuesday.h5 --out /srv/worklist/week
+""",
+)
+
+_EXPORT = Text(
+    brief="write results in other formats",
+    description="""
+.Nm
+writes what a results file holds into a folder.
+The formats are as follows:
+.Bl -tag -width Ds
+.It Cm nifti
+The anomaly map of every scored stack as
+.Pa STUDY_STACK_map.nii.gz ,
+named by their keys.
+Maps are float32 on the pixels of the source, interpolated between the patches
+of the model, and 0 where a slice was not scored.
+Their affine puts them on the source volume.
+Unevenly spaced slices are put on the nearest layer of an even grid.
+Where the source says nothing of its geometry, voxels are 1 mm and the
+description in the header says so.
+.It Cm csv
+A table
+.Pa slices.csv
+with a row a slice.
+.El
+.Pp
+File names hold no identity.
+""",
+    examples="""
+.Dl medscan export results.h5 --to nifti --out maps
+""",
+)
+
+_WEIGHTS_PAGE = Text(
+    brief="manage the backbones and detectors on this machine",
+    description="""
+A backbone is a frozen CLIP that detectors are fitted on.
+One small one,
+.Cm medscan-mini ,
+comes with medscan; others are fetched or imported once.
+Only
+.Cm pull
+opens a network connection.
+Weights are kept as safetensors, and no file is ever unpickled.
+""",
+    files="""
+.Bl -tag -width Ds
+.It Pa ~/.local/share/medscan/weights
+A folder a backbone, with its configuration, its weights and their origin.
+.El
+""",
+    examples="""
+.Bd -literal -offset indent
+medscan weights pull ViT-L-14-336-quickgelu/openai
+medscan weights verify
+.Ed
+""",
+)
+
+TEXTS: dict[str, Text] = {
+    "medscan": _MAIN,
+    "medscan-export": _EXPORT,
+    "medscan-fit": _FIT,
+    "medscan-report": _REPORT,
+    "medscan-scan": _SCAN,
+    "medscan-weights": _WEIGHTS_PAGE,
+}
+"""By page name."""

@@ -1,0 +1,145 @@
+"""`medscan scan`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
+
+if TYPE_CHECKING:
+    from medscan.detector import Detector
+    from medscan.scan import ScanOptions, Summary
+
+
+def scan(
+    archive: Annotated[list[Path], typer.Argument(help="Folders or files to scan.")],
+    out: Annotated[Path, typer.Option(help="Results file to write or add to.")] = Path(
+        "results.h5"
+    ),
+    detector: Annotated[
+        list[Path] | None,
+        typer.Option(help="Detector file, or name of a shipped one; may be repeated."),
+    ] = None,
+    device: Device = "auto",
+    precision: PrecisionOption = Precision.fp32,
+    batch_size: Annotated[str, typer.Option(help="Slices a batch, or auto.")] = "auto",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Decode processes; 0: in this one, without protection.")
+    ] = 1,
+    plane: Annotated[
+        PlaneName | None, typer.Option(help="Plane that volume files are cut in.")
+    ] = None,
+    ledger: Annotated[Path | None, typer.Option(help="Ledger; default: beside --out.")] = None,
+    target_fpr: Annotated[
+        float | None, typer.Option(help="Place every threshold for this rate instead.")
+    ] = None,
+    file_timeout: Annotated[float, typer.Option(help="Seconds for decoding one file.")] = 120.0,
+    max_file_gib: Annotated[float, typer.Option(help="Memory for decoding one file.")] = 8.0,
+    thumbnails: Annotated[
+        bool, typer.Option(help="Keep pictures of the worst slices for the report.")
+    ] = True,
+    identify: Annotated[
+        bool, typer.Option(help="Write PatientID and descriptions into the results.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option(help="Only say what would be scanned, and about how long it takes.")
+    ] = False,
+) -> None:
+    """Scan archives: score every slice, write results.h5, .csv and .html."""
+    from medscan.archive import Plane
+    from medscan.errors import UsageError
+    from medscan.scan import ScanOptions
+
+    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
+        raise UsageError(f"--batch-size {batch_size}: a whole number above 0, or auto")
+    options = ScanOptions(
+        roots=tuple(archive),
+        out=out,
+        detectors=tuple(_detectors(detector, target_fpr)),
+        named=bool(detector),
+        device=device,
+        precision=precision.value,
+        batch_size=None if batch_size == "auto" else int(batch_size),
+        workers=workers,
+        plane=Plane(plane.value) if plane else None,
+        ledger=ledger,
+        file_timeout_s=file_timeout,
+        max_file_bytes=int(max_file_gib * (1 << 30)),
+        thumbnails=thumbnails,
+        identify=identify,
+        command=f"medscan scan {' '.join(path.name for path in archive)} --out {out.name}",
+    )
+    if dry_run:
+        typer.echo(_dry_run(options, as_json=as_json))
+        return
+    summary = _scan(options)
+    typer.echo(json.dumps(asdict(summary)) if as_json else summary.line())
+    raise typer.Exit(_exit_code(summary))
+
+
+def _exit_code(summary: Summary) -> int:
+    stopped = {"SIGINT": 130, "SIGTERM": 143}
+    return stopped.get(summary.stopped) or (3 if summary.files.get("failed") else 0)
+
+
+def _detectors(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:
+    """The detectors named, else all that are shipped or in $MEDSCAN_WEIGHTS."""
+    from dataclasses import replace
+
+    from medscan import detector as detectors
+    from medscan.errors import UsageError
+
+    if target_fpr is not None and not 0 < target_fpr < 1:
+        raise UsageError("--target-fpr must lie between 0 and 1")
+    found = []
+    for path in [detectors.find(p) for p in named] if named else detectors.shipped():
+        read = detectors.read(path)
+        if target_fpr is not None:
+            read = replace(read, calibration=read.calibration.at(target_fpr))
+        found.append((path, read))
+    return found
+
+
+def _scan(options: ScanOptions) -> Summary:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from medscan import report, results, scan
+
+    console = Console(stderr=True)
+    columns = ("{task.description}", "{task.fields[slices]} slices")
+    with Progress(
+        TextColumn(columns[0]),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(columns[1]),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        bar = progress.add_task("studies", total=None, slices=0)
+
+        def watch(done: int, studies: int, slices: int) -> None:
+            progress.update(bar, completed=done, total=studies, slices=slices)
+
+        summary = scan.scan(options, watch)
+    table, page = options.out.with_suffix(".csv"), options.out.with_suffix(".html")
+    if options.out.exists() and (summary.scanned or not (table.exists() and page.exists())):
+        found = [results.open(options.out)]
+        report.write_csv(found, table)
+        report.write_html(found, page)
+    return summary
+
+
+def _dry_run(options: ScanOptions, *, as_json: bool) -> str:
+    from medscan.scan.dry import foresee
+
+    forecast = foresee(options)
+    return json.dumps(forecast.as_dict()) if as_json else forecast.text()

@@ -1,0 +1,297 @@
+"""A frozen open_clip model, read at any of its blocks and written to between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medscan.errors import WeightsError
+
+Hook = Callable[[int, Tensor], Tensor]
+"""`hook(i, tokens)` gets the tokens (B, T, d) after block i (0: the embeddings) and returns those
+that go on; it may change their number but leaves CLS first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a tower says of a batch.
+
+    Parameters
+    ----------
+    levels : tuple of Tensor
+        Tokens (B, T, d) after each tapped block, before the hook changes them, CLS first.
+    pooled : Tensor or None
+        Image embedding (B, D), not normalised; None when it was not asked for.
+    """
+
+    levels: tuple[Tensor, ...]
+    pooled: Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """Sentences as embeddings, cut after the longest sentence's end token.
+
+    Parameters
+    ----------
+    embeddings : Tensor (P, L, d_t)
+        Token embeddings without positions.
+    end : Tensor (P,)
+        int64, index of each sentence's end token, where its feature is read.
+    """
+
+    embeddings: Tensor
+    end: Tensor
+
+
+class _Tower(Protocol):
+    """The four steps of a vision transformer that features are read between."""
+
+    blocks: Sequence[nn.Module]
+
+    def embed(self, images: Tensor) -> Tensor: ...
+    def pool(self, tokens: Tensor) -> Tensor: ...
+    def project(self, tokens: Tensor) -> Tensor: ...
+
+
+class _ClipTower:
+    """open_clip's own VisionTransformer."""
+
+    def __init__(self, visual: Any) -> None:
+        self.visual = visual
+        self.blocks = visual.transformer.resblocks
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.visual._embeds(images)  # type: ignore[no-any-return]
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        pooled, _ = self.visual._pool(tokens)
+        projection: Tensor | None = self.visual.proj
+        return pooled if projection is None else pooled @ projection  # type: ignore[no-any-return]
+
+    def project(self, tokens: Tensor) -> Tensor:
+        return self.visual.ln_post(tokens) @ self.visual.proj  # type: ignore[no-any-return]
+
+
+class _TimmTower:
+    """A timm vision transformer behind open_clip's adapter."""
+
+    def __init__(self, visual: Any) -> None:
+        self.visual = visual
+        self.blocks = visual.trunk.blocks
+
+    def embed(self, images: Tensor) -> Tensor:
+        trunk = self.visual.trunk
+        return trunk.norm_pre(trunk._pos_embed(trunk.patch_embed(images)))  # type: ignore[no-any-return]
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        trunk = self.visual.trunk
+        return self.visual.head(trunk.forward_head(trunk.norm(tokens)))  # type: ignore[no-any-return]
+
+    def project(self, tokens: Tensor) -> Tensor:
+        return self.visual.head(self.visual.trunk.norm(tokens))  # type: ignore[no-any-return]
+
+
+def _tower_of(visual: Any, name: str) -> _Tower:
+    if hasattr(visual, "_embeds") and hasattr(visual, "transformer"):
+        return _ClipTower(visual)
+    trunk = getattr(visual, "trunk", None)
+    if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "_pos_embed"):
+        return _TimmTower(visual)
+    raise WeightsError(
+        f"backbone {name}: its vision tower is no vision transformer; choose a ViT model"
+    )
+
+
+class Backbone:
+    """A frozen CLIP: tokens of an image at chosen blocks, features of sentences.
+
+    Parameters
+    ----------
+    model : open_clip CLIP or CustomTextCLIP
+        Put into eval mode and frozen here.
+    tokenizer : callable
+        open_clip's tokenizer of the model: list of str -> int64 (P, context).
+    name, digest : str
+        How the user called it, and the SHA-256 that detectors record.
+    size : int
+        Side S of its square input in pixels.
+    mean, std : tuple of 3 floats
+        Normalisation of the checkpoint's own configuration.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Callable[[list[str]], Tensor],
+        *,
+        name: str,
+        digest: str,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name, self.digest, self.size = name, digest, size
+        self.mean, self.std = tuple(mean), tuple(std)
+        self._tower = _tower_of(model.visual, name)
+        weight = next(self.model.visual.parameters())
+        self.device, self.dtype = weight.device, weight.dtype
+        with torch.inference_mode():
+            tokens = self._tower.embed(self._blank())
+        self.width: int = tokens.shape[-1]
+        self.grid: int = round((tokens.shape[1] - 1) ** 0.5)
+        if self.grid**2 + 1 != tokens.shape[1]:
+            raise WeightsError(f"backbone {name}: its tokens are not one CLS and a square grid")
+
+    def _blank(self) -> Tensor:
+        return torch.zeros(1, 3, self.size, self.size, device=self.device, dtype=self.dtype)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks of the vision tower."""
+        return len(self._tower.blocks)
+
+    @property
+    def patch(self) -> int:
+        """Side of a patch in pixels; the grid's remainder at right and bottom is not seen."""
+        return self.size // self.grid
+
+    @property
+    def joint_width(self) -> int:
+        """Dimension D that images and sentences share."""
+        if getattr(self, "_joint", None) is None:
+            with torch.inference_mode():
+                self._joint: int = self._tower.pool(self._tower.embed(self._blank())).shape[-1]
+        return self._joint
+
+    @property
+    def text_width(self) -> int:
+        """Width d_t of the text tower."""
+        return int(self._text.token_embedding.weight.shape[1])
+
+    @property
+    def logit_scale(self) -> float:
+        """Factor on cosines that the checkpoint was trained with."""
+        return float(self.model.logit_scale.exp())
+
+    def taps(self, fractions: Sequence[float] = (0.25, 0.5, 0.75, 1.0)) -> tuple[int, ...]:
+        """Blocks (1-based) at given fractions of the depth: 6, 12, 18, 24 of 24."""
+        return tuple(max(1, round(f * self.depth)) for f in fractions)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 3, S, S) in [0, 1] -> the checkpoint's own mean 0, deviation 1."""
+        mean = torch.tensor(self.mean, device=images.device, dtype=images.dtype).view(3, 1, 1)
+        std = torch.tensor(self.std, device=images.device, dtype=images.dtype).view(3, 1, 1)
+        return (images - mean) / std
+
+    # --- images -------------------------------------------------------------------------------
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Normalised images (B, 3, S, S) -> tokens (B, T, d) before the first block."""
+        return self._tower.embed(images.to(self.device, self.dtype))
+
+    def run(
+        self,
+        tokens: Tensor,
+        first: int,
+        taps: Sequence[int],
+        hook: Hook | None = None,
+        *,
+        pooled: bool = False,
+    ) -> Features:
+        """Go on from the tokens after block `first` (0: the embeddings).
+
+        Blocks beyond the last tap are run only for `pooled`.
+        """
+        last = self.depth if pooled else max(taps, default=first)
+        levels: list[Tensor] = []
+        for number in range(first + 1, last + 1):
+            tokens = self._tower.blocks[number - 1](tokens)
+            if number in taps:
+                levels.append(tokens)
+            if hook is not None:
+                tokens = hook(number, tokens)
+        return Features(tuple(levels), self._tower.pool(tokens) if pooled else None)
+
+    def features(
+        self,
+        images: Tensor,
+        taps: Sequence[int] = (),
+        hook: Hook | None = None,
+        *,
+        pooled: bool = False,
+    ) -> Features:
+        """Tokens at the tapped blocks, and the image embedding if asked for.
+
+        Parameters
+        ----------
+        images : Tensor (B, 3, S, S)
+            Normalised (see `normalise`).
+        taps : sequence of int
+            Blocks, 1-based, ascending.
+        hook : Hook, optional
+            May replace the tokens after each block; without it the result is open_clip's own.
+        pooled : bool
+            Also run to the end and return `encode_image`'s embedding.
+        """
+        tokens = self.embed(images)
+        if hook is not None:
+            tokens = hook(0, tokens)
+        return self.run(tokens, 0, taps, hook, pooled=pooled)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Tokens (..., d) -> joint space (..., D) by the tower's final norm and projection."""
+        return self._tower.project(tokens)
+
+    # --- sentences ----------------------------------------------------------------------------
+
+    @property
+    def _text(self) -> Any:
+        """The module that holds the text tower: the model itself, or its `text` part."""
+        text = getattr(self.model, "text", self.model)
+        pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
+        if not hasattr(text, "token_embedding") or pool not in ("argmax", "eos"):
+            raise WeightsError(
+                f"backbone {self.name}: its text tower is not CLIP's; choose a model whose text "
+                "feature is read at the end token"
+            )
+        return text
+
+    def prompts(self, sentences: list[str]) -> Prompts:
+        """Token embeddings of sentences, cut after the longest one's end token."""
+        tokens = self.tokenizer(sentences).to(self.device)
+        end = tokens.argmax(dim=-1)
+        tokens = tokens[:, : int(end.max()) + 1]
+        return Prompts(self._text.token_embedding(tokens).to(self.dtype), end)
+
+    def encode_text(self, prompts: Prompts, *, causal: bool = True) -> Tensor:
+        """Sentence embeddings (P, D), not normalised.
+
+        Cutting after the end token is exact because the mask hides what follows it; without the
+        causal mask (`causal=False`, MadCLIP's published code) the caller must pass all tokens.
+        """
+        text = self._text
+        length = prompts.embeddings.shape[1]
+        x = prompts.embeddings + text.positional_embedding[:length].to(self.dtype)
+        mask = text.attn_mask[:length, :length] if causal and text.attn_mask is not None else None
+        x = text.ln_final(text.transformer(x, attn_mask=mask))
+        feature: Tensor = x[torch.arange(len(x), device=x.device), prompts.end]
+        projection = text.text_projection
+        if isinstance(projection, nn.Linear):
+            feature = projection(feature)
+        elif projection is not None:
+            feature = feature @ projection
+        return feature
+
+    @torch.no_grad()
+    def sentence_feature(self, sentences: list[str]) -> Tensor:
+        """One unit vector (D,) for many sentences: the mean of their unit features."""
+        features = F.normalize(self.encode_text(self.prompts(sentences)).float(), dim=-1)
+        return F.normalize(features.mean(dim=0), dim=0)

@@ -1,0 +1,321 @@
+"""Where backbones lie on this machine, and how one is loaded. Nothing here uses the network.
+
+A bundle is a folder in open_clip's `local-dir:` layout: `open_clip_config.json` (architecture,
+activation, mean and std) and `open_clip_model.safetensors`; `medscan.json` beside them says where
+the weights came from and which SHA-256 they had.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medscan.clip.backbone import Backbone
+from medscan.errors import WeightsError
+
+CONFIG = "open_clip_config.json"
+WEIGHTS = "open_clip_model.safetensors"
+ORIGIN = "medscan.json"
+DEFAULT = "medscan-mini"
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A backbone on disk."""
+
+    name: str
+    folder: Path
+    weights: Path
+    config: dict[str, Any]
+    origin: dict[str, Any]
+
+    def digest(self) -> str:
+        """SHA-256 over weights and what decides how they run; detectors record it."""
+        preprocess = self.config.get("preprocess_cfg", {})
+        facts = {
+            "model": self.config["model_cfg"],
+            "mean": preprocess.get("mean"),
+            "std": preprocess.get("std"),
+            "weights": sha256(self.weights),
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def home() -> Path:
+    """Folder that `medscan weights` writes to: $XDG_DATA_HOME/medscan/weights."""
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "medscan" / "weights"
+
+
+def shipped() -> Path:
+    """Folder of the weights that come with medscan: in the wheel, or of the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "weights"
+    return inside if inside.is_dir() else package.parent / "weights"
+
+
+def folders() -> list[Path]:
+    """Folders that are searched, in this order: $MEDSCAN_WEIGHTS, the user's, medscan's own."""
+    added = os.environ.get("MEDSCAN_WEIGHTS", "")
+    return [*(Path(part) for part in added.split(os.pathsep) if part), home(), shipped()]
+
+
+def folder_name(name: str) -> str:
+    """A backbone's name as a folder: `ViT-B-16/openai` lies in `ViT-B-16--openai`."""
+    return name.replace("/", "--")
+
+
+def bundles() -> Iterator[Bundle]:
+    """Every bundle in the searched folders; the first of a name hides later ones."""
+    seen: set[str] = set()
+    for folder in folders():
+        if not folder.is_dir():
+            continue
+        for entry in sorted(folder.iterdir()):
+            name = entry.name.replace("--", "/")
+            if (entry / CONFIG).is_file() and name not in seen:
+                seen.add(name)
+                yield read_bundle(name, entry)
+
+
+def read_bundle(name: str, folder: Path) -> Bundle:
+    """Read a bundle's configuration; its weights are looked at when loaded.
+
+    Raises
+    ------
+    WeightsError
+        The folder is no bundle, or holds only pickled weights.
+    """
+    if not folder.is_dir():
+        raise WeightsError(f"backbone {name}: there is no folder {folder}")
+    try:
+        config = json.loads((folder / CONFIG).read_text())
+        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
+        origin_file = folder / ORIGIN
+        origin = json.loads(origin_file.read_text()) if origin_file.is_file() else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"backbone {name}: {folder / CONFIG} is no open_clip configuration ({error!r})"
+        ) from error
+    weights = folder / WEIGHTS
+    if not weights.is_file():
+        raise WeightsError(
+            f"backbone {name}: {folder} holds no {WEIGHTS}; pickled weights are never read, "
+            "convert them with `medscan weights import`"
+        )
+    return Bundle(name, folder, weights, config, origin)
+
+
+def find(name: str) -> Bundle:
+    """The bundle of a backbone: `local-dir:/path`, a name in `folders()`, or a cached hub tag.
+
+    Raises
+    ------
+    WeightsError
+        It is not on this machine; the message says how to get it.
+    """
+    if name.startswith("local-dir:"):
+        return read_bundle(name, Path(name.removeprefix("local-dir:")).expanduser())
+    if ".." not in name:
+        for folder in folders():
+            if (folder / folder_name(name) / CONFIG).is_file():
+                return read_bundle(name, folder / folder_name(name))
+    cached = _hub_cache(name)
+    if cached is not None:
+        return cached
+    raise WeightsError(
+        f"backbone {name} is not on this machine; fetch it with `medscan weights pull {name}`, or "
+        "carry its file in and run `medscan weights import FILE`; `medscan weights list` shows "
+        "what is here"
+    )
+
+
+def _hub_cache(name: str) -> Bundle | None:
+    """A bundle that an earlier program left in the Hugging Face cache."""
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+
+    model, _, tag = name.partition("/")
+    if name.startswith("hf-hub:"):
+        repository = name.removeprefix("hf-hub:")
+    else:
+        known = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+        repository = str(known.get("hf_hub", "")).rstrip("/")
+        if known and bool(known.get("quick_gelu")) != name_says_quick_gelu(model):
+            raise WeightsError(wrong_activation(name))
+    if repository.count("/") != 1:
+        return None
+    found = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
+    if not all(isinstance(path, str) for path in found):
+        return None
+    return read_bundle(name, Path(str(found[0])).parent)
+
+
+def name_says_quick_gelu(model: str) -> bool:
+    """Whether open_clip builds the named architecture with QuickGELU."""
+    import open_clip
+
+    config = open_clip.get_model_config(model)
+    return bool((config or {}).get("quick_gelu", False))
+
+
+def wrong_activation(name: str) -> str:
+    """The line for weights that would run with an activation they were not trained with."""
+    model, _, tag = name.partition("/")
+    other = (
+        model.removesuffix("-quickgelu") if model.endswith("-quickgelu") else f"{model}-quickgelu"
+    )
+    return (
+        f"backbone {name}: these weights were trained with another activation than this name "
+        f"gives them; call it {other}/{tag}"
+    )
+
+
+def check_safetensors(path: Path) -> None:
+    """Refuse a file that is not whole, or not safetensors at all, before anything reads it.
+
+    Raises
+    ------
+    WeightsError
+        It is a pickle or a TorchScript archive, or shorter or longer than its header says.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(8)
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+            header = stream.read(length) if length <= min(size - 8, 100_000_000) else b""
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        raise WeightsError(f"{path}: pickled weights are never read; see `medscan weights import`")
+    try:
+        tensors = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
+        end = max((int(v["data_offsets"][1]) for v in tensors.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise WeightsError(f"{path}: is no safetensors file") from error
+    if size != 8 + length + end:
+        raise WeightsError(
+            f"{path}: is damaged: {size} bytes where its header says {8 + length + end}; fetch it "
+            "again"
+        )
+
+
+def load(
+    name: str,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    size: int | None = None,
+    quick_gelu: bool | None = None,
+) -> Backbone:
+    """Load a backbone that is on this machine.
+
+    Parameters
+    ----------
+    name : str
+        See `find`.
+    device : str
+        A torch device.
+    precision : {"fp32", "bf16", "fp16"}
+        Of weights and activations.
+    size : int, optional
+        Input side in pixels; the positional embedding is resized (bicubic, antialiased,
+        align_corners False). None: the checkpoint's own.
+    quick_gelu : bool, optional
+        Overrides the activation; only for reproducing published procedures that ran with the
+        wrong one.
+
+    Raises
+    ------
+    WeightsError
+        Not here, damaged, pickled, or of another shape than its configuration says.
+    """
+    bundle = find(name)
+    check_safetensors(bundle.weights)
+    expected = bundle.origin.get("quick_gelu")
+    config = bundle.config["model_cfg"]
+    if expected is not None and bool(config.get("quick_gelu")) != expected:
+        raise WeightsError(
+            f"backbone {name}: {bundle.folder / CONFIG} says quick_gelu="
+            f"{bool(config.get('quick_gelu'))}, but the weights were trained with {expected}"
+        )
+    model = _build(bundle, precision, size, quick_gelu).to(device)
+    preprocess = bundle.config.get("preprocess_cfg", {})
+    return Backbone(
+        model,
+        _tokenizer(bundle),
+        name=name,
+        digest=bundle.digest(),
+        size=_side(model.visual.image_size),
+        mean=preprocess.get("mean", (0.48145466, 0.4578275, 0.40821073)),
+        std=preprocess.get("std", (0.26862954, 0.26130258, 0.27577711)),
+    )
+
+
+def _side(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else int(size[0])
+
+
+def _build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | None) -> Any:
+    import open_clip
+    from open_clip.model import resize_pos_embed
+    from safetensors.torch import load_file
+
+    if precision not in DTYPES:
+        raise WeightsError(f"precision {precision}: choose one of {', '.join(DTYPES)}")
+    config = json.loads(json.dumps(bundle.config["model_cfg"]))
+    if size is not None:
+        config["vision_cfg"]["image_size"] = size
+    if quick_gelu is not None:
+        config["quick_gelu"] = quick_gelu
+    custom_text = config.pop("custom_text", False)
+    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
+        raise WeightsError(f"backbone {bundle.name}: its text tower is not CLIP's own")
+    config["vision_cfg"].pop("timm_model_pretrained", None)
+    kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
+    quiet = logging.getLogger()
+    level = quiet.level
+    try:
+        quiet.setLevel(logging.ERROR)
+        model = kind(**config)
+        state = {k: v.float() for k, v in load_file(bundle.weights).items()}
+        if "timm_model_name" in config["vision_cfg"]:
+            model.load_state_dict(state)
+            if size is not None:
+                model.visual.set_input_size(size)
+        else:
+            resize_pos_embed(state, model)
+            model.load_state_dict(state)
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        first = str(error).strip().splitlines()
+        raise WeightsError(
+            f"backbone {bundle.name}: the weights in {bundle.folder} do not have the shapes that "
+            f"{CONFIG} declares ({first[1].strip() if len(first) > 1 else first[0]})"
+        ) from error
+    finally:
+        quiet.setLevel(level)
+    return model.to(DTYPES[precision])
+
+
+def _tokenizer(bundle: Bundle) -> Any:
+    from open_clip.tokenizer import SimpleTokenizer
+
+    context = int(bundle.config["model_cfg"]["text_cfg"].get("context_length", 77))
+    return SimpleTokenizer(context_length=context)

@@ -1,0 +1,306 @@
+"""A detector: a fitted method with the domain it is for and how its scores are to be read.
+
+The file is safetensors: the tensors of `Method.state_dict()`, and a JSON text under the metadata
+key `medscan` with everything else. Reading the header needs no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import struct
+from bisect import bisect_left
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medscan.errors import DetectorError
+from medscan.files import replacing
+
+if TYPE_CHECKING:
+    from medscan.clip import Backbone
+    from medscan.methods import Method
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """What kind of images a detector was fitted on; an empty field does not restrict.
+
+    Parameters
+    ----------
+    modality : str
+        DICOM Modality, such as MR.
+    body_part : str
+        DICOM BodyPartExamined, such as BRAIN.
+    sequence : str
+        Word that a series description must hold, such as FLAIR.
+    plane : str
+        axial, coronal or sagittal.
+    """
+
+    modality: str = ""
+    body_part: str = ""
+    sequence: str = ""
+    plane: str = ""
+
+    def __str__(self) -> str:
+        parts = (self.body_part, self.sequence, self.modality, self.plane)
+        return " ".join(part for part in parts if part) or "anything"
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How scores of normals are distributed, from images the scoring method had not seen.
+
+    Parameters
+    ----------
+    normals : tuple of float
+        Sorted out-of-sample scores of normal slices.
+    threshold : float
+        A score that reaches it is flagged.
+    target_fpr : float
+        Share of normal slices that may be flagged.
+    provisional : bool
+        There were too few normals to place the threshold at that rate.
+    map_low, map_high : float
+        Patch scores at the low end and the middle of the colour scale: the median of normal
+        patches, and the level that the worst patch of a normal slice exceeds at `target_fpr`.
+    abnormals : tuple of float
+        Sorted out-of-sample scores of the abnormal shots, for information.
+    """
+
+    normals: tuple[float, ...]
+    threshold: float
+    target_fpr: float
+    provisional: bool
+    map_low: float
+    map_high: float
+    abnormals: tuple[float, ...] = ()
+
+    def percentile(self, score: float) -> float:
+        """Share of normals that score below, in percent; NaN for NaN."""
+        if math.isnan(score) or not self.normals:
+            return math.nan
+        return 100.0 * bisect_left(self.normals, score) / len(self.normals)
+
+    def at(self, target_fpr: float) -> Calibration:
+        """The same normals with the threshold for another rate."""
+        threshold, provisional = conformal_threshold(self.normals, target_fpr)
+        return replace(self, threshold=threshold, target_fpr=target_fpr, provisional=provisional)
+
+
+def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[float, bool]:
+    """Smallest threshold that new normals reach at a rate of at most `target_fpr`.
+
+    Split conformal prediction: with n exchangeable normals, the (n + 1)(1 - rate)-th smallest one
+    is exceeded at most at that rate. With fewer than 1 / rate - 1 normals there is no such one;
+    then the largest is taken and the threshold is provisional.
+
+    Returns
+    -------
+    (float, bool)
+        The threshold, just above the chosen normal; and whether it is provisional.
+    """
+    if not normals:
+        return math.nan, True
+    rank = math.ceil((len(normals) + 1) * (1 - target_fpr))
+    provisional = rank > len(normals)
+    chosen = sorted(normals)[min(rank, len(normals)) - 1]
+    return math.nextafter(chosen, math.inf), provisional
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """Everything about a fitted method but its tensors.
+
+    Parameters
+    ----------
+    name : str
+        How it is called in reports: the stem of its file.
+    digest : str
+        SHA-256 of its file; empty before it is saved.
+    method, protocol, organ, masked : str, str, str, bool
+        See `medscan.methods`.
+    settings : dict
+        Of the method's dataclass.
+    backbone, backbone_digest : str
+        What it was fitted on; it runs on nothing else.
+    domain : Domain
+    window : str
+        Rule of `medscan.imaging.parse_rule`.
+    calibration : Calibration
+    shots : dict
+        `normal` and `abnormal`: names of the images it was fitted on.
+    seed : int
+    licence : str
+        Of the data it was fitted on.
+    versions : dict
+        Of medscan and the libraries that fitted it.
+    """
+
+    name: str
+    method: str
+    protocol: str
+    organ: str
+    masked: bool
+    settings: dict[str, Any]
+    backbone: str
+    backbone_digest: str
+    domain: Domain
+    window: str
+    calibration: Calibration
+    shots: dict[str, list[str]] = field(default_factory=dict)
+    seed: int = 0
+    licence: str = "unknown"
+    versions: dict[str, str] = field(default_factory=dict)
+    digest: str = ""
+
+    @property
+    def size(self) -> int | None:
+        """Input side in pixels, None for the backbone's own."""
+        found: int | None = self.settings.get("size")
+        return found
+
+    def save(self, path: Path, method: Method) -> Detector:
+        """Write the detector with a method's tensors, whole or not at all.
+
+        Raises
+        ------
+        medscan.errors.DiskError
+            It could not be written.
+        """
+        from safetensors.torch import save
+
+        facts = asdict(self) | {"format": FORMAT}
+        for transient in ("digest", "name"):
+            facts.pop(transient)
+        tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
+        data = save(tensors, metadata={"medscan": json.dumps(facts, sort_keys=True)})
+        with replacing(path) as aside:
+            aside.write_bytes(data)
+        return replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
+
+    def load_method(self, path: Path, backbone: Backbone) -> Method:
+        """The method with its tensors, on the backbone it was fitted on.
+
+        Raises
+        ------
+        DetectorError
+            The backbone is another one, or the tensors do not fit it.
+        """
+        from safetensors.torch import load_file
+
+        from medscan.methods import build, settings_of
+
+        if backbone.digest != self.backbone_digest:
+            raise DetectorError(
+                f"detector {path} was fitted on backbone {self.backbone} with hash "
+                f"{self.backbone_digest[:12]}, but the one here has {backbone.digest[:12]}; fit it "
+                "again or bring that backbone"
+            )
+        settings = settings_of(self.method, **self.settings)
+        method = build(self.method, backbone, self.organ, settings, masked=self.masked)
+        state = load_file(path)
+        for name, tensor in state.items():
+            _make_room(method, name, tensor.shape)
+        try:
+            method.load_state_dict(state)
+        except RuntimeError as error:
+            raise DetectorError(
+                f"detector {path}: its tensors are not those of method {self.method}"
+            ) from error
+        return method.to(backbone.device).eval().requires_grad_(False)
+
+
+def _make_room(method: Method, name: str, shape: tuple[int, ...]) -> None:
+    """Give a buffer whose length depends on the shots (a bank) the length that was saved."""
+    owner, _, leaf = name.rpartition(".")
+    modules = dict(method.named_modules())
+    buffer = getattr(modules.get(owner), leaf, None)
+    if leaf == "rows" and buffer is not None and buffer.shape != shape:
+        setattr(modules[owner], leaf, buffer.new_zeros(shape))
+
+
+def read(path: Path) -> Detector:
+    """Read a detector's header.
+
+    Raises
+    ------
+    DetectorError
+        There is no such file, or it is no detector of a format this medscan reads.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DetectorError(f"detector {path} cannot be read: {error.strerror}") from error
+    try:
+        length = struct.unpack("<Q", data[:8])[0]
+        header = json.loads(data[8 : 8 + length])
+        end = max((int(v["data_offsets"][1]) for k, v in header.items() if k != "__metadata__"))
+        facts = json.loads(header["__metadata__"]["medscan"])
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DetectorError(f"{path} is no detector file, or is damaged") from error
+    if len(data) != 8 + length + end:
+        raise DetectorError(f"detector {path} is damaged: it has {len(data)} bytes")
+    if facts.pop("format", None) != FORMAT:
+        raise DetectorError(f"detector {path} is of a format that this medscan does not read")
+    return _from_facts(path, facts, hashlib.sha256(data).hexdigest())
+
+
+def _from_facts(path: Path, facts: dict[str, Any], digest: str) -> Detector:
+    try:
+        calibration = facts.pop("calibration")
+        for name in ("normals", "abnormals"):
+            calibration[name] = tuple(calibration[name])
+        return Detector(
+            name=path.stem,
+            digest=digest,
+            domain=Domain(**facts.pop("domain")),
+            calibration=Calibration(**calibration),
+            **facts,
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DetectorError(f"detector {path} lacks what a detector must say: {error}") from error
+
+
+def folders() -> list[Path]:
+    """Folders with detectors: those in $MEDSCAN_WEIGHTS, then medscan's own."""
+    added = os.environ.get("MEDSCAN_WEIGHTS", "")
+    package = Path(__file__).resolve().parent
+    own = next(
+        (p for p in (package / "weights", package.parent / "weights") if p.is_dir()), package
+    )
+    return [Path(part) / "detectors" for part in [*added.split(os.pathsep), str(own)] if part]
+
+
+def shipped() -> list[Path]:
+    """Detector files of `folders()`; the first of a name hides later ones."""
+    found: dict[str, Path] = {}
+    for folder in folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            found.setdefault(path.stem, path)
+    return [found[name] for name in sorted(found)]
+
+
+def find(path: Path) -> Path:
+    """A detector by its file, or by the name of a shipped one.
+
+    Raises
+    ------
+    DetectorError
+        There is neither.
+    """
+    if path.is_file():
+        return path
+    named = next((p for p in shipped() if p.stem == str(path)), None)
+    if named is None:
+        names = ", ".join(p.stem for p in shipped()) or "none"
+        raise DetectorError(
+            f"detector {path}: there is no such file, nor a shipped detector of that name "
+            f"(shipped: {names}); fit one with `medscan fit`"
+        )
+    return named

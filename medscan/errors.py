@@ -1,0 +1,95 @@
+"""Every error that medscan raises, as one tree.
+
+    MedscanError                exit 1  the run failed
+    ├── UsageError              exit 2  the command was asked for something it cannot do
+    │   ├── WeightsError        exit 2  a backbone is missing, damaged or not what it claims
+    │   └── DetectorError       exit 2  a detector file is missing, damaged or does not fit
+    ├── LockedError             exit 75 another scan holds the results file
+    ├── DiskError               exit 1  an output could not be written
+    └── FileError               bucket `failed`: one file of the archive cannot be used
+        ├── UnreadableError     the operating system would not hand it out
+        ├── TruncatedError      it ends before its content does
+        ├── CorruptError        its content contradicts itself
+        ├── UnsupportedError    it is encoded in a way this installation cannot decode
+        ├── TooLargeError       its declared size is beyond the limit
+        └── DecoderError        its decoder died or ran out of time
+
+A message is one line that says what is wrong, where, and what to do. `FileError.reason` is a
+value of `medscan.archive.Reason`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MedscanError(Exception):
+    """Base of all errors that medscan raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(MedscanError):
+    """The command line, or what it names, cannot be worked with."""
+
+    exit_code = 2
+
+
+class WeightsError(UsageError):
+    """A backbone's weights are missing, damaged or not what they claim to be."""
+
+
+class DetectorError(UsageError):
+    """A detector file is missing, damaged or does not fit what it is used with."""
+
+
+class LockedError(MedscanError):
+    """Another scan holds the lock; try again later (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
+class DiskError(MedscanError):
+    """An output could not be written; what was published before is untouched."""
+
+
+class FileError(MedscanError):
+    """One file of the archive cannot be used; the scan goes on without it."""
+
+    reason: ClassVar[str] = "corrupt"
+
+
+class UnreadableError(FileError):
+    """The operating system would not hand out the file."""
+
+    reason = "unreadable"
+
+
+class TruncatedError(FileError):
+    """The file ends before its content does."""
+
+    reason = "truncated"
+
+
+class CorruptError(FileError):
+    """The file's content contradicts itself."""
+
+    reason = "corrupt"
+
+
+class UnsupportedError(FileError):
+    """The file is encoded in a way that this installation cannot decode."""
+
+    reason = "unsupported-encoding"
+
+
+class TooLargeError(FileError):
+    """The file declares more pixels than the limit allows."""
+
+    reason = "too-large"
+
+
+class DecoderError(FileError):
+    """The decoder of the file died or did not finish in time."""
+
+    reason = "decoder-died"

@@ -1,0 +1,159 @@
+"""Anomaly maps as NIfTI volumes that lie on their source images."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from numpy.typing import NDArray
+
+from medscan.export.folder import make_folder
+from medscan.results import Results, StackResult, State, replacing
+from medscan.results.maps import on_frame
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_INT16_MAX = 32767
+_MOST_GAPS = 4
+"""Layers a slice at most, so that one stray position cannot blow a volume up."""
+
+
+def export_nifti(results: Results, out: Path) -> list[Path]:
+    """Write the anomaly map of every scored stack as `<study key>_<stack key>_map.nii.gz`.
+
+    Each map is a float32 volume (columns, rows, slices) on the pixels of its source: patch scores,
+    interpolated between patch centres; 0 where a slice was not scored. Its affine maps voxel
+    indices to millimetres (RAS). Where spacing is uneven, slices are put on the nearest layer of
+    a grid of their median spacing, and layers without a slice are 0. Where the source's geometry is
+    not known (pictures), voxels are 1 mm, and the header's description says so.
+
+    Parameters
+    ----------
+    results : Results
+    out : Path
+        Folder; made if missing.
+
+    Returns
+    -------
+    list of Path
+        The files, in order of study and stack.
+
+    Raises
+    ------
+    DiskError
+        One could not be written.
+    """
+    written = []
+    make_folder(out)
+    for study in results.studies():
+        for stack in study.stacks:
+            if (stack.state == State.SCORED).any():
+                path = out / f"{study.key}_{stack.key}_map.nii.gz"
+                _write(path, stack)
+                written.append(path)
+    return written
+
+
+def _write(path: Path, stack: StackResult) -> None:
+    layers = layers_of(stack)
+    shape = (int(stack.info["columns"]), int(stack.info["rows"]), len(layers))
+    with (
+        replacing(path) as aside,
+        aside.open("xb") as file,
+        # No name and no time in the gzip header: the same results give the same bytes.
+        gzip.GzipFile("", "wb", 6, file, mtime=0) as stream,
+    ):
+        _header(stack, shape).write_to(stream)
+        _write_layers(stream, stack, layers)
+
+
+def _write_layers(stream: BinaryIO | gzip.GzipFile, stack: StackResult, layers: list[int]) -> None:
+    """One layer at a time: the whole volume is never in memory."""
+    rows, columns = int(stack.info["rows"]), int(stack.info["columns"])
+    for at in layers:
+        layer = np.zeros((rows, columns), np.float32)
+        if at >= 0 and stack.state[at] == State.SCORED:
+            layer = on_frame(stack.heatmap[at], stack.grid_to_pixel[at], rows, columns)
+        stream.write(np.nan_to_num(layer).astype("<f4").tobytes())
+
+
+def _header(stack: StackResult, shape: tuple[int, int, int]) -> Any:
+    header = (Nifti1Header if max(shape) <= _INT16_MAX else Nifti2Header)(endianness="<")
+    affine = affine_of(stack)
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.float32)
+    header.set_xyzt_units("mm")
+    header.set_sform(np.eye(4) if affine is None else affine, code=0 if affine is None else 1)
+    if affine is not None:
+        header.set_qform(affine, code=1)
+    header["descrip"] = _description(stack, affine).encode("ascii", "replace")[:79]
+    return header
+
+
+def _description(stack: StackResult, affine: NDArray[np.float64] | None) -> str:
+    if affine is None:
+        return "medscan anomaly map; source geometry unknown: voxels taken as 1 mm"
+    if math.isnan(_spacing(stack)):
+        return "medscan anomaly map; slice spacing unknown: taken as 1 mm"
+    even = np.allclose(np.diff(stack.position_mm), _spacing(stack), rtol=0.02)
+    return "medscan anomaly map" + ("" if even else "; uneven slices on a median grid")
+
+
+def _spacing(stack: StackResult) -> float:
+    """Millimetres between layers; NaN when unknown."""
+    spacing = float(stack.info["slice_spacing"])
+    return spacing if spacing > 0 else math.nan
+
+
+def affine_of(stack: StackResult) -> NDArray[np.float64] | None:
+    """Voxel (column, row, layer) to RAS millimetres, None when the geometry is not known.
+
+    Parameters
+    ----------
+    stack : StackResult
+
+    Returns
+    -------
+    ndarray, float64 (4, 4)
+        DICOM PS3.3 C.7.6.2.1.1, with the last two axes turned from LPS to RAS.
+    """
+    info = stack.info
+    if not (info["orientation"] and info["pixel_spacing"] and info["origin"]):
+        return None
+    row, column = np.reshape(np.asarray(info["orientation"], dtype=np.float64), (2, 3))
+    between_rows, between_columns = info["pixel_spacing"]
+    step = _spacing(stack)
+    affine = np.eye(4)
+    affine[:3, 0] = row * between_columns
+    affine[:3, 1] = column * between_rows
+    affine[:3, 2] = np.cross(row, column) * (1.0 if math.isnan(step) else step)
+    affine[:3, 3] = info["origin"]
+    placed: NDArray[np.float64] = _LPS_TO_RAS @ affine
+    return placed
+
+
+def layers_of(stack: StackResult) -> list[int]:
+    """Place of the slice on each layer of an even grid, -1 where there is none.
+
+    The grid starts at the first slice and has the stack's median spacing; a slice lies on the
+    layer nearest to it. Without positions each slice is a layer.
+    """
+    count, step = len(stack.state), _spacing(stack)
+    offset = (stack.position_mm - stack.position_mm[:1]) / step
+    if not np.isfinite(offset).all() or _too_wide(offset, count):
+        return list(range(count))
+    nearest = np.rint(offset).astype(np.intp)
+    layers = [-1] * (int(nearest[-1]) + 1)
+    # Those nearest to their layer come last, and stay where two share one.
+    for at in np.argsort(-np.abs(offset - nearest), kind="stable").tolist():
+        layers[nearest[at]] = at
+    return layers
+
+
+def _too_wide(offset: NDArray[np.float64], count: int) -> bool:
+    ascending = bool((np.diff(offset) >= 0).all())
+    return not ascending or float(offset[-1]) > _MOST_GAPS * count

@@ -1,0 +1,92 @@
+"""Where normals score when the method has not seen them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medscan.detector import Calibration, conformal_threshold
+from medscan.fit.train import Prepared, Progress, remember, scores, train
+from medscan.methods import Method
+
+
+def calibrate(
+    build: Callable[[], Method],
+    data: Prepared,
+    *,
+    folds: int,
+    target_fpr: float,
+    seed: int,
+    progress: Progress | None = None,
+) -> Calibration:
+    """Cross-validate over the patients of the shots.
+
+    Every shot is scored by a method that was trained without any shot of its patient. No data
+    beyond the shots is used.
+
+    Parameters
+    ----------
+    build : callable
+        A freshly initialised method.
+    data : Prepared
+    folds : int
+        At most; never more than there are patients with normal shots.
+    target_fpr : float
+        Share of normal slices that may be flagged.
+    seed : int
+        Of the split and the training.
+
+    Returns
+    -------
+    Calibration
+        Without normals, and provisional, when all normals are of one patient.
+    """
+    held: list[tuple[float, float, Tensor]] = []
+    for chosen in patient_folds(data.shots.labels, data.shots.patients, folds, seed):
+        rest = data.take(~chosen)
+        if len(torch.unique(rest.shots.labels)) < 2:
+            continue
+        method = build()
+        train(method, rest, seed, progress)
+        remember(method, rest)
+        part = data.take(chosen)
+        found, maps = scores(method, part)
+        held += zip(part.shots.labels.tolist(), found.tolist(), maps, strict=True)
+    return summarise(held, target_fpr)
+
+
+def patient_folds(labels: Tensor, patients: Tensor, folds: int, seed: int) -> list[Tensor]:
+    """Disjoint masks (I,), bool, that together cover every patient who has a normal shot."""
+    with_normals = torch.unique(patients[labels == 0])
+    order = with_normals[torch.randperm(len(with_normals), generator=_generator(seed))]
+    count = min(folds, len(order))
+    if count < 2:
+        return []
+    parts = [order[start::count] for start in range(count)]
+    others = [p for p in torch.unique(patients).tolist() if p not in order.tolist()]
+    # Patients with abnormal shots only are spread over the folds as well.
+    return [
+        torch.isin(patients, torch.cat([part, torch.tensor(others[n::count], dtype=torch.int64)]))
+        for n, part in enumerate(parts)
+    ]
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def summarise(held: list[tuple[float, float, Tensor]], target_fpr: float) -> Calibration:
+    """Calibration from (label, score, map (G, G)) of held-out slices."""
+    normals = tuple(sorted(score for label, score, _ in held if label == 0))
+    abnormals = tuple(sorted(score for label, score, _ in held if label == 1))
+    threshold, provisional = conformal_threshold(normals, target_fpr)
+    maps = [grid for label, _, grid in held if label == 0]
+    low, high = 0.0, 1.0
+    if maps:
+        low = float(np.median(torch.stack(maps).numpy()))
+        worst = tuple(float(grid.max()) for grid in maps)
+        high = max(conformal_threshold(worst, target_fpr)[0], low + 1e-3)
+    return Calibration(normals, threshold, target_fpr, provisional, low, high, abnormals)

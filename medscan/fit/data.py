@@ -1,0 +1,197 @@
+"""Labelled images to fit on: what a folder or manifest holds, and K shots of it by patient.
+
+Three layouts are understood:
+
+- BMAD's: `train/good`, `valid/good/img`, `valid/Ungood/img` with `valid/Ungood/anomaly_mask` or
+  `label`; its `test` is never touched.
+- `normal/`, `abnormal/` and optionally `masks/`, with or without `cases.csv` (columns case,
+  patient, and split or split_hint, of which only rows with `train` are used).
+- a CSV manifest with columns path, label, and optionally mask, patient, split.
+
+Items are pictures, DICOM files or volumes; of a volume every slice is an item.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medscan.errors import UsageError
+
+SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".mha", ".nrrd")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One labelled file.
+
+    Parameters
+    ----------
+    name : str
+        Path below the data folder: what a detector lists as its shots.
+    path, mask : Path
+        The image, and its mask or None.
+    label : int
+        1 abnormal.
+    patient : str
+        Items of one patient are never on both sides of a split.
+    """
+
+    name: str
+    path: Path
+    label: int
+    patient: str
+    mask: Path | None = None
+
+
+def read_items(data: Path) -> list[Item]:
+    """Every item of a folder or manifest that may be fitted on, sorted by name.
+
+    Raises
+    ------
+    UsageError
+        It does not exist or has none of the three layouts.
+    """
+    if data.is_file():
+        found = list(_manifest(data))
+    elif (data / "valid").is_dir() or (data / "train" / "good").is_dir():
+        found = list(_bmad(data))
+    elif (data / "normal").is_dir():
+        found = list(_folders(data))
+    elif data.exists():
+        raise UsageError(
+            f"{data} has neither normal/ and abnormal/, nor train/good and valid/, nor is it a CSV "
+            "manifest; see medscan-fit(1)"
+        )
+    else:
+        raise UsageError(f"{data} does not exist")
+    if not found:
+        raise UsageError(f"{data} holds no images to fit on")
+    return sorted(found, key=lambda item: item.name)
+
+
+def stem(path: Path) -> str:
+    """File name without its image suffix; `.nii.gz` counts as one."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name
+
+
+def patient_of(path: Path) -> str:
+    """Patient of a file that nothing else names: `00003_60.png` is slice 60 of patient 00003.
+
+    A name that holds no number but the last one, such as `case_12`, is a patient of its own.
+    """
+    whole = stem(path)
+    start = re.sub(r"[_-]\d+$", "", whole)
+    return start if re.search(r"\d", start) else whole
+
+
+def _images(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+
+
+def _masks(*folders: Path) -> dict[str, Path]:
+    return {stem(path): path for folder in folders for path in _images(folder)}
+
+
+def _folders(data: Path) -> Iterator[Item]:
+    cases = _cases(data / "cases.csv")
+    masks = _masks(data / "masks")
+    for label, folder in enumerate(("normal", "abnormal")):
+        for path in _images(data / folder):
+            row = cases.get(stem(path), {}) if cases else {}
+            split = row.get("split") or row.get("split_hint") or "train"
+            if cases and (not row or split != "train"):
+                continue
+            mask = masks.get(stem(path)) if label else None
+            yield Item(
+                f"{folder}/{path.name}", path, label, row.get("patient") or patient_of(path), mask
+            )
+
+
+def _cases(path: Path) -> dict[str, dict[str, str]]:
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    key = next((k for k in ("case", "volume", "name") if rows and k in rows[0]), None)
+    if key is None:
+        raise UsageError(f"{path} needs a column case (file name without suffix)")
+    return {Path(row[key]).name: row for row in rows}
+
+
+def _bmad(data: Path) -> Iterator[Item]:
+    valid = data / "valid"
+    bad = next((valid / n for n in ("Ungood", "ungood") if (valid / n).is_dir()), valid / "Ungood")
+    masks = _masks(bad / "label", bad / "anomaly_mask")
+    normal = [*_images(data / "train" / "good"), *_images(data / "train" / "good" / "img")]
+    normal += [*_images(valid / "good" / "img"), *_images(valid / "good")]
+    for path in normal:
+        yield Item(str(path.relative_to(data)), path, 0, patient_of(path))
+    for path in [*_images(bad / "img"), *_images(bad)]:
+        yield Item(str(path.relative_to(data)), path, 1, patient_of(path), masks.get(stem(path)))
+
+
+def _manifest(path: Path) -> Iterator[Item]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = csv.DictReader(stream)
+        if not {"path", "label"} <= set(rows.fieldnames or ()):
+            raise UsageError(f"{path} needs the columns path and label; see medscan-fit(1)")
+        for line, row in enumerate(rows, 2):
+            if (row.get("split") or "train") != "train":
+                continue
+            yield _manifest_item(path, line, row)
+
+
+def _manifest_item(manifest: Path, line: int, row: dict[str, str]) -> Item:
+    labels = {"0": 0, "normal": 0, "1": 1, "abnormal": 1}
+    if row["label"] not in labels:
+        raise UsageError(
+            f"{manifest} line {line}: label {row['label']!r} is not normal or abnormal"
+        )
+    file = manifest.parent / row["path"]
+    if not file.is_file():
+        raise UsageError(f"{manifest} line {line}: there is no file {row['path']}")
+    mask = manifest.parent / row["mask"] if row.get("mask") else None
+    patient = row.get("patient") or patient_of(file)
+    return Item(row["path"], file, labels[row["label"]], patient, mask)
+
+
+def by_patient(items: list[Item], seed: int) -> Iterator[Item]:
+    """Items in the order in which they are tried as shots: patients take turns.
+
+    Parameters
+    ----------
+    items : list of Item
+        Of one label.
+    seed : int
+        The order of patients, and of a patient's items, is drawn from it.
+
+    Yields
+    ------
+    Item
+        Every item once; the first K come from as many patients as there are.
+    """
+    rng = np.random.default_rng(seed)
+    queues: dict[str, list[Item]] = {}
+    for item in items:
+        queues.setdefault(item.patient, []).append(item)
+    names = sorted(queues)
+    order = [names[i] for i in rng.permutation(len(names))]
+    for queue in queues.values():
+        rng.shuffle(queue)
+    while queues:
+        for name in order:
+            if name in queues:
+                yield queues[name].pop()
+                if not queues[name]:
+                    del queues[name]

@@ -1,0 +1,242 @@
+"""From labelled files to the tensors that a method learns from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medscan import archive, imaging
+from medscan.archive import Frame, Kind, Plane, Stack
+from medscan.errors import FileError, UsageError
+from medscan.fit.data import Item, by_patient, stem
+
+log = logging.getLogger("medscan.fit")
+
+VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
+LIMIT = 8 << 30
+"""Bytes that a file to fit on may need decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """Labelled slices.
+
+    Parameters
+    ----------
+    names : list of str
+    images : Tensor (I, 3, S, S)
+        float32 in [0, 1].
+    labels : Tensor (I,)
+        float32, 1 abnormal.
+    masks : Tensor (I, S, S) or None
+        float32 in {0, 1}; None when no abnormal shot has one.
+    masked : Tensor (I,)
+        bool; False for an abnormal shot without a mask.
+    patients : Tensor (I,)
+        int64, a number for each patient.
+    """
+
+    names: list[str]
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    masked: Tensor
+    patients: Tensor
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def take(self, chosen: Tensor) -> Shots:
+        """The shots where `chosen` (I,), bool, is True."""
+        return Shots(
+            [name for name, keep in zip(self.names, chosen.tolist(), strict=True) if keep],
+            self.images[chosen],
+            self.labels[chosen],
+            None if self.masks is None else self.masks[chosen],
+            self.masked[chosen],
+            self.patients[chosen],
+        )
+
+
+def draw_shots(
+    items: list[Item], shots: int, seed: int, *, size: int, window: str, plane: Plane | None
+) -> Shots:
+    """K normal and K abnormal slices, as many patients as possible, drawn from a seed.
+
+    Raises
+    ------
+    UsageError
+        There are fewer than K of a label, a file cannot be read, or a mask does not fit its image.
+    """
+    found: list[_Shot] = []
+    for label, word in ((0, "normal"), (1, "abnormal")):
+        mine = [item for item in items if item.label == label]
+        drawn = list(_drawn(mine, shots, seed + label, size=size, window=window, plane=plane))
+        if len(drawn) < shots:
+            raise UsageError(
+                f"{shots} {word} shots were asked for, but there are {len(drawn)}; give more "
+                f"data or a smaller --shots"
+            )
+        found += drawn
+    return _stacked(found)
+
+
+def load_items(items: list[Item], *, size: int, window: str, plane: Plane | None) -> Shots:
+    """Every slice of every item, for measuring a detector."""
+    found = []
+    for item in items:
+        found += [
+            shot
+            for slot in _slots([item], plane)
+            if (shot := _load(slot, size=size, window=window)) is not None
+        ]
+    return _stacked(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A slice that could become a shot."""
+
+    item: Item
+    stack: Stack
+    frame: Frame
+    modality: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Shot:
+    item: Item
+    image: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None
+
+
+def _drawn(
+    items: list[Item], shots: int, seed: int, *, size: int, window: str, plane: Plane | None
+) -> Iterator[_Shot]:
+    """Shots in drawing order; background slices are passed over."""
+    found = 0
+    for slot in _turns(items, seed, plane):
+        shot = _load(slot, size=size, window=window)
+        if shot is not None:
+            yield shot
+            found += 1
+        if found == shots:
+            return
+
+
+def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[_Slot]:
+    """Slices in drawing order: a picture is opened when its turn comes, a volume beforehand."""
+    volumes = [item for item in items if item.path.name.lower().endswith(VOLUMES)]
+    slots = {f"{i.name}#{s.frame.index}": s for i in volumes for s in _slots([i], plane)}
+    singles = [replace(slot.item, name=name) for name, slot in slots.items()]
+    others = [item for item in items if item not in volumes]
+    for item in by_patient(others + singles, seed):
+        if item.name in slots:
+            yield slots[item.name]
+        else:
+            yield from _slots([item], plane)
+
+
+def _slots(items: list[Item], plane: Plane | None) -> Iterator[_Slot]:
+    """Slices of items; of an abnormal volume with a mask, those that the mask touches."""
+    for item in items:
+        stack, modality = _stack_of(item.path, plane)
+        touched = None
+        if item.label and stack.kind in (Kind.NIFTI, Kind.ITK):
+            if item.mask is None:
+                raise UsageError(
+                    f"{item.name} is an abnormal volume without a mask, so that no one can say "
+                    "which of its slices are abnormal; put a mask of its name into masks/"
+                )
+            touched = _touched(item, stack, plane)
+        for frame in stack.frames:
+            if touched is None or frame.index in touched:
+                yield _Slot(item, stack, frame, modality)
+
+
+def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
+    catalogue = archive.index([path], plane=plane)
+    for study in catalogue.studies:
+        for series in study.series:
+            for stack in series.stacks:
+                return stack, series.modality
+    why = next((o.detail or o.reason for o in catalogue.set_aside), "it holds no image")
+    raise UsageError(f"{path} cannot be fitted on: {why}")
+
+
+def _touched(item: Item, stack: Stack, plane: Plane | None) -> set[int]:
+    mask, _ = _stack_of(_mask_path(item), plane)
+    _check_size(item, stack, mask)
+    planes = imaging.read_planes(mask, mask.frames, LIMIT)
+    return {
+        frame.index
+        for frame, drawn in zip(mask.frames, planes, strict=True)
+        if not isinstance(drawn, FileError) and bool((drawn.pixels > 0).any())
+    }
+
+
+def _mask_path(item: Item) -> Path:
+    if item.mask is None or not item.mask.is_file():
+        raise UsageError(f"the mask of {item.name} does not exist: {item.mask}")
+    return item.mask
+
+
+def _check_size(item: Item, image: Stack, mask: Stack) -> None:
+    sizes = [(s.columns, s.rows, len(s.frames)) for s in (image, mask)]
+    if sizes[0] != sizes[1]:
+        text = [" x ".join(str(n) for n in size) for size in sizes]
+        raise UsageError(f"the mask of {item.name} is {text[1]}, but the image is {text[0]}")
+
+
+def _load(slot: _Slot, *, size: int, window: str) -> _Shot | None:
+    """Render a slice and its mask; None for background."""
+    measured = imaging.measure(slot.stack, window, slot.modality, LIMIT)
+    drawn = imaging.render(slot.stack, [slot.frame], size, measured, LIMIT)[0]
+    if isinstance(drawn, FileError):
+        raise UsageError(f"{slot.item.name} cannot be fitted on: {drawn}")
+    if drawn.background:
+        log.info("%s is background and is not used", slot.item.name)
+        return None
+    image = np.broadcast_to(drawn.image, (3, size, size))
+    mask = None if slot.item.mask is None else _draw_mask(slot, size)
+    return _Shot(slot.item, image, mask)
+
+
+def _draw_mask(slot: _Slot, size: int) -> NDArray[np.bool_]:
+    stack, _ = _stack_of(_mask_path(slot.item), slot.stack.plane)
+    _check_size(slot.item, slot.stack, stack)
+    frame = next(f for f in stack.frames if f.index == slot.frame.index)
+    plane = next(imaging.read_planes(stack, [frame], LIMIT))
+    if isinstance(plane, FileError):
+        raise UsageError(f"the mask of {slot.item.name} cannot be read: {plane}")
+    values = plane.pixels if plane.pixels.ndim == 2 else plane.pixels.max(axis=2)
+    inside = values > values.max() / 2
+    return imaging.Letterbox.of(slot.stack, size).draw_mask(inside)
+
+
+def _stacked(found: list[_Shot]) -> Shots:
+    if not found:
+        raise UsageError("every image is background: there is nothing to fit on")
+    patients = {name: n for n, name in enumerate(sorted({s.item.patient for s in found}))}
+    side = found[0].image.shape[-1]
+    empty = np.zeros((side, side), np.bool_)
+    has_masks = any(s.mask is not None for s in found)
+    masks = np.stack([empty if s.mask is None else s.mask for s in found])
+    return Shots(
+        names=[s.item.name for s in found],
+        images=torch.from_numpy(np.stack([s.image for s in found])),
+        labels=torch.tensor([float(s.item.label) for s in found]),
+        masks=torch.from_numpy(masks).float() if has_masks else None,
+        masked=torch.tensor([s.item.label == 0 or s.mask is not None for s in found]),
+        patients=torch.tensor([patients[s.item.patient] for s in found]),
+    )
+
+
+__all__ = ["Shots", "draw_shots", "load_items", "stem"]

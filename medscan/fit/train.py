@@ -1,0 +1,145 @@
+"""The training loop: adapters only, on what was computed once of every image."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medscan.fit.augment import VARIANTS, variants
+from medscan.fit.shots import Shots
+from medscan.methods import Batch, Method
+from medscan.methods.losses import total
+
+log = logging.getLogger("medscan.fit")
+
+Progress = Callable[[int, int, float], None]
+"""`progress(epoch, epochs, loss)` after each epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Shots in all variants, as far as no training changes them.
+
+    Parameters
+    ----------
+    tokens : Tensor (I, V, T, d)
+    masks : Tensor (I, V, S, S) or None
+        bool.
+    shots : Shots
+    """
+
+    tokens: Tensor
+    masks: Tensor | None
+    shots: Shots
+
+    def take(self, chosen: Tensor) -> Prepared:
+        """The images where `chosen` (I,), bool, is True."""
+        masks = None if self.masks is None else self.masks[chosen]
+        return Prepared(self.tokens[chosen], masks, self.shots.take(chosen))
+
+    def batch(self, images: Tensor, variant: Tensor, device: torch.device) -> Batch:
+        """The variants (B,) of the images (B,)."""
+        masks = None if self.masks is None else self.masks[images, variant].float().to(device)
+        return Batch(
+            self.tokens[images, variant].to(device),
+            self.shots.labels[images].to(device),
+            masks,
+            self.shots.masked[images].to(device),
+        )
+
+
+@torch.no_grad()
+def prepare(method: Method, shots: Shots) -> Prepared:
+    """Augment and run what comes before anything trained, once."""
+    tokens = [method.prepare(variants(image[None])[0]).cpu() for image in shots.images]
+    masks = None if shots.masks is None else variants(shots.masks[:, None])[:, :, 0] > 0.5
+    return Prepared(torch.stack(tokens), masks, shots)
+
+
+def train(method: Method, data: Prepared, seed: int, progress: Progress | None = None) -> None:
+    """Train a method's parameters; Ctrl-C ends it with the best epoch so far.
+
+    Parameters
+    ----------
+    method : Method
+        Freshly built; trained in place.
+    data : Prepared
+    seed : int
+        Of the order of images and the choice of variants.
+    progress : Progress, optional
+        Told of every epoch.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimisers = method.optimisers()
+    best, kept = float("inf"), copy.deepcopy(method.state_dict())
+    epochs = method.settings.epochs
+    method.train()
+    try:
+        for epoch in range(epochs):
+            loss = _epoch(method, data, optimisers, generator)
+            if progress is not None:
+                progress(epoch + 1, epochs, loss)
+            if loss < best:
+                best, kept = loss, copy.deepcopy(method.state_dict())
+    except KeyboardInterrupt:
+        method.load_state_dict(kept)
+        log.warning("interrupted: the best epoch so far is kept (loss %.4f)", best)
+    method.eval()
+
+
+def _epoch(
+    method: Method,
+    data: Prepared,
+    optimisers: list[torch.optim.Optimizer],
+    generator: torch.Generator,
+) -> float:
+    """One pass; returns the mean loss of its steps."""
+    device = method.backbone.device
+    found = []
+    for rows in _order(len(data.shots), method, generator):
+        batch = data.batch(rows[:, 0], rows[:, 1], device)
+        loss = total(method.terms(method(batch.prepared), batch))
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for optimiser in optimisers:
+            optimiser.step()
+        found.append(float(loss.detach()))
+    return sum(found) / len(found)
+
+
+def _order(images: int, method: Method, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Batches of (image, variant) pairs, (B, 2)."""
+    if method.settings.variants == "all":
+        every = torch.arange(images * VARIANTS)
+        pairs = torch.stack([every // VARIANTS, every % VARIANTS], 1)
+    else:
+        chosen = torch.randint(VARIANTS, (images,), generator=generator)
+        pairs = torch.stack([torch.arange(images), chosen], 1)
+    shuffled = pairs[torch.randperm(len(pairs), generator=generator)]
+    return torch.split(shuffled, method.settings.batch)
+
+
+def remember(method: Method, data: Prepared) -> None:
+    """Show the trained method its normal shots, in the variants that its settings ask for."""
+    normal = data.shots.labels == 0
+    count = VARIANTS if method.settings.bank_variants else 1
+    tokens = data.tokens[normal][:, :count].flatten(0, 1)
+    patients = data.shots.patients[normal].repeat_interleave(count)
+    parts = [part.to(method.backbone.device) for part in torch.split(tokens, 16)]
+    method.remember(parts, patients)
+
+
+@torch.inference_mode()
+def scores(method: Method, data: Prepared) -> tuple[Tensor, Tensor]:
+    """Scores (I,) and maps (I, G, G) of the images as they are, on the CPU."""
+    found = [
+        method.score(method(part.to(method.backbone.device)))
+        for part in torch.split(data.tokens[:, 0], 16)
+    ]
+    return torch.cat([s for s, _ in found]).cpu(), torch.cat([m for _, m in found]).cpu()

@@ -1,0 +1,24 @@
+"""Frames -> slices: oriented, windowed, letterboxed images with their geometry."""
+
+from medscan.imaging.letterbox import Letterbox
+from medscan.imaging.read import read_planes
+from medscan.imaging.render import is_background, render, render_plane
+from medscan.imaging.types import Affine2D, PixelPlane, Slice, Voi, Window
+from medscan.imaging.window import Rule, apply_window, measure, parse_rule
+
+__all__ = [
+    "Affine2D",
+    "Letterbox",
+    "PixelPlane",
+    "Rule",
+    "Slice",
+    "Voi",
+    "Window",
+    "apply_window",
+    "is_background",
+    "measure",
+    "parse_rule",
+    "read_planes",
+    "render",
+    "render_plane",
+]

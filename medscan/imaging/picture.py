@@ -1,0 +1,61 @@
+"""PNG, JPEG and TIFF pictures -> planes."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from medscan.archive.sniff import open_regular
+from medscan.archive.types import ArchiveFile
+from medscan.errors import CorruptError, TooLargeError, UnsupportedError
+from medscan.imaging.types import PixelPlane
+
+_NUMBERS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+
+
+def read_picture(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
+    """Read page `index`: EXIF orientation applied, alpha dropped, grey colour made grey.
+
+    Parameters
+    ----------
+    file : ArchiveFile
+    index : int
+        Page, 0-based.
+    max_file_bytes : int
+        Limit on the page, four bytes a sample, checked before it is unpacked.
+
+    Raises
+    ------
+    FileError
+        It is too large, or no picture that Pillow reads.
+    """
+    with open_regular(file.full) as stream, _opened(stream) as image:
+        if not 0 <= index < getattr(image, "n_frames", 1):
+            raise CorruptError(f"has no page {index + 1}")
+        image.seek(index)
+        if image.width * image.height * 4 * len(image.getbands()) > max_file_bytes:
+            raise TooLargeError(f"{image.height} x {image.width} is over the limit")
+        return _plane(ImageOps.exif_transpose(image))
+
+
+def _opened(stream: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(stream, formats=("PNG", "JPEG", "TIFF"))
+    except UnidentifiedImageError:
+        raise UnsupportedError("no PNG, JPEG or TIFF that can be read") from None
+
+
+def _plane(image: Image.Image) -> PixelPlane:
+    """Numbers stay numbers; everything else becomes grey or RGB of 8 bits."""
+    if image.mode in _NUMBERS:
+        values = np.asarray(image).astype(np.float32)
+        return PixelPlane(np.nan_to_num(values, posinf=0.0, neginf=0.0))
+    if image.mode in ("1", "L", "LA", "La"):
+        return PixelPlane(np.asarray(image.convert("L"), dtype=np.float32), white=255.0)
+    rgb: NDArray[np.uint8] = np.asarray(image.convert("RGB"))
+    if (rgb[..., :1] == rgb).all():
+        rgb = rgb[..., 0]
+    return PixelPlane(rgb.astype(np.float32), white=255.0)

@@ -1,0 +1,74 @@
+"""Frames -> pixels after rescale, whatever kind of file they lie in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+
+from medscan.archive.types import ArchiveFile, Frame, Kind, Stack
+from medscan.errors import CorruptError, FileError
+from medscan.imaging.dicom import DicomFile
+from medscan.imaging.picture import read_picture
+from medscan.imaging.quiet import reading
+from medscan.imaging.types import PixelPlane
+from medscan.imaging.volume import open_volume
+
+Read = Callable[[int], PixelPlane]
+
+
+def read_planes(
+    stack: Stack, frames: Sequence[Frame], max_file_bytes: int
+) -> Iterator[PixelPlane | FileError]:
+    """Read frames of a stack in the order given; each file is opened once per run of its frames.
+
+    Parameters
+    ----------
+    stack : Stack
+        Tells kind, size and plane.
+    frames : sequence of Frame
+    max_file_bytes : int
+        Limit on a file's size, unpacked.
+
+    Yields
+    ------
+    PixelPlane or FileError
+        One for each frame: what is wrong with one file costs that file only.
+    """
+    for file, run in groupby(frames, key=lambda frame: frame.file):
+        try:
+            read = _opened(stack, file, max_file_bytes)
+        except FileError as error:
+            yield from (error for _ in run)
+            continue
+        for frame in run:
+            yield _read(stack, frame, read)
+
+
+def _opened(stack: Stack, file: ArchiveFile, limit: int) -> Read:
+    """What reads a frame of the file by its index."""
+    with reading():
+        if stack.kind is Kind.DICOM:
+            return DicomFile(file, limit).plane
+        if stack.kind is Kind.PICTURE:
+            return partial(read_picture, file, max_file_bytes=limit)
+        return partial(open_volume(file, stack.kind, limit).plane, stack.plane)
+
+
+def _read(stack: Stack, frame: Frame, read: Read) -> PixelPlane | FileError:
+    try:
+        with reading():
+            return _checked(stack, read(frame.index))
+    except FileError as error:
+        return error
+
+
+def _checked(stack: Stack, plane: PixelPlane) -> PixelPlane:
+    """The plane, if it is of the size that its header promised."""
+    size = plane.pixels.shape[:2]
+    if size != (stack.rows, stack.columns):
+        raise CorruptError(
+            f"decodes to {size[0]} x {size[1]} pixels, "
+            f"its header says {stack.rows} x {stack.columns}"
+        )
+    return plane

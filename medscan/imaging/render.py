@@ -1,0 +1,64 @@
+"""Frames -> slices: what the decode workers of a scan, and fitting, call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medscan.archive.types import Frame, Stack
+from medscan.errors import FileError
+from medscan.imaging.letterbox import Letterbox
+from medscan.imaging.read import read_planes
+from medscan.imaging.types import Slice, Window
+from medscan.imaging.window import apply_window
+
+FLAT = 0.02
+"""A slice whose grey spans less than this shows nothing."""
+DARK = 0.05
+LIT_SHARE = 0.01
+"""Nor does one of which less than this share is brighter than `DARK`."""
+
+
+def render(
+    stack: Stack, frames: Sequence[Frame], size: int, window: Window, max_file_bytes: int
+) -> list[Slice | FileError]:
+    """Read, window and draw frames of a stack.
+
+    Parameters
+    ----------
+    stack : Stack
+    frames : sequence of Frame
+        Some of its frames, in any order.
+    size : int
+        Side of the model's square, pixels.
+    window : Window
+        As `measure` found it for the whole stack.
+    max_file_bytes : int
+        See `read_planes`.
+
+    Returns
+    -------
+    list of Slice or FileError
+        One for each frame, in the order given.
+    """
+    letterbox = Letterbox.of(stack, size)
+    slices: list[Slice | FileError] = []
+    for plane in read_planes(stack, frames, max_file_bytes):
+        if isinstance(plane, FileError):
+            slices.append(plane)
+        else:
+            slices.append(render_plane(apply_window(plane, window), letterbox))
+    return slices
+
+
+def render_plane(shown: NDArray[np.float32], letterbox: Letterbox) -> Slice:
+    """Draw a windowed plane, float32 (rows, columns[, 3]) in [0, 1], on its square."""
+    return Slice(letterbox.draw(shown), is_background(shown))
+
+
+def is_background(shown: NDArray[np.float32]) -> bool:
+    """Whether a windowed plane, float32 (rows, columns[, 3]) in [0, 1], shows nothing."""
+    grey = shown.max(axis=2) if shown.ndim == 3 else shown
+    return bool(np.ptp(grey) < FLAT or np.mean(grey > DARK) < LIT_SHARE)

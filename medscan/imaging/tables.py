@@ -1,0 +1,119 @@
+"""What a DICOM header says of turning stored values into values, and values into grey.
+
+Modality LUT: PS3.3 C.11.1. VOI LUT and window: C.11.2. Functional groups: C.7.6.16.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from medscan.imaging.types import Voi
+
+
+class Table(NamedTuple):
+    """A lookup table: the value of its first entry, its entries, and bits an entry."""
+
+    first: int
+    entries: NDArray[np.float32]
+    bits: int
+
+
+class Rescale(NamedTuple):
+    """Value = stored * slope + intercept, or what `table` says."""
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    table: Table | None = None
+
+    def __call__(self, stored: NDArray[Any]) -> NDArray[np.float32]:
+        """Values after rescale of stored ones, any shape; computed in float64."""
+        if self.table is not None:
+            return lookup(stored, self.table.first, self.table.entries)
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return stored.astype(np.float32)
+        return (stored.astype(np.float64) * self.slope + self.intercept).astype(np.float32)
+
+
+def number(value: Any, otherwise: float) -> float:
+    """First number of a header's value; `otherwise` where it is empty, not finite or no number."""
+    if isinstance(value, MultiValue | list | tuple):
+        value = value[0] if len(value) else None
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        return otherwise
+    return found if math.isfinite(found) else otherwise
+
+
+def functional(header: Dataset, index: int, sequence: str) -> Dataset:
+    """Item of a functional group for one frame: its own, the shared one, or the header itself.
+
+    Parameters
+    ----------
+    header : Dataset
+    index : int
+        Frame, 0-based.
+    sequence : str
+        Keyword of the group, such as "FrameVOILUTSequence".
+    """
+    own = header.get("PerFrameFunctionalGroupsSequence") or []
+    shared = header.get("SharedFunctionalGroupsSequence") or []
+    for groups in (*own[index : index + 1], *shared[:1]):
+        if groups.get(sequence):
+            return groups[sequence].value[0]
+    return header
+
+
+def rescale_of(header: Dataset, index: int) -> Rescale:
+    """How the stored values of frame `index` become values (PS3.3 C.11.1, C.7.6.16.2.9)."""
+    for item in (functional(header, index, "PixelValueTransformationSequence"), header):
+        slope = number(item.get("RescaleSlope"), 0.0)
+        if slope:
+            return Rescale(slope, number(item.get("RescaleIntercept"), 0.0))
+    return Rescale(table=_table(header, header.get("ModalityLUTSequence")))
+
+
+def voi_of(header: Dataset, index: int) -> Voi | None:
+    """Window or lookup table that frame `index` asks to be shown with, if it does."""
+    item = functional(header, index, "FrameVOILUTSequence")
+    table = _table(header, item.get("VOILUTSequence"))
+    if table is not None:
+        white = max(2.0**table.bits - 1, float(table.entries.max(initial=1.0)))
+        return Voi(table=table.entries / np.float32(white), first=table.first)
+    center, width = number(item.get("WindowCenter"), math.nan), number(item.get("WindowWidth"), 0.0)
+    function = str(item.get("VOILUTFunction") or "LINEAR").upper()
+    if function not in ("LINEAR_EXACT", "SIGMOID"):
+        function = "LINEAR"
+    usable = math.isfinite(center) and (width >= 1 or (width > 0 and function != "LINEAR"))
+    return Voi(center, width, function) if usable else None
+
+
+def lookup(values: NDArray[Any], first: float, entries: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Entries for values: those before `first` take the first one, those beyond the last one."""
+    at = np.rint(values.astype(np.float64) - first)
+    return entries[np.clip(at, 0, len(entries) - 1).astype(np.intp)]
+
+
+def _table(header: Dataset, luts: Sequence[Dataset] | None) -> Table | None:
+    """First item of a LUT sequence (PS3.3 C.11.1.1), if any; 8-bit entries may be packed."""
+    item = luts[0] if luts else Dataset()
+    data, descriptor = item.get("LUTData"), item.get("LUTDescriptor")
+    if data is None or descriptor is None:
+        return None
+    count, first, bits = (int(v) for v in descriptor)
+    count = count % 65536 or 65536
+    if isinstance(data, bytes):
+        order = ">" if header.original_encoding[1] is False else "<"
+        kind = "u1" if len(data) < 2 * count else f"{order}u2"
+        data = np.frombuffer(data[: len(data) - len(data) % 2], dtype=kind)
+    entries = np.atleast_1d(np.asarray(data)).astype(np.float32)[:count]
+    if not len(entries) or not 1 <= bits <= 16:
+        raise ValueError("lookup table without entries")
+    return Table(first, entries, bits)

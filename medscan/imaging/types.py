@@ -1,0 +1,92 @@
+"""What the model sees of a frame, and how intensities become grey.
+
+Two-dimensional coordinates are (x, y) = (column, row), whole numbers at pixel centres, x to the
+right and y down as displayed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Affine2D = NDArray[np.float64]
+"""(2, 3): maps (x, y, 1) to (x', y')."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Intensities shown as black (`low`) and white (`high`), in units after rescale.
+
+    `voi` means that each frame's own VOI LUT or window is applied instead, where it has one.
+    """
+
+    low: float
+    high: float
+    voi: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One oriented, windowed, letterboxed image.
+
+    Parameters
+    ----------
+    image : float32 (C, S, S)
+        In [0, 1], C = 1 (grey) or 3 (RGB); zero where padded.
+    background : bool
+        Nothing is in it: such a slice is not scored.
+    """
+
+    image: NDArray[np.float32]
+    background: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Voi:
+    """A frame's own mapping from values after rescale to grey (DICOM PS3.3 C.11.2).
+
+    Parameters
+    ----------
+    center, width : float
+        Used where there is no `table`; `width` is positive.
+    function : str
+        "LINEAR", "LINEAR_EXACT" or "SIGMOID".
+    table : float32 (n,) or None
+        VOI LUT, its entries as grey in [0, 1].
+    first : float
+        Value that the table's first entry stands for.
+    """
+
+    center: float = 0.5
+    width: float = 1.0
+    function: str = "LINEAR"
+    table: NDArray[np.float32] | None = None
+    first: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class PixelPlane:
+    """One stored frame after rescale, and what its file says of showing it.
+
+    Parameters
+    ----------
+    pixels : float32 (rows, columns) or (rows, columns, 3)
+        Finite. Colour is RGB in [0, 255].
+    inverted : bool
+        Low values are white (MONOCHROME1).
+    voi : Voi or None
+    white : float or None
+        Value shown as white where the encoding itself says so (8 bit and less, colour); black is 0.
+    """
+
+    pixels: NDArray[np.float32]
+    inverted: bool = False
+    voi: Voi | None = None
+    white: float | None = None
+
+    @property
+    def colour(self) -> bool:
+        """Whether the pixels are RGB."""
+        return self.pixels.ndim == 3

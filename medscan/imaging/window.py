@@ -1,0 +1,186 @@
+"""Intensities -> grey: the rules a detector may be fitted with, measured once for a stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medscan.archive.types import Kind, Stack
+from medscan.errors import FileError, UsageError
+from medscan.imaging.read import read_planes
+from medscan.imaging.tables import lookup
+from medscan.imaging.types import PixelPlane, Voi, Window
+
+MEASURED_FRAMES = 24
+MEASURED_SIDE = 512
+"""At most this many frames, rows and columns are looked at, spread evenly and symmetrically."""
+
+_CT = Window(-160.0, 240.0)
+_RADIOGRAPHS = frozenset(
+    ("CR", "DG", "DX", "ES", "GM", "IO", "MG", "OP", "OT", "PX", "RF", "SC", "SM", "US", "XA", "XC")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A parsed window rule: its name and, for some, two numbers."""
+
+    name: str
+    low: float = 0.0
+    high: float = 0.0
+
+
+_PERCENTILE = Rule("percentile", 1.0, 99.5)
+
+
+def parse_rule(text: str) -> Rule:
+    """Parse "auto", "full", "voi", "percentile:LOW,HIGH" or "window:LOW,HIGH".
+
+    Raises
+    ------
+    UsageError
+        It is none of these, or LOW is not below HIGH.
+    """
+    name, _, numbers = text.strip().partition(":")
+    if name in ("auto", "full", "voi") and not numbers:
+        return Rule(name)
+    try:
+        low, high = (float(part) for part in numbers.split(","))
+    except ValueError:
+        low = high = math.nan
+    within = name == "window" or (name == "percentile" and low >= 0 and high <= 100)
+    if not (within and low < high and math.isfinite(high - low)):
+        raise UsageError(
+            f"window rule {text!r} is not one of auto, full, voi, "
+            "percentile:LOW,HIGH (such as percentile:1,99.5), window:LOW,HIGH (such as "
+            "window:-160,240)"
+        )
+    return Rule(name, low, high)
+
+
+def measure(stack: Stack, rule: Rule | str, modality: str, max_file_bytes: int) -> Window:
+    """Window of a stack by a rule; explicit ones need no pixels.
+
+    "auto" is, for CT, the first frame's window in the header, else -160 to 240; for radiographs,
+    ultrasound and other projections "voi"; for pictures of 8 bits 0 to 255; for all else
+    percentile:1,99.5. The result is the same whichever way round the stack lies, so that a DICOM
+    series and a NIfTI made from it agree.
+
+    Parameters
+    ----------
+    stack : Stack
+    rule : Rule or str
+    modality : str
+        As in DICOM; empty when unknown.
+    max_file_bytes : int
+        See `read_planes`.
+
+    Raises
+    ------
+    UsageError
+        The rule cannot be parsed.
+    FileError
+        None of the frames looked at can be read; the first one's error.
+    """
+    rule = parse_rule(rule) if isinstance(rule, str) else rule
+    if rule.name == "window":
+        return Window(rule.low, rule.high)
+    if rule.name == "auto" and modality == "CT":
+        return _header_window(stack, max_file_bytes)
+    as_is = rule.name == "voi" or (rule.name == "auto" and stack.kind is Kind.PICTURE)
+    if rule.name == "auto":
+        as_is = as_is or modality in _RADIOGRAPHS
+        rule = Rule("voi") if modality in _RADIOGRAPHS else _PERCENTILE
+    samples, white = _samples(stack, max_file_bytes)
+    voi = rule.name == "voi"
+    if white is not None and (as_is or not samples.size):
+        return Window(0.0, white, voi)
+    ends = {"full": Rule("", 0.0, 100.0), "voi": _PERCENTILE}.get(rule.name, rule)
+    low, high = np.percentile(samples, (ends.low, ends.high))
+    return Window(float(low), float(high), voi)
+
+
+def apply_window(plane: PixelPlane, window: Window) -> NDArray[np.float32]:
+    """Show a plane: its window or VOI LUT, then the inversion of MONOCHROME1 (PS3.3 C.7.6.3.1.2).
+
+    Returns
+    -------
+    float32 (rows, columns) or (rows, columns, 3)
+        Grey or RGB in [0, 1]; colour is not windowed.
+    """
+    values = plane.pixels
+    if plane.colour:
+        colour: NDArray[np.float32] = np.clip(values / np.float32(255.0), 0.0, 1.0)
+        return colour
+    if window.voi and plane.voi is not None:
+        grey = _apply_voi(values, plane.voi)
+    else:
+        width = max(window.high - window.low, float(np.finfo(np.float32).tiny))
+        grey = (values.astype(np.float64) - window.low) / width
+    grey = np.clip(grey, 0.0, 1.0)
+    shown = 1.0 - grey if plane.inverted else grey
+    return np.nan_to_num(shown).astype(np.float32)
+
+
+def evenly(count: int, most: int) -> NDArray[np.intp]:
+    """At most `most` (even) of `count` indices, evenly spread, the same counted from either end."""
+    if count <= most:
+        return np.arange(count)
+    lower = np.floor(np.arange(most // 2) * (count - 1) / (most - 1) + 0.5).astype(np.intp)
+    return np.concatenate([lower, count - 1 - lower[::-1]])
+
+
+def _apply_voi(values: NDArray[np.float32], voi: Voi) -> NDArray[np.float64]:
+    """VOI LUT or window function (PS3.3 C.11.2.1.2, C.11.2.1.3) as grey, not yet clipped."""
+    if voi.table is not None:
+        return lookup(values, voi.first, voi.table).astype(np.float64)
+    from_center = values.astype(np.float64) - voi.center
+    if voi.function == "SIGMOID":
+        return 1.0 / (1.0 + np.exp(np.clip(-4.0 * from_center / voi.width, -500.0, 500.0)))
+    if voi.function == "LINEAR_EXACT":
+        return from_center / voi.width + 0.5
+    if voi.width <= 1.0:
+        return (from_center > -0.5).astype(np.float64)
+    return (from_center + 0.5) / (voi.width - 1.0) + 0.5
+
+
+def _header_window(stack: Stack, max_file_bytes: int) -> Window:
+    """Linear window that the first readable frame's header asks for, else one for soft tissue."""
+    for plane in _readable(stack, max_file_bytes):
+        voi = plane.voi
+        if voi is None or voi.table is not None or voi.width <= 1.0:
+            return _CT
+        off, width = (0.5, voi.width - 1.0) if voi.function == "LINEAR" else (0.0, voi.width)
+        return Window(voi.center - off - width / 2, voi.center - off + width / 2)
+    return _CT
+
+
+def _readable(stack: Stack, max_file_bytes: int) -> Iterator[PixelPlane]:
+    """Planes of the frames looked at; those that cannot be read are left out."""
+    failure: FileError | None = None
+    found = False
+    frames = [stack.frames[i] for i in evenly(len(stack.frames), MEASURED_FRAMES)]
+    for plane in read_planes(stack, frames, max_file_bytes):
+        if isinstance(plane, FileError):
+            failure = failure or plane
+        else:
+            found = True
+            yield plane
+    if failure is not None and not found:
+        raise failure
+
+
+def _samples(stack: Stack, max_file_bytes: int) -> tuple[NDArray[np.float32], float | None]:
+    """Grey values of the stack, spread evenly, and the value its encoding shows as white."""
+    values: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
+    white: set[float | None] = set()
+    for plane in _readable(stack, max_file_bytes):
+        white.add(plane.white)
+        if not plane.colour:
+            rows, columns = (evenly(n, MEASURED_SIDE) for n in plane.pixels.shape)
+            values.append(plane.pixels[np.ix_(rows, columns)].ravel())
+    return np.concatenate(values), white.pop() if len(white) == 1 else None

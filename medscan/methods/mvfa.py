@@ -1,0 +1,245 @@
+"""MVFA: multi-level visual feature adaptation (Huang et al., CVPR 2024).
+
+At four depths two bottleneck adapters read the tokens and write back into the tower (section 4,
+eq. 1-3); their bottlenecks are compared with a fixed ensemble of sentences (zero-shot branch,
+section 5.1) and with those of the normal shots (few-shot branch, section 5.2). Settings whose
+comment begins with "#n" or a letter are where paper and code disagree or the code errs; the
+numbers are those of tests/methods/test_mvfa.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from medscan.clip import Backbone
+from medscan.methods import losses, prompts, scoring
+from medscan.methods.adapters import ResidualAdapter
+from medscan.methods.base import Batch, Levels, Method
+from medscan.methods.memory import MemoryBank
+
+
+@dataclass(frozen=True, slots=True)
+class MvfaSettings:
+    """Settings of MVFA; the defaults are medscan's `clean` protocol.
+
+    Parameters
+    ----------
+    keep, mix : float
+        Tokens go on as keep * tokens + mix * seg update + mix * det update (code: 0.8, 0.1).
+    scale : float
+        Factor on cosines, whatever the checkpoint's own (code: 100).
+    learning_rate, epochs, batch : float, int, int
+        Adam, betas (0.5, 0.999). The code trains 50 epochs of all variants one by one.
+    variants : {"one", "all"}
+        Augmented variants of an image that an epoch visits.
+    normalise : bool
+        Feed the checkpoint's own mean and deviation; the code feeds [0, 1].
+    quick_gelu : bool or None
+        None: the activation of the checkpoint. The code always runs GELU.
+    align_corners : bool
+        How maps are upsampled; the code says True.
+    legacy_bce, batch_dice : bool
+        See `losses.binary` and `losses.dice`.
+    bank_cls, bank_variants : bool
+        Whether the bank holds CLS tokens, and augmented variants of the normals.
+    bank_rows : int
+        Size of the bank's coreset at each level; 0 keeps every row.
+    fusion : {"support", "none"}
+        How distances to the bank are brought to the scale of probabilities: by the distances of
+        normal shots to other patients' normal shots; or not at all (the caller scales them by the
+        test set, as the code does).
+    image_score : {"det", "max", "both"}
+        Score of an image with masked training data: mean of the det branch, maximum of the map
+        (code), or the mean of both.
+    size : int or None
+        Input side in pixels; None is the checkpoint's own.
+    """
+
+    keep: float = 0.8
+    mix: float = 0.1
+    scale: float = 100.0
+    learning_rate: float = 1e-3
+    epochs: int = 50
+    batch: int = 8
+    variants: Literal["one", "all"] = "one"
+    normalise: bool = True
+    quick_gelu: bool | None = None
+    align_corners: bool = False
+    legacy_bce: bool = False
+    batch_dice: bool = True
+    bank_cls: bool = False
+    bank_variants: bool = False
+    bank_rows: int = 1024
+    fusion: Literal["support", "none"] = "support"
+    image_score: Literal["det", "max", "both"] = "both"
+    size: int | None = None
+
+
+PAPER: dict[str, Any] = {
+    "batch": 1,
+    "variants": "all",
+    "normalise": False,
+    "quick_gelu": False,
+    "align_corners": True,
+    "legacy_bce": True,
+    "batch_dice": False,
+    "bank_cls": True,
+    "bank_variants": True,
+    "bank_rows": 0,
+    "fusion": "none",
+    "image_score": "max",
+    "size": 240,
+}
+"""What reproduces the published procedure."""
+
+
+class Mvfa(Method):
+    """See the module.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    organ : str
+        Word of the sentences.
+    settings : MvfaSettings
+    masked : bool
+        Whether the training data has masks; without them only the det branch exists.
+    """
+
+    name = "mvfa"
+    text: Tensor
+
+    def __init__(
+        self, backbone: Backbone, organ: str, settings: MvfaSettings, *, masked: bool = True
+    ) -> None:
+        super().__init__(backbone)
+        self.settings, self.masked = settings, masked
+        self.taps = backbone.taps()
+        self.seg = self._adapters() if masked else nn.ModuleList()
+        self.det = self._adapters()
+        self.register_buffer("text", prompts.ensemble(backbone, organ))
+        self.banks = nn.ModuleDict(
+            {kind: MemoryBank(len(self.taps), backbone.joint_width) for kind in self._banked()}
+        )
+
+    def _adapters(self) -> nn.ModuleList:
+        wide, joint = self.backbone.width, self.backbone.joint_width
+        return nn.ModuleList(ResidualAdapter(wide, joint) for _ in self.taps)
+
+    def _banked(self) -> tuple[str, ...]:
+        """Branches whose distances are used: seg for maps, det where the score asks for it."""
+        if not self.masked:
+            return ("det",)
+        return ("seg",) if self.settings.image_score == "max" else ("seg", "det")
+
+    # --- features -----------------------------------------------------------------------------
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Tokens (B, T, d) after the first tapped block, which nothing trained comes before."""
+        images = images.to(self.backbone.device)
+        if self.settings.normalise:
+            images = self.backbone.normalise(images)
+        return self.backbone.features(images, self.taps[:1]).levels[0]
+
+    def forward(self, prepared: Tensor) -> Levels:
+        """Aligned features of both branches at every tap."""
+        seg: list[Tensor] = []
+        det: list[Tensor] = []
+
+        def adapt(block: int, tokens: Tensor) -> Tensor:
+            if block not in self.taps:
+                return tokens
+            level, mix = self.taps.index(block), self.settings.mix
+            aligned, change = self.det[level](tokens)
+            det.append(aligned)
+            keep = self.settings.keep
+            if self.masked:
+                seg_aligned, seg_change = self.seg[level](tokens)
+                seg.append(seg_aligned)
+                change = change + seg_change
+            else:
+                keep += mix  # there is no seg branch to give the rest
+            mixed: Tensor = keep * tokens + mix * change
+            return mixed
+
+        first = self.taps[0]
+        self.backbone.run(adapt(first, prepared), first, self.taps[1:], adapt)
+        return Levels(tuple(seg), tuple(det))
+
+    def _logits(self, aligned: Tensor) -> Tensor:
+        return scoring.similarity(aligned[:, 1:].float(), self.text, self.settings.scale)
+
+    # --- training -----------------------------------------------------------------------------
+
+    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
+        """BCE of the det branch at each level; Dice and focal of the seg branch where masked."""
+        found: dict[str, Tensor] = {}
+        for number, aligned in enumerate(levels.det):
+            p = scoring.abnormal_probability(self._logits(aligned), -1).mean(1)
+            found[f"bce.{number}"] = losses.binary(p, batch.labels, legacy=self.settings.legacy_bce)
+        if batch.masks is None or not bool(batch.masked.any()):
+            return found
+        masks = batch.masks[batch.masked]
+        for number, aligned in enumerate(levels.seg):
+            p = self.probability_map(aligned[batch.masked], masks.shape[-1])
+            found[f"focal.{number}"] = losses.focal(p, masks)
+            found[f"dice.{number}"] = losses.dice(p, masks, over_batch=self.settings.batch_dice)
+        return found
+
+    def probability_map(self, aligned: Tensor, size: int) -> Tensor:
+        """Abnormal probability (B, size, size) of one level: upsampled, then softmax (#9)."""
+        grid = scoring.on_grid(self._logits(aligned))
+        fine = scoring.upsample(grid, size, align_corners=self.settings.align_corners)
+        return scoring.abnormal_probability(fine, 1)
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """One Adam a branch, as the code has."""
+        parts = [self.seg, self.det] if self.masked else [self.det]
+        return [
+            torch.optim.Adam(p.parameters(), self.settings.learning_rate, betas=(0.5, 0.999))
+            for p in parts
+        ]
+
+    # --- memory -------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:
+        """Keep the normals' aligned features, and how far normals are from other patients'."""
+        seen = [self(part) for part in normals]
+        for kind in self._banked():
+            levels = [torch.cat(p) for p in zip(*(getattr(s, kind) for s in seen), strict=True)]
+            self._bank(kind).fill(
+                levels, patients, size=self.settings.bank_rows, cls=self.settings.bank_cls
+            )
+
+    def _bank(self, kind: str) -> MemoryBank:
+        return cast(MemoryBank, self.banks[kind])
+
+    # --- scores -------------------------------------------------------------------------------
+
+    def _branch(self, levels: Levels, kind: str) -> Tensor:
+        """Patch scores (B, N): half text, half memory, each averaged over the levels."""
+        logits = torch.stack([self._logits(aligned) for aligned in getattr(levels, kind)])
+        zero = scoring.abnormal_probability(logits, -1).mean(0)
+        few: Tensor = self._bank(kind)(
+            getattr(levels, kind), scaled=self.settings.fusion == "support"
+        )
+        return 0.5 * zero + 0.5 * few.mean(0)
+
+    def score(self, levels: Levels) -> tuple[Tensor, Tensor]:
+        """Image scores (B,) and maps (B, G, G)."""
+        patches = self._branch(levels, "seg" if self.masked else "det")
+        grid = scoring.on_grid(patches.unsqueeze(-1)).squeeze(1)
+        if not self.masked:
+            return patches.mean(1), grid
+        if self.settings.image_score == "max":
+            return patches.amax(1), grid
+        det = self._branch(levels, "det").mean(1)
+        if self.settings.image_score == "det":
+            return det, grid
+        return 0.5 * (det + patches.amax(1)), grid

@@ -1,0 +1,44 @@
+"""From tokens and two text features to probabilities on the patch grid."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
+    """Scaled cosines between tokens and the two text features.
+
+    Parameters
+    ----------
+    tokens : Tensor (B, N, D)
+    text : Tensor (2, D)
+        Unit vectors: normal, abnormal.
+    scale : float
+        Factor on the cosine.
+
+    Returns
+    -------
+    Tensor (B, N, 2)
+    """
+    return scale * F.normalize(tokens, dim=-1) @ text.t()
+
+
+def on_grid(patches: Tensor) -> Tensor:
+    """(B, N, C) with N = G * G, row by row -> (B, C, G, G)."""
+    side = round(patches.shape[1] ** 0.5)
+    return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+
+
+def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:
+    """(B, C, G, G) -> (B, C, size, size), bilinear.
+
+    `align_corners=True` puts the outer patch centres on the image's corners, which moves the map
+    by up to half a patch; the published systems do so.
+    """
+    return F.interpolate(maps, (size, size), mode="bilinear", align_corners=align_corners)
+
+
+def abnormal_probability(logits: Tensor, dim: int) -> Tensor:
+    """Softmax over (normal, abnormal) along `dim`, the abnormal part."""
+    return logits.softmax(dim).select(dim, 1)

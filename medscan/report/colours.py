@@ -1,0 +1,111 @@
+"""One fixed colour scale per detector: the same colour means the same score in every study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medscan.results.maps import on_square
+
+_OKLAB_TO_LMS = np.array(
+    [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
+    ]
+)
+_LMS_TO_RGB = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)
+_LIGHTNESS, _CHROMA, _HUE = (0.45, 0.95), 0.17, (300.0, 465.0)
+"""Ends in OKLCh: dark violet over red and orange to light yellow; lightness grows evenly."""
+_CLEAR, _FULL, _OPACITY = 0.2, 0.5, 0.6
+"""Transparent up to `_CLEAR` of the scale, `_OPACITY` from `_FULL` (the threshold) on."""
+
+
+@cache
+def colour_table() -> NDArray[np.float64]:
+    """The scale's 256 colours: sRGB in [0, 1], (256, 3).
+
+    Even steps of lightness in OKLab, which is perceptually uniform, so that order and distance
+    stay visible to a colour-blind reader and in a grey print.
+    """
+    at = np.linspace(0, 1, 256)
+    lightness = _LIGHTNESS[0] + at * (_LIGHTNESS[1] - _LIGHTNESS[0])
+    hue = np.deg2rad(_HUE[0] + at * (_HUE[1] - _HUE[0]))
+    lab = np.stack([lightness, _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)], axis=1)
+    linear = np.clip((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
+    curved = 1.055 * linear ** (1 / 2.4) - 0.055
+    table: NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, curved)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """From patch scores to colours.
+
+    Parameters
+    ----------
+    low : float
+        Patch score at the low end: the median of the detector's normals.
+    middle : float
+        At mid-scale: its threshold.
+    """
+
+    low: float
+    middle: float
+
+    @classmethod
+    def of(cls, detector: Mapping[str, Any]) -> Scale | None:
+        """The scale of an entry of `RunInfo.detectors`, None where its calibration gives none."""
+        low, middle = (float(detector.get(n, np.nan)) for n in ("map_low", "map_high"))
+        return cls(low, middle) if middle > low else None
+
+    @property
+    def high(self) -> float:
+        """Patch score at the top end; higher ones look the same."""
+        return 2 * self.middle - self.low
+
+    def place(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Where patch scores lie on the scale, 0 to 1."""
+        at = (np.asarray(values, dtype=np.float64) - self.low) / (self.high - self.low)
+        clipped: NDArray[np.float64] = np.clip(np.nan_to_num(at), 0, 1)
+        return clipped
+
+    def paint(self, image: ArrayLike, values: ArrayLike) -> NDArray[np.uint8]:
+        """Lay the colours of patch scores over an image.
+
+        Parameters
+        ----------
+        image : uint8 (H, W, 1) or (H, W, 3)
+        values : array-like (H, W)
+
+        Returns
+        -------
+        ndarray, uint8 (H, W, 3)
+        """
+        at = self.place(values)[..., None]
+        colour = colour_table()[np.rint(at[..., 0] * 255).astype(np.intp)] * 255
+        opacity = _OPACITY * np.clip((at - _CLEAR) / (_FULL - _CLEAR), 0, 1)
+        blended = np.asarray(image, dtype=np.float64) * (1 - opacity) + colour * opacity
+        painted: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
+        return painted
+
+    def overlay(self, thumbnail: NDArray[np.uint8], heatmap: ArrayLike) -> NDArray[np.uint8]:
+        """A thumbnail (S, S, C) with its heatmap (G, G) laid over it: uint8 (S, S, 3)."""
+        return self.paint(thumbnail, on_square(heatmap, thumbnail.shape[0]))
+
+    def legend(self, width: int = 320, height: int = 16) -> NDArray[np.uint8]:
+        """The scale from left to right as it looks on mid-grey tissue: uint8 (height, width, 3)."""
+        values = np.linspace(self.low, self.high, width)
+        grey = np.full((height, width, 1), 110, np.uint8)
+        return self.paint(grey, np.broadcast_to(values, (height, width)))

@@ -1,0 +1,136 @@
+"""What a scan knows of studies and stacks. Shapes: n slices, G patches a side, k thumbnails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class State(IntEnum):
+    """What became of a slice."""
+
+    SCORED = 0
+    BACKGROUND = 1
+    FAILED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class StackResult:
+    """Slice scores and maps of one stack, on the model's own patch grid.
+
+    Parameters
+    ----------
+    key : str
+        Name of its group in the file.
+    info : dict
+        Scalars: SeriesInstanceUID, modality, body_part, plane, kind, detector, detector_hash,
+        method, threshold, provisional (bool), rows, columns, patch, size, seconds, and `notes`,
+        a list of str. `orientation` (6), `pixel_spacing` (2, rows then columns, mm) and `origin`
+        (3) are lists in the patient's LPS frame, empty when unknown; `slice_spacing` is NaN when
+        unknown. `description` is there only with `--identify`.
+    score : float
+        Of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
+    percentile : float
+        Share of the detector's out-of-sample normal scores that lie below, in percent.
+    slice_score : float32 (n,)
+        NaN where a slice was not scored.
+    state : uint8 (n,)
+        `State` of each slice.
+    heatmap : float16 (n, G, G)
+        Zero where a slice was not scored.
+    path : list of str
+        File of each slice below the archive root.
+    sop_instance_uid : list of str
+    frame : int32 (n,)
+        Frame in the file, as in `medscan.archive.Frame.index`.
+    position_mm : float64 (n,)
+        Along the normal; NaN when unknown.
+    grid_to_pixel : float64 (n, 2, 3)
+        (i, j, 1) of a patch centre, column then row -> (x, y) of the stored frame's pixel centres.
+    thumbnail : uint8 (k, S, S, C)
+        The model's squares of the k slices with the highest scores, C = 1 or 3; k may be 0.
+    thumbnail_index : int32 (k,)
+        Their places in the arrays above, highest score first.
+    """
+
+    key: str
+    info: dict[str, Any]
+    score: float
+    percentile: float
+    slice_score: NDArray[np.float32]
+    state: NDArray[np.uint8]
+    heatmap: NDArray[np.float16]
+    path: list[str]
+    sop_instance_uid: list[str]
+    frame: NDArray[np.int32]
+    position_mm: NDArray[np.float64]
+    grid_to_pixel: NDArray[np.float64]
+    thumbnail: NDArray[np.uint8]
+    thumbnail_index: NDArray[np.int32]
+
+    @property
+    def flagged(self) -> bool:
+        """Whether the score reaches the detector's threshold."""
+        return bool(self.score >= self.info["threshold"])
+
+
+@dataclass(frozen=True, slots=True)
+class StudyResult:
+    """One study: its score is the largest of its stacks'.
+
+    Parameters
+    ----------
+    key : str
+        Name of its group in the file.
+    info : dict
+        StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), path (the
+        folder or file below the archive root), slices (number scored), and with `--identify` also
+        patient_id. `skipped`: list of [what, reason] for stacks that no detector was fitted for.
+    score, percentile : float
+        Of the stack with the highest score; NaN when nothing was scored.
+    flagged : bool
+        Whether any stack's score reaches its detector's threshold.
+    stacks : tuple of StackResult
+    """
+
+    key: str
+    info: dict[str, Any]
+    score: float
+    percentile: float
+    flagged: bool
+    stacks: tuple[StackResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What results.h5 says of itself: the attributes of its root.
+
+    Parameters
+    ----------
+    created : str
+        ISO 8601, UTC.
+    command : str
+        The command line without paths above the archive roots.
+    aggregation : str
+        The rule from slices to study in words.
+    detectors : list of dict
+        name, hash, method, backbone, backbone_hash, domain, threshold, target_fpr, provisional,
+        licence, and `normals` (sorted out-of-sample scores of normal slices).
+    counts : dict
+        Files found by bucket: scanned, skipped, failed, and their sum `files`.
+    """
+
+    created: str
+    command: str
+    aggregation: str
+    detectors: list[dict[str, Any]]
+    counts: dict[str, int]
+    version: str = ""
+    failures: list[tuple[str, str, str, str]] = field(default_factory=list)
+    """path, stage, reason, message."""
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    """path, reason."""

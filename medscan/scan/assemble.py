@@ -1,0 +1,250 @@
+"""From slice scores to stacks and studies."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medscan.archive import ArchiveFile, Bucket, Outcome, Reason, Series, Stack, Study
+from medscan.detector import Detector
+from medscan.errors import FileError
+from medscan.imaging import Letterbox, Slice
+from medscan.results import StackResult, State, StudyResult
+
+AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
+TOP_SHARE = 0.05
+THUMBNAILS = 3
+KEPT = "kept"
+# Pixels of these often carry burned-in text, which may name the patient.
+BURNED_IN = ("US", "SC", "OT", "XC", "IVUS", "ES")
+
+
+def thumbnails_of(modality: str, *, wanted: bool) -> str:
+    """Whether a series' thumbnails are kept, or why not."""
+    if not wanted:
+        return "not asked for"
+    return "withheld: may carry burned-in text" if modality in BURNED_IN else KEPT
+
+
+def aggregate(scores: NDArray[np.float32]) -> float:
+    """Mean of the top 5 % of slice scores (n,), at least one; NaN ones do not count."""
+    known = np.sort(scores[~np.isnan(scores)].astype(np.float64))
+    if not len(known):
+        return math.nan
+    return float(known[-max(1, math.ceil(TOP_SHARE * len(known))) :].mean())
+
+
+@dataclass(slots=True)
+class StackBuilder:
+    """Collects what is learnt of a stack's slices, in whatever order it comes.
+
+    Parameters
+    ----------
+    series, stack : Series, Stack
+    detector : Detector
+    size, grid, patch : int
+        Of the backbone's square and its patch grid, pixels and cells.
+    thumbnails : str
+        "kept": the squares of the worst slices; else why they are not.
+    """
+
+    series: Series
+    stack: Stack
+    detector: Detector
+    size: int
+    grid: int
+    patch: int
+    thumbnails: str
+    score: NDArray[np.float32] = field(init=False)
+    state: NDArray[np.uint8] = field(init=False)
+    heatmap: NDArray[np.float16] = field(init=False)
+    errors: dict[int, FileError] = field(init=False, default_factory=dict)
+    left: int = field(init=False)
+    _kept: dict[int, NDArray[np.float32]] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.stack.frames)
+        self.left = count
+        self.score = np.full(count, np.nan, np.float32)
+        self.state = np.full(count, State.FAILED, np.uint8)
+        self.heatmap = np.zeros((count, self.grid, self.grid), np.float16)
+
+    def fail(self, place: int, error: FileError) -> None:
+        """A slice could not be drawn."""
+        self.errors[place] = error
+        self.left -= 1
+
+    def skip(self, place: int) -> None:
+        """A slice is background."""
+        self.state[place] = State.BACKGROUND
+        self.left -= 1
+
+    def wait(self, place: int, drawn: Slice) -> None:
+        """A slice was drawn and will be scored."""
+        if self.thumbnails == KEPT:
+            self._kept[place] = drawn.image
+
+    def put(self, place: int, score: float, heatmap: NDArray[np.float16]) -> None:
+        """A slice was scored."""
+        self.score[place], self.heatmap[place] = score, heatmap
+        self.state[place] = State.SCORED
+        self.left -= 1
+        for other in self._outdone():
+            del self._kept[other]
+
+    def _worst(self) -> list[int]:
+        """Places of the worst slices, worst first; ties by place."""
+        known = np.flatnonzero(self.state == State.SCORED)
+        return sorted(known.tolist(), key=lambda i: (-self.score[i], i))[:THUMBNAILS]
+
+    def _outdone(self) -> list[int]:
+        worst = set(self._worst())
+        return [i for i in self._kept if self.state[i] == State.SCORED and i not in worst]
+
+    def result(self, seconds: float, *, identify: bool) -> StackResult:
+        """The stack's result, when `left` is 0."""
+        frames = self.stack.frames
+        score = aggregate(self.score)
+        worst = [i for i in self._worst() if i in self._kept]
+        pictures = [self._kept[i].transpose(1, 2, 0) for i in worst]
+        to_pixel = Letterbox.of(self.stack, self.size).grid_to_pixel(self.patch)
+        return StackResult(
+            key=self.stack.key,
+            info=self._info(seconds, identify=identify),
+            score=score,
+            percentile=self.detector.calibration.percentile(score),
+            slice_score=self.score,
+            state=self.state,
+            heatmap=self.heatmap,
+            path=[frame.file.path for frame in frames],
+            sop_instance_uid=[frame.sop_instance_uid for frame in frames],
+            frame=np.array([frame.index for frame in frames], np.int32),
+            position_mm=np.array(
+                [math.nan if f.position_mm is None else f.position_mm for f in frames]
+            ),
+            grid_to_pixel=np.repeat(to_pixel[None], len(frames), 0),
+            thumbnail=_thumbnails(pictures, self.size),
+            thumbnail_index=np.array(worst, np.int32),
+        )
+
+    def _info(self, seconds: float, *, identify: bool) -> dict[str, Any]:
+        stack, detector = self.stack, self.detector
+        info: dict[str, Any] = {
+            "SeriesInstanceUID": self.series.uid,
+            "modality": self.series.modality,
+            "body_part": self.series.body_part,
+            "plane": stack.plane or "",
+            "kind": str(stack.kind),
+            "detector": detector.name,
+            "detector_hash": detector.digest,
+            "method": detector.method,
+            "threshold": detector.calibration.threshold,
+            "provisional": detector.calibration.provisional,
+            "rows": stack.rows,
+            "columns": stack.columns,
+            "patch": self.patch,
+            "size": self.size,
+            "orientation": list(stack.orientation or ()),
+            "pixel_spacing": list(stack.pixel_spacing or ()),
+            "origin": list(stack.origin or ()),
+            "slice_spacing": math.nan if stack.slice_spacing is None else stack.slice_spacing,
+            "notes": list(stack.notes),
+            "thumbnails": self.thumbnails,
+            "seconds": round(seconds, 3),
+        }
+        if identify:
+            info["description"] = self.series.description
+        return info
+
+    def outcomes(self) -> dict[ArchiveFile, Outcome]:
+        """What became of each file: failed if any of its frames did."""
+        found: dict[ArchiveFile, Outcome] = {}
+        scored = {f.file for i, f in enumerate(self.stack.frames) if self.state[i] == State.SCORED}
+        failed = Counter(self.stack.frames[i].file for i in self.errors)
+        total = Counter(frame.file for frame in self.stack.frames)
+        for place, frame in enumerate(self.stack.frames):
+            error = self.errors.get(place)
+            if error is not None:
+                count = total[frame.file]
+                part = f" ({failed[frame.file]} of {count} frames)" if count > 1 else ""
+                reason = Reason(error.reason)
+                found.setdefault(frame.file, Outcome(frame.file, reason, f"{error}{part}"))
+            elif frame.file not in failed:
+                reason = Reason.SCANNED if frame.file in scored else Reason.BACKGROUND
+                found[frame.file] = Outcome(frame.file, reason)
+        return found
+
+
+def worst_of(builders: Iterable[StackBuilder]) -> list[Outcome]:
+    """One outcome a file, by path: failed if it failed in any stack, else scanned if in any."""
+    order = {Bucket.FAILED: 0, Bucket.SCANNED: 1, Bucket.SKIPPED: 2}
+    found: dict[ArchiveFile, Outcome] = {}
+    for builder in builders:
+        for file, outcome in builder.outcomes().items():
+            known = found.get(file, outcome)
+            found[file] = min(known, outcome, key=lambda o: order[o.bucket])
+    return [found[file] for file in sorted(found)]
+
+
+def _thumbnails(pictures: list[NDArray[np.float32]], size: int) -> NDArray[np.uint8]:
+    """(k, S, S, C) in 0..255; grey and colour do not mix in one stack's array."""
+    if not pictures:
+        return np.zeros((0, size, size, 1), np.uint8)
+    channels = max(p.shape[2] for p in pictures)
+    full = [np.broadcast_to(p, (*p.shape[:2], channels)) for p in pictures]
+    return np.round(np.stack(full) * 255).astype(np.uint8)
+
+
+def study_result(
+    study: Study,
+    stacks: list[StackResult],
+    skipped: list[list[str]],
+    *,
+    patient: str,
+    identify: bool,
+) -> StudyResult:
+    """A study from its stacks.
+
+    Parameters
+    ----------
+    patient : str
+        Keyed pseudonym.
+    skipped : list of [what, reason]
+        Stacks that were not scanned.
+    """
+    files = study.files()
+    parents = {str(PurePosixPath(f.path).parent) for f in files}
+    info: dict[str, Any] = {
+        "StudyInstanceUID": study.uid,
+        "date": study.date,
+        "modality": "/".join(sorted({s.modality for s in study.series if s.modality})),
+        "patient": patient,
+        "path": files[0].path if len(files) == 1 else _common(sorted(parents)),
+        "slices": int(sum((s.state == State.SCORED).sum() for s in stacks)),
+        "skipped": skipped,
+    }
+    if identify:
+        info["patient_id"] = study.patient_id
+    known = [s for s in stacks if not math.isnan(s.score)]
+    worst = max(known, key=lambda s: s.score, default=None)
+    return StudyResult(
+        key=study.key,
+        info=info,
+        score=math.nan if worst is None else worst.score,
+        percentile=math.nan if worst is None else worst.percentile,
+        flagged=any(s.flagged for s in known),
+        stacks=tuple(stacks),
+    )
+
+
+def _common(folders: list[str]) -> str:
+    first, last = PurePosixPath(folders[0]).parts, PurePosixPath(folders[-1]).parts
+    shared = [a for a, b in zip(first, last, strict=False) if a == b]
+    return "/".join(shared) or "."

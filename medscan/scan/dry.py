@@ -1,0 +1,110 @@
+"""What a scan would do, and about how long it would take."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from medscan import results
+from medscan.errors import FileError
+from medscan.imaging import Slice
+from medscan.scan.decode import Job, draw
+from medscan.scan.ledger import Ledger
+from medscan.scan.load import catalogue_of, load_scorers
+from medscan.scan.options import ScanOptions, check
+from medscan.scan.plan import Task, is_done, make_plan
+
+SAMPLE = 8
+"""Slices that are drawn and scored to measure the time of one."""
+
+
+@dataclass(slots=True)
+class Forecast:
+    """Counts of a dry run; `seconds` is an estimate from a few slices."""
+
+    studies: int = 0
+    unchanged: int = 0
+    slices: int = 0
+    by_detector: dict[str, dict[str, int]] = field(default_factory=dict)
+    set_aside: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """For a terminal: a line a detector, a line a reason."""
+        lines = [f"{self.studies} studies found, {self.unchanged} of them unchanged"]
+        for name, counts in sorted(self.by_detector.items()):
+            lines.append(f"  {name}: {counts['stacks']} stacks, {counts['slices']} slices")
+        lines += [f"  not scanned: {n} {reason}" for reason, n in sorted(self.set_aside.items())]
+        minutes, seconds = divmod(round(self.seconds), 60)
+        lines.append(f"{self.slices} slices to score: about {minutes} min {seconds} s")
+        return "\n".join(lines)
+
+
+def foresee(options: ScanOptions) -> Forecast:
+    """Plan a scan without doing or writing it.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        As `medscan.scan.scan`.
+    """
+    check(options)
+    plan, todo, aside = _planned(options)
+    forecast = Forecast(studies=len(plan), unchanged=len(plan) - len(todo), set_aside=dict(aside))
+    for task in todo:
+        for _, stack, detector in task.stacks:
+            counts = forecast.by_detector.setdefault(detector.name, {"stacks": 0, "slices": 0})
+            counts["stacks"] += 1
+            counts["slices"] += len(stack.frames)
+            forecast.slices += len(stack.frames)
+    if forecast.slices:
+        forecast.seconds = round(_seconds_a_slice(options, todo) * forecast.slices, 1)
+    return forecast
+
+
+def _planned(options: ScanOptions) -> tuple[list[Task], list[Task], Counter[str]]:
+    """Plan, what of it is not done, and files that are set aside, by reason."""
+    ledger = Ledger(options.ledger_path) if options.ledger_path.exists() else None
+    try:
+        catalogue = catalogue_of(options, ledger)
+        detectors = [detector for _, detector in options.detectors]
+        plan = make_plan(catalogue, detectors, named=options.named, identity=options.identity)
+        kept = set(results.open(options.out).keys()) if options.out.exists() else set()
+        known = ledger.work() if ledger else {}
+        todo = [task for task in plan if not is_done(task, known, kept)]
+    finally:
+        if ledger is not None:
+            ledger.close()
+    aside = Counter(str(o.reason) for o in catalogue.set_aside)
+    aside.update(str(o.reason) for task in plan for o in task.out_of_scope())
+    return plan, todo, aside
+
+
+def _seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:
+    """Drawing and scoring a few slices of the largest stack, one after the other."""
+    series, stack, detector = max(
+        (entry for task in todo for entry in task.stacks), key=lambda e: len(e[1].frames)
+    )
+    scorer = load_scorers(options)[detector.digest]
+    size = scorer.method.backbone.size
+    frames = stack.frames[:SAMPLE]
+    job = Job(stack, 0, frames, size, detector.window, series.modality, options.max_file_bytes)
+    started = time.monotonic()
+    drawn = draw(job, {})
+    drawing = (time.monotonic() - started) / len(frames) / max(1, options.workers)
+    images = [d.image for d in drawn if isinstance(d, Slice)]
+    if not images or all(isinstance(d, FileError) for d in drawn):
+        return drawing
+    list(scorer.add(0, images[0]))
+    list(scorer.flush())  # the first batch pays for warming up
+    started = time.monotonic()
+    for image in [images[0]] * scorer.batch_size:
+        list(scorer.add(0, image))
+    scoring = (time.monotonic() - started) / scorer.batch_size
+    return max(drawing, scoring)

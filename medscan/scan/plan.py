@@ -1,0 +1,123 @@
+"""What there is to do: studies, the detector for each stack, and what is done already."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from medscan.archive import Catalogue, Outcome, Reason, Series, Stack, Study
+from medscan.detector import Detector
+from medscan.scan.routing import route
+
+PREPROCESSING = 1
+"""Raised whenever reading, windowing, drawing or aggregating changes a score."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A study with the stacks to scan and those that no detector was fitted for.
+
+    `work_key` changes whenever anything that its result depends on does.
+    """
+
+    study: Study
+    stacks: tuple[tuple[Series, Stack, Detector], ...]
+    beyond: tuple[tuple[Series, Stack], ...]
+    work_key: str
+
+    def out_of_scope(self) -> list[Outcome]:
+        """Outcomes of the files that no scanned stack uses."""
+        used = {f.file for _, stack, _ in self.stacks for f in stack.frames}
+        left = {f.file: series for series, stack in self.beyond for f in stack.frames}
+        return [
+            Outcome(file, Reason.OUT_OF_SCOPE, _what(series))
+            for file, series in sorted(left.items(), key=lambda pair: pair[0])
+            if file not in used
+        ]
+
+    def skipped(self) -> list[list[str]]:
+        """[what, reason] of each stack that is not scanned."""
+        return [
+            [f"{stack.key} {_what(series)} {stack.plane or ''}".strip(), Reason.OUT_OF_SCOPE.value]
+            for series, stack in self.beyond
+        ]
+
+
+def _what(series: Series) -> str:
+    return " ".join(filter(None, (series.modality or "unknown modality", series.body_part)))
+
+
+def make_plan(
+    catalogue: Catalogue, detectors: Sequence[Detector], *, named: bool, identity: str
+) -> list[Task]:
+    """A task for every study, by study key.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+    detectors : sequence of Detector
+    named : bool
+        See `medscan.scan.routing.route`.
+    identity : str
+        Of the options that change results (precision, batch size, device kind).
+    """
+    return [
+        _task(study, detectors, named=named, identity=identity)
+        for study in sorted(catalogue.studies, key=lambda study: study.key)
+    ]
+
+
+def _task(study: Study, detectors: Sequence[Detector], *, named: bool, identity: str) -> Task:
+    stacks: list[tuple[Series, Stack, Detector]] = []
+    beyond: list[tuple[Series, Stack]] = []
+    for series in study.series:
+        for stack in series.stacks:
+            detector = route(series, stack, detectors, named=named)
+            if detector is None:
+                beyond.append((series, stack))
+            else:
+                stacks.append((series, stack, detector))
+    return Task(study, tuple(stacks), tuple(beyond), _work_key(study, stacks, beyond, identity))
+
+
+def _work_key(
+    study: Study,
+    stacks: Sequence[tuple[Series, Stack, Detector]],
+    beyond: Sequence[tuple[Series, Stack]],
+    identity: str,
+) -> str:
+    facts = {
+        "preprocessing": PREPROCESSING,
+        "identity": identity,
+        "files": [[f.path, f.size, f.mtime_ns] for f in study.files()],
+        "stacks": [
+            [stack.key, stack.plane, detector.digest, detector.calibration.threshold]
+            for _, stack, detector in stacks
+        ],
+        "beyond": [stack.key for _, stack in beyond],
+    }
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def is_done(task: Task, known: Mapping[str, tuple[str, list[list[str]]]], kept: set[str]) -> bool:
+    """Whether a study's result is there and was made from the same work.
+
+    Parameters
+    ----------
+    known : mapping
+        `Ledger.work()`.
+    kept : set of str
+        Keys of studies whose result is in results.h5 or a part file.
+    """
+    finished = known.get(task.study.key)
+    return finished is not None and finished[0] == task.work_key and task.study.key in kept
+
+
+def pseudonym(patient_id: str, key: bytes) -> str:
+    """Keyed hash of a PatientID, the same for all studies of a patient; empty for none."""
+    if not patient_id.strip():
+        return ""
+    return hmac.new(key, patient_id.strip().encode("utf-8", "replace"), "sha256").hexdigest()[:16]

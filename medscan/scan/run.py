@@ -1,0 +1,260 @@
+"""A scan from start to end."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from medscan import archive, results
+from medscan.archive import Bucket, Catalogue, Series, Stack
+from medscan.detector import Detector
+from medscan.errors import FileError, UsageError
+from medscan.results import RunInfo
+from medscan.scan.assemble import (
+    AGGREGATION,
+    StackBuilder,
+    study_result,
+    thumbnails_of,
+    worst_of,
+)
+from medscan.scan.decode import CHUNK, Job, decode
+from medscan.scan.guard import Stop, locked, stopping
+from medscan.scan.ledger import Ledger
+from medscan.scan.load import catalogue_of, describe, load_scorers
+from medscan.scan.options import ScanOptions, Summary, check
+from medscan.scan.plan import Task, is_done, make_plan, pseudonym
+from medscan.scan.score import Scored, Scorer
+
+Watch = Callable[[int, int, int], None]
+"""`watch(done, studies, slices)` after each slice batch."""
+
+
+def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
+    """Scan archives and publish the results.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        Before anything is written: a root is missing, a detector does not fit.
+    medscan.errors.LockedError
+        Another scan writes to the same results file.
+    medscan.errors.DiskError
+        An output could not be written.
+    """
+    check(options)
+    if not options.detectors:
+        raise UsageError("there is no detector to scan with; fit one with `medscan fit`")
+    started = time.monotonic()
+    with locked(options.out), stopping() as stop:
+        ledger = Ledger(options.ledger_path)
+        try:
+            summary = _Run(options, ledger, stop, watch).go()
+        finally:
+            ledger.close()
+    summary.seconds = round(time.monotonic() - started, 3)
+    return summary
+
+
+class _Run:
+    """The state of one scan."""
+
+    def __init__(
+        self, options: ScanOptions, ledger: Ledger, stop: Stop, watch: Watch | None
+    ) -> None:
+        self.options, self.ledger, self.stop, self.watch = options, ledger, stop, watch
+        self.summary = Summary(out=str(options.out))
+        self.builders: dict[str, dict[str, StackBuilder]] = {}
+        self.tasks: dict[str, Task] = {}
+        self.begun: dict[str, float] = {}
+        self.fed: set[str] = set()
+        self.written: set[str] = set()
+        self.scorers: dict[str, Scorer] = {}
+
+    def go(self) -> Summary:
+        options = self.options
+        catalogue = catalogue_of(options, self.ledger)
+        plan = make_plan(
+            catalogue,
+            [detector for _, detector in options.detectors],
+            named=options.named,
+            identity=options.identity,
+        )
+        known = self.ledger.work()
+        kept = self._kept()
+        todo = [task for task in plan if not is_done(task, known, kept)]
+        self.summary.studies = len(plan)
+        self.summary.unchanged = len(plan) - len(todo)
+        leftover = self._parts()
+        if todo:
+            self._scan(todo)
+        outcomes = self._account(catalogue, plan)
+        if todo or leftover or (plan and not options.out.exists()):
+            self._publish(outcomes)
+        return self.summary
+
+    # --- what is there already ----------------------------------------------------------------
+
+    def _parts(self) -> list[Path]:
+        folder = self.options.parts
+        return sorted(folder.glob("*.h5")) if folder.is_dir() else []
+
+    def _kept(self) -> set[str]:
+        found = {path.stem for path in self._parts()}
+        if self.options.out.exists():
+            found |= set(results.open(self.options.out).keys())
+        return found
+
+    # --- scanning -----------------------------------------------------------------------------
+
+    def _scan(self, todo: Sequence[Task]) -> None:
+        self.options.parts.mkdir(exist_ok=True)
+        self.tasks = {task.study.key: task for task in todo}
+        self.scorers = load_scorers(self.options) if any(t.stacks for t in todo) else {}
+        jobs = decode(self._jobs(todo), self.options.workers, self.options.file_timeout_s)
+        for job, drawn in jobs:
+            self._take(job, drawn)
+        for scorer in self.scorers.values():
+            self._put(scorer.flush())
+        self.summary.left = len(todo) - len(self.written)
+        if self.stop:
+            self.summary.stopped = signal.Signals(self.stop.signal or 0).name
+
+    def _jobs(self, todo: Sequence[Task]) -> Iterator[Job]:
+        """Jobs study by study; a stop takes effect between studies."""
+        for task in todo:
+            if self.stop:
+                return
+            key = task.study.key
+            self.begun[key] = time.monotonic()
+            found = [self._builder(*entry) for entry in task.stacks]
+            self.builders[key] = {builder.stack.key: builder for builder in found}
+            for builder in found:
+                yield from self._stack_jobs(key, builder)
+            self.fed.add(key)
+            self._finish_if_complete(key)
+
+    def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
+        backbone = self.scorers[detector.digest].method.backbone
+        thumbnails = thumbnails_of(series.modality, wanted=self.options.thumbnails)
+        return StackBuilder(
+            series, stack, detector, backbone.size, backbone.grid, backbone.patch, thumbnails
+        )
+
+    def _stack_jobs(self, study: str, builder: StackBuilder) -> Iterator[Job]:
+        frames = builder.stack.frames
+        for first in range(0, len(frames), CHUNK):
+            yield Job(
+                builder.stack,
+                first,
+                frames[first : first + CHUNK],
+                builder.size,
+                builder.detector.window,
+                builder.series.modality,
+                self.options.max_file_bytes,
+                study,
+            )
+
+    def _take(self, job: Job, drawn: Sequence[Any]) -> None:
+        builder = self.builders[job.study][job.stack.key]
+        scorer = self.scorers[builder.detector.digest]
+        for place, item in enumerate(drawn, job.first):
+            if isinstance(item, FileError):
+                builder.fail(place, item)
+            elif item.background:
+                builder.skip(place)
+            else:
+                builder.wait(place, item)
+                self._put(scorer.add((job.study, builder, place), item.image))
+        self._finish_if_complete(job.study)
+
+    def _put(self, found: Iterator[Scored]) -> None:
+        for scored in found:
+            study, builder, place = scored.tag
+            builder.put(place, scored.score, scored.heatmap)
+            self.summary.slices += 1
+            self._finish_if_complete(study)
+        if self.watch is not None:
+            self.watch(len(self.written), len(self.tasks), self.summary.slices)
+
+    def _finish_if_complete(self, key: str) -> None:
+        """Write the part of a study all of whose slices have an end."""
+        builders = self.builders.get(key)
+        if builders is None or key not in self.fed or any(b.left for b in builders.values()):
+            return
+        task = self.tasks[key]
+        spent = time.monotonic() - self.begun[key]
+        identify = self.options.identify
+        study = study_result(
+            task.study,
+            [builder.result(spent, identify=identify) for builder in builders.values()],
+            task.skipped(),
+            patient=pseudonym(task.study.patient_id, self.ledger.pseudonym_key()),
+            identify=identify,
+        )
+        results.write_part(self.options.parts / f"{key}.h5", study)
+        outcomes = [*task.out_of_scope(), *worst_of(builders.values())]
+        self.ledger.finish(
+            key, task.work_key, [[o.file.path, o.reason, o.detail] for o in outcomes]
+        )
+        self.written.add(key)
+        self.summary.scanned += 1
+        self.summary.flagged += study.flagged
+        del self.builders[key]
+
+    # --- accounting and publishing ------------------------------------------------------------
+
+    def _account(self, catalogue: Catalogue, plan: Sequence[Task]) -> list[list[str]]:
+        """(path, reason, detail) of every file found; left-over studies' files are not in it."""
+        rows = [[o.file.path, str(o.reason), o.detail] for o in catalogue.set_aside]
+        known = self.ledger.work()
+        for task in plan:
+            finished = known.get(task.study.key)
+            if finished is not None and finished[0] == task.work_key:
+                rows += finished[1]
+        reasons = Counter(row[1] for row in rows)
+        for companion, header in sorted(catalogue.companions.items()):
+            reason = next((row[1] for row in rows if row[0] == header.path), None)
+            if reason is not None:
+                rows.append([companion.path, reason, f"belongs to {header.path}"])
+                reasons[reason] += 1
+        self.summary.reasons = dict(sorted(reasons.items()))
+        self.summary.files = {str(bucket): 0 for bucket in Bucket}
+        for reason, count in reasons.items():
+            self.summary.files[archive.Reason(reason).bucket] += count
+        return rows
+
+    def _publish(self, outcomes: Sequence[Sequence[str]]) -> None:
+        options = self.options
+        buckets = [(archive.Reason(row[1]).bucket, row) for row in sorted(outcomes, key=list)]
+        run = RunInfo(
+            created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            command=options.command,
+            aggregation=AGGREGATION,
+            detectors=self._described(),
+            counts=self.summary.files | {"files": sum(self.summary.files.values())},
+            failures=[
+                (row[0], "read", row[1], row[2])
+                for bucket, row in buckets
+                if bucket is Bucket.FAILED
+            ],
+            skipped=[(row[0], row[1]) for bucket, row in buckets if bucket is Bucket.SKIPPED],
+        )
+        parts = self._parts()
+        results.publish(options.out, run, parts)
+        for part in parts:
+            part.unlink()
+        if options.parts.is_dir():
+            options.parts.rmdir()
+
+    def _described(self) -> list[dict[str, Any]]:
+        """The detectors of this run, and those that made the results that are kept."""
+        found = {d.digest: describe(d) for _, d in self.options.detectors}
+        if self.options.out.exists():
+            for old in results.open(self.options.out).run().detectors:
+                found.setdefault(old["hash"], old)
+        return [found[digest] for digest in sorted(found)]

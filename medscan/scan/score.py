@@ -1,0 +1,91 @@
+"""Batches of slices through a detector, always of one shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medscan.detector import Detector
+
+if TYPE_CHECKING:
+    from medscan.methods import Method
+
+log = logging.getLogger("medscan.scan")
+
+AUTO = {"cpu": 8, "cuda": 64}
+"""Batch sizes of `--batch-size auto`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a detector says of one slice.
+
+    Parameters
+    ----------
+    tag : object
+        Given with the slice.
+    score : float
+    heatmap : float16 (G, G)
+    """
+
+    tag: Any
+    score: float
+    heatmap: NDArray[np.float16]
+
+
+class Scorer:
+    """Fills batches across series and pads the last, so that no kernel sees another shape.
+
+    Parameters
+    ----------
+    detector : Detector
+    method : Method
+        On its backbone, on its device.
+    batch_size : int
+        Halved when the device runs out of memory.
+    """
+
+    def __init__(self, detector: Detector, method: Method, batch_size: int) -> None:
+        self.detector, self.method, self.batch_size = detector, method, batch_size
+        self.waiting: list[tuple[Any, NDArray[np.float32]]] = []
+
+    def add(self, tag: Any, image: NDArray[np.float32]) -> Iterator[Scored]:
+        """Take a slice (C, S, S); yields a batch's results whenever one is full."""
+        self.waiting.append((tag, image))
+        if len(self.waiting) >= self.batch_size:
+            yield from self.flush()
+
+    def flush(self) -> Iterator[Scored]:
+        """Score whatever waits."""
+        while self.waiting:
+            batch = self.waiting[: self.batch_size]
+            found = self._run([image for _, image in batch])
+            if found is None:
+                continue
+            del self.waiting[: len(batch)]
+            for (tag, _), score, grid in zip(batch, *found, strict=False):
+                yield Scored(tag, float(score), grid)
+
+    def _run(self, images: list[NDArray[np.float32]]) -> tuple[Any, Any] | None:
+        """Scores and maps of at most a batch; None when memory ran out and the batch shrank."""
+        import torch
+
+        side = images[0].shape[-1]
+        batch = np.zeros((self.batch_size, 3, side, side), np.float32)
+        for row, image in zip(batch, images, strict=False):
+            row[:] = image
+        try:
+            score, grid = self.method.predict(torch.from_numpy(batch))
+        except torch.cuda.OutOfMemoryError:
+            if self.batch_size == 1:
+                raise
+            self.batch_size = max(1, self.batch_size // 2)
+            torch.cuda.empty_cache()
+            log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
+            return None
+        return score.cpu().numpy(), grid.cpu().numpy().astype(np.float16)

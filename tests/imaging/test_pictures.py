@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from medscan.archive.types import Frame, Kind
+from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
+from medscan.imaging import Window, apply_window, is_background, measure, read_planes, render
+
+from .make import LIMIT, archived, dicom_of, stack_of
+
+RNG = np.random.default_rng(5)
+GREY = RNG.integers(0, 256, (6, 9)).astype(np.uint8)
+RGB = RNG.integers(0, 256, (6, 9, 3)).astype(np.uint8)
+
+
+def stack(path, rows=6, columns=9):
+    return stack_of([archived(path)], rows, columns, Kind.PICTURE)
+
+
+def only(stack, limit=LIMIT):
+    (found,) = read_planes(stack, stack.frames, limit)
+    return found
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_and_colour(tmp_path, suffix):
+    Image.fromarray(GREY).save(tmp_path / f"g.{suffix}")
+    Image.fromarray(RGB).save(tmp_path / f"c.{suffix}")
+    assert np.array_equal(only(stack(tmp_path / f"g.{suffix}")).pixels, GREY)
+    assert np.array_equal(only(stack(tmp_path / f"c.{suffix}")).pixels, RGB)
+    assert measure(stack(tmp_path / f"g.{suffix}"), "auto", "", LIMIT) == Window(0.0, 255.0)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_stay_numbers(tmp_path, suffix):
+    values = RNG.integers(0, 65536, (6, 9)).astype(np.uint16)
+    Image.fromarray(values).save(tmp_path / f"a.{suffix}")
+    found = stack(tmp_path / f"a.{suffix}")
+    assert np.array_equal(only(found).pixels, values)
+    assert measure(found, "auto", "", LIMIT).high > 255
+
+
+def test_alpha_is_dropped_palette_is_colour_grey_colour_is_grey(tmp_path):
+    alpha = np.concatenate([RGB, np.zeros((6, 9, 1), np.uint8)], axis=2)
+    Image.fromarray(alpha).save(tmp_path / "a.png")
+    assert np.array_equal(only(stack(tmp_path / "a.png")).pixels, RGB)
+    palette = Image.fromarray(RGB).convert("P")
+    palette.save(tmp_path / "p.png")
+    assert np.array_equal(
+        only(stack(tmp_path / "p.png")).pixels, np.asarray(palette.convert("RGB"))
+    )
+    Image.fromarray(np.repeat(GREY[..., None], 3, axis=2)).save(tmp_path / "g.png")
+    assert np.array_equal(only(stack(tmp_path / "g.png")).pixels, GREY)
+
+
+def test_exif_orientation(tmp_path):
+    image = Image.fromarray(GREY)
+    exif = image.getexif()
+    exif[274] = 6  # rotate by 90 degrees clockwise to show
+    image.save(tmp_path / "e.png", exif=exif)
+    assert np.array_equal(only(stack(tmp_path / "e.png", 9, 6)).pixels, np.rot90(GREY, -1))
+
+
+def test_pages(tmp_path):
+    pages = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+    found = stack(tmp_path / "p.tif")
+    frames = [Frame(found.frames[0].file, i) for i in (1, 0, 2)]
+    second, first, none = read_planes(found, frames, LIMIT)
+    assert np.array_equal(first.pixels, GREY)
+    assert np.array_equal(second.pixels, 255 - GREY)
+    assert isinstance(none, CorruptError)
+
+
+def test_broken_pictures(tmp_path, monkeypatch):
+    Image.fromarray(RNG.integers(0, 256, (200, 200)).astype(np.uint8)).save(tmp_path / "a.jpg")
+    found = stack(tmp_path / "a.jpg", 200, 200)
+    assert isinstance(only(found, 1000), TooLargeError)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert isinstance(only(found), TooLargeError)
+    monkeypatch.undo()
+    raw = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(raw[: len(raw) // 2])
+    assert isinstance(only(found), TruncatedError)
+    (tmp_path / "a.jpg").write_bytes(b"GIF89a")
+    assert isinstance(only(found), FileError)
+
+
+def test_background_is_recognised():
+    dark = np.zeros((20, 20), dtype=np.float32)
+    assert is_background(dark)
+    assert is_background(np.ones((20, 20, 3), dtype=np.float32))
+    dark[0, :3] = 1.0
+    assert is_background(dark)
+    dark[:5] = 1.0
+    assert not is_background(dark)
+
+
+def test_render_keeps_order_and_reports_what_failed(tmp_path):
+    good = dicom_of(np.arange(64, dtype=np.uint16).reshape(8, 8), tmp_path / "good").frames[0]
+    empty = dicom_of(np.zeros((8, 8), dtype=np.uint16), tmp_path / "empty").frames[0]
+    (tmp_path / "bad").write_bytes(b"\0" * 300)
+    bad = Frame(archived(tmp_path / "bad"))
+    found = stack_of([good.file, empty.file, bad.file], 8, 8)
+    first, second, third = render(found, [good, bad, empty], 16, Window(0, 63), LIMIT)
+    assert first.image.shape == (1, 16, 16)
+    assert first.image.dtype == np.float32
+    assert not first.background
+    assert isinstance(second, FileError)
+    assert third.background
+    assert not third.image.any()
+    assert apply_window(only(stack_of([good.file], 8, 8)), Window(0, 63)).max() == 1.0

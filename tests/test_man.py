@@ -1,0 +1,98 @@
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Annotated
+
+import h5py
+import pytest
+import typer
+
+from medscan.archive import REASONS
+from medscan.cli import app
+from medscan.cli.manual import RESULTS, main, pages, results_page
+from tests.report import make
+
+MAN = Path(__file__).parents[1] / "man"
+
+
+def tree():
+    return typer.main.get_command(app)
+
+
+def test_the_pages_are_those_that_the_command_tree_gives(tmp_path):
+    shutil.copy(MAN / RESULTS, tmp_path)
+    main(tmp_path)
+    made = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text("utf-8") for path in MAN.glob("medscan*.[15]")}
+    assert made == kept, "run: python -m medscan.cli.manual man"
+
+
+def test_every_command_and_option_is_there():
+    found = pages(tree())
+    for name, command in tree().commands.items():
+        text = found[f"medscan-{name}.1"]
+        inner = [command, *getattr(command, "commands", {}).values()]
+        for param in (p for c in inner for p in c.params if p.opts[0].startswith("-")):
+            assert f".It Fl {param.opts[0][1:]}" in text
+            assert param.help, f"{name} {param.opts[0]} has no help"
+
+
+@pytest.mark.skipif(shutil.which("mandoc") is None, reason="needs mandoc to check the pages")
+def test_mandoc_finds_nothing():
+    names = sorted(path.name for path in MAN.glob("medscan*.[15]"))
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", *names], cwd=MAN, capture_output=True, text=True, check=False
+    )
+    # Other packages' pages need not be installed here.
+    lines = (done.stdout + done.stderr).splitlines()
+    assert [line for line in lines if "Xr crontab" not in line] == []
+
+
+def test_results_page_says_what_every_name_in_the_file_is(tmp_path):
+    text = (MAN / RESULTS).read_text("utf-8")
+    # Names after macros that name things; `Va a , b` names two.
+    told = set(re.findall(r"\w+", " ".join(re.findall(r"^\.(?:It )?Va (.*)$", text, re.M))))
+    stack = make.stack("s1", description="", n=3)
+    results = make.results(tmp_path, [make.study("aaa", [stack], patient_id="1")])
+    with h5py.File(results.path) as file:
+        study = file["studies/aaa"]
+        names = [*file.attrs, *study.attrs, *study["s1"].attrs, *study["s1"]]
+        names += [*file["failures"], *file["skipped"], *make.DETECTOR]
+    assert set(names) - told == set()
+    for heading in ("/studies/STUDY", "/studies/STUDY/STACK", "/failures", "/skipped"):
+        assert f".Ss {heading}\n" in text
+
+
+def test_results_page_lists_every_reason():
+    text = results_page((MAN / RESULTS).read_text("utf-8"))
+    for reason, (bucket, _) in REASONS.items():
+        assert f".It Cm {reason} Pq {bucket}\n" in text
+    assert results_page(text) == text
+
+
+def test_any_command_tree_is_described():
+    tiny = typer.Typer(name="tiny", add_completion=False)
+
+    @tiny.command()
+    def go(
+        where: Annotated[list[Path], typer.Argument(help=".dotted start. Next sentence.")],
+        depth: Annotated[int, typer.Option(help="How deep; a \\ in it.")] = 3,
+        fast: Annotated[bool, typer.Option(help="Be quick.")] = True,
+        must: Annotated[str, typer.Option(help="See --depth.", metavar="WORD")] = ...,
+        secret: Annotated[bool, typer.Option(hidden=True)] = False,
+    ) -> None:
+        """Go there. And back."""
+
+    @tiny.command()
+    def stay() -> None:
+        """Stay."""
+
+    text = pages(typer.main.get_command(tiny))["tiny-go.1"]
+    assert ".Nm tiny go\n.Op Fl -depth Ar depth\n" in text
+    assert "\n.Fl -must Ar WORD\n.Ar where ...\n" in text
+    assert ".It Fl -depth Ar depth\nHow deep; a \\e in it.\nDefault: 3.\n" in text
+    assert ".It Fl -fast | Fl -no-fast\nBe quick.\nDefault: \\-\\-fast.\n" in text
+    assert "\n\\&.dotted start.\nNext sentence.\n" in text
+    assert "See \\-\\-depth." in text
+    assert "secret" not in text
