@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import json
 import math
 import time
@@ -61,6 +62,10 @@ CONFIG: dict[str, Any] = {
         "heads": 2,
         "layers": 3,
     },
+}
+ORIGIN = {
+    "source": "weights/recipe.py, distilled from DINOv2 ViT-S/14 (Apache-2.0)",
+    "licence": "research use (see weights/README.md: licences of the training images)",
 }
 VIEWS = 7000
 # Shares of the views. Brains are many because they are what the shipped detector looks at.
@@ -521,6 +526,9 @@ def save(student: CLIP, out: Path) -> None:
     name = "visual.positional_embedding"
     state[name] = state[name].float()
     save_file(state, out / "open_clip_model.safetensors")
+    digest = hashlib.sha256((out / "open_clip_model.safetensors").read_bytes()).hexdigest()
+    origin = {"name": out.name, "quick_gelu": False, "sha256": digest} | ORIGIN
+    (out / "medscan.json").write_text(json.dumps(origin, indent=2) + "\n")
 
 
 def main() -> None:

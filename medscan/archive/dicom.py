@@ -43,6 +43,7 @@ BROKEN = (
     TypeError,
     ValueError,
     struct.error,
+    zlib.error,
 )
 """What pydicom raises on bytes that are not what they claim to be."""
 
@@ -158,7 +159,10 @@ def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
 
 def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tuple[Dataset, int]:
     """Header of a data set, and how many bytes there are from its pixel element on."""
-    if content.gzipped or _deflated_from(content.head):
+    deflated = _deflated_from(content.head)
+    if _DEFLATED in content.head and (content.gzipped or not deflated):
+        raise CorruptError("it is deflated, but its meta information is not in order")
+    if content.gzipped or deflated:
         stream, size = _unpacked(content, stream)
     stream.seek(0)
     ds = read_partial(stream, pixels, force=True, specific_tags=_TAGS)

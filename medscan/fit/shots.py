@@ -134,10 +134,9 @@ def _drawn(
 def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[_Slot]:
     """Slices in drawing order: a picture is opened when its turn comes, a volume beforehand."""
     volumes = [item for item in items if item.path.name.lower().endswith(VOLUMES)]
-    slots = {f"{i.name}#{s.frame.index}": s for i in volumes for s in _slots([i], plane)}
-    singles = [replace(slot.item, name=name) for name, slot in slots.items()]
-    others = [item for item in items if item not in volumes]
-    for item in by_patient(others + singles, seed):
+    slots = {slot.item.name: slot for slot in _slots(volumes, plane)}
+    singles = [item for item in items if item not in volumes]
+    for item in by_patient(singles + [slot.item for slot in slots.values()], seed):
         if item.name in slots:
             yield slots[item.name]
         else:
@@ -158,7 +157,8 @@ def _slots(items: list[Item], plane: Plane | None) -> Iterator[_Slot]:
             touched = _touched(item, stack, plane)
         for frame in stack.frames:
             if touched is None or frame.index in touched:
-                yield _Slot(item, stack, frame, modality)
+                name = f"{item.name}#{frame.index}" if len(stack.frames) > 1 else item.name
+                yield _Slot(replace(item, name=name), stack, frame, modality)
 
 
 def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
@@ -197,8 +197,7 @@ def _check_size(item: Item, image: Stack, mask: Stack) -> None:
 
 def _load(slot: _Slot, *, size: int, window: str) -> _Shot | None:
     """Render a slice and its mask; None for background."""
-    measured = imaging.measure(slot.stack, window, slot.modality, LIMIT)
-    drawn = imaging.render(slot.stack, [slot.frame], size, measured, LIMIT)[0]
+    drawn = _render(slot, size, window)
     if isinstance(drawn, FileError):
         raise UsageError(f"{slot.item.name} cannot be fitted on: {drawn}")
     if drawn.background:
@@ -207,6 +206,14 @@ def _load(slot: _Slot, *, size: int, window: str) -> _Shot | None:
     image = np.broadcast_to(drawn.image, (3, size, size))
     mask = None if slot.item.mask is None else _draw_mask(slot, size)
     return _Shot(slot.item, image, mask)
+
+
+def _render(slot: _Slot, size: int, window: str) -> imaging.Slice | FileError:
+    try:
+        measured = imaging.measure(slot.stack, window, slot.modality, LIMIT)
+        return imaging.render(slot.stack, [slot.frame], size, measured, LIMIT)[0]
+    except FileError as error:
+        return error
 
 
 def _draw_mask(slot: _Slot, size: int) -> NDArray[np.bool_]:

@@ -28,6 +28,9 @@ log = logging.getLogger("medscan.scan")
 
 CHUNK = 16
 """Frames of a job."""
+READY = "ready"
+STARTUP_S = 60.0
+"""A worker's imports do not count as time spent on a file, but do not take for ever either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,7 @@ def _serve(connection: Connection) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     windows: dict[tuple[str, str], Window] = {}
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        connection.send(READY)
         while True:
             connection.send(draw(connection.recv(), windows))
 
@@ -124,9 +128,13 @@ class _Worker:
         there.close()
         self.job: tuple[int, Job] | None = None
         self.deadline = 0.0
+        self.ready = False
 
     def start(self, number: int, job: Job, timeout_s: float) -> None:
         """Send a job; a worker that died idle is noticed when its answer is waited for."""
+        with suppress(EOFError, OSError):
+            if not self.ready and self.connection.poll(STARTUP_S):
+                self.ready = self.connection.recv() == READY
         files = len({frame.file for frame in job.frames})
         self.job, self.deadline = (number, job), time.monotonic() + timeout_s * max(1, files)
         with suppress(BrokenPipeError, ConnectionResetError):

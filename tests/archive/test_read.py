@@ -142,6 +142,9 @@ def test_deflated_headers_are_read_and_bombs_are_not_unpacked(tmp_path):
     bomb = struct.pack("<HH2sHI", 9, 0x10, b"OB", 0, 2**31) + bytes(200 * 2**20)
     (tmp_path / "bomb").write_bytes(deflated(bomb))
     assert isinstance(outcome(tmp_path / "bomb"), Outcome)
+    disguised = deflated(bomb).replace(b"UL\4\0", b"UN\4\0", 1)
+    (tmp_path / "disguised").write_bytes(disguised)
+    assert outcome(tmp_path / "disguised").reason is Reason.CORRUPT
     (tmp_path / "cut").write_bytes(deflated(plain)[:300])
     assert isinstance(outcome(tmp_path / "cut"), Outcome)
 

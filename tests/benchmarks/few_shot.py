@@ -86,7 +86,8 @@ def main() -> None:
     mean, spread = np.mean(rows, 0), np.std(rows, 0, ddof=1) if len(rows) > 1 else np.zeros(2)
     print(
         f"{args.data.name} {args.method} K={args.shots}: "
-        f"image AUROC {mean[0]:.3f} +- {spread[0]:.3f}, pixel AUROC {mean[1]:.3f} +- {spread[1]:.3f} over {len(rows)} seeds"
+        f"image AUROC {mean[0]:.3f} +- {spread[0]:.3f}, "
+        f"pixel AUROC {mean[1]:.3f} +- {spread[1]:.3f} over {len(rows)} seeds"
     )
 
 

@@ -1,0 +1,99 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medscan.errors import UsageError
+from medscan.fit.data import Item, by_patient, patient_of, read_items
+from tests import tiny
+
+
+def touch(*paths):
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_folders_with_cases_leave_other_splits_alone(tmp_path):
+    data = tiny.write_pictures(tmp_path, patients=3)
+    cases = (data / "cases.csv").read_text().replace("p1_0,normal1,train", "p1_0,normal1,test")
+    (data / "cases.csv").write_text(cases)
+    items = read_items(data)
+    assert [i.name for i in items if not i.label] == [
+        "normal/normal_p0_0.png",
+        "normal/normal_p2_0.png",
+    ]
+    assert all((i.mask is not None) == bool(i.label) for i in items)
+
+
+def test_bmad_folders_without_their_test(tmp_path):
+    touch(
+        tmp_path / "train/good/00001_1.png",
+        tmp_path / "valid/good/img/00002_5.png",
+        tmp_path / "valid/Ungood/img/00003_6.png",
+        tmp_path / "valid/Ungood/anomaly_mask/00003_6.png",
+        tmp_path / "test/Ungood/img/00004_7.png",
+    )
+    items = read_items(tmp_path)
+    assert [(i.name, i.label, i.patient) for i in items] == [
+        ("train/good/00001_1.png", 0, "00001"),
+        ("valid/Ungood/img/00003_6.png", 1, "00003"),
+        ("valid/good/img/00002_5.png", 0, "00002"),
+    ]
+    assert items[1].mask == tmp_path / "valid/Ungood/anomaly_mask/00003_6.png"
+
+
+def test_manifests(tmp_path):
+    touch(tmp_path / "a.png", tmp_path / "b.png", tmp_path / "b_mask.png")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(
+        "path,label,mask,patient,split\na.png,normal,,p1,train\nb.png,1,b_mask.png,p2,\n"
+        "c.png,1,,p3,test\n"
+    )
+    items = read_items(manifest)
+    assert [(i.name, i.label, i.patient, i.mask is not None) for i in items] == [
+        ("a.png", 0, "p1", False),
+        ("b.png", 1, "p2", True),
+    ]
+    manifest.write_text("path,label\na.png,ill\n")
+    with pytest.raises(UsageError, match="line 2: label 'ill'"):
+        read_items(manifest)
+    manifest.write_text("path,label\nx.png,1\n")
+    with pytest.raises(UsageError, match="line 2: there is no file"):
+        read_items(manifest)
+    manifest.write_text("file,kind\n")
+    with pytest.raises(UsageError, match="columns path and label"):
+        read_items(manifest)
+
+
+def test_what_is_no_data(tmp_path):
+    with pytest.raises(UsageError, match="does not exist"):
+        read_items(tmp_path / "none")
+    with pytest.raises(UsageError, match="neither normal/ and abnormal/"):
+        read_items(tmp_path)
+    (tmp_path / "normal").mkdir()
+    with pytest.raises(UsageError, match="holds no images"):
+        read_items(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("00003_60.png", "00003"),
+        ("TCGA_DU_5872_060.png", "TCGA_DU_5872"),
+        ("case_12.nii.gz", "case_12"),
+        ("liver-7-33.png", "liver-7"),
+    ],
+)
+def test_patients_of_file_names(tmp_path, name, patient):
+    assert patient_of(tmp_path / name) == patient
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=40), st.integers(0, 5), st.randoms())
+def test_patients_take_turns_whatever_the_order_of_files(patients, seed, random):
+    items = [Item(f"{n}", None, 0, f"p{p}") for n, p in enumerate(patients)]
+    shuffled = sorted(random.sample(items, len(items)), key=lambda i: i.name)
+    drawn = list(by_patient(sorted(items, key=lambda i: i.name), seed))
+    assert drawn == list(by_patient(shuffled, seed))
+    assert sorted(drawn, key=lambda i: i.name) == sorted(items, key=lambda i: i.name)
+    first = drawn[: len(set(patients))]
+    assert len({i.patient for i in first}) == len(set(patients))

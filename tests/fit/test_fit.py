@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medscan.detector import Domain
+from medscan.errors import UsageError
+from medscan.fit import FitOptions, fit, load_items, read_items
+from medscan.fit.augment import VARIANTS, variants
+from medscan.fit.calibrate import patient_folds
+from medscan.fit.shots import draw_shots
+from medscan.fit.train import prepare, train
+from medscan.methods import build, settings_of
+from tests import tiny
+
+
+@pytest.fixture
+def options(backbone_folder):
+    return FitOptions(
+        shots=4,
+        backbone=f"local-dir:{backbone_folder}",
+        organ="Brain",
+        folds=2,
+        settings={"epochs": 2, "bank_rows": 16},
+    )
+
+
+def changed(options, **fields):
+    from dataclasses import replace
+
+    return replace(options, **fields)
+
+
+def test_one_seed_gives_one_detector(pictures, options, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        detector, method = fit(pictures, options)
+        detector.save(tmp_path / name, method)
+        files.append((tmp_path / name).read_bytes())
+    assert files[0] == files[1]
+    other, _ = fit(pictures, changed(options, seed=1))
+    assert other.shots != detector.shots
+
+
+def test_training_lowers_the_loss_and_leaves_the_backbone(pictures, backbone):
+    shots = draw_shots(read_items(pictures), 4, 0, size=64, window="auto", plane=None)
+    torch.manual_seed(0)
+    method = build("mvfa", backbone, "Brain", settings_of("mvfa", epochs=8), masked=True)
+    before = {k: v.clone() for k, v in backbone.model.state_dict().items()}
+    seen = []
+    train(method, prepare(method, shots), 0, lambda _epoch, _epochs, loss: seen.append(loss))
+    assert len(seen) == 8
+    assert seen[-1] < seen[0]
+    assert all(torch.equal(v, before[k]) for k, v in backbone.model.state_dict().items())
+
+
+def test_ctrl_c_keeps_the_best_epoch_so_far(pictures, backbone, caplog):
+    shots = draw_shots(read_items(pictures), 2, 0, size=64, window="auto", plane=None)
+    method = build("mvfa", backbone, "Brain", settings_of("mvfa", epochs=50), masked=True)
+    states = {}
+
+    def interrupt(epoch, _epochs, loss):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        states[loss] = {k: v.clone() for k, v in method.state_dict().items()}
+
+    train(method, prepare(method, shots), 0, interrupt)
+    best = states[min(states)]
+    assert all(torch.equal(v, best[k]) for k, v in method.state_dict().items())
+    assert "best epoch so far" in caplog.text
+
+
+def test_a_detector_lists_its_shots_and_never_a_test_patient(pictures, options):
+    detector, _ = fit(pictures, options)
+    names = detector.shots["normal"] + detector.shots["abnormal"]
+    assert len(names) == len(set(names)) == 8
+    assert set(names) <= {item.name for item in read_items(pictures)}
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_folds_never_split_a_patient(count):
+    labels = torch.tensor([0.0, 0, 0, 0, 1, 1, 1, 0])
+    patients = torch.tensor([0, 0, 1, 2, 2, 3, 4, 5])
+    folds = patient_folds(labels, patients, count, 0)
+    assert torch.stack(folds).sum(0).tolist() == [1] * 8
+    for fold in folds:
+        assert not set(patients[fold].tolist()) & set(patients[~fold].tolist())
+
+
+def test_one_patient_only_is_not_calibrated(tmp_path, options):
+    data = tiny.write_pictures(tmp_path, patients=1, each=4)
+    detector, _ = fit(data, options)
+    assert detector.calibration.normals == ()
+    assert detector.calibration.provisional
+
+
+def test_without_masks(tmp_path, options):
+    data = tiny.write_pictures(tmp_path, patients=4, masks=False)
+    detector, method = fit(data, options)
+    assert not detector.masked
+    score, grid = method.predict(torch.rand(1, 3, 64, 64))
+    assert torch.isfinite(score).all()
+    assert grid.shape == (1, 4, 4)
+
+
+def test_volumes_give_slices_and_masks_say_which_are_abnormal(tmp_path, options):
+    rng = np.random.default_rng(0)
+    for label in ("normal", "abnormal"):
+        for patient in range(3):
+            planes = [tiny.phantom(rng, lesion=label == "abnormal" and k == 2) for k in range(4)]
+            volume = np.stack([p for p, _ in planes], -1)
+            name = f"{label}{patient}.nii.gz"
+            tiny.write_nifti(tmp_path / label / name, (volume * 100).astype(np.int16))
+            if label == "abnormal":
+                mask = np.stack([m for _, m in planes], -1).astype(np.uint8)
+                tiny.write_nifti(tmp_path / "masks" / name, mask)
+    detector, _ = fit(tmp_path, changed(options, shots=3, domain=Domain(plane="axial")))
+    assert {name.split("#")[1] for name in detector.shots["abnormal"]} == {"2"}
+    assert len(detector.shots["normal"]) == 3
+    everything = load_items(read_items(tmp_path), size=64, window="auto", plane=None)
+    assert len(everything) == 3 * 4 + 3
+    (tmp_path / "masks" / "abnormal0.nii.gz").unlink()
+    with pytest.raises(UsageError, match="abnormal volume without a mask"):
+        fit(tmp_path, options)
+
+
+def test_dicom_files_can_be_shots(tmp_path, options):
+    volume = tiny.head_volume(0)
+    for label in ("normal", "abnormal"):
+        folder = tiny.write_series(tmp_path / "series", volume)
+        (tmp_path / label).mkdir()
+        for n, file in enumerate(sorted(folder.iterdir())[:4]):
+            file.rename(tmp_path / label / f"{label}{n}.dcm")
+    detector, _ = fit(tmp_path, options)
+    assert len(detector.shots["normal"]) == 4
+
+
+def test_bad_data_is_one_clear_line(tmp_path, options):
+    data = tiny.write_pictures(tmp_path / "few", patients=2)
+    with pytest.raises(UsageError, match="4 normal shots were asked for, but there are 2"):
+        fit(data, options)
+    Image.new("L", (10, 20)).save(data / "masks" / "abnormal_p0_0.png")
+    with pytest.raises(UsageError, match="is 10 x 20 x 1, but the image is 48 x 48 x 1"):
+        fit(data, changed(options, shots=2))
+    only = tiny.write_pictures(tmp_path / "only", patients=4)
+    for path in (only / "abnormal").iterdir():
+        path.unlink()
+    with pytest.raises(UsageError, match="abnormal shots were asked for, but there are 0"):
+        fit(only, options)
+    broken = tiny.write_pictures(tmp_path / "broken", patients=2)
+    for path in (broken / "normal").iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UsageError, match="cannot be fitted on"):
+        fit(broken, changed(options, shots=2))
+
+
+def test_sizes_and_colours_may_mix(tmp_path, options):
+    data = tiny.write_pictures(tmp_path, patients=4)
+    path = data / "normal" / "normal_p0_0.png"
+    Image.open(path).convert("RGB").resize((80, 40)).save(path)
+    detector, _ = fit(data, options)
+    assert len(detector.shots["normal"]) == 4
+
+
+def test_options_are_checked(pictures, options):
+    with pytest.raises(UsageError, match="--shots"):
+        fit(pictures, changed(options, shots=0))
+    with pytest.raises(UsageError, match="--target-fpr"):
+        fit(pictures, changed(options, target_fpr=1.5))
+
+
+def test_variants_turn_image_and_mask_alike():
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, 5:9, 20:26] = 1
+    found = variants(image.expand(1, 3, 32, 32))
+    masks = variants(image)
+    assert found.shape == (1, VARIANTS, 3, 32, 32)
+    assert torch.equal(found[:, :, :1], masks)
+    assert torch.equal(found[0, 0, 0], image[0, 0])
+    assert torch.equal(found[0, -2, 0], image[0, 0].flip(1))
+    assert torch.equal(found[0, -1, 0], image[0, 0].flip(0))

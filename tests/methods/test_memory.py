@@ -1,0 +1,46 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from medscan.methods import memory
+
+
+def rows(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def test_distances_by_brute_force(monkeypatch):
+    monkeypatch.setattr(memory, "CHUNK", 7)
+    queries, bank = rows(40, 1).view(4, 10, 8), rows(30, 2)
+    found = memory.distances(queries, bank)
+    for i in range(4):
+        for j in range(10):
+            wanted = min(1 - F.cosine_similarity(queries[i, j], row, dim=0) for row in bank)
+            assert found[i, j].item() == pytest.approx(wanted.item(), abs=1e-5)
+
+
+def test_coreset_keeps_what_is_rare_and_repeats():
+    common, rare = torch.ones(100, 8) + 0.05 * rows(100), torch.eye(8)
+    features = torch.cat([common, rare])
+    chosen = memory.coreset(features, 20)
+    assert set(range(100, 108)) <= set(chosen.tolist())
+    assert len(set(chosen.tolist())) == 20
+    assert torch.equal(chosen, memory.coreset(features, 20))
+    assert len(memory.coreset(features, 1000)) == len(features)
+
+
+def test_leave_one_out_never_asks_the_same_patient():
+    features = torch.stack([rows(3, 1), rows(3, 1), rows(3, 2)])
+    alike = memory.leave_one_out(features, torch.tensor([0, 1, 2]))
+    assert alike[:2].abs().max() < 1e-5
+    apart = memory.leave_one_out(features, torch.tensor([0, 0, 1]))
+    assert apart[:2].min() > 1e-3
+
+
+def test_one_patient_alone_has_no_distances():
+    features = torch.stack([rows(3, 1), rows(3, 2)])
+    assert memory.leave_one_out(features, torch.tensor([4, 4])).isnan().all()
+    bank = memory.MemoryBank(1, 8)
+    bank.fill([features], torch.tensor([4, 4]), size=0, cls=True)
+    assert (bank.middle.item(), bank.spread.item()) == (0, 1)
+    assert bank.rows.shape == (1, 6, 8)

@@ -1,0 +1,180 @@
+"""MVFA against the authors' own numbers where those are at hand, and its promises everywhere.
+
+Where paper and code disagree (#n) `MvfaSettings` names what each does: #1 batch, #2 image_score,
+#4 keep and mix, #9 probability_map, #10 bank_cls and bank_variants, #11 fusion, #14 normalise and
+quick_gelu. Faults of the code: double squashed BCE (legacy_bce), Dice on empty masks (batch_dice),
+maps stretched to the corners (align_corners).
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medscan import clip
+from medscan.errors import UsageError
+from medscan.methods import METHODS, Batch, build, losses, settings_of
+
+GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
+golden_only = pytest.mark.skipif(
+    not GOLDEN.is_dir(), reason="the authors' numbers are not beside this checkout"
+)
+
+
+def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float((found.detach() - wanted).abs().max() / wanted.abs().max())
+
+
+@pytest.fixture(scope="module")
+def golden():
+    return load_file(GOLDEN / "mvfa.safetensors") | {
+        f"taps.{k}": v for k, v in load_file(GOLDEN / "taps.safetensors").items()
+    }
+
+
+@pytest.fixture
+def authors(golden):
+    """MVFA as published, with the authors' weights."""
+    backbone = clip.load(f"local-dir:{GOLDEN / 'backbone'}", quick_gelu=False)
+    method = build("mvfa", backbone, "Brain", settings_of("mvfa", "paper", size=None), masked=True)
+    for kind in ("seg", "det"):
+        for level, adapter in enumerate(getattr(method, kind)):
+            for ours, theirs in (("down", "fc1"), ("up", "fc2")):
+                weight = golden[f"weight.{kind}_adapters.{level}.{theirs}.0.weight"]
+                getattr(adapter, ours).weight.data.copy_(weight)
+    return method
+
+
+@golden_only
+def test_features_texts_and_maps_are_the_authors(authors, golden):
+    with torch.inference_mode():
+        levels = authors(authors.prepare(golden["taps.images"][:3]))
+        maps = torch.stack([authors.probability_map(a, 96) for a in levels.seg])
+    assert off(authors.text.t(), golden["text.Brain"]) < 1e-4
+    assert off(torch.stack(levels.seg), golden["mid.seg"]) < 1e-4
+    assert off(torch.stack(levels.det), golden["mid.det"]) < 1e-4
+    assert off(maps, golden["seg.prob"]) < 1e-4
+    assert off(maps.sum(0), golden["zero.seg_map"]) < 1e-4
+
+
+@golden_only
+def test_the_memory_is_the_authors(authors, golden):
+    authors.remember([authors.prepare(golden["taps.images"][3:5])], torch.tensor([0, 1]))
+    with torch.inference_mode():
+        levels = authors(authors.prepare(golden["taps.images"][:3]))
+    bank = authors.banks["seg"]
+    assert off(bank.rows, golden["bank2.seg"]) < 1e-4
+    nearest = bank(levels.seg, scaled=False).reshape(4, 3, 6, 6)
+    assert off(nearest, golden["bank2.seg.nn"]) < 1e-4
+
+
+@golden_only
+@pytest.mark.parametrize("image", [0, 1])
+def test_losses_and_gradients_are_the_authors(authors, golden, image):
+    chosen = slice(image, image + 1)
+    prepared = authors.prepare(golden["taps.images"][chosen])
+    batch = Batch(
+        prepared,
+        golden["taps.labels"][chosen].float(),
+        golden["taps.masks"][chosen, 0].float(),
+        torch.tensor([True]),
+    )
+    terms = authors.terms(authors(prepared), batch)
+    for name in ("bce", "focal", "dice"):
+        found = torch.stack([terms[f"{name}.{level}"] for level in range(4)])
+        assert off(found, golden[f"loss.image{image}.{name}"]) < 1e-4
+    losses.total(terms).backward()
+    for kind in ("seg", "det"):
+        for level in range(4):
+            gradient = getattr(authors, kind)[level].down.weight.grad
+            wanted = golden[f"grad.image{image}.{kind}_adapters.{level}.fc1.0.weight"]
+            assert off(gradient, wanted) < 1e-4
+        # The last update has no consumer: its weights are never trained (#7).
+        assert getattr(authors, kind)[3].up.weight.grad is None
+
+
+# --- everywhere ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mvfa(backbone):
+    torch.manual_seed(0)
+    settings = settings_of("mvfa", bank_rows=16)
+    return build("mvfa", backbone, "Brain", settings, masked=True).eval()
+
+
+def images(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_only_adapters_are_trained(mvfa):
+    names = {name.split(".")[0] for name, _ in mvfa.named_parameters()}
+    assert names == {"seg", "det"}
+    assert not any(p.requires_grad for p in mvfa.backbone.model.parameters())
+    batch = Batch(
+        mvfa.prepare(images(2)), torch.tensor([0.0, 1.0]), torch.zeros(2, 64, 64), torch.ones(2) > 0
+    )
+    losses.total(mvfa.terms(mvfa(batch.prepared), batch)).backward()
+    assert all(p.grad is None for p in mvfa.backbone.model.parameters())
+
+
+def test_a_score_depends_on_no_other_image(mvfa):
+    mvfa.remember([mvfa.prepare(images(4, 1))], torch.arange(4))
+    together, maps = mvfa.predict(images(5))
+    for i in range(5):
+        alone, grid = mvfa.predict(images(5)[i : i + 1])
+        assert torch.allclose(alone[0], together[i], atol=1e-5)
+        assert torch.allclose(grid[0], maps[i], atol=1e-5)
+
+
+def test_a_batch_has_the_mean_loss_of_its_images(mvfa):
+    """Real batches equal batch 1 where the loss is a mean over images."""
+    mvfa.settings = settings_of("mvfa", batch_dice=False)
+    prepared, labels = mvfa.prepare(images(3)), torch.tensor([0.0, 1.0, 1.0])
+    masks = (images(3, 2)[:, 0] > 0.8).float()
+    all_masked = torch.ones(3) > 0
+    whole = mvfa.terms(mvfa(prepared), Batch(prepared, labels, masks, all_masked))
+    for name, value in whole.items():
+        single = [
+            mvfa.terms(
+                mvfa(prepared[i : i + 1]),
+                Batch(
+                    prepared[i : i + 1], labels[i : i + 1], masks[i : i + 1], all_masked[i : i + 1]
+                ),
+            )[name]
+            for i in range(3)
+        ]
+        assert torch.allclose(value, torch.stack(single).mean(), rtol=1e-4), name
+
+
+def test_without_masks_there_is_no_seg_branch(backbone):
+    method = build("mvfa", backbone, "Brain", settings_of("mvfa"), masked=False)
+    assert not list(method.seg.parameters())
+    method.remember([method.prepare(images(4, 1))], torch.arange(4))
+    score, grid = method.predict(images(2))
+    assert score.shape == (2,)
+    assert grid.shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize("how", ["det", "max", "both"])
+def test_image_scores(backbone, how):
+    method = build("mvfa", backbone, "Brain", settings_of("mvfa", image_score=how), masked=True)
+    method.remember([method.prepare(images(4, 1))], torch.arange(4))
+    score, grid = method.predict(images(3))
+    assert torch.isfinite(score).all()
+    if how == "max":
+        assert torch.allclose(score, grid.flatten(1).amax(1))
+
+
+def test_settings_are_checked_and_plain(backbone):
+    with pytest.raises(UsageError, match="has no setting colour"):
+        settings_of("mvfa", colour=3)
+    with pytest.raises(UsageError, match="choose one of mvfa"):
+        settings_of("nonsense")
+    with pytest.raises(UsageError, match="choose clean or paper"):
+        settings_of("mvfa", "honest")
+    for name, (_, kind, paper) in METHODS.items():
+        assert set(paper) <= set(kind.__dataclass_fields__), name
+        json.dumps(settings_of(name, "paper").__class__.__name__)

@@ -1,0 +1,78 @@
+"""Decode workers that die, hang and answer out of turn."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medscan import archive
+from medscan.errors import DecoderError, FileError
+from medscan.scan import decode as module
+from medscan.scan.decode import Job, decode
+from tests import tiny
+from tests.scan.killers import serve_killing, serve_sleeping
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("series")
+    tiny.write_series(folder, tiny.head_volume(0, slices=8))
+    (study,) = archive.index([folder]).studies
+    return study.series[0].stacks[0]
+
+
+def jobs(stack, chunk=3):
+    for first in range(0, len(stack.frames), chunk):
+        frames = stack.frames[first : first + chunk]
+        yield Job(stack, first, frames, 32, "auto", "MR", 1 << 30)
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_workers_draw_what_this_process_draws_in_the_same_order(stack, workers):
+    here = list(decode(jobs(stack), 0, 30))
+    there = list(decode(jobs(stack), workers, 30))
+    assert [job.first for job, _ in there] == [0, 3, 6]
+    for (_, mine), (_, theirs) in zip(here, there, strict=True):
+        for a, b in zip(mine, theirs, strict=True):
+            assert np.array_equal(a.image, b.image)
+            assert a.background == b.background
+
+
+def test_a_file_that_cannot_be_read_costs_only_itself(stack, tmp_path):
+    broken = tmp_path / "broken"
+    broken.write_bytes(stack.frames[1].file.full.read_bytes()[:-100])
+    file = replace(stack.frames[1].file, path="broken", root=tmp_path)
+    frames = (stack.frames[0], replace(stack.frames[1], file=file), *stack.frames[2:])
+    ((_, drawn),) = decode(jobs(replace(stack, frames=frames), chunk=8), 1, 30)
+    assert isinstance(drawn[1], FileError)
+    assert sum(isinstance(d, FileError) for d in drawn) == 1
+
+
+@pytest.mark.parametrize(
+    ("serve", "timeout", "why"),
+    [(serve_killing, 30, "died of SIGABRT"), (serve_sleeping, 1.5, "did not finish in time")],
+)
+def test_a_decoder_that_dies_or_hangs_costs_its_frame(stack, monkeypatch, serve, timeout, why):
+    monkeypatch.setenv("KILLER", stack.frames[2].sop_instance_uid)
+    monkeypatch.setattr(module, "_serve", serve)
+    found = list(decode(jobs(stack, chunk=4), 1, timeout))
+    drawn = [item for _, part in found for item in part]
+    assert len(drawn) == 8
+    assert isinstance(drawn[2], DecoderError)
+    assert why in str(drawn[2])
+    assert not any(isinstance(item, FileError) for i, item in enumerate(drawn) if i != 2)
+
+
+def test_jobs_are_taken_only_as_fast_as_they_are_used(stack):
+    taken = []
+
+    def counted():
+        for number in range(50):
+            taken.append(number)
+            yield Job(stack, number % 8, stack.frames[number % 8 :][:1], 32, "auto", "MR", 1 << 30)
+
+    results = decode(counted(), 2, 30)
+    for _ in range(3):
+        next(results)
+    assert len(taken) < 15
+    results.close()

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import pytest
+
+from medscan.archive import ArchiveFile
+from medscan.errors import DiskError
+from medscan.scan.ledger import Ledger
+
+
+def file(path="a/b", size=3, mtime_ns=5):
+    return ArchiveFile(path, Path("/archive"), size, mtime_ns)
+
+
+def test_headers_are_known_until_the_file_changes(tmp_path):
+    ledger = Ledger(tmp_path / "l")
+    ledger.put(file(), {"kind": "dicom"})
+    ledger.put(file("caf\udce9"), {"kind": "nifti"})
+    ledger.close()
+    again = Ledger(tmp_path / "l")
+    assert again.get(file()) == {"kind": "dicom"}
+    assert again.get(file("caf\udce9")) == {"kind": "nifti"}
+    assert again.get(file(size=4)) is None
+    assert again.get(file(mtime_ns=6)) is None
+    again.close()
+
+
+def test_work_and_the_pseudonym_key_last(tmp_path):
+    ledger = Ledger(tmp_path / "l")
+    key = ledger.pseudonym_key()
+    ledger.finish("study", "w1", [["a", "scanned", ""]])
+    ledger.finish("study", "w2", [["a", "corrupt", "x"]])
+    ledger.close()
+    again = Ledger(tmp_path / "l")
+    assert again.work() == {"study": ("w2", [["a", "corrupt", "x"]])}
+    assert again.pseudonym_key() == key
+    assert len(key) == 32
+    assert (tmp_path / "l").stat().st_mode & 0o777 == 0o600
+    again.close()
+
+
+def test_what_is_no_ledger_is_one_line(tmp_path):
+    (tmp_path / "l").write_bytes(b"this is no database, it is text" * 100)
+    with pytest.raises(DiskError, match="move it away"):
+        Ledger(tmp_path / "l")

@@ -1,0 +1,290 @@
+"""A scan from start to end: what it writes, and that nothing but the images decides it."""
+
+import json
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from medscan import detector, results
+from medscan.errors import LockedError, UsageError
+from medscan.results import State
+from medscan.scan import ScanOptions, scan
+from medscan.scan.guard import locked
+from tests import tiny
+
+STUDIES = 3
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Three MR studies as DICOM, one NIfTI, a CT series, junk and a broken file."""
+    root = tmp_path_factory.mktemp("archive")
+    for number in range(STUDIES):
+        folder = root / f"patient{number}"
+        tiny.write_series(folder, tiny.head_volume(number), study=f"1.2.3.{number}")
+    tiny.write_nifti(root / "loose" / "head.nii.gz", tiny.head_volume(7))
+    tiny.write_series(
+        root / "ct", tiny.head_volume(8), study="1.2.3.9", Modality="CT", BodyPartExamined="CHEST"
+    )
+    (root / "notes.txt").write_text("not an image")
+    broken = sorted((root / "patient1").iterdir())[2]
+    broken.write_bytes(broken.read_bytes()[:-500])
+    return root
+
+
+@pytest.fixture
+def options(archive, detector_file, tmp_path):
+    return ScanOptions(
+        roots=(archive,),
+        out=tmp_path / "results.h5",
+        detectors=((detector_file, detector.read(detector_file)),),
+        named=True,
+        device="cpu",
+        batch_size=4,
+        workers=0,
+    )
+
+
+def content(path: Path) -> dict[str, bytes]:
+    """Every score, map and attribute of the studies, without timings."""
+    found = {}
+
+    def visit(name, item):
+        for key, value in item.attrs.items():
+            if key != "seconds":
+                found[f"{name}@{key}"] = np.asarray(value).tobytes() + str(value).encode()
+        if isinstance(item, h5py.Dataset):
+            value = item[()]
+            found[name] = str(value.tolist()).encode() if value.dtype == object else value.tobytes()
+
+    with h5py.File(path, "r") as file:
+        file["studies"].visititems(visit)
+    return found
+
+
+def test_every_file_has_one_bucket_and_every_slice_an_end(options, archive):
+    summary = scan(options)
+    files = [p for p in archive.rglob("*") if p.is_file()]
+    assert sum(summary.files.values()) == len(files)
+    assert summary.files["failed"] == 1
+    assert summary.reasons["truncated"] == 1
+    assert summary.reasons["out-of-scope"] == 6
+    assert summary.reasons["not-an-image"] == 1
+    read = results.open(options.out)
+    run = read.run()
+    assert run.counts["files"] == len(files)
+    assert [row[0].split("/")[0] for row in run.failures] == ["patient1"]
+    studies = list(read.studies())
+    assert len(studies) == STUDIES + 2
+    for study in studies:
+        for stack in study.stacks:
+            count = len(stack.path)
+            assert stack.heatmap.shape == (count, 4, 4)
+            assert np.isnan(stack.slice_score[stack.state != State.SCORED]).all()
+            assert np.isfinite(stack.slice_score[stack.state == State.SCORED]).all()
+            assert stack.grid_to_pixel.shape == (count, 2, 3)
+    assert sum(study.info["slices"] for study in studies) == summary.slices == STUDIES * 6 - 1 + 6
+
+
+def test_run_again_it_does_nothing_and_says_so(options):
+    scan(options)
+    before = options.out.read_bytes()
+    summary = scan(options)
+    assert summary.scanned == 0
+    assert summary.line().startswith("nothing new: 5 studies unchanged")
+    assert options.out.read_bytes() == before
+    assert {p.name for p in options.out.parent.iterdir()} == {"results.h5", "results.h5.ledger"}
+
+
+def test_only_what_changed_is_scanned_again(options, archive, tmp_path):
+    root = tmp_path / "growing"
+    tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
+    tiny.write_series(root / "b", tiny.head_volume(2), study="1.2")
+    options = replace(options, roots=(root,))
+    assert scan(options).scanned == 2
+    tiny.write_series(root / "c", tiny.head_volume(3), study="1.3")
+    sorted((root / "a").iterdir())[0].unlink()
+    summary = scan(options)
+    assert (summary.scanned, summary.unchanged) == (2, 1)
+    assert len(results.open(options.out).keys()) == 3
+    options.out.unlink()
+    assert scan(options).scanned == 3
+
+
+def test_results_of_other_archives_are_kept(options, tmp_path):
+    scan(options)
+    tiny.write_series(tmp_path / "other", tiny.head_volume(3), study="9.9")
+    scan(replace(options, roots=(tmp_path / "other",)))
+    assert len(results.open(options.out).keys()) == STUDIES + 3
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_workers_change_no_byte(options, tmp_path, workers):
+    scan(options)
+    other = replace(options, out=tmp_path / "other.h5", workers=workers)
+    shutil.copy(options.ledger_path, other.ledger_path)  # the key of the pseudonyms
+    scan(other)
+    assert content(options.out) == content(other.out)
+
+
+def test_a_study_alone_has_the_bytes_it_has_among_others(options, archive, tmp_path):
+    scan(options)
+    alone = replace(options, roots=(archive / "patient2",), out=tmp_path / "alone.h5")
+    scan(alone)
+    (key,) = results.open(alone.out).keys()
+    among = {k: v for k, v in content(options.out).items() if k.startswith(key)}
+    lone = content(alone.out)
+    for name in (f"{key}@path", f"{key}@patient"):  # below another root, with another ledger's key
+        among.pop(name)
+        lone.pop(name)
+    texts = [name for name in lone if name.endswith("/path")]
+    assert len(texts) == 1
+    for name in texts:
+        among.pop(name)
+        lone.pop(name)
+    assert lone == among
+
+
+def test_the_order_of_files_does_not_matter(options, archive, tmp_path, monkeypatch):
+    import os
+
+    scan(options)
+    real = os.scandir
+
+    class Reversed(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+        def close(self):
+            return None
+
+    def backwards(path):
+        with real(path) as entries:
+            return Reversed(reversed(list(entries)))
+
+    monkeypatch.setattr(os, "scandir", backwards)
+    other = replace(options, out=tmp_path / "other.h5")
+    shutil.copy(options.ledger_path, other.ledger_path)
+    scan(other)
+    assert content(options.out) == content(other.out)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_batch_sizes_agree(options, tmp_path, batch_size):
+    scan(options)
+    other = replace(options, out=tmp_path / "other.h5", batch_size=batch_size)
+    scan(other)
+    pairs = zip(
+        results.open(options.out).studies(), results.open(other.out).studies(), strict=True
+    )
+    for one, two in pairs:
+        for a, b in zip(one.stacks, two.stacks, strict=True):
+            assert np.allclose(a.slice_score, b.slice_score, atol=1e-5, equal_nan=True)
+            steps = np.spacing(np.maximum(np.abs(a.heatmap), np.abs(b.heatmap)))
+            assert (np.abs(a.heatmap - b.heatmap) <= np.maximum(steps, 1e-5)).all()
+
+
+def test_a_nifti_of_a_series_scores_as_the_series(options, tmp_path):
+    volume = tiny.head_volume(4)
+    tiny.write_series(tmp_path / "two" / "dicom", volume, study="4.4")
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0])  # the series' LPS axes, told in RAS
+    tiny.write_nifti(tmp_path / "two" / "nifti.nii.gz", volume, affine)
+    scan(replace(options, roots=(tmp_path / "two",)))
+    first, second = (s.stacks[0] for s in results.open(options.out).studies())
+    assert np.allclose(first.slice_score, second.slice_score, atol=1e-3)
+    assert np.allclose(first.heatmap, second.heatmap, atol=1e-3)
+
+
+def test_identity_leaves_only_when_asked_for(options, archive, tmp_path):
+    scan(options)
+    study = next(s for s in results.open(options.out).studies() if s.info["patient"])
+    assert study.info["patient"] != "P1"
+    assert "patient_id" not in study.info
+    named = replace(options, out=tmp_path / "named.h5", identify=True)
+    scan(named)
+    found = {s.info.get("patient_id") for s in results.open(named.out).studies()}
+    assert "P1" in found
+    patients = {s.info["patient"] for s in results.open(options.out).studies()}
+    assert len(patients) == 2  # one for P1 in all studies, none for the NIfTI
+
+
+def test_a_second_scan_is_told_who_holds_the_lock(options):
+    with locked(options.out), pytest.raises(LockedError, match="in use by process"):
+        scan(options)
+    assert not options.out.exists()
+    scan(options)
+
+
+def test_a_stop_finishes_the_study_in_hand(options):
+    def stop(_done, _studies, slices):
+        if slices >= 4:
+            signal.raise_signal(signal.SIGTERM)
+
+    stopped = False
+
+    def once(*args):
+        nonlocal stopped
+        if not stopped and args[2] >= 4:
+            stopped = True
+            stop(*args)
+
+    summary = scan(options, once)
+    assert summary.stopped == "SIGTERM"
+    assert summary.left > 0
+    assert "left over (SIGTERM)" in summary.line()
+    kept = results.open(options.out).keys()
+    assert len(kept) == summary.scanned
+    again = scan(options)
+    assert again.scanned == summary.left
+    assert again.unchanged == summary.scanned
+
+
+def test_a_killed_scan_goes_on_from_its_parts(options, monkeypatch):
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scan(options)
+    assert not options.out.exists()
+    assert len(list(options.parts.glob("*.h5"))) == STUDIES + 2
+    summary = scan(options)
+    assert summary.scanned == 0
+    assert len(results.open(options.out).keys()) == STUDIES + 2
+    assert not options.parts.exists()
+
+
+def test_an_empty_folder_is_one_line(options, tmp_path):
+    (tmp_path / "empty").mkdir()
+    summary = scan(replace(options, roots=(tmp_path / "empty",)))
+    assert summary.line().startswith("nothing to scan")
+    assert not options.out.exists()
+
+
+def test_wrong_options_write_nothing(options, tmp_path):
+    before = set(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="does not exist"):
+        scan(replace(options, roots=(tmp_path / "none",)))
+    with pytest.raises(UsageError, match="no folder"):
+        scan(replace(options, out=tmp_path / "none" / "r.h5"))
+    with pytest.raises(UsageError, match="no detector"):
+        scan(replace(options, detectors=()))
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_results_inside_the_archive_are_not_part_of_it(options, tmp_path):
+    root = tmp_path / "root"
+    tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
+    options = replace(options, roots=(root,), out=root / "results.h5")
+    first = scan(options)
+    assert sum(scan(options).files.values()) == sum(first.files.values()) == 6
+    assert json.dumps(first.files)

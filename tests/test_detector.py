@@ -1,0 +1,118 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medscan import clip, detector
+from medscan.errors import DetectorError
+from tests import tiny
+
+
+def test_a_detector_reads_back_as_it_was_saved(detector_file, backbone):
+    read = detector.read(detector_file)
+    assert read.name == "tiny-flair"
+    assert read.domain == detector.Domain("MR", "BRAIN", "FLAIR", "axial")
+    assert len(read.shots["normal"]) == len(read.shots["abnormal"]) == 6
+    assert len(read.calibration.normals) == 6
+    assert read.calibration.provisional
+    method = read.load_method(detector_file, backbone)
+    first = method.predict(torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3)))
+    again = read.load_method(detector_file, backbone).predict(
+        torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    )
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+
+
+def test_another_backbone_is_refused(detector_file, tmp_path):
+    other = clip.load(f"local-dir:{tiny.write_backbone(tmp_path / 'other', seed=5)}")
+    with pytest.raises(DetectorError, match="fit it again or bring that backbone"):
+        detector.read(detector_file).load_method(detector_file, other)
+
+
+@pytest.mark.parametrize("cut", [1, 100, 10**9])
+def test_a_truncated_detector_is_refused(detector_file, tmp_path, cut):
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes(detector_file.read_bytes()[: -min(cut, detector_file.stat().st_size - 4)])
+    with pytest.raises(DetectorError, match="damaged"):
+        detector.read(path)
+
+
+def test_what_is_no_detector_is_refused(backbone_folder, tmp_path):
+    with pytest.raises(DetectorError, match="no detector file"):
+        detector.read(backbone_folder / "open_clip_model.safetensors")
+    with pytest.raises(DetectorError, match="cannot be read"):
+        detector.read(tmp_path / "none")
+    (tmp_path / "text").write_text("hello, this is text and no detector")
+    with pytest.raises(DetectorError, match="no detector file"):
+        detector.read(tmp_path / "text")
+    with pytest.raises(DetectorError, match="fit one with `medscan fit`"):
+        detector.find(tmp_path / "none")
+
+
+def test_tensors_of_another_shape_are_refused(detector_file, backbone, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(detector_file, "pt") as file:
+        metadata = file.metadata()
+    state = load_file(detector_file)
+    state["det.0.down.weight"] = state["det.0.down.weight"][:, :-1].contiguous()
+    path = tmp_path / "narrow.safetensors"
+    save_file(state, path, metadata)
+    with pytest.raises(DetectorError, match="not those of method mvfa"):
+        detector.read(path).load_method(path, backbone)
+
+
+def test_missing_facts_are_refused(detector_file, tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(detector_file, "pt") as file:
+        facts = json.loads(file.metadata()["medscan"])
+    del facts["window"]
+    path = tmp_path / "bare.safetensors"
+    save_file(load_file(detector_file), path, {"medscan": json.dumps(facts)})
+    with pytest.raises(DetectorError, match="lacks"):
+        detector.read(path)
+
+
+# --- calibration --------------------------------------------------------------------------------
+
+SCORES = st.lists(st.floats(-10, 10), min_size=1, max_size=200)
+
+
+@given(SCORES, st.floats(0.01, 0.5))
+def test_the_threshold_keeps_its_promise_on_the_normals(scores, rate):
+    threshold, provisional = detector.conformal_threshold(tuple(scores), rate)
+    reached = np.mean([s >= threshold for s in scores])
+    assert reached <= rate
+    assert provisional == (math.ceil((len(scores) + 1) * (1 - rate)) > len(scores))
+
+
+def test_the_rate_holds_for_new_normals():
+    rng = np.random.default_rng(0)
+    rates = []
+    for _ in range(400):
+        threshold, _ = detector.conformal_threshold(tuple(rng.normal(size=39)), 0.1)
+        rates.append(np.mean(rng.normal(size=200) >= threshold))
+    assert 0.08 < np.mean(rates) <= 0.105
+
+
+def test_without_normals_nothing_is_flagged():
+    threshold, provisional = detector.conformal_threshold((), 0.05)
+    assert math.isnan(threshold)
+    assert provisional
+
+
+def test_percentiles():
+    calibration = detector.Calibration((1.0, 2.0, 3.0, 4.0), 4.5, 0.05, True, 0, 1)
+    assert calibration.percentile(0.5) == 0
+    assert calibration.percentile(2.5) == 50
+    assert calibration.percentile(9.0) == 100
+    assert math.isnan(calibration.percentile(math.nan))
+    assert calibration.at(0.5).threshold == math.nextafter(3.0, math.inf)
