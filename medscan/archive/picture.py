@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import ExifTags, Image
 
 from medscan.archive.header import Header, Layer
 from medscan.archive.types import ArchiveFile, Kind
@@ -13,6 +13,8 @@ from medscan.archive.volume import stem
 from medscan.errors import CorruptError, TooLargeError
 
 _MAX_PAGES = 10_000
+_TURNED = 5
+"""EXIF orientations from here on swap rows and columns (TIFF 6.0, section 8)."""
 _BROKEN = (
     ArithmeticError,
     AttributeError,
@@ -63,5 +65,7 @@ def _pages(stream: BinaryIO) -> tuple[Layer, ...]:
         for page in range(pages):
             if page:
                 image.seek(page)
-            layers.append(Layer(rows=image.height, columns=image.width))
+            size = (image.height, image.width)
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _TURNED
+            layers.append(Layer(*(size[::-1] if turned else size)))
     return tuple(layers)

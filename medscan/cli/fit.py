@@ -121,7 +121,8 @@ def _told(detector: Detector, out: Path) -> str:
     shots = ", ".join(f"{len(names)} {label}" for label, names in detector.shots.items())
     text = f"{out}: {detector.method} on {detector.backbone}, shots: {shots}; "
     if not calibration.normals:
-        return text + "not calibrated (one patient only, or --folds 0): it will flag nothing"
+        why = "one patient only, --folds 0, or interrupted"
+        return f"{text}not calibrated ({why}): it will flag nothing"
     text += (
         f"threshold {calibration.threshold:.3f} for {calibration.target_fpr:.0%} of normal slices "
         f"from {len(calibration.normals)} out-of-sample normals"

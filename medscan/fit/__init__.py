@@ -106,12 +106,12 @@ def _fit_shots(
 
     method = fresh()
     data = prepare(method, shots)
-    train(method, data, options.seed, progress("fitting") if progress else None)
+    whole = train(method, data, options.seed, progress("fitting") if progress else None)
     remember(method, data)
     calibration = calibrate(
         fresh,
         data,
-        folds=options.folds,
+        folds=options.folds if whole else 0,
         target_fpr=options.target_fpr,
         seed=options.seed,
         progress=progress("calibrating") if progress else None,

@@ -42,7 +42,7 @@ def calibrate(
     Returns
     -------
     Calibration
-        Without normals, and provisional, when all normals are of one patient.
+        Without normals, and provisional, when all normals are of one patient, or on Ctrl-C.
     """
     held: list[tuple[float, float, Tensor]] = []
     for chosen in patient_folds(data.shots.labels, data.shots.patients, folds, seed):
@@ -50,7 +50,9 @@ def calibrate(
         if len(torch.unique(rest.shots.labels)) < 2:
             continue
         method = build()
-        train(method, rest, seed, progress)
+        if not train(method, rest, seed, progress):
+            held.clear()  # a method that was not trained to its end says nothing of one that was
+            break
         remember(method, rest)
         part = data.take(chosen)
         found, maps = scores(method, part)

@@ -61,7 +61,7 @@ def prepare(method: Method, shots: Shots) -> Prepared:
     return Prepared(torch.stack(tokens), masks, shots)
 
 
-def train(method: Method, data: Prepared, seed: int, progress: Progress | None = None) -> None:
+def train(method: Method, data: Prepared, seed: int, progress: Progress | None = None) -> bool:
     """Train a method's parameters; Ctrl-C ends it with the best epoch so far.
 
     Parameters
@@ -73,6 +73,11 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
         Of the order of images and the choice of variants.
     progress : Progress, optional
         Told of every epoch.
+
+    Returns
+    -------
+    bool
+        Whether all epochs were run.
     """
     generator = torch.Generator().manual_seed(seed)
     optimisers = method.optimisers()
@@ -89,7 +94,10 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
     except KeyboardInterrupt:
         method.load_state_dict(kept)
         log.warning("interrupted: the best epoch so far is kept (loss %.4f)", best)
-    method.eval()
+        return False
+    finally:
+        method.eval()
+    return True
 
 
 def _epoch(

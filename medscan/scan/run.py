@@ -216,12 +216,12 @@ class _Run:
             finished = known.get(task.study.key)
             if finished is not None and finished[0] == task.work_key:
                 rows += finished[1]
-        reasons = Counter(row[1] for row in rows)
+        reason_of = {row[0]: row[1] for row in rows}
         for companion, header in sorted(catalogue.companions.items()):
-            reason = next((row[1] for row in rows if row[0] == header.path), None)
-            if reason is not None:
-                rows.append([companion.path, reason, f"belongs to {header.path}"])
-                reasons[reason] += 1
+            if header.path in reason_of:
+                detail = f"belongs to {header.path}"
+                rows.append([companion.path, reason_of[header.path], detail])
+        reasons = Counter(row[1] for row in rows)
         self.summary.reasons = dict(sorted(reasons.items()))
         self.summary.files = {str(bucket): 0 for bucket in Bucket}
         for reason, count in reasons.items():

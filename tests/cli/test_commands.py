@@ -56,7 +56,9 @@ def test_help_is_quick(environment):
         text=True,
         check=True,
     ).stderr
-    assert not [name for name in ("torch", "open_clip", "h5py", "numpy") if f" {name}\n" in imported]
+    assert not [
+        name for name in ("torch", "open_clip", "h5py", "numpy") if f" {name}\n" in imported
+    ]
     # A bare interpreter's start is the machine's doing; four of them are allowed for.
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", "pass"], env=environment, check=True)

@@ -64,10 +64,23 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(pictures, backbone, caplog):
             raise KeyboardInterrupt
         states[loss] = {k: v.clone() for k, v in method.state_dict().items()}
 
-    train(method, prepare(method, shots), 0, interrupt)
+    assert not train(method, prepare(method, shots), 0, interrupt)
     best = states[min(states)]
     assert all(torch.equal(v, best[k]) for k, v in method.state_dict().items())
     assert "best epoch so far" in caplog.text
+
+
+def test_an_interrupted_fit_is_not_calibrated(pictures, options):
+    def stages(name):
+        def told(epoch, _epochs, _loss):
+            if name == "calibrating" and epoch == 2:
+                raise KeyboardInterrupt
+
+        return told
+
+    detector, _ = fit(pictures, options, stages)
+    assert detector.calibration.normals == ()
+    assert detector.calibration.provisional
 
 
 def test_a_detector_lists_its_shots_and_never_a_test_patient(pictures, options):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medscan.archive import index
 from medscan.archive.types import Frame, Kind
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 from medscan.imaging import Window, apply_window, is_background, measure, read_planes, render
@@ -110,3 +111,15 @@ def test_render_keeps_order_and_reports_what_failed(tmp_path):
     assert third.background
     assert not third.image.any()
     assert apply_window(only(stack_of([good.file], 8, 8)), Window(0, 63)).max() == 1.0
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_have_the_size_that_the_index_tells(tmp_path, orientation):
+    image = Image.fromarray(RGB)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    (study,) = index([tmp_path]).studies
+    (found,) = study.series[0].stacks
+    assert (found.rows, found.columns) == ((9, 6) if orientation >= 5 else (6, 9))
+    assert only(found).pixels.shape == (found.rows, found.columns, 3)

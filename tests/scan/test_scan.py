@@ -182,9 +182,7 @@ def test_batch_sizes_agree(options, tmp_path, batch_size):
     scan(options)
     other = replace(options, out=tmp_path / "other.h5", batch_size=batch_size)
     scan(other)
-    pairs = zip(
-        results.open(options.out).studies(), results.open(other.out).studies(), strict=True
-    )
+    pairs = zip(results.open(options.out).studies(), results.open(other.out).studies(), strict=True)
     for one, two in pairs:
         for a, b in zip(one.stacks, two.stacks, strict=True):
             assert np.allclose(a.slice_score, b.slice_score, atol=1e-5, equal_nan=True)

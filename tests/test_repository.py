@@ -1,0 +1,41 @@
+"""Rules of the house that are easy to break without noticing."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = sorted((ROOT / "medscan").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_short_and_finished(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 400
+    assert not re.search(r"\b(TODO|FIXME|XXX)\b|raise NotImplementedError", text)
+    assert len(path.relative_to(ROOT / "medscan").parts) <= 2
+
+
+def test_rooms_use_only_rooms_before_them():
+    order = ("archive", "imaging", "clip", "methods", "detector", "results", "fit", "scan")
+    order = (*order, "report", "export", "cli")
+    for path in SOURCES:
+        room = path.relative_to(ROOT / "medscan").parts[0].removesuffix(".py")
+        if room not in order:
+            continue
+        for used in re.findall(r"^\s*from medscan\.(\w+)", path.read_text(), re.MULTILINE):
+            if used in order:
+                assert order.index(used) <= order.index(room), f"{path} uses {used}"
+
+
+def test_readme_gives_the_commands_that_ci_runs():
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    assert commands[0].startswith("pip install . && medscan scan ")
+    assert re.fullmatch(r"pip install .*pytest\n", commands[1])
+    assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_changelog_knows_the_version():
+    assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
