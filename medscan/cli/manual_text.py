@@ -96,8 +96,9 @@ _FIT = Text(
 .Nm
 draws shots from
 .Ar data ,
-whole patients at a time, fits a method to them on a frozen backbone, calibrates
-it on normals that the fitted folds had not seen, and writes one detector file.
+one patient after another, fits a method to them on a frozen backbone,
+calibrates it on normals that the fitted folds had not seen, and writes one
+detector file.
 .Pp
 .Ar data
 is one of the following:
@@ -199,6 +200,10 @@ unless
 .Fl -identify
 is given.
 A keyed pseudonym links the studies of a patient.
+Paths below
+.Ar archive
+are written as they are, since without them nobody could find a study again:
+keep the outputs to yourself if folders or files are named after patients.
 Pixels may carry burned-in text: pictures of ultrasound, secondary captures and
 the like are not kept.
 .Pp
