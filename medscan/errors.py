@@ -12,7 +12,8 @@
         ├── CorruptError        its content contradicts itself
         ├── UnsupportedError    it is encoded in a way this installation cannot decode
         ├── TooLargeError       its declared size is beyond the limit
-        └── DecoderError        its decoder died or ran out of time
+        ├── DecoderError        its decoder died or ran out of time
+        └── OverflowedError     its score is not finite at the chosen precision
 
 A message is one line that says what is wrong, where, and what to do. `FileError.reason` is a
 value of `medscan.archive.Reason`.
@@ -93,3 +94,9 @@ class DecoderError(FileError):
     """The decoder of the file died or did not finish in time."""
 
     reason = "decoder-died"
+
+
+class OverflowedError(FileError):
+    """The score of a slice of the file is not finite."""
+
+    reason = "overflowed"

@@ -21,6 +21,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        aside.unlink(missing_ok=True)
+        os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         yield aside
         with aside.open("rb+") as stream:
             os.fsync(stream.fileno())

@@ -1,5 +1,6 @@
 """Files on disk -> studies, series, stacks and frames; each file in exactly one bucket."""
 
+from medscan.archive.dicom import BURNED_IN
 from medscan.archive.geometry import (
     Cut,
     DisplayTransform,
@@ -29,6 +30,7 @@ from medscan.archive.types import (
 from medscan.archive.walk import walk
 
 __all__ = [
+    "BURNED_IN",
     "REASONS",
     "ArchiveFile",
     "Bucket",

@@ -47,8 +47,12 @@ BROKEN = (
 )
 """What pydicom raises on bytes that are not what they claim to be."""
 
+BURNED_IN = "burned-in text likely"
+"""Note on objects whose pixels may name the patient (PS3.3 C.7.6.1.1.1)."""
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _KEYWORDS = [
     "ImageType",
+    "BurnedInAnnotation",
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyDate",
@@ -235,8 +239,19 @@ def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, left: int) -> Heade
         description=" | ".join(t for t in (_text(ds, name) for name in names) if t),
         series_number=_int(ds, "SeriesNumber"),
         instance_number=_int(ds, "InstanceNumber"),
-        notes=("mosaic",) if "MOSAIC" in _image_type(ds, "ImageType") else (),
+        notes=_notes(ds),
     )
+
+
+def _notes(ds: Dataset) -> tuple[str, ...]:
+    """What later rooms must know of a frame: voxels that are tiles, text that may name someone."""
+    image_type = _image_type(ds, "ImageType")
+    found = ["mosaic"] if "MOSAIC" in image_type else []
+    declared = _text(ds, "BurnedInAnnotation").upper() == "YES"
+    screen = any(word in image_type for word in ("SCREEN", "SCANNED", "CAPTURE"))
+    if declared or screen or _text(ds, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
+        found.append(BURNED_IN)
+    return tuple(found)
 
 
 def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, left: int) -> None:

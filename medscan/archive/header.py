@@ -7,7 +7,7 @@ from typing import Any
 
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 1
+FORMAT = 2
 """Of the JSON form; a cache of another format is read anew."""
 
 MAX_FRAMES = 2**18

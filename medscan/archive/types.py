@@ -55,6 +55,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported-encoding"
     TOO_LARGE = "too-large"
     DECODER_DIED = "decoder-died"
+    OVERFLOWED = "overflowed"
 
     @property
     def bucket(self) -> Bucket:
@@ -76,6 +77,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.UNSUPPORTED: (Bucket.FAILED, "this installation cannot decode its encoding"),
     Reason.TOO_LARGE: (Bucket.FAILED, "it declares more pixels than the limit allows"),
     Reason.DECODER_DIED: (Bucket.FAILED, "its decoder died or ran out of time"),
+    Reason.OVERFLOWED: (Bucket.FAILED, "its score is not a finite number at this precision"),
 }
 
 

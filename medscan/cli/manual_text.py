@@ -237,7 +237,7 @@ Studies that are finished, but not in the results yet.
 Scan every night at ten, as a line of
 .Xr crontab 5 :
 .Bd -literal -offset indent
-0 22 * * *  medscan scan /archive --out /srv/worklist/results.h5
+0 22 * * *  medscan scan /archive --out /srv/results.h5 >/dev/null
 .Ed
 .Pp
 See what a scan would do, and how long it would take:

@@ -131,11 +131,15 @@ def _scan(options: ScanOptions) -> Summary:
 
         summary = scan.scan(options, watch)
     table, page = options.out.with_suffix(".csv"), options.out.with_suffix(".html")
-    if options.out.exists() and (summary.scanned or not (table.exists() and page.exists())):
+    if options.out.exists() and not (_newer(table, options.out) and _newer(page, options.out)):
         found = [results.open(options.out)]
         report.write_csv(found, table)
         report.write_html(found, page)
     return summary
+
+
+def _newer(path: Path, than: Path) -> bool:
+    return path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
 def _dry_run(options: ScanOptions, *, as_json: bool) -> str:

@@ -8,7 +8,6 @@ and kept as safetensors.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import warnings
@@ -23,7 +22,7 @@ from medscan.clip.store import (
     WEIGHTS,
     Bundle,
     check_safetensors,
-    folder_name,
+    checked_folder_name,
     home,
     load,
     name_says_quick_gelu,
@@ -65,8 +64,9 @@ def import_file(path: Path, *, name: str | None = None, digest: str | None = Non
         Anything that is not what it claims to be; nothing is written then.
     """
     if path.is_dir():
-        source = read_bundle(name or path.name, path)
-        return _keep(name or path.name, source.weights, source.config, source.origin)
+        called = name or path.resolve().name
+        source = read_bundle(called, path)
+        return _keep(called, source.weights, source.config, source.origin)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
     found = sha256(path)
@@ -184,7 +184,7 @@ def _keep(
     """Write a bundle aside, load it once to see that it is whole, and move it into place."""
     from safetensors.torch import save_file
 
-    target = home() / folder_name(name)
+    target = home() / checked_folder_name(name)
     try:
         home().mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".import-", dir=home()))
@@ -201,8 +201,12 @@ def _keep(
         load(f"local-dir:{aside}")
         aside.chmod(0o755)
         if target.exists():
-            shutil.rmtree(target)
-        os.replace(aside, target)  # noqa: PTH105
+            old = Path(tempfile.mkdtemp(prefix=".old-", dir=home()))
+            target.rename(old / "bundle")
+            aside.rename(target)
+            shutil.rmtree(old)
+        else:
+            aside.rename(target)
     except OSError as error:
         raise WeightsError(f"{target}: cannot be written ({error.strerror})") from error
     finally:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -79,6 +80,19 @@ def folders() -> list[Path]:
 def folder_name(name: str) -> str:
     """A backbone's name as a folder: `ViT-B-16/openai` lies in `ViT-B-16--openai`."""
     return name.replace("/", "--")
+
+
+def checked_folder_name(name: str) -> str:
+    """`folder_name`, refused where it could lie anywhere but in the folder of weights.
+
+    Raises
+    ------
+    WeightsError
+        The name is empty, hidden or holds more than letters, digits and `._+/-`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+:/-]*", name) or ".." in name:
+        raise WeightsError(f"{name!r} cannot name a backbone; give one like ARCHITECTURE/TAG")
+    return folder_name(name)
 
 
 def bundles() -> Iterator[Bundle]:

@@ -63,7 +63,7 @@ def _write(path: Path, stack: StackResult) -> None:
     shape = (int(stack.info["columns"]), int(stack.info["rows"]), len(layers))
     with (
         replacing(path) as aside,
-        aside.open("xb") as file,
+        aside.open("wb") as file,
         # No name and no time in the gzip header: the same results give the same bytes.
         gzip.GzipFile("", "wb", 6, file, mtime=0) as stream,
     ):

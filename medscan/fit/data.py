@@ -121,12 +121,19 @@ def _folders(data: Path) -> Iterator[Item]:
 def _cases(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
+    rows = _rows(path)
     key = next((k for k in ("case", "volume", "name") if rows and k in rows[0]), None)
     if key is None:
         raise UsageError(f"{path} needs a column case (file name without suffix)")
     return {Path(row[key]).name: row for row in rows}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            return list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} is no CSV file in UTF-8 ({type(error).__name__})") from error
 
 
 def _bmad(data: Path) -> Iterator[Item]:
@@ -142,13 +149,11 @@ def _bmad(data: Path) -> Iterator[Item]:
 
 
 def _manifest(path: Path) -> Iterator[Item]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = csv.DictReader(stream)
-        if not {"path", "label"} <= set(rows.fieldnames or ()):
-            raise UsageError(f"{path} needs the columns path and label; see medscan-fit(1)")
-        for line, row in enumerate(rows, 2):
-            if (row.get("split") or "train") != "train":
-                continue
+    rows = _rows(path)
+    if rows and not {"path", "label"} <= set(rows[0]):
+        raise UsageError(f"{path} needs the columns path and label; see medscan-fit(1)")
+    for line, row in enumerate(rows, 2):
+        if (row.get("split") or "train") == "train":
             yield _manifest_item(path, line, row)
 
 

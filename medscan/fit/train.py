@@ -92,6 +92,8 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
             if loss < best:
                 best, kept = loss, copy.deepcopy(method.state_dict())
     except KeyboardInterrupt:
+        if best == float("inf"):
+            raise  # nothing was learnt that could be kept
         method.load_state_dict(kept)
         log.warning("interrupted: the best epoch so far is kept (loss %.4f)", best)
         return False

@@ -44,7 +44,24 @@ def settings_of(name: str, protocol: str = "clean", **changes: Any) -> MvfaSetti
             f"method {name} has no setting {', '.join(wrong)}; it has {', '.join(sorted(known))}"
         )
     settings = replace(kind(), **(paper if protocol == "paper" else {}))
+    for setting, value in changes.items():
+        _check(name, setting, value, getattr(kind(), setting))
     return replace(settings, **changes)
+
+
+def _check(method: str, setting: str, value: Any, default: Any) -> None:
+    """Refuse a value of another kind than the default's, or a number out of range."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fitting = {
+        bool: isinstance(value, bool),
+        int: number and value == int(value) and value >= 0,
+        float: number and value >= 0,
+        str: isinstance(value, str),
+    }.get(type(default), value is None or isinstance(value, (bool, int)))
+    if not fitting or (setting in ("epochs", "batch") and value < 1):
+        raise UsageError(
+            f"method {method}: {setting}={value!r} does not fit; its default is {default!r}"
+        )
 
 
 def build(name: str, backbone: Backbone, organ: str, settings: Any, *, masked: bool) -> Method:

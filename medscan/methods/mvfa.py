@@ -155,17 +155,19 @@ class Mvfa(Method):
             if block not in self.taps:
                 return tokens
             level, mix = self.taps.index(block), self.settings.mix
-            aligned, change = self.det[level](tokens)
+            # Adapters stay in single precision whatever the tower computes in.
+            wide = tokens.float()
+            aligned, change = self.det[level](wide)
             det.append(aligned)
             keep = self.settings.keep
             if self.masked:
-                seg_aligned, seg_change = self.seg[level](tokens)
+                seg_aligned, seg_change = self.seg[level](wide)
                 seg.append(seg_aligned)
                 change = change + seg_change
             else:
                 keep += mix  # there is no seg branch to give the rest
-            mixed: Tensor = keep * tokens + mix * change
-            return mixed
+            mixed: Tensor = keep * wide + mix * change
+            return mixed.to(tokens.dtype)
 
         first = self.taps[0]
         self.backbone.run(adapt(first, prepared), first, self.taps[1:], adapt)

@@ -59,7 +59,7 @@ def write_html(results: Sequence[Results], path: Path) -> None:
     runs = [r.run() for r in results]
     page = _Page(rank(results), _detectors(runs))
     template = _environment().get_template("worklist.html")
-    with replacing(path) as aside, aside.open("x", encoding="utf-8") as stream:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8") as stream:
         context = {"page": page, "run": _together(runs), "meanings": _MEANINGS} | _style()
         stream.writelines(template.generate(context))
 

@@ -60,7 +60,7 @@ def write_csv(results: Sequence[Results], path: Path) -> None:
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Value]]) -> None:
     """Write a CSV file that is safe to open in a spreadsheet."""
-    with replacing(path) as aside, aside.open("x", encoding="utf-8", newline="") as stream:
+    with replacing(path) as aside, aside.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows([cell(v) if isinstance(v, str) else v for v in row] for row in rows)

@@ -5,8 +5,10 @@ The layout is documented in man/medscan-results.5.
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +18,13 @@ import h5py
 import numpy as np
 
 from medscan import __version__
-from medscan.errors import UsageError
+from medscan.errors import DiskError, UsageError
 from medscan.files import replacing
 from medscan.results.types import RunInfo, StackResult, StudyResult
 
 SCHEMA = 1
+SPARE = 4 << 20
+"""Bytes that a results file may need beyond its studies."""
 ARRAYS = ("slice_score", "state", "heatmap", "frame", "position_mm", "grid_to_pixel")
 TEXTS = ("path", "sop_instance_uid")
 NAMES = {"slice_score": "score"}
@@ -41,8 +45,12 @@ def write_part(path: Path, study: StudyResult) -> None:
     DiskError
         It could not be written.
     """
-    with replacing(path) as aside, h5py.File(aside, "w") as file:
+    # Made in memory: the HDF5 library does not survive a disk that is full when it closes a file.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
         _write_study(file.create_group("studies"), study)
+    with replacing(path) as aside:
+        aside.write_bytes(memory.getbuffer())
 
 
 def _write_study(parent: Any, study: StudyResult) -> None:
@@ -91,7 +99,7 @@ def _put_texts(group: Any, name: str, texts: Iterable[str]) -> None:
     group.create_dataset(name, data=data, dtype=h5py.string_dtype("utf-8"), shape=(len(data),))
 
 
-def publish(path: Path, run: RunInfo, parts: Iterable[Path], *, gone: Iterable[str] = ()) -> None:
+def publish(path: Path, run: RunInfo, parts: Sequence[Path]) -> None:
     """Replace results.h5 by its studies plus the parts, in one rename.
 
     Parameters
@@ -100,20 +108,18 @@ def publish(path: Path, run: RunInfo, parts: Iterable[Path], *, gone: Iterable[s
         results.h5; it need not exist.
     run : RunInfo
         What the new file says of itself.
-    parts : iterable of Path
+    parts : sequence of Path
         Files of `write_part`; a study in one of them replaces its older result.
-    gone : iterable of str
-        Keys of studies to leave out.
 
     Raises
     ------
     DiskError
         It could not be written; the old file is as it was.
     """
+    _check_space(path, parts)
     with replacing(path) as aside, h5py.File(aside, "w") as file:
         _write_run(file, run)
         studies = file.create_group("studies")
-        dropped = set(gone)
         for part in parts:
             with h5py.File(part, "r") as source:
                 for key in source["studies"]:
@@ -121,8 +127,20 @@ def publish(path: Path, run: RunInfo, parts: Iterable[Path], *, gone: Iterable[s
         if path.exists():
             with h5py.File(path, "r") as old:
                 for key in old["studies"]:
-                    if key not in studies and key not in dropped:
+                    if key not in studies:
                         old.copy(old["studies"][key], studies)
+
+
+def _check_space(path: Path, parts: Sequence[Path]) -> None:
+    """Refuse to begin what the disk cannot hold: old and new results lie there together."""
+    sizes = [part.stat().st_size for part in parts]
+    needed = sum(sizes) + (path.stat().st_size if path.exists() else 0) + SPARE
+    free = shutil.disk_usage(path.parent).free
+    if free < needed:
+        raise DiskError(
+            f"{path} needs {needed >> 20} MiB to be written anew, but {free >> 20} MiB are free; "
+            "finished studies are kept beside it and published by the next scan"
+        )
 
 
 def _write_run(file: Any, run: RunInfo) -> None:

@@ -5,16 +5,27 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.archive import ArchiveFile, Bucket, Outcome, Reason, Series, Stack, Study
-from medscan.detector import Detector
-from medscan.errors import FileError
+from medscan.archive import (
+    BURNED_IN,
+    ArchiveFile,
+    Bucket,
+    Kind,
+    Outcome,
+    Reason,
+    Series,
+    Stack,
+    Study,
+)
+from medscan.detector import Calibration, Detector, conformal_threshold
+from medscan.errors import FileError, OverflowedError
 from medscan.imaging import Letterbox, Slice
 from medscan.results import StackResult, State, StudyResult
 
@@ -23,14 +34,15 @@ TOP_SHARE = 0.05
 THUMBNAILS = 3
 KEPT = "kept"
 # Pixels of these often carry burned-in text, which may name the patient.
-BURNED_IN = ("US", "SC", "OT", "XC", "IVUS", "ES")
+TEXTUAL = ("US", "SC", "OT", "XC", "IVUS", "ES")
 
 
-def thumbnails_of(modality: str, *, wanted: bool) -> str:
-    """Whether a series' thumbnails are kept, or why not."""
+def thumbnails_of(modality: str, stack: Stack, *, wanted: bool) -> str:
+    """Whether a stack's thumbnails are kept, or why not."""
     if not wanted:
         return "not asked for"
-    return "withheld: may carry burned-in text" if modality in BURNED_IN else KEPT
+    textual = modality in TEXTUAL or BURNED_IN in stack.notes or stack.kind is Kind.PICTURE
+    return "withheld: may carry burned-in text" if textual else KEPT
 
 
 def aggregate(scores: NDArray[np.float32]) -> float:
@@ -39,6 +51,31 @@ def aggregate(scores: NDArray[np.float32]) -> float:
     if not len(known):
         return math.nan
     return float(known[-max(1, math.ceil(TOP_SHARE * len(known))) :].mean())
+
+
+@lru_cache(maxsize=256)
+def stack_calibration(slices: Calibration, count: int) -> Calibration:
+    """Calibration of the aggregate of `count` slices, from that of single ones.
+
+    A stack of many normal slices has a worst one that is rare among normal slices, so that a
+    threshold for slices would flag most normal stacks. Normal stacks are therefore simulated by
+    drawing `count` out-of-sample normal slices with replacement, 2,000 times. Slices of one stack
+    are more alike than that, which makes the simulated aggregate larger: the rate errs to the safe
+    side. With fewer than count / target rate normals the tail is not known: provisional.
+    """
+    if not slices.normals or count < 1:
+        return slices
+    rng = np.random.default_rng(0)
+    drawn = rng.choice(np.array(slices.normals), (2000, count))
+    top = max(1, math.ceil(TOP_SHARE * count))
+    simulated = np.partition(drawn, count - top, axis=1)[:, count - top :].mean(axis=1)
+    threshold, _ = conformal_threshold(tuple(simulated.tolist()), slices.target_fpr)
+    return replace(
+        slices,
+        normals=tuple(sorted(simulated.tolist())),
+        threshold=threshold,
+        provisional=slices.provisional or len(slices.normals) < count / slices.target_fpr,
+    )
 
 
 @dataclass(slots=True)
@@ -93,6 +130,10 @@ class StackBuilder:
 
     def put(self, place: int, score: float, heatmap: NDArray[np.float16]) -> None:
         """A slice was scored."""
+        if not (math.isfinite(score) and np.isfinite(heatmap).all()):
+            self._kept.pop(place, None)
+            self.fail(place, OverflowedError("its score is not finite; use --precision fp32"))
+            return
         self.score[place], self.heatmap[place] = score, heatmap
         self.state[place] = State.SCORED
         self.left -= 1
@@ -112,14 +153,15 @@ class StackBuilder:
         """The stack's result, when `left` is 0."""
         frames = self.stack.frames
         score = aggregate(self.score)
+        normals = stack_calibration(self.detector.calibration, int((~np.isnan(self.score)).sum()))
         worst = [i for i in self._worst() if i in self._kept]
         pictures = [self._kept[i].transpose(1, 2, 0) for i in worst]
         to_pixel = Letterbox.of(self.stack, self.size).grid_to_pixel(self.patch)
         return StackResult(
             key=self.stack.key,
-            info=self._info(seconds, identify=identify),
+            info=self._info(normals, seconds, identify=identify),
             score=score,
-            percentile=self.detector.calibration.percentile(score),
+            percentile=normals.percentile(score),
             slice_score=self.score,
             state=self.state,
             heatmap=self.heatmap,
@@ -134,7 +176,7 @@ class StackBuilder:
             thumbnail_index=np.array(worst, np.int32),
         )
 
-    def _info(self, seconds: float, *, identify: bool) -> dict[str, Any]:
+    def _info(self, normals: Calibration, seconds: float, *, identify: bool) -> dict[str, Any]:
         stack, detector = self.stack, self.detector
         info: dict[str, Any] = {
             "SeriesInstanceUID": self.series.uid,
@@ -145,8 +187,9 @@ class StackBuilder:
             "detector": detector.name,
             "detector_hash": detector.digest,
             "method": detector.method,
-            "threshold": detector.calibration.threshold,
-            "provisional": detector.calibration.provisional,
+            "threshold": normals.threshold,
+            "slice_threshold": detector.calibration.threshold,
+            "provisional": normals.provisional,
             "rows": stack.rows,
             "columns": stack.columns,
             "patch": self.patch,

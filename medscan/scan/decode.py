@@ -12,7 +12,7 @@ import logging
 import multiprocessing
 import signal
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from medscan import imaging
-from medscan.archive import Frame, Stack
+from medscan.archive import ArchiveFile, Frame, Stack
 from medscan.errors import DecoderError, FileError
 from medscan.imaging import Slice, Window
 
@@ -29,6 +29,8 @@ log = logging.getLogger("medscan.scan")
 CHUNK = 16
 """Frames of a job."""
 READY = "ready"
+PATIENCE = 2
+"""Workers that one file may kill, once it is known to be dangerous, before it is given up."""
 STARTUP_S = 60.0
 """A worker's imports do not count as time spent on a file, but do not take for ever either."""
 
@@ -67,9 +69,9 @@ class Job:
 Drawn = list[Slice | FileError]
 
 
-def draw(job: Job, windows: dict[tuple[str, str], Window]) -> Drawn:
+def draw(job: Job, windows: dict[Any, Window]) -> Drawn:
     """Do a job in this process; `windows` keeps the last stack's window."""
-    known = (job.stack.frames[0].file.path + job.stack.key, job.rule)
+    known = (job.stack.frames[0].file.full, job.stack.key, job.rule, job.modality)
     try:
         if known not in windows:
             windows.clear()
@@ -92,7 +94,7 @@ def decode(jobs: Iterable[Job], workers: int, timeout_s: float) -> Iterator[tupl
         Longest time for one file.
     """
     if workers == 0:
-        windows: dict[tuple[str, str], Window] = {}
+        windows: dict[Any, Window] = {}
         for job in jobs:
             yield job, draw(job, windows)
         return
@@ -108,9 +110,9 @@ def decode(jobs: Iterable[Job], workers: int, timeout_s: float) -> Iterator[tupl
 
 def _serve(connection: Connection) -> None:
     """What a worker process does: jobs in, slices out, until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the scan decides when to stop
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    windows: dict[tuple[str, str], Window] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):  # the scan decides when to stop
+        signal.signal(number, signal.SIG_IGN)
+    windows: dict[Any, Window] = {}
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send(READY)
         while True:
@@ -163,6 +165,7 @@ class _Pool:
         self.workers = [_Worker() for _ in range(workers)]
         self.ahead = 2 * workers + 2
         self.done: dict[int, Drawn] = {}
+        self.deaths: Counter[ArchiveFile] = Counter()
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Drawn]]:
         waiting: deque[tuple[int, Job]] = deque()
@@ -186,7 +189,10 @@ class _Pool:
                 if job is None:
                     break
                 waiting.append((number, job))
-                worker.start(number, job, self.timeout_s)
+                if any(self.deaths[frame.file] >= PATIENCE for frame in job.frames):
+                    self.done[number] = self._one_by_one(self.workers.index(worker), job)
+                else:
+                    worker.start(number, job, self.timeout_s)
                 number += 1
         return number
 
@@ -209,19 +215,20 @@ class _Pool:
             return
         if found is None:
             place = self.workers.index(worker)
-            why = _cause(worker)
-            worker.stop()
-            self.workers[place] = _Worker()
-            found = self._one_by_one(place, job, why)
+            self._replace(place)
+            found = self._one_by_one(place, job)
         self.done[number] = found
 
-    def _one_by_one(self, place: int, job: Job, why: str) -> Drawn:
-        """Repeat a job that killed its worker frame by frame; the guilty frame fails."""
-        if len(job.frames) == 1:
-            log.warning("a decoder %s: %s", why, job.frames[0].file.path)
-            return [DecoderError(f"its decoder {why}")]
+    def _one_by_one(self, place: int, job: Job) -> Drawn:
+        """Repeat a job that killed its worker frame by frame; the guilty frame fails.
+
+        A file that killed `PATIENCE` more workers is given up with all its frames.
+        """
         found: Drawn = []
         for offset, frame in enumerate(job.frames):
+            if self.deaths[frame.file] >= PATIENCE:
+                found.append(DecoderError("its decoder died or hung before; it is given up"))
+                continue
             single = replace(job, first=job.first + offset, frames=(frame,))
             worker = self.workers[place]
             worker.start(0, single, self.timeout_s)
@@ -229,12 +236,19 @@ class _Pool:
             answer = worker.answer()
             worker.job = None
             if answer is None:
-                cause = _cause(worker)
-                worker.stop()
-                self.workers[place] = _Worker()
-                answer = self._one_by_one(place, single, cause)
+                why = self._replace(place)
+                self.deaths[frame.file] += 1
+                log.warning("a decoder %s: %s", why, frame.file.path)
+                answer = [DecoderError(f"its decoder {why}")]
             found += answer
         return found
+
+    def _replace(self, place: int) -> str:
+        """Put a new worker in a dead or hanging one's place; says what became of the old."""
+        why = _cause(self.workers[place])
+        self.workers[place].stop()
+        self.workers[place] = _Worker()
+        return why
 
     def close(self) -> None:
         """End all workers."""

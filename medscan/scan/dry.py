@@ -74,10 +74,12 @@ def _planned(options: ScanOptions) -> tuple[list[Task], list[Task], Counter[str]
     try:
         catalogue = catalogue_of(options, ledger)
         detectors = [detector for _, detector in options.detectors]
-        plan = make_plan(catalogue, detectors, named=options.named, identity=options.identity)
-        kept = set(results.open(options.out).keys()) if options.out.exists() else set()
         known = ledger.work() if ledger else {}
-        todo = [task for task in plan if not is_done(task, known, kept)]
+        plan = make_plan(
+            catalogue, detectors, known, named=options.named, identity=options.identity
+        )
+        kept = set(results.open(options.out).keys()) if options.out.exists() else set()
+        todo = [task for task in plan if not is_done(task, known, kept, options.tools)]
     finally:
         if ledger is not None:
             ledger.close()

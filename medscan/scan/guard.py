@@ -9,11 +9,12 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
-from medscan.errors import LockedError
+from medscan.errors import DiskError, LockedError
 
 
 class Stop:
@@ -47,6 +48,26 @@ def stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
+def _locked_file(path: Path, out: Path) -> TextIO:
+    """Open and lock the lock file; one that its owner has just removed is opened anew."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DiskError(f"{path} cannot be written: {error.strerror}") from error
+        stream = os.fdopen(handle, "r+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = stream.read().strip()
+            stream.close()
+            raise LockedError(f"{out} is in use by {owner}") from error
+        with suppress(FileNotFoundError):
+            if os.fstat(stream.fileno()).st_ino == path.stat().st_ino:
+                return stream
+        stream.close()
+
+
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
     """Hold the results file against other scans; the system frees it if this process dies.
@@ -57,12 +78,7 @@ def locked(out: Path) -> Iterator[None]:
         Another scan holds it.
     """
     path = out.with_name(out.name + ".lock")
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            stream.seek(0)
-            raise LockedError(f"{out} is in use by {stream.read().strip()}") from error
+    with _locked_file(path, out) as stream:
         stream.truncate(0)
         started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")

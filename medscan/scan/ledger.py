@@ -1,17 +1,20 @@
 """What is already known and done, in SQLite beside the results file; one process writes it.
 
 - `headers`: what was read of a file, by root, path, size and mtime.
-- `work`: a study's latest finished work: its work key, and what became of each of its files.
+- `work`: a study's latest finished work: its work key, the root it was found below, the tools it
+  was read with, and what became of each of its files.
 - `meta`: the key of the pseudonyms.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +27,32 @@ CREATE TABLE IF NOT EXISTS headers (
     PRIMARY KEY (root, path)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS work (
-    study TEXT PRIMARY KEY, work_key TEXT NOT NULL, outcomes TEXT NOT NULL
+    study TEXT PRIMARY KEY, work_key TEXT NOT NULL, root TEXT NOT NULL, tools TEXT NOT NULL,
+    outcomes TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A study's finished work.
+
+    Parameters
+    ----------
+    work_key : str
+        See `medscan.scan.plan.Task`.
+    root : str
+        Archive root that its files were found below.
+    tools : str
+        What files were read with: a study with failures is tried again with other tools.
+    outcomes : list of [path, reason, detail]
+    """
+
+    work_key: str
+    root: str
+    tools: str
+    outcomes: list[list[str]]
 
 
 class Ledger:
@@ -47,36 +72,33 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            path.touch(mode=0o600, exist_ok=True)
-            self._base = sqlite3.connect(path)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        except OSError as error:
+            raise DiskError(f"ledger {path} cannot be written: {error.strerror}") from error
+        self._base = sqlite3.connect(path)
+        with self._telling():
             # No WAL: it does not work on network file systems, where archives often lie.
             self._base.execute("PRAGMA journal_mode = DELETE")
             self._base.executescript(SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise DiskError(
-                f"ledger {path} cannot be used ({error}); move it away and the next scan makes a "
-                "new one"
-            ) from error
 
     def close(self) -> None:
-        """Commit and close."""
-        self._base.commit()
+        """Close; what was not committed is lost."""
         self._base.close()
 
     # --- headers ------------------------------------------------------------------------------
 
     def get(self, file: ArchiveFile) -> dict[str, Any] | None:
         """What was read of an unchanged file."""
-        row = self._one(
+        rows = self._all(
             "SELECT header FROM headers WHERE root = ? AND path = ? AND size = ? AND mtime_ns = ?",
             (_safe(str(file.root)), _safe(file.path), file.size, file.mtime_ns),
         )
-        found: dict[str, Any] | None = json.loads(row[0]) if row else None
+        found: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
         return found
 
     def put(self, file: ArchiveFile, header: dict[str, Any]) -> None:
         """Remember what was read of a file; kept at the next `commit`."""
-        self._base.execute(
+        self._run(
             "INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?)",
             (
                 _safe(str(file.root)),
@@ -89,38 +111,57 @@ class Ledger:
 
     def commit(self) -> None:
         """Keep what was put."""
-        self._base.commit()
+        with self._telling():
+            self._base.commit()
 
     # --- work ---------------------------------------------------------------------------------
 
-    def work(self) -> dict[str, tuple[str, list[list[str]]]]:
-        """Study key -> work key and outcomes (path, reason, detail)."""
-        with closing(self._base.execute("SELECT study, work_key, outcomes FROM work")) as rows:
-            return {study: (key, json.loads(outcomes)) for study, key, outcomes in rows}
+    def work(self) -> dict[str, Finished]:
+        """Finished work by study key."""
+        query = "SELECT study, work_key, root, tools, outcomes FROM work"
+        return {
+            study: Finished(key, root, tools, json.loads(outcomes))
+            for study, key, root, tools, outcomes in self._all(query)
+        }
 
-    def finish(self, study: str, work_key: str, outcomes: Iterable[list[str]]) -> None:
+    def finish(self, study: str, done: Finished) -> None:
         """Record a study whose part file is complete."""
-        self._base.execute(
-            "INSERT OR REPLACE INTO work VALUES (?, ?, ?)",
-            (study, work_key, json.dumps(list(outcomes))),
-        )
-        self._base.commit()
+        values = (study, done.work_key, done.root, done.tools, json.dumps(done.outcomes))
+        self._run("INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?)", values)
+        self.commit()
 
     # --- meta ---------------------------------------------------------------------------------
 
     def pseudonym_key(self) -> bytes:
         """32 random bytes, made once; without them a pseudonym leads nowhere."""
-        row = self._one("SELECT value FROM meta WHERE name = 'pseudonym'", ())
-        if row:
-            return bytes(row[0])
+        rows = self._all("SELECT value FROM meta WHERE name = 'pseudonym'")
+        if rows:
+            return bytes(rows[0][0])
         key = secrets.token_bytes(32)
-        self._base.execute("INSERT INTO meta VALUES ('pseudonym', ?)", (key,))
-        self._base.commit()
+        self._run("INSERT INTO meta VALUES ('pseudonym', ?)", (key,))
+        self.commit()
         return key
 
-    def _one(self, query: str, values: tuple[Any, ...]) -> Any:
-        with closing(self._base.execute(query, values)) as rows:
-            return rows.fetchone()
+    # --- SQLite -------------------------------------------------------------------------------
+
+    def _run(self, query: str, values: tuple[Any, ...] = ()) -> None:
+        with self._telling():
+            self._base.execute(query, values).close()
+
+    def _all(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._telling(), closing(self._base.execute(query, values)) as rows:
+            return rows.fetchall()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Turn SQLite's errors into one line."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise DiskError(
+                f"ledger {self.path} cannot be used ({error}); if it is damaged, move it away and "
+                "the next scan makes a new one"
+            ) from error
 
 
 def _safe(text: str) -> str:

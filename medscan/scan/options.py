@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from medscan import results
 from medscan.archive import Plane
 from medscan.detector import Detector
 from medscan.errors import UsageError
+
+DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,12 @@ class ScanOptions:
     def identity(self) -> str:
         """The options that change what a result says; part of every work key."""
         return f"{self.precision} {self.thumbnails} {self.identify}"
+
+    @property
+    def tools(self) -> str:
+        """What decides whether a file can be read: limits, and versions of the decoders."""
+        versions = [f"{name} {version(name)}" for name in DECODERS]
+        return ", ".join([*versions, f"{self.max_file_bytes} bytes", f"{self.file_timeout_s} s"])
 
     def writes(self, path: Path) -> bool:
         """Whether a path is one of the files that this scan itself makes."""
@@ -92,11 +103,17 @@ class Summary:
 def check(options: ScanOptions) -> None:
     """Refuse what cannot work before anything is written."""
     for root in options.roots:
-        if not root.exists():
-            raise UsageError(f"{root} does not exist; name a folder or file to scan")
-    if not options.out.parent.is_dir():
-        raise UsageError(f"{options.out.parent} is no folder; make it, or choose another --out")
-    if options.out.is_symlink() or (options.out.exists() and not options.out.is_file()):
-        raise UsageError(f"{options.out} is no regular file; choose another --out")
-    if options.out.exists():
-        results.open(options.out)
+        try:
+            os.stat(root)  # noqa: PTH116 - Path.exists() hides why it failed
+        except OSError as error:
+            why = "does not exist" if error.errno == errno.ENOENT else f"({error.strerror})"
+            raise UsageError(f"{root} {why}; name a folder or file to scan") from error
+    out = options.out
+    if not out.parent.is_dir():
+        raise UsageError(f"{out.parent} is no folder; make it, or choose another --out")
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise UsageError(f"{out} is no regular file; choose another --out")
+    if out.suffix in (".csv", ".html"):
+        raise UsageError(f"{out}: the worklist is written there; end --out in .h5")
+    if out.exists():
+        results.open(out)

@@ -6,10 +6,20 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from medscan.archive import Catalogue, Outcome, Reason, Series, Stack, Study
+from medscan.archive import (
+    Bucket,
+    Catalogue,
+    Outcome,
+    Reason,
+    Series,
+    Stack,
+    Study,
+    key_of,
+)
 from medscan.detector import Detector
+from medscan.scan.ledger import Finished
 from medscan.scan.routing import route
 
 PREPROCESSING = 1
@@ -51,7 +61,12 @@ def _what(series: Series) -> str:
 
 
 def make_plan(
-    catalogue: Catalogue, detectors: Sequence[Detector], *, named: bool, identity: str
+    catalogue: Catalogue,
+    detectors: Sequence[Detector],
+    known: Mapping[str, Finished],
+    *,
+    named: bool,
+    identity: str,
 ) -> list[Task]:
     """A task for every study, by study key.
 
@@ -59,15 +74,31 @@ def make_plan(
     ----------
     catalogue : Catalogue
     detectors : sequence of Detector
+    known : mapping
+        `Ledger.work()`.
     named : bool
         See `medscan.scan.routing.route`.
     identity : str
-        Of the options that change results (precision, batch size, device kind).
+        Of the options that change results; see `ScanOptions.identity`.
     """
+    studies = [_own_key(study, known) for study in catalogue.studies]
     return [
         _task(study, detectors, named=named, identity=identity)
-        for study in sorted(catalogue.studies, key=lambda study: study.key)
+        for study in sorted(studies, key=lambda study: study.key)
     ]
+
+
+def root_of(study: Study) -> str:
+    """Archive root of a study's first file."""
+    return str(study.files()[0].root)
+
+
+def _own_key(study: Study, known: Mapping[str, Finished]) -> Study:
+    """A study without a UID is named by its path; below another root that is another study."""
+    owner = known.get(study.key)
+    if study.uid or owner is None or owner.root == root_of(study):
+        return study
+    return replace(study, key=key_of(f"path:{study.files()[0].full}"))
 
 
 def _task(study: Study, detectors: Sequence[Detector], *, named: bool, identity: str) -> Task:
@@ -102,8 +133,12 @@ def _work_key(
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def is_done(task: Task, known: Mapping[str, tuple[str, list[list[str]]]], kept: set[str]) -> bool:
-    """Whether a study's result is there and was made from the same work.
+# What may go better the next time, although nothing about the files has changed.
+PASSING = (Reason.UNREADABLE, Reason.DECODER_DIED)
+
+
+def is_done(task: Task, known: Mapping[str, Finished], kept: set[str], tools: str) -> bool:
+    """Whether a study's result is there and would come out the same again.
 
     Parameters
     ----------
@@ -111,9 +146,14 @@ def is_done(task: Task, known: Mapping[str, tuple[str, list[list[str]]]], kept: 
         `Ledger.work()`.
     kept : set of str
         Keys of studies whose result is in results.h5 or a part file.
+    tools : str
+        See `Finished`.
     """
     finished = known.get(task.study.key)
-    return finished is not None and finished[0] == task.work_key and task.study.key in kept
+    if finished is None or finished.work_key != task.work_key or task.study.key not in kept:
+        return False
+    failed = {Reason(r) for _, r, _ in finished.outcomes if Reason(r).bucket is Bucket.FAILED}
+    return not failed or (finished.tools == tools and not failed.intersection(PASSING))
 
 
 def pseudonym(patient_id: str, key: bytes) -> str:

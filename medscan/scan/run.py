@@ -7,6 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ from medscan.scan.assemble import (
 )
 from medscan.scan.decode import CHUNK, Job, decode
 from medscan.scan.guard import Stop, locked, stopping
-from medscan.scan.ledger import Ledger
+from medscan.scan.ledger import Finished, Ledger
 from medscan.scan.load import catalogue_of, describe, load_scorers
 from medscan.scan.options import ScanOptions, Summary, check
-from medscan.scan.plan import Task, is_done, make_plan, pseudonym
+from medscan.scan.plan import Task, is_done, make_plan, pseudonym, root_of
 from medscan.scan.score import Scored, Scorer
 
 Watch = Callable[[int, int, int], None]
@@ -50,14 +51,30 @@ def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
     if not options.detectors:
         raise UsageError("there is no detector to scan with; fit one with `medscan fit`")
     started = time.monotonic()
+    fresh = not options.ledger_path.exists()
     with locked(options.out), stopping() as stop:
+        sweep(options)
         ledger = Ledger(options.ledger_path)
         try:
             summary = _Run(options, ledger, stop, watch).go()
+        except UsageError:
+            if fresh:  # a wrong request leaves nothing behind
+                options.ledger_path.unlink()
+                sweep(options)
+            raise
         finally:
             ledger.close()
     summary.seconds = round(time.monotonic() - started, 3)
     return summary
+
+
+def sweep(options: ScanOptions) -> None:
+    """Remove what a killed scan left half-written; whole parts stay. Called under the lock."""
+    left = [*options.parts.glob(".*.part"), *options.out.parent.glob(f".{options.out.name}.*.part")]
+    for path in left:
+        path.unlink(missing_ok=True)
+    with suppress(OSError):  # it still holds parts, or is not there
+        options.parts.rmdir()
 
 
 class _Run:
@@ -78,22 +95,23 @@ class _Run:
     def go(self) -> Summary:
         options = self.options
         catalogue = catalogue_of(options, self.ledger)
+        known = self.ledger.work()
         plan = make_plan(
             catalogue,
             [detector for _, detector in options.detectors],
+            known,
             named=options.named,
             identity=options.identity,
         )
-        known = self.ledger.work()
         kept = self._kept()
-        todo = [task for task in plan if not is_done(task, known, kept)]
+        todo = [task for task in plan if not is_done(task, known, kept, options.tools)]
         self.summary.studies = len(plan)
         self.summary.unchanged = len(plan) - len(todo)
         leftover = self._parts()
         if todo:
             self._scan(todo)
         outcomes = self._account(catalogue, plan)
-        if todo or leftover or (plan and not options.out.exists()):
+        if todo or leftover or (plan and self._outdated(outcomes)):
             self._publish(outcomes)
         return self.summary
 
@@ -112,9 +130,9 @@ class _Run:
     # --- scanning -----------------------------------------------------------------------------
 
     def _scan(self, todo: Sequence[Task]) -> None:
-        self.options.parts.mkdir(exist_ok=True)
         self.tasks = {task.study.key: task for task in todo}
         self.scorers = load_scorers(self.options) if any(t.stacks for t in todo) else {}
+        self.options.parts.mkdir(exist_ok=True)
         jobs = decode(self._jobs(todo), self.options.workers, self.options.file_timeout_s)
         for job, drawn in jobs:
             self._take(job, drawn)
@@ -140,7 +158,7 @@ class _Run:
 
     def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
         backbone = self.scorers[detector.digest].method.backbone
-        thumbnails = thumbnails_of(series.modality, wanted=self.options.thumbnails)
+        thumbnails = thumbnails_of(series.modality, stack, wanted=self.options.thumbnails)
         return StackBuilder(
             series, stack, detector, backbone.size, backbone.grid, backbone.patch, thumbnails
         )
@@ -198,8 +216,9 @@ class _Run:
         )
         results.write_part(self.options.parts / f"{key}.h5", study)
         outcomes = [*task.out_of_scope(), *worst_of(builders.values())]
+        rows = [[o.file.path, str(o.reason), o.detail] for o in outcomes]
         self.ledger.finish(
-            key, task.work_key, [[o.file.path, o.reason, o.detail] for o in outcomes]
+            key, Finished(task.work_key, root_of(task.study), self.options.tools, rows)
         )
         self.written.add(key)
         self.summary.scanned += 1
@@ -214,8 +233,8 @@ class _Run:
         known = self.ledger.work()
         for task in plan:
             finished = known.get(task.study.key)
-            if finished is not None and finished[0] == task.work_key:
-                rows += finished[1]
+            if finished is not None and finished.work_key == task.work_key:
+                rows += finished.outcomes
         reason_of = {row[0]: row[1] for row in rows}
         for companion, header in sorted(catalogue.companions.items()):
             if header.path in reason_of:
@@ -228,28 +247,37 @@ class _Run:
             self.summary.files[archive.Reason(reason).bucket] += count
         return rows
 
+    def _tables(self, outcomes: Sequence[Sequence[str]]) -> tuple[list[Any], list[Any]]:
+        """Failures (path, stage, reason, message) and skipped files (path, reason), sorted."""
+        buckets = [(archive.Reason(row[1]).bucket, row) for row in sorted(outcomes, key=list)]
+        failures = [(r[0], "read", r[1], r[2]) for bucket, r in buckets if bucket is Bucket.FAILED]
+        skipped = [(r[0], r[1]) for bucket, r in buckets if bucket is Bucket.SKIPPED]
+        return failures, skipped
+
+    def _outdated(self, outcomes: Sequence[Sequence[str]]) -> bool:
+        """Whether the accounting of the published results is not today's."""
+        if not self.options.out.exists():
+            return True
+        run = results.open(self.options.out).run()
+        return (run.failures, run.skipped) != self._tables(outcomes)
+
     def _publish(self, outcomes: Sequence[Sequence[str]]) -> None:
         options = self.options
-        buckets = [(archive.Reason(row[1]).bucket, row) for row in sorted(outcomes, key=list)]
+        failures, skipped = self._tables(outcomes)
         run = RunInfo(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=options.command,
             aggregation=AGGREGATION,
             detectors=self._described(),
             counts=self.summary.files | {"files": sum(self.summary.files.values())},
-            failures=[
-                (row[0], "read", row[1], row[2])
-                for bucket, row in buckets
-                if bucket is Bucket.FAILED
-            ],
-            skipped=[(row[0], row[1]) for bucket, row in buckets if bucket is Bucket.SKIPPED],
+            failures=failures,
+            skipped=skipped,
         )
         parts = self._parts()
         results.publish(options.out, run, parts)
         for part in parts:
             part.unlink()
-        if options.parts.is_dir():
-            options.parts.rmdir()
+        sweep(options)
 
     def _described(self) -> list[dict[str, Any]]:
         """The detectors of this run, and those that made the results that are kept."""

@@ -204,3 +204,19 @@ def test_what_a_hub_gives_is_kept_with_its_hash(copy, monkeypatch):
     bundle = fetch.pull("ViT-B-32-quickgelu/openai")
     assert bundle.origin["source"] == "hf-hub:timm/vit_base_patch32_clip_224.openai"
     assert clip.load("ViT-B-32-quickgelu/openai").width == 32
+
+
+def test_imports_never_leave_the_folder_of_weights(copy, home, monkeypatch):
+    fetch.import_file(copy, name="kept")
+    monkeypatch.chdir(copy)
+    assert fetch.import_file(Path()).name == "copy"
+    for name in ("..", ".", "", "../x", "/etc", "a/../../b"):
+        with pytest.raises(WeightsError, match="cannot name a backbone"):
+            fetch._keep(name, copy / "open_clip_model.safetensors", {}, {})
+    assert {b.name for b in clip.bundles()} >= {"kept", "copy"}
+
+
+def test_importing_again_replaces(copy, home):
+    fetch.import_file(copy, name="one")
+    fetch.import_file(copy, name="one")
+    assert sorted(p.name for p in (home / "medscan" / "weights").iterdir()) == ["one"]

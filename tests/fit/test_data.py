@@ -60,7 +60,7 @@ def test_manifests(tmp_path):
     manifest.write_text("path,label\nx.png,1\n")
     with pytest.raises(UsageError, match="line 2: there is no file"):
         read_items(manifest)
-    manifest.write_text("file,kind\n")
+    manifest.write_text("file,kind\na,b\n")
     with pytest.raises(UsageError, match="columns path and label"):
         read_items(manifest)
 

@@ -70,6 +70,17 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(pictures, backbone, caplog):
     assert "best epoch so far" in caplog.text
 
 
+def test_ctrl_c_before_anything_was_learnt_gives_no_detector(pictures, options):
+    def stages(_name):
+        def told(_epoch, _epochs, _loss):
+            raise KeyboardInterrupt
+
+        return told
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, options, stages)
+
+
 def test_an_interrupted_fit_is_not_calibrated(pictures, options):
     def stages(name):
         def told(epoch, _epochs, _loss):

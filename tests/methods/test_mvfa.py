@@ -175,6 +175,9 @@ def test_settings_are_checked_and_plain(backbone):
         settings_of("nonsense")
     with pytest.raises(UsageError, match="choose clean or paper"):
         settings_of("mvfa", "honest")
+    for wrong in ({"epochs": "abc"}, {"batch": 0}, {"normalise": 1}, {"scale": "big"}):
+        with pytest.raises(UsageError, match="does not fit"):
+            settings_of("mvfa", **wrong)
     for name, (_, kind, paper) in METHODS.items():
         assert set(paper) <= set(kind.__dataclass_fields__), name
         json.dumps(settings_of(name, "paper").__class__.__name__)

@@ -49,11 +49,11 @@ def test_ranked_is_worst_first_and_unscored_last(tmp_path):
     assert [s.key for s in results.ranked()] == ["aaa", "bbb", "ccc", "ddd", "eee"]
 
 
-def test_parts_replace_older_results_and_gone_ones_go(tmp_path):
+def test_parts_replace_older_results(tmp_path):
     results = make.results(tmp_path, make.few_studies())
     write_part(tmp_path / "p.h5", make.study("ccc", [make.stack("s1", 0.99)]))
-    publish(results.path, make.run(), [tmp_path / "p.h5"], gone=["bbb"])
-    assert results.keys() == ["aaa", "ccc", "ddd", "eee"]
+    publish(results.path, make.run(), [tmp_path / "p.h5"])
+    assert results.keys() == ["aaa", "bbb", "ccc", "ddd", "eee"]
     assert results.study("ccc").score == pytest.approx(0.99)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medscan import detector, results
-from medscan.errors import LockedError, UsageError
+from medscan.errors import DiskError, LockedError, UsageError
 from medscan.results import State
 from medscan.scan import ScanOptions, scan
 from medscan.scan.guard import locked
@@ -286,3 +286,84 @@ def test_results_inside_the_archive_are_not_part_of_it(options, tmp_path):
     first = scan(options)
     assert sum(scan(options).files.values()) == sum(first.files.values()) == 6
     assert json.dumps(first.files)
+
+
+def test_the_same_path_below_two_roots_is_two_studies(options, tmp_path):
+    for name, scale in (("one", 1), ("two", 3)):
+        volume = tiny.head_volume(3 if scale == 1 else 4) * scale
+        tiny.write_nifti(tmp_path / name / "sub" / "v.nii", volume.astype(np.int16))
+    one, two = tmp_path / "one", tmp_path / "two"
+    together = replace(options, roots=(one, two), out=tmp_path / "both.h5")
+    scan(together)
+    scan(replace(options, roots=(one,)))
+    scan(replace(options, roots=(two,)))
+    apart = sorted(s.score for s in results.open(options.out).studies())
+    both = sorted(s.score for s in results.open(together.out).studies())
+    assert apart == both
+    assert len(set(both)) == 2
+    again = scan(replace(options, roots=(two,)))
+    assert (again.scanned, again.unchanged) == (0, 1)
+
+
+def test_failures_are_tried_again_with_other_tools(options, archive):
+    assert scan(replace(options, max_file_bytes=1000)).files["failed"] > 1
+    again = scan(options)
+    assert again.scanned == STUDIES + 1
+    assert again.files["failed"] == 1
+    assert scan(options).scanned == 0
+
+
+def test_the_accounting_is_todays(options, tmp_path):
+    root = tmp_path / "root"
+    tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
+    options = replace(options, roots=(root,))
+    scan(options)
+    (root / "notes.txt").write_text("new")
+    summary = scan(options)
+    assert summary.scanned == 0
+    assert results.open(options.out).run().counts["files"] == 7
+
+
+def test_half_written_files_of_a_killed_scan_are_swept(options):
+    options.parts.mkdir()
+    (options.parts / ".abc.h5.99.part").write_bytes(b"half")
+    (options.out.parent / ".results.h5.99.part").write_bytes(b"half")
+    scan(options)
+    assert {p.name for p in options.out.parent.iterdir()} == {"results.h5", "results.h5.ledger"}
+
+
+def test_links_are_not_written_through(options, tmp_path):
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / "results.h5.lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(DiskError, match="lock cannot be written"):
+        scan(options)
+    assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_full_disk_is_one_line_and_costs_nothing(options, monkeypatch):
+    free = shutil.disk_usage(options.out.parent)._replace(free=1000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: free)
+        with pytest.raises(DiskError, match="are free"):
+            scan(options)
+    assert not options.out.exists()
+    summary = scan(options)
+    assert summary.scanned == 0
+    assert len(results.open(options.out).keys()) == STUDIES + 2
+
+
+def test_a_wrong_backbone_leaves_nothing(options, detector_file, tmp_path):
+    read = detector.read(detector_file)
+    missing = replace(read, backbone="no-such-backbone")
+    with pytest.raises(UsageError, match="not on this machine"):
+        scan(replace(options, detectors=((detector_file, missing),)))
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UsageError, match=r"end --out in \.h5"):
+        scan(replace(options, out=tmp_path / "results.csv"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_precision_scores(options, precision):
+    scan(replace(options, precision=precision))
+    study = next(s for s in results.open(options.out).studies() if s.stacks)
+    assert np.isfinite(study.stacks[0].slice_score).any()
