@@ -192,6 +192,12 @@ all detectors are used that come with medscan or lie in
 A series that no detector was fitted for is not scored, but reported as out of
 scope.
 .Pp
+A stack scores the mean of the top 5 % of its slices, at least one; a study the
+maximum of its stacks.
+A stack is flagged when it scores more than normal stacks of as many slices
+would at the detector's target rate; that is simulated from the normal slices
+the detector was calibrated on, and called provisional where they are too few.
+.Pp
 Every file is counted once: as scanned, skipped on purpose or failed.
 One bad file costs that file only.
 .Pp

@@ -28,14 +28,15 @@ class StackResult:
         Name of its group in the file.
     info : dict
         Scalars: SeriesInstanceUID, modality, body_part, plane, kind, detector, detector_hash,
-        method, threshold, provisional (bool), rows, columns, patch, size, seconds, and `notes`,
-        a list of str. `orientation` (6), `pixel_spacing` (2, rows then columns, mm) and `origin`
-        (3) are lists in the patient's LPS frame, empty when unknown; `slice_spacing` is NaN when
-        unknown. `description` is there only with `--identify`.
+        method, slice_threshold (the detector's), threshold and provisional (of a stack with as
+        many slices), rows, columns, patch, size, thumbnails ("kept", or why not), seconds, and
+        `notes`, a list of str. `orientation` (6), `pixel_spacing` (2, rows then columns, mm) and
+        `origin` (3) are lists in the patient's LPS frame, empty when unknown; `slice_spacing` is
+        NaN when unknown. `description` is there only with `--identify`.
     score : float
         Of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
     percentile : float
-        Share of the detector's out-of-sample normal scores that lie below, in percent.
+        Share of normal stacks with as many slices that score below, in percent.
     slice_score : float32 (n,)
         NaN where a slice was not scored.
     state : uint8 (n,)
@@ -118,8 +119,9 @@ class RunInfo:
     aggregation : str
         The rule from slices to study in words.
     detectors : list of dict
-        name, hash, method, backbone, backbone_hash, domain, threshold, target_fpr, provisional,
-        licence, and `normals` (sorted out-of-sample scores of normal slices).
+        name, hash, method, protocol, backbone, backbone_hash, domain, window, threshold,
+        target_fpr, provisional, map_low, map_high, licence, and `normals` (sorted out-of-sample
+        scores of normal slices).
     counts : dict
         Files found by bucket: scanned, skipped, failed, and their sum `files`.
     """

@@ -17,6 +17,7 @@ DETECTOR = {
     "backbone_hash": "b" * 64,
     "domain": "BRAIN FLAIR MR",
     "threshold": 0.6,
+    "slice_threshold": 0.5,
     "target_fpr": 0.05,
     "provisional": False,
     "licence": "CC BY 4.0",
