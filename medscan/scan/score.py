@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.detector import Detector
+from medscan.errors import MedscanError
 
 if TYPE_CHECKING:
     from medscan.methods import Method
@@ -81,9 +82,11 @@ class Scorer:
             row[:] = image
         try:
             score, grid = self.method.predict(torch.from_numpy(batch))
-        except torch.cuda.OutOfMemoryError:
+        except torch.cuda.OutOfMemoryError as error:
             if self.batch_size == 1:
-                raise
+                raise MedscanError(
+                    "GPU memory is too small for one slice; use --device cpu"
+                ) from error
             self.batch_size = max(1, self.batch_size // 2)
             torch.cuda.empty_cache()
             log.warning("out of GPU memory: going on with batches of %d", self.batch_size)

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+import torch
+
+from medscan import detector
+from medscan.errors import MedscanError
+from medscan.scan.score import Scorer
+
+
+@pytest.fixture
+def method(detector_file, backbone):
+    return detector.read(detector_file).load_method(detector_file, backbone)
+
+
+def test_slices_come_back_in_order_with_their_tags(detector_file, method):
+    scorer = Scorer(detector.read(detector_file), method, 4)
+    rng = np.random.default_rng(0)
+    images = [rng.random((1 if n % 2 else 3, 64, 64), np.float32) for n in range(6)]
+    found = [s for n, image in enumerate(images) for s in scorer.add(n, image)]
+    assert [s.tag for s in found] == [0, 1, 2, 3]
+    found += scorer.flush()
+    assert [s.tag for s in found] == list(range(6))
+    grey = torch.from_numpy(np.repeat(images[5], 3, 0)[None])
+    assert found[5].score == pytest.approx(float(method.predict(grey)[0]), abs=1e-5)
+
+
+def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
+    detector_file, method, monkeypatch
+):
+    real, shapes = method.predict, []
+
+    def small(images):
+        if len(images) > 2:
+            raise torch.cuda.OutOfMemoryError("full")
+        shapes.append(len(images))
+        return real(images)
+
+    monkeypatch.setattr(method, "predict", small)
+    scorer = Scorer(detector.read(detector_file), method, 8)
+    for n in range(5):
+        list(scorer.add(n, np.full((1, 64, 64), n / 5, np.float32)))
+    assert [s.tag for s in scorer.flush()] == list(range(5))
+    assert shapes == [2, 2, 2]
+
+
+def test_memory_too_small_for_one_slice_is_one_line(detector_file, method, monkeypatch):
+    def full(_images):
+        raise torch.cuda.OutOfMemoryError("full")
+
+    monkeypatch.setattr(method, "predict", full)
+    scorer = Scorer(detector.read(detector_file), method, 2)
+    list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
+    with pytest.raises(MedscanError, match="use --device cpu"):
+        list(scorer.flush())
