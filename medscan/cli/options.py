@@ -9,7 +9,7 @@ import typer
 
 
 class PlaneName(StrEnum):
-    """Anatomical planes."""
+    """`medscan.archive.Plane` again: importing that room would make `--help` slow."""
 
     axial = "axial"
     coronal = "coronal"
