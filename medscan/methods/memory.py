@@ -114,7 +114,8 @@ class MemoryBank(nn.Module):
         levels : tuple of Tensor (B, T, D)
             CLS first; it is not searched for.
         scaled : bool
-            Whether to subtract the median of normals and divide by their spread.
+            Whether to bring them to [0, 1], the scale of a probability: 0 is the median of normals,
+            1 their 99th percentile and whatever lies beyond.
         """
         patches = [aligned[:, 1:] for aligned in levels]
         if not self.rows.shape[1]:
@@ -123,7 +124,8 @@ class MemoryBank(nn.Module):
         found = torch.stack([distances(queries, rows) for queries, rows in pairs])
         if not scaled:
             return found
-        return (found - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
+        # Uncut, one level on which normals are very alike would drown the others.
+        return ((found - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)).clamp(0, 1)
 
 
 def _middle_and_spread(gaps: Tensor) -> tuple[float, float]:

@@ -50,9 +50,9 @@ class MvfaSettings:
     bank_rows : int
         Size of the bank's coreset at each level; 0 keeps every row.
     fusion : {"support", "none"}
-        How distances to the bank are brought to the scale of probabilities: by the distances of
-        normal shots to other patients' normal shots; or not at all (the caller scales them by the
-        test set, as the code does).
+        How distances to the bank are brought to [0, 1]: by the distances of normal shots to other
+        patients' normal shots; or not at all (the caller scales them by the test set, as the code
+        does).
     image_score : {"det", "max", "both"}
         Score of an image with masked training data: mean of the det branch, maximum of the map
         (code), or the mean of both.

@@ -44,3 +44,14 @@ def test_one_patient_alone_has_no_distances():
     bank.fill([features], torch.tensor([4, 4]), size=0, cls=True)
     assert (bank.middle.item(), bank.spread.item()) == (0, 1)
     assert bank.rows.shape == (1, 6, 8)
+
+
+def test_scaled_distances_are_probabilities_in_scale():
+    normals = torch.stack([rows(12, n) for n in range(4)])
+    bank = memory.MemoryBank(1, 8)
+    bank.fill([normals], torch.arange(4), size=0, cls=False)
+    known, far = bank((normals[:1],), scaled=True), bank((-normals[:1] * 3,), scaled=True)
+    assert known.max() == 0  # a remembered feature is nearer than normals are to one another
+    assert 0 <= far.min()
+    assert far.max() <= 1
+    assert bank((normals[:1],), scaled=False).abs().max() < 1e-5
