@@ -3,10 +3,12 @@
 Three layouts are understood:
 
 - BMAD's: `train/good`, `valid/good/img`, `valid/Ungood/img` with `valid/Ungood/anomaly_mask` or
-  `label`; its `test` is never touched.
+  `label`; `test` in the same way.
 - `normal/`, `abnormal/` and optionally `masks/`, with or without `cases.csv` (columns case,
-  patient, and split or split_hint, of which only rows with `train` are used).
+  patient, and split or split_hint; without either every case is for training).
 - a CSV manifest with columns path, label, and optionally mask, patient, split.
+
+Fitting asks for the split `train` and never sees another.
 
 Items are pictures, DICOM files or volumes; of a volume every slice is an item.
 """
@@ -49,8 +51,14 @@ class Item:
     mask: Path | None = None
 
 
-def read_items(data: Path) -> list[Item]:
-    """Every item of a folder or manifest that may be fitted on, sorted by name.
+def read_items(data: Path, split: str = "train") -> list[Item]:
+    """Every item of a split of a folder or manifest, sorted by name.
+
+    Parameters
+    ----------
+    data : Path
+    split : str
+        "train", what may be fitted on; or "test".
 
     Raises
     ------
@@ -58,11 +66,11 @@ def read_items(data: Path) -> list[Item]:
         It does not exist or has none of the three layouts.
     """
     if data.is_file():
-        found = list(_manifest(data))
+        found = list(_manifest(data, split))
     elif (data / "valid").is_dir() or (data / "train" / "good").is_dir():
-        found = list(_bmad(data))
+        found = list(_bmad(data, split))
     elif (data / "normal").is_dir():
-        found = list(_folders(data))
+        found = list(_folders(data, split))
     elif data.exists():
         raise UsageError(
             f"{data} has neither normal/ and abnormal/, nor train/good and valid/, nor is it a CSV "
@@ -71,7 +79,7 @@ def read_items(data: Path) -> list[Item]:
     else:
         raise UsageError(f"{data} does not exist")
     if not found:
-        raise UsageError(f"{data} holds no images to fit on")
+        raise UsageError(f"{data} holds no images of the split {split}")
     return sorted(found, key=lambda item: item.name)
 
 
@@ -103,14 +111,14 @@ def _masks(*folders: Path) -> dict[str, Path]:
     return {stem(path): path for folder in folders for path in _images(folder)}
 
 
-def _folders(data: Path) -> Iterator[Item]:
+def _folders(data: Path, wanted: str) -> Iterator[Item]:
     cases = _cases(data / "cases.csv")
     masks = _masks(data / "masks")
     for label, folder in enumerate(("normal", "abnormal")):
         for path in _images(data / folder):
             row = cases.get(stem(path), {}) if cases else {}
             split = row.get("split") or row.get("split_hint") or "train"
-            if cases and (not row or split != "train"):
+            if split != wanted or (cases and not row):
                 continue
             mask = masks.get(stem(path)) if label else None
             yield Item(
@@ -136,24 +144,25 @@ def _rows(path: Path) -> list[dict[str, str]]:
         raise UsageError(f"{path} is no CSV file in UTF-8 ({type(error).__name__})") from error
 
 
-def _bmad(data: Path) -> Iterator[Item]:
-    valid = data / "valid"
-    bad = next((valid / n for n in ("Ungood", "ungood") if (valid / n).is_dir()), valid / "Ungood")
+def _bmad(data: Path, split: str) -> Iterator[Item]:
+    part = data / ("valid" if split == "train" else split)
+    bad = next((part / n for n in ("Ungood", "ungood") if (part / n).is_dir()), part / "Ungood")
     masks = _masks(bad / "label", bad / "anomaly_mask")
-    normal = [*_images(data / "train" / "good"), *_images(data / "train" / "good" / "img")]
-    normal += [*_images(valid / "good" / "img"), *_images(valid / "good")]
+    normal = [*_images(part / "good" / "img"), *_images(part / "good")]
+    if split == "train":
+        normal += [*_images(data / "train" / "good"), *_images(data / "train" / "good" / "img")]
     for path in normal:
         yield Item(str(path.relative_to(data)), path, 0, patient_of(path))
     for path in [*_images(bad / "img"), *_images(bad)]:
         yield Item(str(path.relative_to(data)), path, 1, patient_of(path), masks.get(stem(path)))
 
 
-def _manifest(path: Path) -> Iterator[Item]:
+def _manifest(path: Path, split: str) -> Iterator[Item]:
     rows = _rows(path)
     if rows and not {"path", "label"} <= set(rows[0]):
         raise UsageError(f"{path} needs the columns path and label; see medscan-fit(1)")
     for line, row in enumerate(rows, 2):
-        if (row.get("split") or "train") == "train":
+        if (row.get("split") or "train") == split:
             yield _manifest_item(path, line, row)
 
 

@@ -10,6 +10,7 @@ test images that have a mask or need none, on the model's square.
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,22 +20,8 @@ from sklearn.metrics import roc_auc_score
 
 from medscan.archive import Plane
 from medscan.detector import Domain
-from medscan.fit import FitOptions, fit, load_items
-from medscan.fit.data import Item, _cases, _images, _masks, stem
+from medscan.fit import FitOptions, fit, load_items, read_items
 from medscan.methods import Method
-
-
-def test_items(data: Path) -> list[Item]:
-    """Items of the patients that must not be fitted on."""
-    cases, masks = _cases(data / "cases.csv"), _masks(data / "masks")
-    return [
-        Item(
-            f"{name}/{path.name}", path, label, cases[stem(path)]["patient"], masks.get(stem(path))
-        )
-        for label, name in enumerate(("normal", "abnormal"))
-        for path in _images(data / name)
-        if (cases[stem(path)].get("split") or cases[stem(path)].get("split_hint")) == "test"
-    ]
 
 
 def measure(method: Method, shots) -> tuple[float, float]:
@@ -61,9 +48,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args()
-    from medscan.cli.fit import _setting
-
-    settings = dict(_setting(text) for text in args.set)
+    settings = {name: json.loads(value) for name, value in (s.split("=") for s in args.set)}
     rows, shots = [], None
     for seed in args.seeds:
         options = FitOptions(
@@ -79,7 +64,7 @@ def main() -> None:
         _, method = fit(args.data, options)
         if shots is None:
             shots = load_items(
-                test_items(args.data), size=method.backbone.size, window="auto", plane=None
+                read_items(args.data, "test"), size=method.backbone.size, window="auto", plane=None
             )
         rows.append(measure(method, shots))
         print(f"seed {seed}: image {rows[-1][0]:.4f} pixel {rows[-1][1]:.4f}", flush=True)

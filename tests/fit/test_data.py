@@ -23,6 +23,7 @@ def test_folders_with_cases_leave_other_splits_alone(tmp_path):
         "normal/normal_p2_0.png",
     ]
     assert all((i.mask is not None) == bool(i.label) for i in items)
+    assert [i.name for i in read_items(data, "test")] == ["normal/normal_p1_0.png"]
 
 
 def test_bmad_folders_without_their_test(tmp_path):
@@ -40,6 +41,7 @@ def test_bmad_folders_without_their_test(tmp_path):
         ("valid/good/img/00002_5.png", 0, "00002"),
     ]
     assert items[1].mask == tmp_path / "valid/Ungood/anomaly_mask/00003_6.png"
+    assert [i.name for i in read_items(tmp_path, "test")] == ["test/Ungood/img/00004_7.png"]
 
 
 def test_manifests(tmp_path):
@@ -71,7 +73,7 @@ def test_what_is_no_data(tmp_path):
     with pytest.raises(UsageError, match="neither normal/ and abnormal/"):
         read_items(tmp_path)
     (tmp_path / "normal").mkdir()
-    with pytest.raises(UsageError, match="holds no images"):
+    with pytest.raises(UsageError, match="holds no images of the split train"):
         read_items(tmp_path)
 
 

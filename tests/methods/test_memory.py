@@ -52,6 +52,6 @@ def test_scaled_distances_are_probabilities_in_scale():
     bank.fill([normals], torch.arange(4), size=0, cls=False)
     known, far = bank((normals[:1],), scaled=True), bank((-normals[:1] * 3,), scaled=True)
     assert known.max() == 0  # a remembered feature is nearer than normals are to one another
-    assert 0 <= far.min()
+    assert far.min() >= 0
     assert far.max() <= 1
     assert bank((normals[:1],), scaled=False).abs().max() < 1e-5
