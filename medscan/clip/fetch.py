@@ -24,6 +24,7 @@ from medscan.clip.store import (
     check_safetensors,
     checked_folder_name,
     home,
+    hub_repository,
     load,
     name_says_quick_gelu,
     read_bundle,
@@ -224,19 +225,11 @@ def pull(name: str) -> Bundle:
     WeightsError
         The name is unknown, or the network did not give it.
     """
-    import open_clip
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    model, _, tag = name.partition("/")
-    if name.startswith("hf-hub:"):
-        repository = name.removeprefix("hf-hub:")
-    else:
-        known = open_clip.get_pretrained_cfg(model, tag)
-        repository = str(known.get("hf_hub", "")).rstrip("/")
-        if known and bool(known.get("quick_gelu")) != name_says_quick_gelu(model):
-            raise WeightsError(wrong_activation(name))
-    if repository.count("/") != 1:
+    repository = hub_repository(name)
+    if repository is None:
         raise WeightsError(
             f"backbone {name}: open_clip knows no such ARCHITECTURE/TAG on a hub; its names are "
             "listed by `python -c 'import open_clip; print(open_clip.list_pretrained())'`"

@@ -162,8 +162,26 @@ def find(name: str) -> Bundle:
 
 def _hub_cache(name: str) -> Bundle | None:
     """A bundle that an earlier program left in the Hugging Face cache."""
-    import open_clip
     from huggingface_hub import try_to_load_from_cache
+
+    repository = hub_repository(name)
+    if repository is None:
+        return None
+    found = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
+    if not all(isinstance(path, str) for path in found):
+        return None
+    return read_bundle(name, Path(str(found[0])).parent)
+
+
+def hub_repository(name: str) -> str | None:
+    """OWNER/NAME on the hub of `hf-hub:OWNER/NAME` or of open_clip's ARCHITECTURE/TAG, or None.
+
+    Raises
+    ------
+    WeightsError
+        The architecture has another activation than the tag's weights were trained with.
+    """
+    import open_clip
 
     model, _, tag = name.partition("/")
     if name.startswith("hf-hub:"):
@@ -173,12 +191,7 @@ def _hub_cache(name: str) -> Bundle | None:
         repository = str(known.get("hf_hub", "")).rstrip("/")
         if known and bool(known.get("quick_gelu")) != name_says_quick_gelu(model):
             raise WeightsError(wrong_activation(name))
-    if repository.count("/") != 1:
-        return None
-    found = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
-    if not all(isinstance(path, str) for path in found):
-        return None
-    return read_bundle(name, Path(str(found[0])).parent)
+    return repository if repository.count("/") == 1 else None
 
 
 def name_says_quick_gelu(model: str) -> bool:

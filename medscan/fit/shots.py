@@ -15,7 +15,7 @@ from torch import Tensor
 from medscan import archive, imaging
 from medscan.archive import Frame, Kind, Plane, Stack
 from medscan.errors import FileError, UsageError
-from medscan.fit.data import Item, by_patient, stem
+from medscan.fit.data import Item, by_patient
 
 log = logging.getLogger("medscan.fit")
 
@@ -246,4 +246,4 @@ def _stacked(found: list[_Shot]) -> Shots:
     )
 
 
-__all__ = ["Shots", "draw_shots", "load_items", "stem"]
+__all__ = ["Shots", "draw_shots", "load_items"]

@@ -1,5 +1,6 @@
 """Tokens -> anomaly map on the patch grid and image score; one module a published system."""
 
+import math
 from dataclasses import fields, replace
 from typing import Any
 
@@ -54,8 +55,8 @@ def _check(method: str, setting: str, value: Any, default: Any) -> None:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     fitting = {
         bool: isinstance(value, bool),
-        int: number and value == int(value) and value >= 0,
-        float: number and value >= 0,
+        int: number and isinstance(value, int) and value >= 0,
+        float: number and 0 <= value < math.inf,
         str: isinstance(value, str),
     }.get(type(default), value is None or isinstance(value, (bool, int)))
     if not fitting or (setting in ("epochs", "batch") and value < 1):

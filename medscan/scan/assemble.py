@@ -60,8 +60,9 @@ def stack_calibration(slices: Calibration, count: int) -> Calibration:
     A stack of many normal slices has a worst one that is rare among normal slices, so that a
     threshold for slices would flag most normal stacks. Normal stacks are therefore simulated by
     drawing `count` out-of-sample normal slices with replacement, 2,000 times. Slices of one stack
-    are more alike than that, which makes the simulated aggregate larger: the rate errs to the safe
-    side. With fewer than count / target rate normals the tail is not known: provisional.
+    are more alike than that, which makes the simulated aggregate larger: of stacks like the shots
+    fewer are flagged than the target says. With fewer than count / target rate normals the tail is
+    not known: provisional.
     """
     if not slices.normals or count < 1:
         return slices

@@ -175,7 +175,13 @@ def test_settings_are_checked_and_plain(backbone):
         settings_of("nonsense")
     with pytest.raises(UsageError, match="choose clean or paper"):
         settings_of("mvfa", "honest")
-    for wrong in ({"epochs": "abc"}, {"batch": 0}, {"normalise": 1}, {"scale": "big"}):
+    for wrong in (
+        {"epochs": "abc"},
+        {"batch": 0},
+        {"normalise": 1},
+        {"scale": "big"},
+        {"epochs": 2.0},
+    ):
         with pytest.raises(UsageError, match="does not fit"):
             settings_of("mvfa", **wrong)
     for name, (_, kind, paper) in METHODS.items():
