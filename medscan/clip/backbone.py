@@ -55,6 +55,7 @@ class _Tower(Protocol):
     blocks: Sequence[nn.Module]
 
     def embed(self, images: Tensor) -> Tensor: ...
+    def feed_forward(self, number: int, tokens: Tensor) -> Tensor: ...
     def pool(self, tokens: Tensor) -> Tensor: ...
     def project(self, tokens: Tensor) -> Tensor: ...
 
@@ -68,6 +69,10 @@ class _ClipTower:
 
     def embed(self, images: Tensor) -> Tensor:
         return self.visual._embeds(images)  # type: ignore[no-any-return]
+
+    def feed_forward(self, number: int, tokens: Tensor) -> Tensor:
+        block: Any = self.blocks[number - 1]
+        return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))  # type: ignore[no-any-return]
 
     def pool(self, tokens: Tensor) -> Tensor:
         pooled, _ = self.visual._pool(tokens)
@@ -88,6 +93,10 @@ class _TimmTower:
     def embed(self, images: Tensor) -> Tensor:
         trunk = self.visual.trunk
         return trunk.norm_pre(trunk._pos_embed(trunk.patch_embed(images)))  # type: ignore[no-any-return]
+
+    def feed_forward(self, number: int, tokens: Tensor) -> Tensor:
+        block: Any = self.blocks[number - 1]
+        return tokens + block.ls2(block.mlp(block.norm2(tokens)))  # type: ignore[no-any-return]
 
     def pool(self, tokens: Tensor) -> Tensor:
         trunk = self.visual.trunk
@@ -205,15 +214,18 @@ class Backbone:
         hook: Hook | None = None,
         *,
         pooled: bool = False,
+        attend: bool = True,
     ) -> Features:
         """Go on from the tokens after block `first` (0: the embeddings).
 
-        Blocks beyond the last tap are run only for `pooled`.
+        Blocks beyond the last tap are run only for `pooled`. Without `attend` each block's
+        attention is left out, as MedVMAD's published code does.
         """
         last = self.depth if pooled else max(taps, default=first)
         levels: list[Tensor] = []
         for number in range(first + 1, last + 1):
-            tokens = self._tower.blocks[number - 1](tokens)
+            block = self._tower.blocks[number - 1]
+            tokens = block(tokens) if attend else self._tower.feed_forward(number, tokens)
             if number in taps:
                 levels.append(tokens)
             if hook is not None:
@@ -227,6 +239,7 @@ class Backbone:
         hook: Hook | None = None,
         *,
         pooled: bool = False,
+        attend: bool = True,
     ) -> Features:
         """Tokens at the tapped blocks, and the image embedding if asked for.
 
@@ -240,11 +253,13 @@ class Backbone:
             May replace the tokens after each block; without it the result is open_clip's own.
         pooled : bool
             Also run to the end and return `encode_image`'s embedding.
+        attend : bool
+            See `run`.
         """
         tokens = self.embed(images)
         if hook is not None:
             tokens = hook(0, tokens)
-        return self.run(tokens, 0, taps, hook, pooled=pooled)
+        return self.run(tokens, 0, taps, hook, pooled=pooled, attend=attend)
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens (..., d) -> joint space (..., D) by the tower's final norm and projection."""
@@ -264,24 +279,36 @@ class Backbone:
             )
         return text
 
-    def prompts(self, sentences: list[str]) -> Prompts:
-        """Token embeddings of sentences, cut after the longest one's end token."""
+    @property
+    def text_depth(self) -> int:
+        """Number of blocks of the text tower."""
+        return len(self._text.transformer.resblocks)
+
+    def prompts(self, sentences: list[str], *, whole: bool = False) -> Prompts:
+        """Token embeddings of sentences, cut after the longest one's end token unless `whole`."""
         tokens = self.tokenizer(sentences).to(self.device)
         end = tokens.argmax(dim=-1)
-        tokens = tokens[:, : int(end.max()) + 1]
+        if not whole:
+            tokens = tokens[:, : int(end.max()) + 1]
         return Prompts(self._text.token_embedding(tokens).to(self.dtype), end)
 
-    def encode_text(self, prompts: Prompts, *, causal: bool = True) -> Tensor:
+    def encode_text(
+        self, prompts: Prompts, *, causal: bool = True, hook: Hook | None = None
+    ) -> Tensor:
         """Sentence embeddings (P, D), not normalised.
 
         Cutting after the end token is exact because the mask hides what follows it; without the
         causal mask (`causal=False`, MadCLIP's published code) the caller must pass all tokens.
+        `hook(i, tokens)` may replace the tokens (P, L, d_t) after block i of the text tower.
         """
         text = self._text
         length = prompts.embeddings.shape[1]
         x = prompts.embeddings + text.positional_embedding[:length].to(self.dtype)
         mask = text.attn_mask[:length, :length] if causal and text.attn_mask is not None else None
-        x = text.ln_final(text.transformer(x, attn_mask=mask))
+        for number, block in enumerate(text.transformer.resblocks, 1):
+            x = block(x, attn_mask=mask)
+            x = x if hook is None else hook(number, x)
+        x = text.ln_final(x)
         feature: Tensor = x[torch.arange(len(x), device=x.device), prompts.end]
         projection = text.text_projection
         if isinstance(projection, nn.Linear):

@@ -251,6 +251,7 @@ def load(
     precision: str = "fp32",
     size: int | None = None,
     quick_gelu: bool | None = None,
+    text_quick_gelu: bool | None = None,
 ) -> Backbone:
     """Load a backbone that is on this machine.
 
@@ -268,6 +269,8 @@ def load(
     quick_gelu : bool, optional
         Overrides the activation; only for reproducing published procedures that ran with the
         wrong one.
+    text_quick_gelu : bool, optional
+        The same for the text tower alone.
 
     Raises
     ------
@@ -284,6 +287,8 @@ def load(
             f"{bool(config.get('quick_gelu'))}, but the weights were trained with {expected}"
         )
     model = _build(bundle, precision, size, quick_gelu).to(device)
+    if text_quick_gelu is not None:
+        _set_text_activation(model, quick=text_quick_gelu)
     preprocess = bundle.config.get("preprocess_cfg", {})
     return Backbone(
         model,
@@ -294,6 +299,14 @@ def load(
         mean=preprocess.get("mean", (0.48145466, 0.4578275, 0.40821073)),
         std=preprocess.get("std", (0.26862954, 0.26130258, 0.27577711)),
     )
+
+
+def _set_text_activation(model: Any, *, quick: bool) -> None:
+    from open_clip.transformer import QuickGELU
+    from torch import nn
+
+    for block in getattr(model, "text", model).transformer.resblocks:
+        block.mlp.gelu = QuickGELU() if quick else nn.GELU()
 
 
 def _side(size: int | tuple[int, int]) -> int:

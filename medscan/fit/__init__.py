@@ -18,7 +18,7 @@ from medscan.fit.calibrate import calibrate
 from medscan.fit.data import Item, read_items
 from medscan.fit.shots import Shots, draw_shots, load_items
 from medscan.fit.train import Progress, prepare, remember, scores, train
-from medscan.methods import Method, build, settings_of
+from medscan.methods import Method, build, settings_of, system_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,7 @@ def fit(
         precision=options.precision,
         size=settings.size,
         quick_gelu=settings.quick_gelu,
+        text_quick_gelu=settings.text_quick_gelu,
     )
     shots = draw_shots(
         items,
@@ -86,6 +87,7 @@ def fit(
         size=backbone.size,
         window=options.window,
         plane=Plane(options.domain.plane) if options.domain.plane else None,
+        labels=system_of(options.method).method.learns_from,
     )
     return _fit_shots(shots, backbone, settings, options, progress)
 
@@ -105,7 +107,7 @@ def _fit_shots(
         return method.to(backbone.device)
 
     method = fresh()
-    data = prepare(method, shots)
+    data = prepare(method, shots, options.seed)
     whole = train(method, data, options.seed, progress("fitting") if progress else None)
     remember(method, data)
     calibration = calibrate(

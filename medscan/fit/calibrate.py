@@ -47,9 +47,9 @@ def calibrate(
     held: list[tuple[float, float, Tensor]] = []
     for chosen in patient_folds(data.shots.labels, data.shots.patients, folds, seed):
         rest = data.take(~chosen)
-        if len(torch.unique(rest.shots.labels)) < 2:
-            continue
         method = build()
+        if not set(method.learns_from) <= set(rest.shots.labels.int().tolist()):
+            continue
         if not train(method, rest, seed, progress):
             held.clear()  # a method that was not trained to its end says nothing of one that was
             break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,6 +41,8 @@ class Shots:
         bool; False for an abnormal shot without a mask.
     patients : Tensor (I,)
         int64, a number for each patient.
+    organs : Tensor (I,)
+        int64, what an image shows: an index into the words that a method is built with.
     """
 
     names: list[str]
@@ -49,6 +51,7 @@ class Shots:
     masks: Tensor | None
     masked: Tensor
     patients: Tensor
+    organs: Tensor
 
     def __len__(self) -> int:
         return len(self.names)
@@ -62,13 +65,21 @@ class Shots:
             None if self.masks is None else self.masks[chosen],
             self.masked[chosen],
             self.patients[chosen],
+            self.organs[chosen],
         )
 
 
 def draw_shots(
-    items: list[Item], shots: int, seed: int, *, size: int, window: str, plane: Plane | None
+    items: list[Item],
+    shots: int,
+    seed: int,
+    *,
+    size: int,
+    window: str,
+    plane: Plane | None,
+    labels: Sequence[int] = (0, 1),
 ) -> Shots:
-    """K normal and K abnormal slices, as many patients as possible, drawn from a seed.
+    """K slices of each label, 0 normal and 1 abnormal, of as many patients as possible.
 
     Raises
     ------
@@ -76,7 +87,8 @@ def draw_shots(
         There are fewer than K of a label, a file cannot be read, or a mask does not fit its image.
     """
     found: list[_Shot] = []
-    for label, word in ((0, "normal"), (1, "abnormal")):
+    for label in labels:
+        word = ("normal", "abnormal")[label]
         mine = [item for item in items if item.label == label]
         drawn = list(_drawn(mine, shots, seed + label, size=size, window=window, plane=plane))
         if len(drawn) < shots:
@@ -243,6 +255,7 @@ def _stacked(found: list[_Shot]) -> Shots:
         masks=torch.from_numpy(masks).float() if has_masks else None,
         masked=torch.tensor([s.item.label == 0 or s.mask is not None for s in found]),
         patients=torch.tensor([patients[s.item.patient] for s in found]),
+        organs=torch.zeros(len(found), dtype=torch.int64),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from medscan.fit.augment import VARIANTS, variants
+from medscan.fit import augment
 from medscan.fit.shots import Shots
 from medscan.methods import Batch, Method
 from medscan.methods.losses import total
@@ -27,7 +27,8 @@ class Prepared:
 
     Parameters
     ----------
-    tokens : Tensor (I, V, T, d)
+    tokens : Tensor (I, V, ...)
+        What `Method.prepare` made of them.
     masks : Tensor (I, V, S, S) or None
         bool.
     shots : Shots
@@ -50,15 +51,37 @@ class Prepared:
             self.shots.labels[images].to(device),
             masks,
             self.shots.masked[images].to(device),
+            self.shots.organs[images].to(device),
         )
 
 
 @torch.no_grad()
-def prepare(method: Method, shots: Shots) -> Prepared:
-    """Augment and run what comes before anything trained, once."""
-    tokens = [method.prepare(variants(image[None])[0]).cpu() for image in shots.images]
-    masks = None if shots.masks is None else variants(shots.masks[:, None])[:, :, 0] > 0.5
+def prepare(method: Method, shots: Shots, seed: int) -> Prepared:
+    """Augment and run what comes before anything trained, once; `seed` is of the jitter."""
+    recipe = method.settings.augmentation
+    factors = _jitter_factors(method, shots, seed)
+    tokens = []
+    for number, image in enumerate(shots.images):
+        found = augment.variants(image[None], recipe)[0]
+        if recipe == "madclip":
+            one = slice(augment.JITTER, augment.JITTER + 1)
+            by_column = method.settings.legacy_jitter
+            found[one] = augment.jitter(
+                found[one], factors[number : number + 1], by_column=by_column
+            )
+        tokens.append(method.prepare(found).cpu())
+    masks = None
+    if shots.masks is not None:
+        masks = augment.variants(shots.masks[:, None], recipe)[:, :, 0] > 0.5
     return Prepared(torch.stack(tokens), masks, shots)
+
+
+def _jitter_factors(method: Method, shots: Shots, seed: int) -> Tensor:
+    """(I, 2); the published MadCLIP draws one pair for all abnormal and one for all normal ones."""
+    drawn = augment.jitter_factors(max(len(shots), 2), torch.Generator().manual_seed(seed))
+    if getattr(method.settings, "legacy_jitter", False):
+        return drawn[1 - shots.labels.long()]
+    return drawn
 
 
 def train(method: Method, data: Prepared, seed: int, progress: Progress | None = None) -> bool:
@@ -86,6 +109,8 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
     method.train()
     try:
         for epoch in range(epochs):
+            for group in (g for o in optimisers for g in o.param_groups):
+                group["lr"] = method.rate(epoch)
             loss = _epoch(method, data, optimisers, generator)
             if progress is not None:
                 progress(epoch + 1, epochs, loss)
@@ -113,7 +138,7 @@ def _epoch(
     found = []
     for rows in _order(len(data.shots), method, generator):
         batch = data.batch(rows[:, 0], rows[:, 1], device)
-        loss = total(method.terms(method(batch.prepared), batch))
+        loss = total(method.terms(method(batch.prepared, batch.organs), batch))
         for optimiser in optimisers:
             optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -125,11 +150,12 @@ def _epoch(
 
 def _order(images: int, method: Method, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Batches of (image, variant) pairs, (B, 2)."""
+    count = augment.count(method.settings.augmentation)
     if method.settings.variants == "all":
-        every = torch.arange(images * VARIANTS)
-        pairs = torch.stack([every // VARIANTS, every % VARIANTS], 1)
+        every = torch.arange(images * count)
+        pairs = torch.stack([every // count, every % count], 1)
     else:
-        chosen = torch.randint(VARIANTS, (images,), generator=generator)
+        chosen = torch.randint(count, (images,), generator=generator)
         pairs = torch.stack([torch.arange(images), chosen], 1)
     shuffled = pairs[torch.randperm(len(pairs), generator=generator)]
     return torch.split(shuffled, method.settings.batch)
@@ -138,7 +164,8 @@ def _order(images: int, method: Method, generator: torch.Generator) -> tuple[Ten
 def remember(method: Method, data: Prepared) -> None:
     """Show the trained method its normal shots, in the variants that its settings ask for."""
     normal = data.shots.labels == 0
-    count = VARIANTS if method.settings.bank_variants else 1
+    every = method.remembers_variants
+    count = augment.count(method.settings.augmentation) if every else 1
     tokens = data.tokens[normal][:, :count].flatten(0, 1)
     patients = data.shots.patients[normal].repeat_interleave(count)
     parts = [part.to(method.backbone.device) for part in torch.split(tokens, 16)]

@@ -19,13 +19,16 @@ from torch import Tensor, nn
 from medscan.clip import Backbone
 from medscan.methods import losses, prompts, scoring
 from medscan.methods.adapters import ResidualAdapter
-from medscan.methods.base import Batch, Levels, Method
+from medscan.methods.base import Batch, Levels, Method, Settings
 from medscan.methods.memory import MemoryBank
 
 
-@dataclass(frozen=True, slots=True)
-class MvfaSettings:
-    """Settings of MVFA; the defaults are medscan's `clean` protocol.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MvfaSettings(Settings):
+    """Settings of MVFA beside those of `Settings`; the defaults are the `clean` protocol.
+
+    Adam, betas (0.5, 0.999). The code trains 50 epochs of all eleven variants one by one, feeds
+    [0, 1] to a tower with GELU and upsamples with align_corners.
 
     Parameters
     ----------
@@ -33,18 +36,10 @@ class MvfaSettings:
         Tokens go on as keep * tokens + mix * seg update + mix * det update (code: 0.8, 0.1).
     scale : float
         Factor on cosines, whatever the checkpoint's own (code: 100).
-    learning_rate, epochs, batch : float, int, int
-        Adam, betas (0.5, 0.999). The code trains 50 epochs of all variants one by one.
-    variants : {"one", "all"}
-        Augmented variants of an image that an epoch visits.
-    normalise : bool
-        Feed the checkpoint's own mean and deviation; the code feeds [0, 1].
-    quick_gelu : bool or None
-        None: the activation of the checkpoint. The code always runs GELU.
-    align_corners : bool
-        How maps are upsampled; the code says True.
     legacy_bce, batch_dice : bool
         See `losses.binary` and `losses.dice`.
+    memory : bool
+        Whether distances to the normal shots count; without it the text scores alone.
     bank_cls, bank_variants : bool
         Whether the bank holds CLS tokens, and augmented variants of the normals.
     bank_rows : int
@@ -56,28 +51,22 @@ class MvfaSettings:
     image_score : {"det", "max", "both"}
         Score of an image with masked training data: mean of the det branch, maximum of the map
         (code), or the mean of both.
-    size : int or None
-        Input side in pixels; None is the checkpoint's own.
+    idle_branch : bool
+        Mix in the seg branch although data without masks never trains it, as the code does.
     """
 
     keep: float = 0.8
     mix: float = 0.1
     scale: float = 100.0
-    learning_rate: float = 1e-3
-    epochs: int = 50
-    batch: int = 8
-    variants: Literal["one", "all"] = "one"
-    normalise: bool = True
-    quick_gelu: bool | None = None
-    align_corners: bool = False
     legacy_bce: bool = False
     batch_dice: bool = True
+    memory: bool = True
     bank_cls: bool = False
     bank_variants: bool = False
     bank_rows: int = 1024
     fusion: Literal["support", "none"] = "support"
     image_score: Literal["det", "max", "both"] = "both"
-    size: int | None = None
+    idle_branch: bool = False
 
 
 PAPER: dict[str, Any] = {
@@ -93,36 +82,41 @@ PAPER: dict[str, Any] = {
     "bank_rows": 0,
     "fusion": "none",
     "image_score": "max",
+    "idle_branch": True,
     "size": 240,
 }
 """What reproduces the published procedure."""
 
+ZERO_SHOT: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "augmentation": "none",
+    "memory": False,
+    "image_score": "det",
+}
+"""Learning from other data sets (section 4.2): no memory, image scores of the det branch."""
+
 
 class Mvfa(Method):
-    """See the module.
-
-    Parameters
-    ----------
-    backbone : Backbone
-    organ : str
-        Word of the sentences.
-    settings : MvfaSettings
-    masked : bool
-        Whether the training data has masks; without them only the det branch exists.
-    """
+    """See the module. Without masks only the det branch is trained."""
 
     name = "mvfa"
     text: Tensor
+    texts: Tensor
 
     def __init__(
-        self, backbone: Backbone, organ: str, settings: MvfaSettings, *, masked: bool = True
+        self,
+        backbone: Backbone,
+        organs: Sequence[str],
+        settings: MvfaSettings,
+        *,
+        masked: bool = True,
     ) -> None:
-        super().__init__(backbone)
-        self.settings, self.masked = settings, masked
-        self.taps = backbone.taps()
-        self.seg = self._adapters() if masked else nn.ModuleList()
+        super().__init__(backbone, organs, settings, masked=masked)
+        self.seg = self._adapters() if masked or settings.idle_branch else nn.ModuleList()
         self.det = self._adapters()
-        self.register_buffer("text", prompts.ensemble(backbone, organ))
+        texts = torch.stack([prompts.ensemble(backbone, organ) for organ in organs])
+        self.register_buffer("text", texts[0].clone())
+        self.register_buffer("texts", texts, persistent=False)
         self.banks = nn.ModuleDict(
             {kind: MemoryBank(len(self.taps), backbone.joint_width) for kind in self._banked()}
         )
@@ -133,6 +127,8 @@ class Mvfa(Method):
 
     def _banked(self) -> tuple[str, ...]:
         """Branches whose distances are used: seg for maps, det where the score asks for it."""
+        if not self.settings.memory:
+            return ()
         if not self.masked:
             return ("det",)
         return ("seg",) if self.settings.image_score == "max" else ("seg", "det")
@@ -141,13 +137,10 @@ class Mvfa(Method):
 
     def prepare(self, images: Tensor) -> Tensor:
         """Tokens (B, T, d) after the first tapped block, which nothing trained comes before."""
-        images = images.to(self.backbone.device)
-        if self.settings.normalise:
-            images = self.backbone.normalise(images)
-        return self.backbone.features(images, self.taps[:1]).levels[0]
+        return self.backbone.features(self.input(images), self.taps[:1]).levels[0]
 
-    def forward(self, prepared: Tensor) -> Levels:
-        """Aligned features of both branches at every tap."""
+    def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
+        """Aligned features (B, T, D) of both branches at every tap, whatever the organ."""
         seg: list[Tensor] = []
         det: list[Tensor] = []
 
@@ -160,7 +153,7 @@ class Mvfa(Method):
             aligned, change = self.det[level](wide)
             det.append(aligned)
             keep = self.settings.keep
-            if self.masked:
+            if len(self.seg):
                 seg_aligned, seg_change = self.seg[level](wide)
                 seg.append(seg_aligned)
                 change = change + seg_change
@@ -173,8 +166,9 @@ class Mvfa(Method):
         self.backbone.run(adapt(first, prepared), first, self.taps[1:], adapt)
         return Levels(tuple(seg), tuple(det))
 
-    def _logits(self, aligned: Tensor) -> Tensor:
-        return scoring.similarity(aligned[:, 1:].float(), self.text, self.settings.scale)
+    def _logits(self, aligned: Tensor, organs: Tensor | None = None) -> Tensor:
+        text = self.text if organs is None else self.texts[organs]
+        return scoring.similarity(aligned[:, 1:].float(), text, self.settings.scale)
 
     # --- training -----------------------------------------------------------------------------
 
@@ -182,20 +176,20 @@ class Mvfa(Method):
         """BCE of the det branch at each level; Dice and focal of the seg branch where masked."""
         found: dict[str, Tensor] = {}
         for number, aligned in enumerate(levels.det):
-            p = scoring.abnormal_probability(self._logits(aligned), -1).mean(1)
+            p = scoring.abnormal_probability(self._logits(aligned, batch.organs), -1).mean(1)
             found[f"bce.{number}"] = losses.binary(p, batch.labels, legacy=self.settings.legacy_bce)
         if batch.masks is None or not bool(batch.masked.any()):
             return found
-        masks = batch.masks[batch.masked]
+        masks, organs = batch.masks[batch.masked], batch.organs[batch.masked]
         for number, aligned in enumerate(levels.seg):
-            p = self.probability_map(aligned[batch.masked], masks.shape[-1])
+            p = self.probability_map(aligned[batch.masked], masks.shape[-1], organs)
             found[f"focal.{number}"] = losses.focal(p, masks)
             found[f"dice.{number}"] = losses.dice(p, masks, over_batch=self.settings.batch_dice)
         return found
 
-    def probability_map(self, aligned: Tensor, size: int) -> Tensor:
+    def probability_map(self, aligned: Tensor, size: int, organs: Tensor | None = None) -> Tensor:
         """Abnormal probability (B, size, size) of one level: upsampled, then softmax (#9)."""
-        grid = scoring.on_grid(self._logits(aligned))
+        grid = scoring.on_grid(self._logits(aligned, organs))
         fine = scoring.upsample(grid, size, align_corners=self.settings.align_corners)
         return scoring.abnormal_probability(fine, 1)
 
@@ -209,9 +203,16 @@ class Mvfa(Method):
 
     # --- memory -------------------------------------------------------------------------------
 
+    @property
+    def remembers_variants(self) -> bool:
+        """As the code does (#10)."""
+        return bool(self.settings.bank_variants)
+
     @torch.inference_mode()
     def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:
         """Keep the normals' aligned features, and how far normals are from other patients'."""
+        if not self.banks:
+            return
         seen = [self(part) for part in normals]
         for kind in self._banked():
             levels = [torch.cat(p) for p in zip(*(getattr(s, kind) for s in seen), strict=True)]
@@ -228,6 +229,8 @@ class Mvfa(Method):
         """Patch scores (B, N): half text, half memory, each averaged over the levels."""
         logits = torch.stack([self._logits(aligned) for aligned in getattr(levels, kind)])
         zero = scoring.abnormal_probability(logits, -1).mean(0)
+        if not self.settings.memory:
+            return zero
         few: Tensor = self._bank(kind)(
             getattr(levels, kind), scaled=self.settings.fusion == "support"
         )

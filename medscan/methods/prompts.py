@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Sequence
 
-from medscan.clip import Backbone
+import torch
+from torch import Tensor, nn
+
+from medscan.clip import Backbone, Prompts
 
 NORMAL = (
     "{}",
@@ -78,3 +80,64 @@ def ensemble(backbone: Backbone, organ: str) -> Tensor:
         for states in (NORMAL, ABNORMAL)
     ]
     return torch.stack(features)
+
+
+class ContextPrompts(nn.Module):
+    """Sentences of learned context vectors and a fixed phrase (CoOp, IJCV 2022, eq. 2).
+
+    Parameters
+    ----------
+    backbone : Backbone
+    phrases : sequence of str
+        P phrases; each has context vectors of its own, N(0, 0.02) at first.
+    length : int
+        M context vectors.
+    places : sequence of {"end", "front", "middle"}
+        Where the phrase stands: after, before or amid the context. Each place has its own vectors.
+    whole : bool
+        Keep the padding after the end token, for a tower without causal mask.
+    """
+
+    template: Tensor
+    end: Tensor
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        phrases: Sequence[str],
+        length: int,
+        places: Sequence[str] = ("end",),
+        *,
+        whole: bool = False,
+    ) -> None:
+        super().__init__()
+        blank = " ".join(["X"] * length)
+        found = backbone.prompts([f"{blank} {phrase}." for phrase in phrases], whole=whole)
+        self.register_buffer("template", found.embeddings.clone(), persistent=False)
+        self.register_buffer("end", found.end, persistent=False)
+        self.words = [int(backbone.prompts([phrase]).end) - 1 for phrase in phrases]
+        shape = (len(phrases), length, found.embeddings.shape[-1])
+        self.context = nn.ParameterDict(
+            {place: nn.Parameter(0.02 * torch.randn(shape)) for place in places}
+        )
+
+    def forward(self) -> Prompts:
+        """All sentences, (places * P): of the first place, then of the next."""
+        rows = [
+            self._sentence(number, place, vectors[number])
+            for place, vectors in self.context.items()
+            for number in range(len(self.words))
+        ]
+        return Prompts(torch.stack(rows), self.end.repeat(len(self.context)))
+
+    def _sentence(self, number: int, place: str, context: Tensor) -> Tensor:
+        blank, length = self.template[number], len(context)
+        context = context.to(blank.dtype)
+        split = 1 + length + self.words[number]
+        phrase, half = blank[1 + length : split], length // 2
+        parts = {
+            "end": [context, phrase],
+            "front": [phrase, context],
+            "middle": [context[:half], phrase, context[half:]],
+        }[place]
+        return torch.cat([blank[:1], *parts, blank[split:]])

@@ -12,7 +12,7 @@ def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
     Parameters
     ----------
     tokens : Tensor (B, N, D)
-    text : Tensor (2, D)
+    text : Tensor (2, D) or (B, 2, D)
         Unit vectors: normal, abnormal.
     scale : float
         Factor on the cosine.
@@ -21,7 +21,7 @@ def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
     -------
     Tensor (B, N, 2)
     """
-    return scale * F.normalize(tokens, dim=-1) @ text.t()
+    return scale * F.normalize(tokens, dim=-1) @ text.mT
 
 
 def on_grid(patches: Tensor) -> Tensor:

@@ -5,8 +5,7 @@ from PIL import Image
 
 from medscan.detector import Domain
 from medscan.errors import UsageError
-from medscan.fit import FitOptions, fit, load_items, read_items
-from medscan.fit.augment import VARIANTS, variants
+from medscan.fit import FitOptions, augment, fit, load_items, read_items
 from medscan.fit.calibrate import patient_folds
 from medscan.fit.shots import draw_shots
 from medscan.fit.train import prepare, train
@@ -48,7 +47,7 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(pictures, backbone):
     method = build("mvfa", backbone, "Brain", settings_of("mvfa", epochs=8), masked=True)
     before = {k: v.clone() for k, v in backbone.model.state_dict().items()}
     seen = []
-    train(method, prepare(method, shots), 0, lambda _epoch, _epochs, loss: seen.append(loss))
+    train(method, prepare(method, shots, 0), 0, lambda _epoch, _epochs, loss: seen.append(loss))
     assert len(seen) == 8
     assert seen[-1] < seen[0]
     assert all(torch.equal(v, before[k]) for k, v in backbone.model.state_dict().items())
@@ -64,7 +63,7 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(pictures, backbone, caplog):
             raise KeyboardInterrupt
         states[loss] = {k: v.clone() for k, v in method.state_dict().items()}
 
-    assert not train(method, prepare(method, shots), 0, interrupt)
+    assert not train(method, prepare(method, shots, 0), 0, interrupt)
     best = states[min(states)]
     assert all(torch.equal(v, best[k]) for k, v in method.state_dict().items())
     assert "best epoch so far" in caplog.text
@@ -196,9 +195,9 @@ def test_options_are_checked(pictures, options):
 def test_variants_turn_image_and_mask_alike():
     image = torch.zeros(1, 1, 32, 32)
     image[0, 0, 5:9, 20:26] = 1
-    found = variants(image.expand(1, 3, 32, 32))
-    masks = variants(image)
-    assert found.shape == (1, VARIANTS, 3, 32, 32)
+    found = augment.variants(image.expand(1, 3, 32, 32), "mvfa")
+    masks = augment.variants(image, "mvfa")
+    assert found.shape == (1, augment.count("mvfa"), 3, 32, 32)
     assert torch.equal(found[:, :, :1], masks)
     assert torch.equal(found[0, 0, 0], image[0, 0])
     assert torch.equal(found[0, -2, 0], image[0, 0].flip(1))

@@ -7,6 +7,7 @@ maps stretched to the corners (align_corners).
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,7 @@ def test_losses_and_gradients_are_the_authors(authors, golden, image):
         golden["taps.labels"][chosen].float(),
         golden["taps.masks"][chosen, 0].float(),
         torch.tensor([True]),
+        torch.tensor([0]),
     )
     terms = authors.terms(authors(prepared), batch)
     for name in ("bce", "focal", "dice"):
@@ -114,7 +116,11 @@ def test_only_adapters_are_trained(mvfa):
     assert names == {"seg", "det"}
     assert not any(p.requires_grad for p in mvfa.backbone.model.parameters())
     batch = Batch(
-        mvfa.prepare(images(2)), torch.tensor([0.0, 1.0]), torch.zeros(2, 64, 64), torch.ones(2) > 0
+        mvfa.prepare(images(2)),
+        torch.tensor([0.0, 1.0]),
+        torch.zeros(2, 64, 64),
+        torch.ones(2) > 0,
+        torch.zeros(2, dtype=torch.int64),
     )
     losses.total(mvfa.terms(mvfa(batch.prepared), batch)).backward()
     assert all(p.grad is None for p in mvfa.backbone.model.parameters())
@@ -134,15 +140,13 @@ def test_a_batch_has_the_mean_loss_of_its_images(mvfa):
     mvfa.settings = settings_of("mvfa", batch_dice=False)
     prepared, labels = mvfa.prepare(images(3)), torch.tensor([0.0, 1.0, 1.0])
     masks = (images(3, 2)[:, 0] > 0.8).float()
-    all_masked = torch.ones(3) > 0
-    whole = mvfa.terms(mvfa(prepared), Batch(prepared, labels, masks, all_masked))
+    all_masked, organs = torch.ones(3) > 0, torch.zeros(3, dtype=torch.int64)
+    whole = mvfa.terms(mvfa(prepared), Batch(prepared, labels, masks, all_masked, organs))
     for name, value in whole.items():
         single = [
             mvfa.terms(
                 mvfa(prepared[i : i + 1]),
-                Batch(
-                    prepared[i : i + 1], labels[i : i + 1], masks[i : i + 1], all_masked[i : i + 1]
-                ),
+                Batch(*(x[i : i + 1] for x in (prepared, labels, masks, all_masked, organs))),
             )[name]
             for i in range(3)
         ]
@@ -184,6 +188,9 @@ def test_settings_are_checked_and_plain(backbone):
     ):
         with pytest.raises(UsageError, match="does not fit"):
             settings_of("mvfa", **wrong)
-    for name, (_, kind, paper) in METHODS.items():
-        assert set(paper) <= set(kind.__dataclass_fields__), name
-        json.dumps(settings_of(name, "paper").__class__.__name__)
+    with pytest.raises(UsageError, match="one of support, none"):
+        settings_of("mvfa", fusion="best")
+    for name in METHODS:
+        for zero_shot in (False, True):
+            for protocol in ("clean", "paper"):
+                json.dumps(asdict(settings_of(name, protocol, zero_shot=zero_shot)))

@@ -1,0 +1,116 @@
+"""The methods by name, and their settings by protocol."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from medscan.clip import Backbone
+from medscan.errors import UsageError
+from medscan.methods import mvfa
+from medscan.methods.base import Method, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A method, its settings, and how protocols change them.
+
+    Parameters
+    ----------
+    method, settings : type
+    paper : dict
+        Settings that reproduce the published procedure.
+    zero_shot : dict
+        Settings for learning from other data sets than those that will be scored.
+    """
+
+    method: type[Method]
+    settings: type[Settings]
+    paper: dict[str, Any]
+    zero_shot: dict[str, Any] = field(default_factory=dict)
+
+
+METHODS: dict[str, System] = {
+    "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
+}
+"""Name -> system."""
+
+
+def settings_of(
+    name: str, protocol: str = "clean", *, zero_shot: bool = False, **changes: Any
+) -> Settings:
+    """Settings of a method.
+
+    Parameters
+    ----------
+    name : str
+        A key of `METHODS`.
+    protocol : {"clean", "paper"}
+        Honest defaults, or the published procedure with its quirks.
+    zero_shot : bool
+        For learning from other data sets than those that will be scored.
+    **changes
+        Settings by name that differ from the protocol's.
+
+    Raises
+    ------
+    UsageError
+        Unknown method, protocol or setting, or a value that does not fit.
+    """
+    if protocol not in ("clean", "paper"):
+        raise UsageError(f"protocol {protocol}: choose clean or paper")
+    system = system_of(name)
+    known = {f.name for f in fields(system.settings)}
+    wrong = sorted(set(changes) - known)
+    if wrong:
+        raise UsageError(
+            f"method {name} has no setting {', '.join(wrong)}; it has {', '.join(sorted(known))}"
+        )
+    for setting, value in changes.items():
+        _check(name, system.settings, setting, value)
+    base = (system.paper if protocol == "paper" else {}) | (system.zero_shot if zero_shot else {})
+    return replace(system.settings(), **(base | changes))
+
+
+def system_of(name: str) -> System:
+    """The system of a name.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
+    if name not in METHODS:
+        raise UsageError(f"method {name}: choose one of {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
+    """Refuse a value of another kind than the default's, a number or a word out of range."""
+    default, hint = getattr(kind(), setting), get_type_hints(kind)[setting]
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    fitting = {
+        bool: isinstance(value, bool),
+        int: number and isinstance(value, int) and value >= 0,
+        float: number and 0 <= value < math.inf,
+        str: isinstance(value, str),
+    }.get(type(default), value is None or isinstance(value, (bool, int)))
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    if choices:
+        fitting = value in choices
+    least = 1 if setting == "batch" or (setting == "epochs" and default) else 0
+    if not fitting or (number and value < least):
+        among = f" and it is one of {', '.join(choices)}" if choices else ""
+        raise UsageError(
+            f"method {method}: {setting}={value!r} does not fit; its default is {default!r}{among}"
+        )
+
+
+def build(
+    name: str, backbone: Backbone, organs: Sequence[str] | str, settings: Any, *, masked: bool
+) -> Method:
+    """A method with untrained parts on a backbone; `organs` as in `Method`."""
+    words = (organs,) if isinstance(organs, str) else tuple(organs)
+    return system_of(name).method(backbone, words, settings, masked=masked)
