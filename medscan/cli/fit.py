@@ -14,12 +14,25 @@ if TYPE_CHECKING:
 
 
 def fit(
-    data: Annotated[Path, typer.Argument(help="Folder or CSV manifest of labelled images.")],
+    data: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folder or CSV manifest of labelled images; several to learn zero-shot."
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Detector file to write.")] = Path(
         "detector.safetensors"
     ),
-    shots: Annotated[int, typer.Option(help="Normal and abnormal images to fit on, of each.")] = 16,
-    method: Annotated[str, typer.Option(help="Published system: mvfa.")] = "mvfa",
+    shots: Annotated[
+        int | None,
+        typer.Option(help="Images of each label to fit on; default 16, zero-shot all."),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="mvfa, madclip, medvmad, conrad, cocoop; patchcore (normals only), clip."
+        ),
+    ] = "mvfa",
     protocol: Annotated[
         str, typer.Option(help="clean (honest) or paper (as published, quirks included).")
     ] = "clean",
@@ -27,6 +40,13 @@ def fit(
         str, typer.Option(help="Name of a CLIP; see medscan weights list.")
     ] = "medscan-mini",
     organ: Annotated[str, typer.Option(help="What the images show, for the prompts.")] = "organ",
+    zero_shot: Annotated[
+        bool, typer.Option("--zero-shot", help="Learn from other organs than will be scanned.")
+    ] = False,
+    source_organ: Annotated[
+        list[str] | None,
+        typer.Option(help="What each data set shows, in their order; with --zero-shot."),
+    ] = None,
     modality: Annotated[str, typer.Option(help="Domain: DICOM modality, such as MR.")] = "",
     body_part: Annotated[str, typer.Option(help="Domain: body part, such as BRAIN.")] = "",
     sequence: Annotated[
@@ -68,6 +88,8 @@ def fit(
         protocol=protocol,
         backbone=backbone,
         organ=organ,
+        zero_shot=zero_shot,
+        source_organs=tuple(source_organ or ()),
         domain=Domain(modality, body_part, sequence, plane.value if plane else ""),
         window=window,
         seed=seed,
@@ -78,7 +100,7 @@ def fit(
         licence=licence,
         settings=dict(_setting(text) for text in setting or []),
     )
-    detector, fitted = fit(data, options, _bar)
+    detector, fitted = fit(data or [], options, _bar)
     typer.echo(_told(detector.save(out, fitted), out))
 
 
@@ -118,10 +140,10 @@ def _bar(stage: str) -> Any:
 
 def _told(detector: Detector, out: Path) -> str:
     calibration = detector.calibration
-    shots = ", ".join(f"{len(names)} {label}" for label, names in detector.shots.items())
-    text = f"{out}: {detector.method} on {detector.backbone}, shots: {shots}; "
+    shots = ", ".join(f"{len(names)} {label}" for label, names in detector.shots.items() if names)
+    text = f"{out}: {detector.method} on {detector.backbone}, shots: {shots or 'none'}; "
     if not calibration.normals:
-        why = "one patient only, --folds 0, or interrupted"
+        why = "no normals of two patients to spare, --zero-shot, --folds 0, or interrupted"
         return f"{text}not calibrated ({why}): it will flag nothing"
     text += (
         f"threshold {calibration.threshold:.3f} for {calibration.target_fpr:.0%} of normal slices "

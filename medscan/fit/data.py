@@ -51,7 +51,7 @@ class Item:
     mask: Path | None = None
 
 
-def read_items(data: Path, split: str = "train") -> list[Item]:
+def read_items(data: Path, split: str = "train", *, required: bool = True) -> list[Item]:
     """Every item of a split of a folder or manifest, sorted by name.
 
     Parameters
@@ -59,6 +59,8 @@ def read_items(data: Path, split: str = "train") -> list[Item]:
     data : Path
     split : str
         "train", what may be fitted on; or "test".
+    required : bool
+        Whether a split without any item is an error.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def read_items(data: Path, split: str = "train") -> list[Item]:
         )
     else:
         raise UsageError(f"{data} does not exist")
-    if not found:
+    if required and not found:
         raise UsageError(f"{data} holds no images of the split {split}")
     return sorted(found, key=lambda item: item.name)
 

@@ -86,7 +86,7 @@ def draw_shots(
     UsageError
         There are fewer than K of a label, a file cannot be read, or a mask does not fit its image.
     """
-    found: list[_Shot] = []
+    found: list[LabelledSlice] = []
     for label in labels:
         word = ("normal", "abnormal")[label]
         mine = [item for item in items if item.label == label]
@@ -101,15 +101,52 @@ def draw_shots(
 
 
 def load_items(items: list[Item], *, size: int, window: str, plane: Plane | None) -> Shots:
-    """Every slice of every item, for measuring a detector."""
-    found = []
+    """Every slice of every item; of an abnormal volume with a mask, those that it touches."""
+    slots = (slot for item in items for slot in _slots([item], plane))
+    return _stacked([s for slot in slots if (s := _load(slot, size=size, window=window))])
+
+
+def stream_slices(
+    items: list[Item], *, size: int, window: str, plane: Plane | None
+) -> Iterator[LabelledSlice]:
+    """Every slice of every item, one at a time, background left out.
+
+    A slice of an abnormal volume that its mask does not touch is normal.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be read, a mask does not fit its image, or an abnormal volume has no mask.
+    """
     for item in items:
-        found += [
-            shot
-            for slot in _slots([item], plane)
-            if (shot := _load(slot, size=size, window=window)) is not None
-        ]
-    return _stacked(found)
+        for slot in _slots([item], plane, whole=True):
+            found = _load(slot, size=size, window=window)
+            if found is not None:
+                yield found
+
+
+def joined(parts: Sequence[tuple[str, Shots]]) -> Shots:
+    """Shots of several named data sets as one; organ 0 is none of them but what will be scored.
+
+    Masks speak only for data sets that have them.
+    """
+    side = parts[0][1].images.shape[-1]
+    masked = any(shots.masks is not None for _, shots in parts)
+    masks, patients, seen = [], [], 0
+    for _, shots in parts:
+        empty = torch.zeros(len(shots), side, side)
+        masks.append(empty if shots.masks is None else shots.masks)
+        patients.append(shots.patients + seen)
+        seen += int(shots.patients.max()) + 1
+    return Shots(
+        names=[f"{name}/{n}" for name, shots in parts for n in shots.names],
+        images=torch.cat([shots.images for _, shots in parts]),
+        labels=torch.cat([shots.labels for _, shots in parts]),
+        masks=torch.cat(masks) if masked else None,
+        masked=torch.cat([shots.masked & (shots.masks is not None) for _, shots in parts]),
+        patients=torch.cat(patients),
+        organs=torch.cat([torch.full((len(s),), n) for n, (_, s) in enumerate(parts, 1)]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,15 +160,29 @@ class _Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class _Shot:
+class LabelledSlice:
+    """A slice with its truth.
+
+    Parameters
+    ----------
+    item : Item
+        With the slice's own name and label.
+    image : float32 (3, S, S)
+        In [0, 1].
+    mask : bool (S, S) or None
+    inside : (int, int, int, int)
+        Top, left, bottom and right of the picture within the square; the rest is padding.
+    """
+
     item: Item
     image: NDArray[np.float32]
     mask: NDArray[np.bool_] | None
+    inside: tuple[int, int, int, int]
 
 
 def _drawn(
     items: list[Item], shots: int, seed: int, *, size: int, window: str, plane: Plane | None
-) -> Iterator[_Shot]:
+) -> Iterator[LabelledSlice]:
     """Shots in drawing order; background slices are passed over."""
     found = 0
     for slot in _turns(items, seed, plane):
@@ -155,8 +206,8 @@ def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[_Slot]
             yield from _slots([item], plane)
 
 
-def _slots(items: list[Item], plane: Plane | None) -> Iterator[_Slot]:
-    """Slices of items; of an abnormal volume with a mask, those that the mask touches."""
+def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> Iterator[_Slot]:
+    """Slices of items; of an abnormal volume those that its mask touches, or with `whole` all."""
     for item in items:
         stack, modality = _stack_of(item.path, plane)
         touched = None
@@ -168,9 +219,11 @@ def _slots(items: list[Item], plane: Plane | None) -> Iterator[_Slot]:
                 )
             touched = _touched(item, stack, plane)
         for frame in stack.frames:
-            if touched is None or frame.index in touched:
+            abnormal = touched is None or frame.index in touched
+            if abnormal or whole:
                 name = f"{item.name}#{frame.index}" if len(stack.frames) > 1 else item.name
-                yield _Slot(replace(item, name=name), stack, frame, modality)
+                label = item.label if abnormal else 0
+                yield _Slot(replace(item, name=name, label=label), stack, frame, modality)
 
 
 def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
@@ -207,7 +260,7 @@ def _check_size(item: Item, image: Stack, mask: Stack) -> None:
         raise UsageError(f"the mask of {item.name} is {text[1]}, but the image is {text[0]}")
 
 
-def _load(slot: _Slot, *, size: int, window: str) -> _Shot | None:
+def _load(slot: _Slot, *, size: int, window: str) -> LabelledSlice | None:
     """Render a slice and its mask; None for background."""
     drawn = _render(slot, size, window)
     if isinstance(drawn, FileError):
@@ -217,7 +270,9 @@ def _load(slot: _Slot, *, size: int, window: str) -> _Shot | None:
         return None
     image = np.broadcast_to(drawn.image, (3, size, size))
     mask = None if slot.item.mask is None else _draw_mask(slot, size)
-    return _Shot(slot.item, image, mask)
+    box = imaging.Letterbox.of(slot.stack, size)
+    (top, left), (rows, columns) = box.offset, box.target
+    return LabelledSlice(slot.item, image, mask, (top, left, top + rows, left + columns))
 
 
 def _render(slot: _Slot, size: int, window: str) -> imaging.Slice | FileError:
@@ -240,7 +295,7 @@ def _draw_mask(slot: _Slot, size: int) -> NDArray[np.bool_]:
     return imaging.Letterbox.of(slot.stack, size).draw_mask(inside)
 
 
-def _stacked(found: list[_Shot]) -> Shots:
+def _stacked(found: list[LabelledSlice]) -> Shots:
     if not found:
         raise UsageError("every image is background: there is nothing to fit on")
     patients = {name: n for n, name in enumerate(sorted({s.item.patient for s in found}))}
@@ -259,4 +314,4 @@ def _stacked(found: list[_Shot]) -> Shots:
     )
 
 
-__all__ = ["Shots", "draw_shots", "load_items"]
+__all__ = ["LabelledSlice", "Shots", "draw_shots", "joined", "load_items", "stream_slices"]

@@ -134,22 +134,27 @@ def _epoch(
     generator: torch.Generator,
 ) -> float:
     """One pass; returns the mean loss of its steps."""
-    device = method.backbone.device
-    found = []
-    for rows in _order(len(data.shots), method, generator):
-        batch = data.batch(rows[:, 0], rows[:, 1], device)
-        loss = total(method.terms(method(batch.prepared, batch.organs), batch))
-        for optimiser in optimisers:
-            optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        for optimiser in optimisers:
-            optimiser.step()
-        found.append(float(loss.detach()))
+    order = batches(len(data.shots), method, generator)
+    found = [step(method, data, rows, optimisers) for rows in order]
     return sum(found) / len(found)
 
 
-def _order(images: int, method: Method, generator: torch.Generator) -> tuple[Tensor, ...]:
-    """Batches of (image, variant) pairs, (B, 2)."""
+def step(
+    method: Method, data: Prepared, rows: Tensor, optimisers: list[torch.optim.Optimizer]
+) -> float:
+    """Learn from the (image, variant) pairs `rows` (B, 2); returns the loss before it."""
+    batch = data.batch(rows[:, 0], rows[:, 1], method.backbone.device)
+    loss = total(method.terms(method(batch.prepared, batch.organs), batch))
+    for optimiser in optimisers:
+        optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimiser in optimisers:
+        optimiser.step()
+    return float(loss.detach())
+
+
+def batches(images: int, method: Method, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Batches of (image, variant) pairs, (B, 2), of one epoch."""
     count = augment.count(method.settings.augmentation)
     if method.settings.variants == "all":
         every = torch.arange(images * count)

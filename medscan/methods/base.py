@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from medscan.clip import Backbone
 from medscan.methods import scoring
 
+Augmentation = Literal["none", "flip", "mvfa", "madclip"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
@@ -39,7 +41,7 @@ class Settings:
     learning_rate: float = 1e-3
     epochs: int = 50
     batch: int = 8
-    augmentation: Literal["none", "flip", "mvfa", "madclip"] = "mvfa"
+    augmentation: Augmentation = "mvfa"
     variants: Literal["one", "all"] = "one"
     normalise: bool = True
     quick_gelu: bool | None = None

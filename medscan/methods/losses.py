@@ -41,6 +41,22 @@ def binary(p: Tensor, label: Tensor, *, legacy: bool = False) -> Tensor:
     return F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), label)
 
 
+def sigmoid_alignment(margins: Tensor, label: Tensor) -> Tensor:
+    """MadCLIP's form of the SigLIP loss: a logistic loss on two margins, no temperature or bias.
+
+    Parameters
+    ----------
+    margins : Tensor (B, N, 2)
+        How much nearer each patch is to the normal sentence than to the other, by the normal
+        branch; and to the abnormal one, by the abnormal branch.
+    label : Tensor (B,)
+        1 abnormal; it is every patch's.
+    """
+    sign = (2 * label - 1)[:, None]
+    normal, abnormal = margins.unbind(-1)
+    return (F.softplus(sign * normal) + F.softplus(-sign * abnormal)).mean()
+
+
 def total(terms: dict[str, Tensor]) -> Tensor:
     """Sum of named loss terms."""
     return torch.stack(list(terms.values())).sum()

@@ -106,7 +106,7 @@ class MemoryBank(nn.Module):
         self.rows = torch.stack(rows).clone().to(device)
         self.middle, self.spread = torch.tensor(scales, device=device).unbind(1)
 
-    def forward(self, levels: tuple[Tensor, ...], *, scaled: bool) -> Tensor:
+    def forward(self, levels: tuple[Tensor, ...], *, scaled: bool, cut: bool = True) -> Tensor:
         """Distances (levels, B, N) of patches to the nearest remembered feature.
 
         Parameters
@@ -116,6 +116,8 @@ class MemoryBank(nn.Module):
         scaled : bool
             Whether to bring them to [0, 1], the scale of a probability: 0 is the median of normals,
             1 their 99th percentile and whatever lies beyond.
+        cut : bool
+            Whether scaled distances end at 0 and 1.
         """
         patches = [aligned[:, 1:] for aligned in levels]
         if not self.rows.shape[1]:
@@ -124,8 +126,9 @@ class MemoryBank(nn.Module):
         found = torch.stack([distances(queries, rows) for queries, rows in pairs])
         if not scaled:
             return found
-        # Uncut, one level on which normals are very alike would drown the others.
-        return ((found - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)).clamp(0, 1)
+        linear = (found - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
+        # Uncut beside probabilities, a level on which normals are very alike would drown the rest.
+        return linear.clamp(0, 1) if cut else linear
 
 
 def _middle_and_spread(gaps: Tensor) -> tuple[float, float]:

@@ -17,27 +17,21 @@ import torch
 from torch import Tensor, nn
 
 from medscan.clip import Backbone
-from medscan.methods import losses, prompts, scoring
-from medscan.methods.adapters import ResidualAdapter
-from medscan.methods.base import Batch, Levels, Method, Settings
+from medscan.methods import prompts, scoring
+from medscan.methods.base import Levels, Published
+from medscan.methods.dual import DualResidual, DualSettings
 from medscan.methods.memory import MemoryBank
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MvfaSettings(Settings):
-    """Settings of MVFA beside those of `Settings`; the defaults are the `clean` protocol.
+class MvfaSettings(DualSettings):
+    """Settings of MVFA beside those of `DualSettings`; the defaults are the `clean` protocol.
 
     Adam, betas (0.5, 0.999). The code trains 50 epochs of all eleven variants one by one, feeds
     [0, 1] to a tower with GELU and upsamples with align_corners.
 
     Parameters
     ----------
-    keep, mix : float
-        Tokens go on as keep * tokens + mix * seg update + mix * det update (code: 0.8, 0.1).
-    scale : float
-        Factor on cosines, whatever the checkpoint's own (code: 100).
-    legacy_bce, batch_dice : bool
-        See `losses.binary` and `losses.dice`.
     memory : bool
         Whether distances to the normal shots count; without it the text scores alone.
     bank_cls, bank_variants : bool
@@ -55,11 +49,6 @@ class MvfaSettings(Settings):
         Mix in the seg branch although data without masks never trains it, as the code does.
     """
 
-    keep: float = 0.8
-    mix: float = 0.1
-    scale: float = 100.0
-    legacy_bce: bool = False
-    batch_dice: bool = True
     memory: bool = True
     bank_cls: bool = False
     bank_variants: bool = False
@@ -96,7 +85,7 @@ ZERO_SHOT: dict[str, Any] = {
 """Learning from other data sets (section 4.2): no memory, image scores of the det branch."""
 
 
-class Mvfa(Method):
+class Mvfa(DualResidual):
     """See the module. Without masks only the det branch is trained."""
 
     name = "mvfa"
@@ -111,19 +100,14 @@ class Mvfa(Method):
         *,
         masked: bool = True,
     ) -> None:
-        super().__init__(backbone, organs, settings, masked=masked)
-        self.seg = self._adapters() if masked or settings.idle_branch else nn.ModuleList()
-        self.det = self._adapters()
+        seg = masked or settings.idle_branch
+        super().__init__(backbone, organs, settings, masked=masked, seg=seg)
         texts = torch.stack([prompts.ensemble(backbone, organ) for organ in organs])
         self.register_buffer("text", texts[0].clone())
         self.register_buffer("texts", texts, persistent=False)
         self.banks = nn.ModuleDict(
             {kind: MemoryBank(len(self.taps), backbone.joint_width) for kind in self._banked()}
         )
-
-    def _adapters(self) -> nn.ModuleList:
-        wide, joint = self.backbone.width, self.backbone.joint_width
-        return nn.ModuleList(ResidualAdapter(wide, joint) for _ in self.taps)
 
     def _banked(self) -> tuple[str, ...]:
         """Branches whose distances are used: seg for maps, det where the score asks for it."""
@@ -133,73 +117,9 @@ class Mvfa(Method):
             return ("det",)
         return ("seg",) if self.settings.image_score == "max" else ("seg", "det")
 
-    # --- features -----------------------------------------------------------------------------
-
-    def prepare(self, images: Tensor) -> Tensor:
-        """Tokens (B, T, d) after the first tapped block, which nothing trained comes before."""
-        return self.backbone.features(self.input(images), self.taps[:1]).levels[0]
-
-    def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
-        """Aligned features (B, T, D) of both branches at every tap, whatever the organ."""
-        seg: list[Tensor] = []
-        det: list[Tensor] = []
-
-        def adapt(block: int, tokens: Tensor) -> Tensor:
-            if block not in self.taps:
-                return tokens
-            level, mix = self.taps.index(block), self.settings.mix
-            # Adapters stay in single precision whatever the tower computes in.
-            wide = tokens.float()
-            aligned, change = self.det[level](wide)
-            det.append(aligned)
-            keep = self.settings.keep
-            if len(self.seg):
-                seg_aligned, seg_change = self.seg[level](wide)
-                seg.append(seg_aligned)
-                change = change + seg_change
-            else:
-                keep += mix  # there is no seg branch to give the rest
-            mixed: Tensor = keep * wide + mix * change
-            return mixed.to(tokens.dtype)
-
-        first = self.taps[0]
-        self.backbone.run(adapt(first, prepared), first, self.taps[1:], adapt)
-        return Levels(tuple(seg), tuple(det))
-
-    def _logits(self, aligned: Tensor, organs: Tensor | None = None) -> Tensor:
-        text = self.text if organs is None else self.texts[organs]
-        return scoring.similarity(aligned[:, 1:].float(), text, self.settings.scale)
-
-    # --- training -----------------------------------------------------------------------------
-
-    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
-        """BCE of the det branch at each level; Dice and focal of the seg branch where masked."""
-        found: dict[str, Tensor] = {}
-        for number, aligned in enumerate(levels.det):
-            p = scoring.abnormal_probability(self._logits(aligned, batch.organs), -1).mean(1)
-            found[f"bce.{number}"] = losses.binary(p, batch.labels, legacy=self.settings.legacy_bce)
-        if batch.masks is None or not bool(batch.masked.any()):
-            return found
-        masks, organs = batch.masks[batch.masked], batch.organs[batch.masked]
-        for number, aligned in enumerate(levels.seg):
-            p = self.probability_map(aligned[batch.masked], masks.shape[-1], organs)
-            found[f"focal.{number}"] = losses.focal(p, masks)
-            found[f"dice.{number}"] = losses.dice(p, masks, over_batch=self.settings.batch_dice)
-        return found
-
-    def probability_map(self, aligned: Tensor, size: int, organs: Tensor | None = None) -> Tensor:
-        """Abnormal probability (B, size, size) of one level: upsampled, then softmax (#9)."""
-        grid = scoring.on_grid(self._logits(aligned, organs))
-        fine = scoring.upsample(grid, size, align_corners=self.settings.align_corners)
-        return scoring.abnormal_probability(fine, 1)
-
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        """One Adam a branch, as the code has."""
-        parts = [self.seg, self.det] if self.masked else [self.det]
-        return [
-            torch.optim.Adam(p.parameters(), self.settings.learning_rate, betas=(0.5, 0.999))
-            for p in parts
-        ]
+    def sentences(self, organs: Tensor | None = None) -> Tensor:
+        """Features of the prompt ensemble, (2, D) or (B, 2, D)."""
+        return self.text if organs is None else self.texts[organs]
 
     # --- memory -------------------------------------------------------------------------------
 
@@ -227,7 +147,8 @@ class Mvfa(Method):
 
     def _branch(self, levels: Levels, kind: str) -> Tensor:
         """Patch scores (B, N): half text, half memory, each averaged over the levels."""
-        logits = torch.stack([self._logits(aligned) for aligned in getattr(levels, kind)])
+        text = self.sentences()
+        logits = torch.stack([self.logits(aligned, text) for aligned in getattr(levels, kind)])
         zero = scoring.abnormal_probability(logits, -1).mean(0)
         if not self.settings.memory:
             return zero
@@ -248,3 +169,23 @@ class Mvfa(Method):
         if self.settings.image_score == "det":
             return det, grid
         return 0.5 * (det + patches.amax(1)), grid
+
+    def published(self, levels: Levels, size: int) -> Published:
+        """Text and memory branches, each summed over the levels (#8).
+
+        With masks the image score is the maximum of the fused map (#2); without, or zero-shot,
+        each branch has a score of its own.
+        """
+        kind = "seg" if self.masked else "det"
+        aligned = getattr(levels, kind)
+        zero = torch.stack([self.probability_map(level, size) for level in aligned]).sum(0)
+        text = self.sentences()
+        det = [scoring.abnormal_probability(self.logits(d, text), -1).mean(1) for d in levels.det]
+        image = torch.stack(det).sum(0)
+        if not self.settings.memory:
+            return Published((image,), (zero,))
+        gaps = self._bank(kind)(aligned, scaled=False).unsqueeze(-1)
+        corners = self.settings.align_corners
+        fine = [scoring.upsample(scoring.on_grid(g), size, align_corners=corners) for g in gaps]
+        few = torch.stack(fine).sum(0).squeeze(1)
+        return Published(() if self.masked else (image, few.mean((1, 2))), (zero, few))

@@ -141,3 +141,37 @@ class ContextPrompts(nn.Module):
             "middle": [context[:half], phrase, context[half:]],
         }[place]
         return torch.cat([blank[:1], *parts, blank[split:]])
+
+
+class SentencePairs(nn.Module):
+    """The normal and the abnormal sentence about each organ, for methods that change them by image.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    organs : sequence of str
+        O words.
+    templates : sequence of str
+        Normal, abnormal; `{}` is where the word goes.
+    """
+
+    embeddings: Tensor
+    end: Tensor
+
+    def __init__(self, backbone: Backbone, organs: Sequence[str], templates: Sequence[str]) -> None:
+        super().__init__()
+        found = backbone.prompts([t.format(organ) for organ in organs for t in templates])
+        pairs = (len(organs), len(templates))
+        embeddings = found.embeddings.reshape(*pairs, *found.embeddings.shape[1:])
+        self.register_buffer("embeddings", embeddings.clone(), persistent=False)
+        self.register_buffer("end", found.end.reshape(pairs), persistent=False)
+
+    def forward(self, images: int, organs: Tensor | None = None) -> Prompts:
+        """Both sentences for each of B images, (2 B); `organs` (B,) None is the first for all."""
+        if organs is None:
+            organs = torch.zeros(images, dtype=torch.int64, device=self.end.device)
+        # As short as these organs allow, so that no other organ's words change the rounding.
+        length = int(self.end[organs].max()) + 1
+        return Prompts(
+            self.embeddings[organs, :, :length].flatten(0, 1), self.end[organs].flatten()
+        )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from medscan.clip import Backbone
 from medscan.errors import UsageError
-from medscan.methods import mvfa
+from medscan.methods import cocoop, conrad, madclip, medvmad, mvfa, patchcore, zero
 from medscan.methods.base import Method, Settings
 
 
@@ -22,18 +22,25 @@ class System:
     method, settings : type
     paper : dict
         Settings that reproduce the published procedure.
-    zero_shot : dict
-        Settings for learning from other data sets than those that will be scored.
+    zero_shot : dict or None
+        Settings for learning from other data sets than those that will be scored; None for a
+        method that is not meant to.
     """
 
     method: type[Method]
     settings: type[Settings]
     paper: dict[str, Any]
-    zero_shot: dict[str, Any] = field(default_factory=dict)
+    zero_shot: dict[str, Any] | None = None
 
 
 METHODS: dict[str, System] = {
     "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
+    "madclip": System(madclip.Madclip, madclip.MadclipSettings, madclip.PAPER),
+    "patchcore": System(patchcore.Patchcore, patchcore.PatchcoreSettings, patchcore.PAPER),
+    "clip": System(zero.Zero, zero.ZeroSettings, zero.PAPER, {}),
+    "medvmad": System(medvmad.Medvmad, medvmad.MedvmadSettings, medvmad.PAPER, {}),
+    "conrad": System(conrad.Conrad, conrad.ConradSettings, conrad.PAPER, {}),
+    "cocoop": System(cocoop.Cocoop, cocoop.CocoopSettings, cocoop.PAPER, {}),
 }
 """Name -> system."""
 
@@ -70,7 +77,11 @@ def settings_of(
         )
     for setting, value in changes.items():
         _check(name, system.settings, setting, value)
-    base = (system.paper if protocol == "paper" else {}) | (system.zero_shot if zero_shot else {})
+    if zero_shot and system.zero_shot is None:
+        able = ", ".join(n for n, s in METHODS.items() if s.zero_shot is not None)
+        raise UsageError(f"method {name} does not learn from other data sets; {able} do")
+    base = system.paper if protocol == "paper" else {}
+    base = base | (system.zero_shot or {} if zero_shot else {})
     return replace(system.settings(), **(base | changes))
 
 

@@ -63,3 +63,28 @@ def test_legacy_bce_never_falls_below_its_floor():
 
 def test_bce_of_certain_and_wrong_is_finite():
     assert torch.isfinite(losses.binary(torch.tensor([0.0]), torch.tensor([1.0])))
+
+
+def test_sigmoid_alignment_of_the_authors():
+    margins = torch.tensor(
+        [
+            [[0.259, -0.73], [-0.459, 0.741], [-0.861, -1.152]],
+            [[0.074, -1.121], [-0.72, -0.469], [0.473, -0.161]],
+        ],
+        requires_grad=True,
+    )
+    loss = losses.sigmoid_alignment(margins, torch.tensor([1.0, 0.0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1.3757895231246948, rel=1e-5)
+    assert margins.grad[0, 0].tolist() == pytest.approx(
+        [0.09406507015228271, -0.11246754974126816], rel=1e-4
+    )
+    assert margins.grad[1, 2].tolist() == pytest.approx(
+        [-0.06398440897464752, 0.07663945108652115], rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("label", [0.0, 1.0])
+def test_sigmoid_alignment_of_no_margin_is_the_same_for_either_label(label):
+    loss = losses.sigmoid_alignment(torch.zeros(1, 4, 2), torch.tensor([label]))
+    assert loss.item() == pytest.approx(1.3862943649291992)

@@ -1,0 +1,214 @@
+"""From labelled files and options to a fitted, calibrated detector."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from medscan import clip
+from medscan.archive import Plane
+from medscan.detector import Calibration, Detector, Domain
+from medscan.errors import UsageError
+from medscan.fit.calibrate import calibrate, summarise
+from medscan.fit.data import Item, read_items, stem
+from medscan.fit.shots import Shots, draw_shots, joined, load_items
+from medscan.fit.train import Progress, prepare, remember, train
+from medscan.methods import Method, Settings, build, settings_of, system_of
+
+SHOTS = 16
+"""Of each label, unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """What `medscan fit` is asked for; see medscan-fit(1).
+
+    `shots` None is 16, or with `zero_shot` every labelled image. `source_organs` are the words of
+    the data sets that `zero_shot` learns from; `organ` is the word of what will be scored.
+    """
+
+    shots: int | None = None
+    method: str = "mvfa"
+    protocol: str = "clean"
+    backbone: str = clip.DEFAULT
+    organ: str = "organ"
+    zero_shot: bool = False
+    source_organs: tuple[str, ...] = ()
+    domain: Domain = field(default_factory=Domain)
+    window: str = "auto"
+    seed: int = 0
+    folds: int = 4
+    target_fpr: float = 0.05
+    device: str = "cpu"
+    precision: str = "fp32"
+    licence: str = "unknown"
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def fit(
+    data: Path | Sequence[Path],
+    options: FitOptions,
+    progress: Callable[[str], Progress] | None = None,
+) -> tuple[Detector, Method]:
+    """Fit a detector on K normal and K abnormal shots of a data set.
+
+    Parameters
+    ----------
+    data : Path or sequence of Path
+        See `medscan.fit.data`. Several only with `zero_shot`; none for a method that needs none.
+    options : FitOptions
+    progress : callable, optional
+        Given the name of a stage, returns what is told of its epochs.
+
+    Returns
+    -------
+    (Detector, Method)
+        Not saved yet.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        The data or the options cannot be used.
+    """
+    folders = (data,) if isinstance(data, Path) else tuple(data)
+    _check(folders, options)
+    settings = settings_of(
+        options.method, options.protocol, zero_shot=options.zero_shot, **options.settings
+    )
+    backbone = clip.load(
+        options.backbone,
+        device=options.device,
+        precision=options.precision,
+        size=settings.size,
+        quick_gelu=settings.quick_gelu,
+        text_quick_gelu=settings.text_quick_gelu,
+    )
+    shots = _shots(folders, options, backbone.size)
+    masked = shots is not None and shots.masks is not None
+    words = (options.organ, *options.source_organs)
+
+    def fresh() -> Method:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            method = build(options.method, backbone, words, settings, masked=masked)
+        return method.to(backbone.device)
+
+    method, calibration = _fitted(shots, fresh, options, progress)
+    return _detector(method, shots, settings, calibration, options), method
+
+
+def _check(folders: tuple[Path, ...], options: FitOptions) -> None:
+    if options.shots is not None and options.shots < 1:
+        raise UsageError("--shots must be at least 1")
+    if not 0 < options.target_fpr < 1:
+        raise UsageError("--target-fpr must lie between 0 and 1")
+    needed = system_of(options.method).method.learns_from
+    if not folders and (needed or options.zero_shot):
+        raise UsageError(f"method {options.method} needs labelled images: name their folder")
+    if len(folders) > 1 and not options.zero_shot:
+        raise UsageError("several data sets are only for --zero-shot; name one, or add --zero-shot")
+    if options.zero_shot and len(options.source_organs) != len(folders):
+        raise UsageError(
+            f"--zero-shot needs one --source-organ for each data set, in their order: "
+            f"{len(folders)}, not {len(options.source_organs)}"
+        )
+    if options.source_organs and not options.zero_shot:
+        raise UsageError("--source-organ is only for --zero-shot; --organ names what is shown")
+
+
+def _shots(folders: tuple[Path, ...], options: FitOptions, size: int) -> Shots | None:
+    """What is learnt from, or only calibrated on; None without data."""
+    if not folders:
+        return None
+    if not options.zero_shot:
+        return _drawn(read_items(folders[0]), options, size, options.shots or SHOTS)
+    # The published zero-shot training uses the other data sets' test splits.
+    split = "test" if options.protocol == "paper" else "train"
+    parts = [
+        (stem(folder), _drawn(read_items(folder, split), options, size, options.shots))
+        for folder in folders
+    ]
+    return joined(parts)
+
+
+def _drawn(items: list[Item], options: FitOptions, size: int, shots: int | None) -> Shots:
+    """`shots` of each label that the method learns from; None is every slice."""
+    plane = Plane(options.domain.plane) if options.domain.plane else None
+    if shots is None:
+        return load_items(items, size=size, window=options.window, plane=plane)
+    # A method that learns nothing gets normals to be calibrated on.
+    labels = system_of(options.method).method.learns_from or (0,)
+    return draw_shots(
+        items, shots, options.seed, size=size, window=options.window, plane=plane, labels=labels
+    )
+
+
+def _fitted(
+    shots: Shots | None,
+    fresh: Callable[[], Method],
+    options: FitOptions,
+    progress: Callable[[str], Progress] | None,
+) -> tuple[Method, Calibration]:
+    """A trained method and where unseen normals score."""
+    method = fresh()
+    if shots is None:
+        return method.eval(), summarise([], options.target_fpr)
+    data = prepare(method, shots, options.seed)
+    whole = train(method, data, options.seed, progress("fitting") if progress else None)
+    remember(method, data)
+    # Normals of other data sets say nothing of where the target's normals score.
+    folds = options.folds if whole and not options.zero_shot else 0
+    calibration = calibrate(
+        fresh,
+        data,
+        folds=folds,
+        target_fpr=options.target_fpr,
+        seed=options.seed,
+        progress=progress("calibrating") if progress else None,
+    )
+    return method, calibration
+
+
+def _detector(
+    method: Method,
+    shots: Shots | None,
+    settings: Settings,
+    calibration: Calibration,
+    options: FitOptions,
+) -> Detector:
+    names: dict[str, list[str]] = {"normal": [], "abnormal": []}
+    for name, label in zip(shots.names, shots.labels.tolist(), strict=True) if shots else ():
+        names["abnormal" if label else "normal"].append(name)
+    return Detector(
+        name="",
+        method=options.method,
+        protocol=options.protocol,
+        organ=options.organ,
+        masked=method.masked,
+        settings=asdict(settings),
+        backbone=options.backbone,
+        backbone_digest=method.backbone.digest,
+        domain=options.domain,
+        window=options.window,
+        calibration=calibration,
+        shots=names,
+        seed=options.seed,
+        licence=options.licence,
+        versions=_versions(),
+    )
+
+
+def _versions() -> dict[str, str]:
+    names = ("medscan", "torch", "open_clip_torch", "numpy")
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "source"
+    return found

@@ -1,0 +1,181 @@
+"""Conditional prompt learning for anomaly detection: sentences with a part that the image writes.
+
+"Conditional Prompt Learning for Anomaly Detection in Medical Image Slices" (Seoul National
+University, 2025), section 3.2 and algorithm 1, after CoCoOp (CVPR 2022). There is no code; it is
+completed as follows.
+
+1. Sentences are "normal" or "diseased", the organ, M = 4 learned vectors V, N(0, 0.02), and M
+   vectors W(x), both the same for the two sentences.
+2. W(x) is CoCoOp's meta-net with M outputs: Linear(D, D/16), ReLU, Linear(D/16, M d_t) on the unit
+   CLS embedding of the frozen encoder. Its last layer starts at 0: every image the same sentences.
+3. Levels are the four usual taps; their tokens reach the joint space by the tower's own last norm
+   and projection, the only frozen way there.
+4. Loss: cross-entropy of the mean logit pair of the levels' CLS, and Dice on the softmax of the
+   fused map upsampled, weighted by `dice_weight` since the report finds the two at odds. Dice is
+   taken over the batch; the report does not say.
+5. Levels are weighted for each image, by a softmax over means that are not differentiated. They
+   differ by hundredths, so that the weights are nearly even.
+6. Image score: the levels' average, as the equation says ("same strategy" before it is
+   `weighted_score`), as a probability.
+7. The map is the probability of the fused pair, which ranks pixels of all images as the fused map
+   itself does. "Normalize" of algorithm 1, a min-max of each map, would give every normal image a
+   pixel at 1: only `published` does so, with `minmax`.
+8. Adam at 1e-3 for 10 epochs of batches of 8, which the report leaves open; 224 pixels.
+9. Text runs once an image, cut after the end token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medscan.clip import Backbone, Prompts
+from medscan.methods import losses, scoring
+from medscan.methods.base import Augmentation, Batch, Levels, Method, Published, Settings
+from medscan.methods.prompts import SentencePairs
+
+STATES = ("normal", "diseased")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CocoopSettings(Settings):
+    """Settings of conditional prompts beside those of `Settings`.
+
+    Parameters
+    ----------
+    context : int
+        M vectors of either kind, at least 1.
+    dice_weight : float
+        Of Dice beside cross-entropy.
+    batch_dice : bool
+        See `losses.dice`.
+    weighted_score : bool
+        Weight levels in the image score as in the map, instead of their average.
+    minmax : bool
+        Bring each published map to [0, 1] by itself (algorithm 1).
+    """
+
+    epochs: int = 10
+    augmentation: Augmentation = "none"
+    context: int = 4
+    dice_weight: float = 1.0
+    batch_dice: bool = True
+    weighted_score: bool = False
+    minmax: bool = False
+
+
+PAPER: dict[str, Any] = {"size": 224, "minmax": True}
+"""What reproduces the published procedure."""
+
+
+class Cocoop(Method):
+    """See the module. Levels hold scaled similarities: of CLS (B, 1, 2), of patches (B, N, 2)."""
+
+    name = "cocoop"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        organs: Sequence[str],
+        settings: CocoopSettings,
+        *,
+        masked: bool = True,
+    ) -> None:
+        super().__init__(backbone, organs, settings, masked=masked)
+        joint, narrow, self.length = (
+            backbone.joint_width,
+            backbone.text_width,
+            max(1, settings.context),
+        )
+        blank = " ".join(["X"] * 2 * self.length)
+        self.pairs = SentencePairs(backbone, organs, [f"{s} {{}} {blank}" for s in STATES])
+        self.context = nn.Parameter(0.02 * torch.randn(self.length, narrow))
+        hidden = max(1, joint // 16)
+        self.meta = nn.Sequential(
+            nn.Linear(joint, hidden), nn.ReLU(), nn.Linear(hidden, self.length * narrow)
+        )
+        for parameter in self.meta[2].parameters():
+            nn.init.zeros_(parameter)
+
+    # --- features -----------------------------------------------------------------------------
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Unit tokens of each tap in the joint space, (B, L, T, D) float32."""
+        found = self.backbone.features(self.input(images), self.taps).levels
+        projected = torch.stack([self.backbone.project(tokens) for tokens in found], dim=1)
+        return F.normalize(projected.float(), dim=-1)
+
+    def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
+        """Scaled similarities to the image's own two sentences."""
+        text, scale = self.sentences(prepared[:, -1, 0], organs), self.backbone.logit_scale
+        logits = [scoring.similarity(tokens, text, scale) for tokens in prepared.unbind(1)]
+        return Levels(tuple(x[:, 1:] for x in logits), tuple(x[:, :1] for x in logits))
+
+    def sentences(self, images: Tensor, organs: Tensor | None = None) -> Tensor:
+        """Unit image embeddings (B, D) -> unit features (B, 2, D) of their sentences."""
+        prompts = self.pairs(len(images), organs)
+        written = self.meta(images).view(len(images), self.length, -1)
+        learnt = torch.cat([self.context.expand_as(written), written], dim=1)
+        learnt = learnt.repeat_interleave(2, dim=0).to(prompts.embeddings.dtype)
+        # The learned vectors stand right before the end token, wherever the organ's words put it.
+        places = prompts.end[:, None] + torch.arange(-2 * self.length, 0, device=images.device)
+        index = places[..., None].expand_as(learnt)
+        filled = Prompts(prompts.embeddings.scatter(1, index, learnt), prompts.end)
+        features = self.backbone.encode_text(filled).float()
+        return F.normalize(features.view(len(images), 2, -1), dim=-1)
+
+    def fuse(self, logits: tuple[Tensor, ...], *, weighted: bool) -> Tensor:
+        """Logit pairs (B, N, 2) of all levels as one, weighted by the levels' mean margins."""
+        levels = torch.stack(logits)
+        if not weighted:
+            return levels.mean(0)
+        margins = (levels[..., 1] - levels[..., 0]).mean(-1) / self.backbone.logit_scale
+        weights = margins.detach().softmax(0)
+        return (weights[..., None, None] * levels).sum(0)
+
+    def _image(self, levels: Levels) -> Tensor:
+        """Logit pair (B, 2)."""
+        return self.fuse(levels.det, weighted=self.settings.weighted_score)[:, 0]
+
+    def _grid(self, levels: Levels) -> Tensor:
+        """Logit pairs (B, 2, G, G)."""
+        return scoring.on_grid(self.fuse(levels.seg, weighted=True))
+
+    # --- training and scores ------------------------------------------------------------------
+
+    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the images; Dice of the maps where masked."""
+        found = {"ce": F.cross_entropy(self._image(levels), batch.labels.long())}
+        if batch.masks is None or not bool(batch.masked.any()):
+            return found
+        grid, masks = self._grid(levels)[batch.masked], batch.masks[batch.masked]
+        corners = self.settings.align_corners
+        fine = scoring.upsample(grid, masks.shape[-1], align_corners=corners)
+        p = scoring.abnormal_probability(fine, 1)
+        dice = losses.dice(p, masks, over_batch=self.settings.batch_dice)
+        return found | {"dice": self.settings.dice_weight * dice}
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """One Adam."""
+        return [torch.optim.Adam(self.parameters(), self.settings.learning_rate)]
+
+    def score(self, levels: Levels) -> tuple[Tensor, Tensor]:
+        """Probability of the diseased sentence, of images (B,) and patches (B, G, G)."""
+        image = scoring.abnormal_probability(self._image(levels), 1)
+        return image, scoring.abnormal_probability(self._grid(levels), 1)
+
+    def published(self, levels: Levels, size: int) -> Published:
+        """The fused map itself, bicubic, brought to [0, 1] by itself with `minmax`."""
+        pair = self._grid(levels) / self.backbone.logit_scale
+        margin = (pair[:, 1] - pair[:, 0])[:, None]
+        corners = self.settings.align_corners
+        fine = F.interpolate(margin, (size, size), mode="bicubic", align_corners=corners)[:, 0]
+        if self.settings.minmax:
+            low, high = fine.amin((1, 2), keepdim=True), fine.amax((1, 2), keepdim=True)
+            fine = (fine - low) / (high - low).clamp_min(1e-8)
+        return Published((self.score(levels)[0],), (fine,))

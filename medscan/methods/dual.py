@@ -1,0 +1,149 @@
+"""What MVFA and MedVMAD share: two adapters a tap that read the tower and write back into it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medscan.clip import Backbone
+from medscan.methods import losses, scoring
+from medscan.methods.adapters import ResidualAdapter
+from medscan.methods.base import Batch, Levels, Method, Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DualSettings(Settings):
+    """Settings of methods with dual adapters beside those of `Settings`.
+
+    Parameters
+    ----------
+    keep, mix : float
+        Tokens go on as keep * tokens + mix * seg update + mix * det update (code: 0.8, 0.1).
+    scale : float
+        Factor on cosines, whatever the checkpoint's own.
+    legacy_bce, batch_dice : bool
+        See `losses.binary` and `losses.dice`.
+    """
+
+    keep: float = 0.8
+    mix: float = 0.1
+    scale: float = 100.0
+    legacy_bce: bool = False
+    batch_dice: bool = True
+
+
+class DualResidual(Method):
+    """Adapters "seg" for maps and "det" for image scores at every tap (MVFA, eq. 1-3).
+
+    Parameters
+    ----------
+    backbone, organs, settings, masked
+        See `Method`; without masks only the det branch is trained.
+    seg : bool
+        Whether there is a seg branch at all.
+    """
+
+    def __init__(
+        self, backbone: Backbone, organs: Sequence[str], settings: Any, *, masked: bool, seg: bool
+    ) -> None:
+        super().__init__(backbone, organs, settings, masked=masked)
+        self.seg = self._adapters() if seg else nn.ModuleList()
+        self.det = self._adapters()
+
+    def _adapters(self) -> nn.ModuleList:
+        wide, joint = self.backbone.width, self.backbone.joint_width
+        return nn.ModuleList(ResidualAdapter(wide, joint) for _ in self.taps)
+
+    @abstractmethod
+    def sentences(self, organs: Tensor | None = None) -> Tensor:
+        """Unit features normal, abnormal: (2, D) of the scored organ, (B, 2, D) of `organs`."""
+
+    @property
+    def attend(self) -> bool:
+        """Whether the tower's blocks keep their attention."""
+        return True
+
+    # --- features -----------------------------------------------------------------------------
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Tokens (B, T, d) after the first tapped block, which nothing trained comes before."""
+        found = self.backbone.features(self.input(images), self.taps[:1], attend=self.attend)
+        return found.levels[0]
+
+    def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
+        """Aligned features (B, T, D) of both branches at every tap, whatever the organ."""
+        seg: list[Tensor] = []
+        det: list[Tensor] = []
+
+        def adapt(block: int, tokens: Tensor) -> Tensor:
+            if block not in self.taps:
+                return tokens
+            level, mix = self.taps.index(block), self.settings.mix
+            # Adapters stay in single precision whatever the tower computes in.
+            wide = tokens.float()
+            aligned, change = self.det[level](wide)
+            det.append(aligned)
+            keep = self.settings.keep
+            if len(self.seg):
+                seg_aligned, seg_change = self.seg[level](wide)
+                seg.append(seg_aligned)
+                change = change + seg_change
+            else:
+                keep += mix  # there is no seg branch to give the rest
+            mixed: Tensor = keep * wide + mix * change
+            return mixed.to(tokens.dtype)
+
+        first = self.taps[0]
+        start = adapt(first, prepared)
+        self.backbone.run(start, first, self.taps[1:], adapt, attend=self.attend)
+        return Levels(tuple(seg), tuple(det))
+
+    def logits(self, aligned: Tensor, text: Tensor) -> Tensor:
+        """Scaled cosines (B, N, 2) of patches."""
+        return scoring.similarity(aligned[:, 1:].float(), text, self.settings.scale)
+
+    def probability_map(self, aligned: Tensor, size: int, text: Tensor | None = None) -> Tensor:
+        """Abnormal probability (B, size, size) of one level: upsampled, then softmax."""
+        text = self.sentences() if text is None else text
+        grid = scoring.on_grid(self.logits(aligned, text))
+        fine = scoring.upsample(grid, size, align_corners=self.settings.align_corners)
+        return scoring.abnormal_probability(fine, 1)
+
+    # --- training -----------------------------------------------------------------------------
+
+    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
+        """BCE of the det branch at each level; `map_terms` of the seg branch where masked."""
+        found: dict[str, Tensor] = {}
+        text = self.sentences(batch.organs)
+        for number, aligned in enumerate(levels.det):
+            p = scoring.abnormal_probability(self.logits(aligned, text), -1).mean(1)
+            found[f"bce.{number}"] = losses.binary(p, batch.labels, legacy=self.settings.legacy_bce)
+        if batch.masks is None or not bool(batch.masked.any()):
+            return found
+        masks = batch.masks[batch.masked]
+        text = text[batch.masked] if text.dim() == 3 else text
+        for number, aligned in enumerate(levels.seg):
+            p = self.probability_map(aligned[batch.masked], masks.shape[-1], text)
+            found |= {f"{k}.{number}": term for k, term in self.map_terms(p, masks).items()}
+        return found
+
+    def map_terms(self, p: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """Focal and Dice of one level's abnormal probability (B, S, S)."""
+        over_batch = self.settings.batch_dice
+        return {
+            "focal": losses.focal(p, masks),
+            "dice": losses.dice(p, masks, over_batch=over_batch),
+        }
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """One Adam a branch, as the code has."""
+        parts = [self.seg, self.det] if self.masked else [self.det]
+        return [
+            torch.optim.Adam(p.parameters(), self.settings.learning_rate, betas=(0.5, 0.999))
+            for p in parts
+        ]
