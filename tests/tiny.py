@@ -59,19 +59,25 @@ def phantom(rng: np.random.Generator, *, lesion: bool, side: int = 48) -> tuple:
     return np.clip(image + 0.5 * mask, 0, 1), mask
 
 
-def write_pictures(data: Path, patients: int = 6, each: int = 1, *, masks: bool = True) -> Path:
-    """`normal/`, `abnormal/`, `masks/` and cases.csv with the given number of patients a label."""
+def write_pictures(
+    data: Path, patients: int = 6, each: int = 1, *, masks: bool = True, tests: int = 0
+) -> Path:
+    """`normal/`, `abnormal/`, `masks/` and cases.csv with the given number of patients a label.
+
+    `tests` more patients of each label are of the test split.
+    """
     rng = np.random.default_rng(1)
     rows = ["case,patient,split"]
     for label in ("normal", "abnormal"):
-        for patient in range(patients):
+        for patient in range(patients + tests):
+            split = "train" if patient < patients else "test"
             for number in range(each):
                 name = f"{label}_p{patient}_{number}"
                 image, mask = phantom(rng, lesion=label == "abnormal")
                 _save(data / label / f"{name}.png", image)
                 if masks and label == "abnormal":
                     _save(data / "masks" / f"{name}.png", mask)
-                rows.append(f"{name},{label}{patient},train")
+                rows.append(f"{name},{label}{patient},{split}")
     (data / "cases.csv").write_text("\n".join(rows) + "\n")
     return data
 

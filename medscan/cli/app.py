@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medscan import __version__
+from medscan.cli.evaluate import evaluate
 from medscan.cli.export import export
 from medscan.cli.fit import fit
 from medscan.cli.report import report
@@ -40,6 +41,7 @@ def medscan(
 
 
 app.command()(fit)
+app.command()(evaluate)
 app.command()(scan)
 app.command()(report)
 app.command()(export)

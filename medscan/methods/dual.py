@@ -110,9 +110,8 @@ class DualResidual(Method):
     def probability_map(self, aligned: Tensor, size: int, text: Tensor | None = None) -> Tensor:
         """Abnormal probability (B, size, size) of one level: upsampled, then softmax."""
         text = self.sentences() if text is None else text
-        grid = scoring.on_grid(self.logits(aligned, text))
-        fine = scoring.upsample(grid, size, align_corners=self.settings.align_corners)
-        return scoring.abnormal_probability(fine, 1)
+        corners = self.settings.align_corners
+        return scoring.probability_maps(self.logits(aligned, text), size, align_corners=corners)
 
     # --- training -----------------------------------------------------------------------------
 

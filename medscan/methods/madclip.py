@@ -150,16 +150,10 @@ class Madclip(Method):
             found[f"dice.{number}"] = losses.dice(p, masks, over_batch=self.settings.batch_dice)
         return found
 
-    def probability_maps(self, levels: Sequence[Tensor], size: int) -> tuple[Tensor, ...]:
-        """Abnormal probability (B, size, size) of each level: upsampled, then softmax.
-
-        The softmax of two is the sigmoid of their difference, and upsampling is linear, so that one
-        channel is enough.
-        """
-        apart = torch.stack([margins[..., 1] - margins[..., 0] for margins in levels], -1)
+    def probability_maps(self, levels: Sequence[Tensor], size: int) -> list[Tensor]:
+        """Abnormal probability (B, size, size) of each level."""
         corners = self.settings.align_corners
-        fine = scoring.upsample(scoring.on_grid(apart), size, align_corners=corners)
-        return fine.sigmoid().unbind(1)
+        return [scoring.probability_maps(s, size, align_corners=corners) for s in levels]
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """One Adam for the adapters and one for the context vectors."""

@@ -42,3 +42,23 @@ def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:
 def abnormal_probability(logits: Tensor, dim: int) -> Tensor:
     """Softmax over (normal, abnormal) along `dim`, the abnormal part."""
     return logits.softmax(dim).select(dim, 1)
+
+
+def probability_maps(logits: Tensor, size: int, *, align_corners: bool) -> Tensor:
+    """Abnormal probability of patches on the square: upsampled, then softmax.
+
+    The softmax of two is the sigmoid of their difference, and upsampling is linear, so that one
+    channel is enough.
+
+    Parameters
+    ----------
+    logits : Tensor (B, N, 2)
+    size : int
+        Side of the square.
+
+    Returns
+    -------
+    Tensor (B, size, size)
+    """
+    apart = (logits[..., 1] - logits[..., 0]).unsqueeze(-1)
+    return upsample(on_grid(apart), size, align_corners=align_corners).sigmoid().squeeze(1)

@@ -3,8 +3,8 @@
     python tests/benchmarks/fit_speed.py mvfa madclip --shots 16 --steps 64
 
 The reference does in each step what the published code does: the whole tower from pixels with
-gradients for its frozen weights, all 77 tokens of every sentence, losses on two channels; MVFA's
-rebuilds its memory after each epoch. Both sides start from one state of the `paper` protocol, at
+gradients for its frozen weights and attention that writes out its weights, all 77 tokens of every
+sentence, losses on two channels; MVFA's rebuilds its memory after each epoch. Both sides start from one state of the `paper` protocol, at
 the backbone's own size, and see the same batches; neither tests. CPU seconds of one thread. The
 ratio of a whole run takes the preparation once and every epoch as the measured steps went.
 """
@@ -14,18 +14,19 @@ from __future__ import annotations
 import argparse
 import copy
 import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from medscan import clip
-from medscan.fit import augment
-from medscan.fit.shots import Shots
+from medscan.fit import augment, read_items
+from medscan.fit.shots import Shots, draw_shots
 from medscan.fit.train import Prepared, batches, prepare, remember, step
 from medscan.methods import Method, build, settings_of
 
 
-def shots_of(count: int, size: int) -> Shots:
+def generated(count: int, size: int) -> Shots:
     """Generated images with bright discs; only their number and size matter here."""
     draw = torch.Generator().manual_seed(0)
     images = 0.4 + 0.1 * torch.rand(2 * count, 1, size, size, generator=draw)
@@ -45,6 +46,15 @@ def shots_of(count: int, size: int) -> Shots:
 
 
 # --- the reference ------------------------------------------------------------------------------
+
+
+def with_weights(block):
+    """Attention that also writes out its T x T weights, as the published towers do."""
+
+    def attention(q_x, k_x=None, v_x=None, attn_mask=None):
+        return block.attn(q_x, q_x, q_x, need_weights=True, attn_mask=attn_mask)[0]
+
+    return attention
 
 
 def focal(p: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -160,11 +170,10 @@ def compare(name: str, backbone: clip.Backbone, shots: Shots, steps: int, seed: 
     if name == "mvfa":
         remember(method, data)
     once += time.process_time() - start  # once, at the end of training
-    for part in (naive.backbone.model, backbone.model):
-        part.requires_grad_(True)
+    naive.backbone.model.requires_grad_(True)
+    for block in naive.backbone.model.visual.transformer.resblocks:
+        block.attention = with_weights(block)
     wanted, naive_each, naive_end = reference(naive, shots, order, seed)
-    for part in (naive.backbone.model, backbone.model):
-        part.requires_grad_(False)
     off = max(abs(a - b) / abs(b) for a, b in zip(found, wanted, strict=True))
     epochs = settings.epochs
     whole = epochs * (count * naive_each + naive_end) / (once + epochs * count * each)
@@ -179,13 +188,18 @@ def compare(name: str, backbone: clip.Backbone, shots: Shots, steps: int, seed: 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("methods", nargs="*", default=["mvfa", "madclip"])
+    parser.add_argument("--data", type=Path, help="as for medscan fit; default: generated")
     parser.add_argument("--shots", type=int, default=16)
     parser.add_argument("--steps", type=int, default=32)
     parser.add_argument("--backbone", default="medscan-mini")
     args = parser.parse_args()
     torch.set_num_threads(1)
     backbone = clip.load(args.backbone)
-    shots = shots_of(args.shots, backbone.size)
+    if args.data is None:
+        shots = generated(args.shots, backbone.size)
+    else:
+        items = read_items(args.data)
+        shots = draw_shots(items, args.shots, 0, size=backbone.size, window="auto", plane=None)
     for name in args.methods:
         compare(name, backbone, shots, args.steps)
 

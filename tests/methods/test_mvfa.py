@@ -10,12 +10,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from medscan import clip
 from medscan.errors import UsageError
+from medscan.evaluate.figures import Fused
+from medscan.evaluate.observe import Observations, Truth
 from medscan.methods import METHODS, Batch, build, losses, settings_of
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
@@ -40,12 +43,16 @@ def authors(golden):
     """MVFA as published, with the authors' weights."""
     backbone = clip.load(f"local-dir:{GOLDEN / 'backbone'}", quick_gelu=False)
     method = build("mvfa", backbone, "Brain", settings_of("mvfa", "paper", size=None), masked=True)
+    take_weights(method, golden)
+    return method
+
+
+def take_weights(method, golden):
     for kind in ("seg", "det"):
         for level, adapter in enumerate(getattr(method, kind)):
             for ours, theirs in (("down", "fc1"), ("up", "fc2")):
                 weight = golden[f"weight.{kind}_adapters.{level}.{theirs}.0.weight"]
                 getattr(adapter, ours).weight.data.copy_(weight)
-    return method
 
 
 @golden_only
@@ -69,6 +76,44 @@ def test_the_memory_is_the_authors(authors, golden):
     assert off(bank.rows, golden["bank2.seg"]) < 1e-4
     nearest = bank(levels.seg, scaled=False).reshape(4, 3, 6, 6)
     assert off(nearest, golden["bank2.seg.nn"]) < 1e-4
+
+
+@golden_only
+def test_the_published_test_procedure_is_the_authors(authors, golden):
+    """Branches before test-set scaling, then the fused map and its maximum."""
+    authors.eval().remember([authors.prepare(golden["taps.images"][3:5])], torch.tensor([0, 1]))
+    with torch.inference_mode():
+        levels = authors(authors.prepare(golden["taps.images"][:3]))
+        found = authors.published(levels, 96)
+    assert found.scores == ()
+    assert off(found.maps[0], golden["zero.seg_map"]) < 1e-4
+    assert off(found.maps[1], golden["bank2.seg.few_map"]) < 1e-4
+    seen = Observations(96)
+    for row in range(3):
+        truth = Truth(str(row), str(row), str(row), 0, None, (0, 0, 96, 96))
+        seen.add(truth, np.zeros(0, np.float32), np.stack([m[row].numpy() for m in found.maps]))
+    fused = Fused(seen)
+    assert off(torch.from_numpy(np.stack(list(fused.maps()))), golden["bank2.fused_map"]) < 1e-4
+    assert off(torch.from_numpy(fused.scores()), golden["bank2.image_score"]) < 1e-4
+
+
+@golden_only
+def test_data_without_masks_keep_the_idle_branch_in_the_mix(golden):
+    """The code never trains the seg adapters there, but mixes them in (N6)."""
+    backbone = clip.load(f"local-dir:{GOLDEN / 'backbone'}", quick_gelu=False)
+    settings = settings_of("mvfa", "paper", size=None)
+    method = build("mvfa", backbone, "Brain", settings, masked=False)
+    take_weights(method, golden)
+    images = golden["taps.images"][:3]
+    with torch.inference_mode():
+        assert off(torch.stack(method(method.prepare(images)).det), golden["mid.det"]) < 1e-4
+    assert sum(len(o.param_groups[0]["params"]) for o in method.optimisers()) == 8
+    method.eval().remember([method.prepare(golden["taps.images"][3:5])], torch.tensor([0, 1]))
+    with torch.inference_mode():
+        found = method.published(method(method.prepare(images)), 96)
+    assert off(found.scores[0], golden["zero.det"]) < 1e-4
+    fused = sum(0.5 * (s - s.min()) / (s.max() - s.min()) for s in found.scores)
+    assert off(fused, golden["bank2.image_score_det"]) < 1e-4
 
 
 @golden_only
@@ -190,7 +235,9 @@ def test_settings_are_checked_and_plain(backbone):
             settings_of("mvfa", **wrong)
     with pytest.raises(UsageError, match="one of support, none"):
         settings_of("mvfa", fusion="best")
-    for name in METHODS:
-        for zero_shot in (False, True):
+    with pytest.raises(UsageError, match="does not learn from other data sets"):
+        settings_of("patchcore", zero_shot=True)
+    for name, system in METHODS.items():
+        for zero_shot in (False, True)[: 1 if system.zero_shot is None else 2]:
             for protocol in ("clean", "paper"):
                 json.dumps(asdict(settings_of(name, protocol, zero_shot=zero_shot)))

@@ -1,0 +1,27 @@
+"""Detectors and labelled data -> figures with intervals; grids of both -> one table."""
+
+from medscan.evaluate.declare import FIGURES, Suite, cells_of, find_suite, read_suite
+from medscan.evaluate.export import plain, write_csv, write_json, write_plots
+from medscan.evaluate.figures import Evaluation
+from medscan.evaluate.run import EvaluateOptions, evaluate
+from medscan.evaluate.suite import run_suite
+from medscan.evaluate.table import rows_of, shown, write_table
+
+__all__ = [
+    "FIGURES",
+    "EvaluateOptions",
+    "Evaluation",
+    "Suite",
+    "cells_of",
+    "evaluate",
+    "find_suite",
+    "plain",
+    "read_suite",
+    "rows_of",
+    "run_suite",
+    "shown",
+    "write_csv",
+    "write_json",
+    "write_plots",
+    "write_table",
+]

@@ -1,0 +1,270 @@
+"""A grid of methods, data sets, shots and seeds, as a TOML file declares it."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medscan import clip, imaging
+from medscan.archive import Plane
+from medscan.errors import UsageError
+from medscan.methods import settings_of, system_of
+
+FIGURES = {
+    "image_auroc": ("slices", "auroc"),
+    "image_ap": ("slices", "average_precision"),
+    "f1_max": ("slices", "f1_max"),
+    "pixel_auroc": ("pixels", "auroc"),
+    "aupro": ("pixels", "aupro"),
+}
+"""Column of a suite's table -> where a record has it."""
+
+TEXT, WHOLE, NUMBER, TABLE = "a text", "a whole number from 0", "a number from 0 to 100", "a table"
+TEXTS, WHOLES, TABLES = "different texts", "different whole numbers from 0", "tables"
+SUITE = {
+    "methods": TEXTS,
+    "data": TABLES,
+    "shots": WHOLES,
+    "seeds": WHOLES,
+    "backbone": TEXT,
+    "protocol": TEXT,
+    "folds": WHOLE,
+    "draws": WHOLE,
+    "settings": TABLE,
+    "published": TABLES,
+}
+DATA = dict.fromkeys(("name", "path", "organ", "plane", "window", "group"), TEXT)
+DATA["trivial"] = NUMBER
+PUBLISHED = {"method": TEXT, "data": TEXT, "shots": WHOLE, "source": TEXT}
+PUBLISHED |= dict.fromkeys(FIGURES, NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """A data set of a suite.
+
+    Parameters
+    ----------
+    name, organ : str
+    path : Path
+    plane, window : str
+        As in `medscan fit`.
+    group : str
+        Data sets of one group are not learnt from in each other's zero-shot cells.
+    trivial : float or None
+        Image AUROC of the best trivial feature: below it nothing was learnt.
+    """
+
+    name: str
+    path: Path
+    organ: str
+    plane: str = ""
+    window: str = "auto"
+    group: str = ""
+    trivial: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """What to measure; see medscan-evaluate(1)."""
+
+    methods: tuple[str, ...]
+    data: tuple[DataSet, ...]
+    shots: tuple[int, ...] = (16,)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    backbone: str = clip.DEFAULT
+    protocol: str = "clean"
+    folds: int = 0
+    draws: int = 0
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    published: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One fit and one measurement; no shots are zero-shot learning from the other data sets."""
+
+    data: DataSet
+    method: str
+    shots: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        return f"{self.data.name}-{self.method}-k{self.shots}-s{self.seed}"
+
+
+def find_suite(name: str) -> Path:
+    """A suite by its file, or by the name of a shipped one."""
+    shipped = Path(__file__).parent / f"{name}.toml"
+    return shipped if name.isalnum() and shipped.is_file() else Path(name)
+
+
+def read_suite(path: Path, root: Path | None = None) -> Suite:
+    """A suite from its TOML file.
+
+    Parameters
+    ----------
+    path : Path
+    root : Path, optional
+        Folder that the data sets' paths start at; default: the file's own.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or declares what is not known or cannot be measured.
+    """
+    try:
+        facts = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UsageError(f"suite {path} cannot be read: {error}") from error
+    try:
+        return _suite(facts, root or path.parent)
+    except UsageError as error:
+        raise UsageError(f"suite {path}: {error}") from error
+
+
+def cells_of(suite: Suite) -> list[Cell]:
+    """Every cell, a data set and in it a method at a time.
+
+    Methods without a zero-shot form have no cell without shots.
+    """
+    return [
+        Cell(data, method, shots, seed)
+        for data in suite.data
+        for method in suite.methods
+        for shots in suite.shots
+        for seed in suite.seeds
+        if shots or system_of(method).zero_shot is not None
+    ]
+
+
+def sources_of(suite: Suite, cell: Cell) -> list[DataSet]:
+    """Data sets that a zero-shot cell learns from; none for one that learns nothing."""
+    if cell.shots or not system_of(cell.method).method.learns_from:
+        return []
+    mine = cell.data
+    others = [d for d in suite.data if d.name != mine.name and d.path != mine.path]
+    return [d for d in others if not (d.group and d.group == mine.group)]
+
+
+def _suite(facts: dict[str, Any], root: Path) -> Suite:
+    _check(facts, SUITE, ("methods", "data"), "it")
+    parts: dict[str, Any]
+    parts = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
+    parts["data"] = tuple(_data_set(d, n, root) for n, d in enumerate(facts["data"], 1))
+    suite = Suite(**parts)
+    names = [d.name.casefold() for d in suite.data]
+    if len(set(names)) < len(names):
+        raise UsageError("names of data sets must differ")
+    _check_methods(suite)
+    _check_published(suite)
+    _check_cells(suite)
+    return suite
+
+
+def _data_set(facts: dict[str, Any], number: int, root: Path) -> DataSet:
+    where = f"data set {number}"
+    _check(facts, DATA, ("name", "path", "organ"), where)
+    name = facts["name"]
+    if not _names_a_file(name):
+        raise UsageError(f"{where}: {name!r} cannot be part of a file's name")
+    if facts.get("plane", "") not in ("", *Plane):
+        raise UsageError(f"{where}: plane {facts['plane']!r} is not one of {', '.join(Plane)}")
+    imaging.parse_rule(facts.get("window", "auto"))
+    if facts.get("trivial", 0) > 1:
+        raise UsageError(f"{where}: trivial is a fraction, not percent")
+    try:
+        path = (root / Path(facts["path"]).expanduser()).resolve()
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"{where}: {error}") from error
+    return DataSet(**facts | {"path": path})
+
+
+def _names_a_file(name: str) -> bool:
+    return (
+        name.strip() == name != ""
+        and name.isprintable()
+        and not name.startswith(".")
+        and not set("/\\") & set(name)
+        and len(name.encode()) <= 150
+    )
+
+
+def _check_methods(suite: Suite) -> None:
+    for method in suite.methods:
+        system_of(method)
+        settings_of(method, suite.protocol)
+    for method, changes in suite.settings.items():
+        system_of(method)
+        if not isinstance(changes, dict) or {"name", "protocol", "zero_shot"} & set(changes):
+            raise UsageError(f"settings of {method} are a table of its settings")
+        settings_of(method, suite.protocol, **changes)
+
+
+def _check_published(suite: Suite) -> None:
+    for number, entry in enumerate(suite.published, 1):
+        where = f"published figures {number}"
+        _check(entry, PUBLISHED, ("method", "data", "shots"), where)
+        system_of(entry["method"])
+        if entry["data"] not in [d.name for d in suite.data]:
+            raise UsageError(f"{where}: there is no data set {entry['data']!r}")
+
+
+def _check_cells(suite: Suite) -> None:
+    cells = cells_of(suite)
+    if not cells:
+        raise UsageError("it has no cell: none of its methods has a zero-shot form")
+    for cell in cells:
+        learns = system_of(cell.method).method.learns_from
+        if learns and not cell.shots and not sources_of(suite, cell):
+            raise UsageError(
+                f"{cell.method} without shots learns from data sets other than {cell.data.name} "
+                "and its group, and there is none"
+            )
+
+
+def _check(facts: Any, kinds: dict[str, str], needed: tuple[str, ...], where: str) -> None:
+    """Refuse a table with unknown, missing or unfit entries."""
+    if not isinstance(facts, dict):
+        raise UsageError(f"{where} is no table")
+    for name in sorted(set(facts) - set(kinds)):
+        raise UsageError(f"{where} has an unknown key {name!r}; known are {', '.join(kinds)}")
+    for name in needed:
+        if name not in facts:
+            raise UsageError(f"{where} lacks {name}")
+    for name, value in facts.items():
+        if not _fits(value, kinds[name]):
+            raise UsageError(f"{where}: {name} = {repr(value)[:60]} is not {kinds[name]}")
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind in (TEXTS, WHOLES):
+        one = TEXT if kind == TEXTS else WHOLE
+        fits = isinstance(value, list) and all(_fits(v, one) for v in value)
+        return fits and 0 < len(set(value)) == len(value)
+    if kind == TABLES:
+        return isinstance(value, list) and all(isinstance(v, dict) for v in value)
+    if kind == TABLE:
+        return isinstance(value, dict)
+    if kind == TEXT:
+        return isinstance(value, str) and "\0" not in value
+    if kind == WHOLE:
+        return type(value) is int and 0 <= value < 2**31
+    return type(value) in (int, float) and math.isfinite(value) and 0 <= value <= 100
+
+
+__all__ = [
+    "FIGURES",
+    "Cell",
+    "DataSet",
+    "Suite",
+    "cells_of",
+    "find_suite",
+    "read_suite",
+    "sources_of",
+]

@@ -1,0 +1,135 @@
+import csv
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from medscan.errors import UsageError
+from medscan.evaluate import EvaluateOptions, evaluate
+from medscan.evaluate.run import unseen
+from medscan.fit import fit
+from tests import tiny
+
+
+def moved(data, folder, patient, split):
+    """The same data with all of a patient's cases in another split."""
+    rows = csv.DictReader((data / "cases.csv").read_text().splitlines())
+    lines = [
+        f"{r['case']},{r['patient']},{split if r['patient'] == patient else r['split']}"
+        for r in rows
+    ]
+    for part in ("normal", "abnormal", "masks"):
+        (folder / part).mkdir(parents=True)
+        for path in (data / part).iterdir():
+            (folder / part / path.name).symlink_to(path)
+    (folder / "cases.csv").write_text("\n".join(["case,patient,split", *lines]) + "\n")
+    return folder
+
+
+def test_a_detector_file_is_measured_on_the_test_split(detector_path, data, fitted):
+    told = []
+
+    def progress(slices, files):
+        told.append(files)
+        return slices
+
+    options = EvaluateOptions(draws=0)
+    found, evaluation = evaluate(detector_path, data, options, progress)
+    assert found.name == "bank"
+    assert told == [16]
+    assert {r[1] for r in evaluation.rows} == {
+        f"{label}{n}" for label in ("normal", "abnormal") for n in range(4, 8)
+    }
+    assert evaluate(detector_path, data, options)[1].rows == evaluation.rows
+
+
+def test_a_patient_on_both_sides_is_refused_or_warned_of(data, fitted, tmp_path, caplog):
+    detector = fitted[0]
+    shot = detector.shots["normal"][0].removeprefix("normal/normal_p").partition("_")[0]
+    both = moved(data, tmp_path / "both", f"normal{shot}", "test")
+    with pytest.raises(UsageError, match="1 patients of the test split gave shots"):
+        unseen(both, detector, "test")
+    assert len(unseen(data, detector, "test")) == 16
+    with caplog.at_level(logging.WARNING, "medscan.evaluate"):
+        assert len(unseen(both, detector, "test", strict=False)) == 18
+    assert "too good" in caplog.text
+
+
+def test_the_rest_is_everyone_who_gave_no_shot(data, fitted):
+    few = replace(fitted[0], shots={"normal": ["normal/normal_p0_1.png"], "abnormal": []})
+    rest = unseen(data, few, "rest")
+    assert {i.patient for i in rest} == {
+        f"{label}{n}" for label in ("normal", "abnormal") for n in range(8)
+    } - {"normal0"}
+    assert [i.name for i in rest] == sorted(i.name for i in rest)
+    everyone = replace(few, shots={"normal": [i.name for i in rest] + few.shots["normal"]})
+    with pytest.raises(UsageError, match="every patient gave a shot"):
+        unseen(data, everyone, "rest")
+
+
+@pytest.mark.parametrize("below", ["", "labelled/"])
+@pytest.mark.parametrize("name", ["normal/a#1.png", "normal/head.nii.gz", "normal/b#2"])
+def test_shots_are_known_by_whole_files_and_slices(tmp_path, fitted, name, below):
+    folder = tmp_path / "labelled"
+    for label in ("normal", "abnormal"):
+        (folder / label).mkdir(parents=True)
+    (folder / name).touch()
+    for shot in (name, f"{name}#3"):
+        detector = replace(fitted[0], shots={"normal": [below + shot], "abnormal": []})
+        with pytest.raises(UsageError, match="every patient gave a shot"):
+            unseen(folder, detector, "rest")
+    # Another data set's shot of the same name is none of this one's.
+    detector = replace(fitted[0], shots={"normal": [f"other/{name}"], "abnormal": []})
+    assert len(unseen(folder, detector, "rest")) == 1
+
+
+def test_without_a_test_split_one_is_asked_for(pictures, fitted):
+    with pytest.raises(UsageError, match="--split rest"):
+        unseen(pictures, fitted[0], "test")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"split": "train"}, "choose test or rest"),
+        ({"protocol": "dirty"}, "choose clean or paper"),
+        ({"draws": -1}, "count from 0"),
+        ({"seed": -1}, "count from 0"),
+    ],
+)
+def test_wrong_options_are_refused(detector_path, data, wrong, message):
+    with pytest.raises(UsageError, match=message):
+        evaluate(detector_path, data, EvaluateOptions(**wrong))
+
+
+def test_only_background_is_nothing_to_measure(detector_path, tmp_path):
+    for label in ("normal", "abnormal"):
+        tiny._save(tmp_path / label / f"{label}.png", np.zeros((40, 40)))
+    with pytest.raises(UsageError, match="background"):
+        evaluate(detector_path, tmp_path, EvaluateOptions(split="rest"))
+
+
+def test_volumes_are_studies_whose_masks_label_slices(tmp_path, options):
+    rng = np.random.default_rng(0)
+    rows = ["case,patient,split"]
+    for label in ("normal", "abnormal"):
+        for patient in range(4):
+            planes = [tiny.phantom(rng, lesion=label == "abnormal" and k == 2) for k in range(4)]
+            name = f"{label}{patient}"
+            volume = np.stack([p for p, _ in planes], -1)
+            tiny.write_nifti(tmp_path / label / f"{name}.nii.gz", (volume * 100).astype(np.int16))
+            rows.append(f"{name},{name},{'train' if patient < 2 else 'test'}")
+            if label == "abnormal":
+                mask = np.stack([m for _, m in planes], -1).astype(np.uint8)
+                tiny.write_nifti(tmp_path / "masks" / f"{name}.nii.gz", mask)
+    (tmp_path / "cases.csv").write_text("\n".join(rows) + "\n")
+    detector, method = fit(tmp_path, replace(options, shots=2))
+    path = tmp_path / "volumes.safetensors"
+    detector.save(path, method)
+    _, found = evaluate(path, tmp_path, EvaluateOptions(draws=0))
+    assert (found.slices.normals, found.slices.abnormals) == (14, 2)
+    assert (found.studies.normals, found.studies.abnormals) == (2, 2)
+    assert (found.pixels.slices, found.pixels.regions) == (16, 2)
+    assert {r[0] for r in found.rows if r[2]} == {f"abnormal/abnormal{n}.nii.gz#2" for n in (2, 3)}
+    assert found.slices.patients == 4
