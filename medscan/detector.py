@@ -135,6 +135,11 @@ class Detector:
     calibration : Calibration
     shots : dict
         `normal` and `abnormal`: names of the images it was fitted on.
+    fingerprints : tuple of str
+        SHA-256 of the files that the shots come from: who measures the detector can tell them,
+        whatever they are called.
+    selection : str
+        "last", or "test" where the epoch was chosen on the test set, as published code does.
     seed : int
     licence : str
         Of the data it was fitted on.
@@ -154,6 +159,8 @@ class Detector:
     window: str
     calibration: Calibration
     shots: dict[str, list[str]] = field(default_factory=dict)
+    fingerprints: tuple[str, ...] = ()
+    selection: str = "last"
     seed: int = 0
     licence: str = "unknown"
     versions: dict[str, str] = field(default_factory=dict)
@@ -261,6 +268,7 @@ def _from_facts(path: Path, facts: dict[str, Any], digest: str) -> Detector:
             digest=digest,
             domain=Domain(**facts.pop("domain")),
             calibration=Calibration(**calibration),
+            fingerprints=tuple(facts.pop("fingerprints", ())),
             **facts,
         )
     except (KeyError, TypeError, AttributeError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
+    from medscan.fit import FitOptions
+    from medscan.methods import Method
 
 
 def fit(
@@ -47,6 +50,9 @@ def fit(
         list[str] | None,
         typer.Option(help="What each data set shows, in their order; with --zero-shot."),
     ] = None,
+    select: Annotated[
+        str, typer.Option(help="Epoch to keep: last, or test (as published; --protocol paper).")
+    ] = "last",
     modality: Annotated[str, typer.Option(help="Domain: DICOM modality, such as MR.")] = "",
     body_part: Annotated[str, typer.Option(help="Domain: body part, such as BRAIN.")] = "",
     sequence: Annotated[
@@ -100,8 +106,20 @@ def fit(
         licence=licence,
         settings=dict(_setting(text) for text in setting or []),
     )
-    detector, fitted = fit(data or [], options, _bar)
+    detector, fitted = fit(data or [], options, _bar, _judge(select, data or [], options))
     typer.echo(_told(detector.save(out, fitted), out))
+
+
+def _judge(select: str, data: list[Path], options: FitOptions) -> Callable[[Method], float] | None:
+    """What chooses the epoch; None keeps the last."""
+    from medscan.errors import UsageError
+    from medscan.evaluate import judge_on_test
+
+    if select == "last":
+        return None
+    if select != "test" or len(data) != 1:
+        raise UsageError(f"--select {select}: choose last, or test with one data set")
+    return judge_on_test(data[0], options)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -3,7 +3,7 @@
 from medscan.evaluate.declare import FIGURES, Suite, cells_of, find_suite, read_suite
 from medscan.evaluate.export import plain, write_csv, write_json, write_plots
 from medscan.evaluate.figures import Evaluation
-from medscan.evaluate.run import EvaluateOptions, evaluate
+from medscan.evaluate.run import EvaluateOptions, evaluate, judge_on_test
 from medscan.evaluate.suite import run_suite
 from medscan.evaluate.table import rows_of, shown, write_table
 
@@ -15,6 +15,7 @@ __all__ = [
     "cells_of",
     "evaluate",
     "find_suite",
+    "judge_on_test",
     "plain",
     "read_suite",
     "rows_of",

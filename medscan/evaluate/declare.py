@@ -31,6 +31,7 @@ SUITE = {
     "seeds": WHOLES,
     "backbone": TEXT,
     "protocol": TEXT,
+    "select": TEXT,
     "folds": WHOLE,
     "draws": WHOLE,
     "settings": TABLE,
@@ -77,6 +78,7 @@ class Suite:
     seeds: tuple[int, ...] = (0, 1, 2)
     backbone: str = clip.DEFAULT
     protocol: str = "clean"
+    select: str = "last"
     folds: int = 0
     draws: int = 0
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -196,12 +198,14 @@ def _names_a_file(name: str) -> bool:
 
 
 def _check_methods(suite: Suite) -> None:
+    if suite.select not in ("last", "test") or (suite.select, suite.protocol) == ("test", "clean"):
+        raise UsageError(f"select {suite.select!r}: choose last, or test with protocol paper")
     for method in suite.methods:
         system_of(method)
         settings_of(method, suite.protocol)
     for method, changes in suite.settings.items():
         system_of(method)
-        if not isinstance(changes, dict) or {"name", "protocol", "zero_shot"} & set(changes):
+        if not isinstance(changes, dict):
             raise UsageError(f"settings of {method} are a table of its settings")
         settings_of(method, suite.protocol, **changes)
 

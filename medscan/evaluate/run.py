@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from medscan import clip, detector
 from medscan.archive import Plane
-from medscan.detector import Detector
+from medscan.detector import Calibration, Detector
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import PreparedBatches, file_of, observe
-from medscan.fit import Item, LabelledSlice, read_items, stem, stream_slices
+from medscan.fit import (
+    FitOptions,
+    Item,
+    LabelledSlice,
+    fingerprint,
+    read_items,
+    stem,
+    stream_slices,
+)
 from medscan.methods import Method
 
 log = logging.getLogger("medscan.evaluate")
@@ -128,8 +137,7 @@ def unseen(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> 
         A patient is on both sides, or nothing is left.
     """
     train, test = (read_items(data, s, required=False) for s in ("train", "test"))
-    shots = _shots(data, fitted)
-    shown = {item.patient for item in [*train, *test] if item.name in shots}
+    shown = {item.patient for item in [*train, *test] if _gave_a_shot(item, data, fitted)}
     if split == "rest":
         items = [item for item in [*train, *test] if item.patient not in shown]
         if not items:
@@ -142,11 +150,18 @@ def unseen(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> 
         )
     shared = {item.patient for item in test} & shown
     if shared:
-        text = f"{data}: {len(shared)} patients of the test split gave shots, by their files' names"
+        text = f"{data}: {len(shared)} patients of the test split gave shots to this detector"
         if strict:
             raise UsageError(f"{text}; figures on them would say nothing")
         log.warning("%s: the figures are too good", text)
     return test
+
+
+def _gave_a_shot(item: Item, data: Path, fitted: Detector) -> bool:
+    """By what is in its file; a detector without fingerprints can only be asked by name."""
+    if fitted.fingerprints:
+        return fingerprint(item.path) in fitted.fingerprints
+    return item.name in _shots(data, fitted)
 
 
 def _shots(data: Path, fitted: Detector) -> set[str]:
@@ -157,3 +172,36 @@ def _shots(data: Path, fitted: Detector) -> set[str]:
     for below in {f"{stem(data)}/", f"{stem(data.resolve())}/"}:
         files |= {name.removeprefix(below) for name in files}
     return files
+
+
+def judge_on_test(data: Path, options: FitOptions) -> Callable[[Method], float]:
+    """What published code chooses its epoch by: image and pixel AUROC on the test set, summed.
+
+    Parameters
+    ----------
+    data : Path
+        With a test split.
+    options : FitOptions
+        Of the fit; its protocol must be "paper".
+
+    Raises
+    ------
+    UsageError
+        The protocol is another one, or there is no test split.
+    """
+    if options.protocol != "paper":
+        raise UsageError("--select test chooses on the test set: it is only for --protocol paper")
+    items = read_items(data, "test")
+    plane = Plane(options.domain.plane) if options.domain.plane else None
+    slices: list[LabelledSlice] = []
+    nothing = Calibration((), math.nan, options.target_fpr, True, 0.0, 1.0)
+
+    def judge(method: Method) -> float:
+        size = method.backbone.size
+        if not slices:
+            slices.extend(stream_slices(items, size=size, window=options.window, plane=plane))
+        seen = observe(method, slices, published=True)
+        found = figures(seen, nothing, patch=method.backbone.patch, published=True, draws=0)
+        return found.slices.auroc.value + (found.pixels.auroc.value if found.pixels else 0.0)
+
+    return judge

@@ -19,7 +19,7 @@ from medscan.errors import DiskError, UsageError
 from medscan.evaluate.declare import Cell, DataSet, Suite, cells_of, sources_of
 from medscan.evaluate.export import plain
 from medscan.evaluate.observe import PreparedBatches
-from medscan.evaluate.run import EvaluateOptions, measure, slices_of, unseen
+from medscan.evaluate.run import EvaluateOptions, judge_on_test, measure, slices_of, unseen
 from medscan.files import replacing
 from medscan.fit import FitOptions, LabelledSlice, Progress, fit
 from medscan.methods import Method, Settings
@@ -103,6 +103,7 @@ def _asked(suite: Suite, cell: Cell, digest: str) -> dict[str, Any]:
         "seed": cell.seed,
         "backbone": digest,
         "protocol": suite.protocol,
+        "select": suite.select,
         "folds": suite.folds,
         "draws": suite.draws,
         "settings": suite.settings.get(cell.method, {}),
@@ -153,7 +154,8 @@ def _measure(suite: Suite, cell: Cell, device: str, kept: _Slices) -> dict[str, 
     folders = [cell.data.path] if cell.shots else [d.path for d in sources]
     start = time.perf_counter()
     epochs = _Epochs()
-    fitted, method = fit(folders, options, epochs.of_stage)
+    judge = judge_on_test(cell.data.path, options) if suite.select == "test" else None
+    fitted, method = fit(folders, options, epochs.of_stage, judge)
     epochs.check()
     middle = time.perf_counter()
     items = unseen(cell.data.path, fitted, "test", strict=suite.protocol == "clean")

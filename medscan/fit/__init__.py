@@ -1,7 +1,7 @@
 """A few labelled images -> a detector."""
 
 from medscan.fit.data import Item, read_items, stem
-from medscan.fit.run import FitOptions, fit
+from medscan.fit.run import FitOptions, fingerprint, fit
 from medscan.fit.shots import LabelledSlice, Shots, load_items, stream_slices
 from medscan.fit.train import Progress, scores
 
@@ -11,6 +11,7 @@ __all__ = [
     "LabelledSlice",
     "Progress",
     "Shots",
+    "fingerprint",
     "fit",
     "load_items",
     "read_items",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -54,6 +55,7 @@ def fit(
     data: Path | Sequence[Path],
     options: FitOptions,
     progress: Callable[[str], Progress] | None = None,
+    judge: Callable[[Method], float] | None = None,
 ) -> tuple[Detector, Method]:
     """Fit a detector on K normal and K abnormal shots of a data set.
 
@@ -64,6 +66,9 @@ def fit(
     options : FitOptions
     progress : callable, optional
         Given the name of a stage, returns what is told of its epochs.
+    judge : callable, optional
+        The epoch that it gives the highest value is kept, instead of the last. It is how published
+        code chooses on the test set; the detector says so.
 
     Returns
     -------
@@ -77,9 +82,7 @@ def fit(
     """
     folders = (data,) if isinstance(data, Path) else tuple(data)
     _check(folders, options)
-    settings = settings_of(
-        options.method, options.protocol, zero_shot=options.zero_shot, **options.settings
-    )
+    settings = settings_of(options.method, options.protocol, options.zero_shot, **options.settings)
     backbone = clip.load(
         options.backbone,
         device=options.device,
@@ -98,8 +101,9 @@ def fit(
             method = build(options.method, backbone, words, settings, masked=masked)
         return method.to(backbone.device)
 
-    method, calibration = _fitted(shots, fresh, options, progress)
-    return _detector(method, shots, settings, calibration, options), method
+    method, calibration = _fitted(shots, fresh, options, progress, judge)
+    made = _detector(method, shots, settings, calibration, options, judged=judge is not None)
+    return made, method
 
 
 def _check(folders: tuple[Path, ...], options: FitOptions) -> None:
@@ -130,7 +134,7 @@ def _shots(folders: tuple[Path, ...], options: FitOptions, size: int) -> Shots |
     # The published zero-shot training uses the other data sets' test splits.
     split = "test" if options.protocol == "paper" else "train"
     parts = [
-        (stem(folder), _drawn(read_items(folder, split), options, size, options.shots))
+        (stem(folder.resolve()), _drawn(read_items(folder, split), options, size, options.shots))
         for folder in folders
     ]
     return joined(parts)
@@ -153,13 +157,15 @@ def _fitted(
     fresh: Callable[[], Method],
     options: FitOptions,
     progress: Callable[[str], Progress] | None,
+    judge: Callable[[Method], float] | None,
 ) -> tuple[Method, Calibration]:
     """A trained method and where unseen normals score."""
     method = fresh()
     if shots is None:
         return method.eval(), summarise([], options.target_fpr)
     data = prepare(method, shots, options.seed)
-    whole = train(method, data, options.seed, progress("fitting") if progress else None)
+    told = progress("fitting") if progress else None
+    whole = train(method, data, options.seed, told, judge)
     remember(method, data)
     # Normals of other data sets say nothing of where the target's normals score.
     folds = options.folds if whole and not options.zero_shot else 0
@@ -180,6 +186,8 @@ def _detector(
     settings: Settings,
     calibration: Calibration,
     options: FitOptions,
+    *,
+    judged: bool,
 ) -> Detector:
     names: dict[str, list[str]] = {"normal": [], "abnormal": []}
     for name, label in zip(shots.names, shots.labels.tolist(), strict=True) if shots else ():
@@ -197,10 +205,18 @@ def _detector(
         window=options.window,
         calibration=calibration,
         shots=names,
+        fingerprints=tuple(sorted(map(fingerprint, shots.files))) if shots else (),
+        selection="test" if judged else "last",
         seed=options.seed,
         licence=options.licence,
         versions=_versions(),
     )
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -43,6 +43,8 @@ class Shots:
         int64, a number for each patient.
     organs : Tensor (I,)
         int64, what an image shows: an index into the words that a method is built with.
+    files : frozenset of Path
+        Where they were read from.
     """
 
     names: list[str]
@@ -52,6 +54,7 @@ class Shots:
     masked: Tensor
     patients: Tensor
     organs: Tensor
+    files: frozenset[Path] = frozenset()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -66,6 +69,7 @@ class Shots:
             self.masked[chosen],
             self.patients[chosen],
             self.organs[chosen],
+            self.files,
         )
 
 
@@ -146,6 +150,7 @@ def joined(parts: Sequence[tuple[str, Shots]]) -> Shots:
         masked=torch.cat([shots.masked & (shots.masks is not None) for _, shots in parts]),
         patients=torch.cat(patients),
         organs=torch.cat([torch.full((len(s),), n) for n, (_, s) in enumerate(parts, 1)]),
+        files=frozenset(file for _, shots in parts for file in shots.files),
     )
 
 
@@ -270,6 +275,9 @@ def _load(slot: _Slot, *, size: int, window: str) -> LabelledSlice | None:
         return None
     image = np.broadcast_to(drawn.image, (3, size, size))
     mask = None if slot.item.mask is None else _draw_mask(slot, size)
+    if slot.item.label and mask is not None and not mask.any():
+        log.warning("the mask of %s is empty: it is used as if it had none", slot.item.name)
+        mask = None
     box = imaging.Letterbox.of(slot.stack, size)
     (top, left), (rows, columns) = box.offset, box.target
     return LabelledSlice(slot.item, image, mask, (top, left, top + rows, left + columns))
@@ -311,6 +319,7 @@ def _stacked(found: list[LabelledSlice]) -> Shots:
         masked=torch.tensor([s.item.label == 0 or s.mask is not None for s in found]),
         patients=torch.tensor([patients[s.item.patient] for s in found]),
         organs=torch.zeros(len(found), dtype=torch.int64),
+        files=frozenset(s.item.path for s in found),
     )
 
 

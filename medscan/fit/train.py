@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -84,7 +85,13 @@ def _jitter_factors(method: Method, shots: Shots, seed: int) -> Tensor:
     return drawn
 
 
-def train(method: Method, data: Prepared, seed: int, progress: Progress | None = None) -> bool:
+def train(
+    method: Method,
+    data: Prepared,
+    seed: int,
+    progress: Progress | None = None,
+    judge: Callable[[Method], float] | None = None,
+) -> bool:
     """Train a method's parameters; Ctrl-C ends it with the best epoch so far.
 
     Parameters
@@ -96,6 +103,8 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
         Of the order of images and the choice of variants.
     progress : Progress, optional
         Told of every epoch.
+    judge : callable, optional
+        The epoch it gives the highest value is kept, instead of the last.
 
     Returns
     -------
@@ -104,7 +113,7 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
     """
     generator = torch.Generator().manual_seed(seed)
     optimisers = method.optimisers()
-    best, kept = float("inf"), copy.deepcopy(method.state_dict())
+    kept = _Kept()
     epochs = method.settings.epochs
     method.train()
     try:
@@ -114,17 +123,41 @@ def train(method: Method, data: Prepared, seed: int, progress: Progress | None =
             loss = _epoch(method, data, optimisers, generator)
             if progress is not None:
                 progress(epoch + 1, epochs, loss)
-            if loss < best:
-                best, kept = loss, copy.deepcopy(method.state_dict())
+            kept.offer(method, -loss if judge is None else _judged(method, data, judge))
     except KeyboardInterrupt:
-        if best == float("inf"):
+        if kept.state is None:
             raise  # nothing was learnt that could be kept
-        method.load_state_dict(kept)
-        log.warning("interrupted: the best epoch so far is kept (loss %.4f)", best)
+        method.load_state_dict(kept.state)
+        log.warning("interrupted: the best epoch so far is kept")
         return False
+    else:
+        if judge is not None and kept.state is not None:
+            method.load_state_dict(kept.state)
     finally:
         method.eval()
     return True
+
+
+class _Kept:
+    """The parameters that were worth most."""
+
+    def __init__(self) -> None:
+        self.value = -math.inf
+        self.state: dict[str, Tensor] | None = None
+
+    def offer(self, method: Method, value: float) -> None:
+        """Keep the method's state if it is worth more than what is kept."""
+        if value > self.value:
+            self.value, self.state = value, copy.deepcopy(method.state_dict())
+
+
+def _judged(method: Method, data: Prepared, judge: Callable[[Method], float]) -> float:
+    """What an epoch is worth, with the memory that it would have."""
+    method.eval()
+    remember(method, data)
+    value = judge(method)
+    method.train()
+    return value
 
 
 def _epoch(

@@ -128,7 +128,7 @@ class Mvfa(DualResidual):
         """As the code does (#10)."""
         return bool(self.settings.bank_variants)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:
         """Keep the normals' aligned features, and how far normals are from other patients'."""
         if not self.banks:

@@ -98,7 +98,7 @@ class Patchcore(Method):
         """Nothing is learnt by gradient."""
         return []
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:
         """Keep a coreset of the normals' patches, and how far normals lie from one another."""
         levels = [torch.cat(parts) for parts in zip(*(n.unbind(1) for n in normals), strict=True)]

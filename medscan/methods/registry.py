@@ -46,7 +46,7 @@ METHODS: dict[str, System] = {
 
 
 def settings_of(
-    name: str, protocol: str = "clean", *, zero_shot: bool = False, **changes: Any
+    name: str, protocol: str = "clean", zero_shot: bool = False, /, **changes: Any
 ) -> Settings:
     """Settings of a method.
 

@@ -4,9 +4,10 @@
 
 The reference does in each step what the published code does: the whole tower from pixels with
 gradients for its frozen weights and attention that writes out its weights, all 77 tokens of every
-sentence, losses on two channels; MVFA's rebuilds its memory after each epoch. Both sides start from one state of the `paper` protocol, at
-the backbone's own size, and see the same batches; neither tests. CPU seconds of one thread. The
-ratio of a whole run takes the preparation once and every epoch as the measured steps went.
+sentence, losses on two channels; MVFA's rebuilds its memory after each epoch. Both sides start from
+one state of the `paper` protocol, at the backbone's own size, and see the same batches; neither
+tests. CPU seconds of one thread. The ratio of a whole run takes the preparation once and every
+epoch as the measured steps went.
 """
 
 from __future__ import annotations

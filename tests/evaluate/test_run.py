@@ -7,8 +7,8 @@ import pytest
 
 from medscan.errors import UsageError
 from medscan.evaluate import EvaluateOptions, evaluate
-from medscan.evaluate.run import unseen
-from medscan.fit import fit
+from medscan.evaluate.run import judge_on_test, unseen
+from medscan.fit import FitOptions, fit
 from tests import tiny
 
 
@@ -57,7 +57,8 @@ def test_a_patient_on_both_sides_is_refused_or_warned_of(data, fitted, tmp_path,
 
 
 def test_the_rest_is_everyone_who_gave_no_shot(data, fitted):
-    few = replace(fitted[0], shots={"normal": ["normal/normal_p0_1.png"], "abnormal": []})
+    shots = {"normal": ["normal/normal_p0_1.png"], "abnormal": []}
+    few = replace(fitted[0], shots=shots, fingerprints=())
     rest = unseen(data, few, "rest")
     assert {i.patient for i in rest} == {
         f"{label}{n}" for label in ("normal", "abnormal") for n in range(8)
@@ -70,18 +71,37 @@ def test_the_rest_is_everyone_who_gave_no_shot(data, fitted):
 
 @pytest.mark.parametrize("below", ["", "labelled/"])
 @pytest.mark.parametrize("name", ["normal/a#1.png", "normal/head.nii.gz", "normal/b#2"])
-def test_shots_are_known_by_whole_files_and_slices(tmp_path, fitted, name, below):
+def test_without_fingerprints_shots_are_known_by_whole_files_and_slices(
+    tmp_path, fitted, name, below
+):
     folder = tmp_path / "labelled"
     for label in ("normal", "abnormal"):
         (folder / label).mkdir(parents=True)
     (folder / name).touch()
     for shot in (name, f"{name}#3"):
-        detector = replace(fitted[0], shots={"normal": [below + shot], "abnormal": []})
+        detector = replace(
+            fitted[0], shots={"normal": [below + shot], "abnormal": []}, fingerprints=()
+        )
         with pytest.raises(UsageError, match="every patient gave a shot"):
             unseen(folder, detector, "rest")
     # Another data set's shot of the same name is none of this one's.
-    detector = replace(fitted[0], shots={"normal": [f"other/{name}"], "abnormal": []})
+    detector = replace(
+        fitted[0], shots={"normal": [f"other/{name}"], "abnormal": []}, fingerprints=()
+    )
     assert len(unseen(folder, detector, "rest")) == 1
+
+
+def test_a_shot_is_known_whatever_its_file_is_called(tmp_path, data, fitted):
+    """The same picture under another name is the same patient's; the same name alone is not."""
+    shot = fitted[0].shots["normal"][0]
+    for folder in ("copy", "other"):
+        (tmp_path / folder / "normal").mkdir(parents=True)
+        (tmp_path / folder / "abnormal").mkdir()
+    (tmp_path / "copy" / "normal" / "renamed_1.png").write_bytes((data / shot).read_bytes())
+    (tmp_path / "other" / shot).write_bytes(b"something else")
+    with pytest.raises(UsageError, match="every patient gave a shot"):
+        unseen(tmp_path / "copy", fitted[0], "rest")
+    assert len(unseen(tmp_path / "other", fitted[0], "rest")) == 1
 
 
 def test_without_a_test_split_one_is_asked_for(pictures, fitted):
@@ -133,3 +153,23 @@ def test_volumes_are_studies_whose_masks_label_slices(tmp_path, options):
     assert (found.pixels.slices, found.pixels.regions) == (16, 2)
     assert {r[0] for r in found.rows if r[2]} == {f"abnormal/abnormal{n}.nii.gz#2" for n in (2, 3)}
     assert found.slices.patients == 4
+
+
+def test_the_test_set_may_choose_the_epoch_only_as_published(tmp_path, backbone_folder):
+    data = tiny.write_pictures(tmp_path, patients=3, tests=2)
+    clean = FitOptions(backbone=f"local-dir:{backbone_folder}", shots=2, folds=0)
+    with pytest.raises(UsageError, match="only for --protocol paper"):
+        judge_on_test(data, clean)
+    settings = {"epochs": 2, "size": None}
+    options = replace(clean, protocol="paper", settings=settings)
+    seen = []
+
+    def judge(method):
+        seen.append(real(method))
+        return seen[-1]
+
+    real = judge_on_test(data, options)
+    detector, _ = fit(data, options, judge=judge)
+    assert detector.selection == "test"
+    assert len(seen) == 2
+    assert all(0 <= value <= 2 for value in seen)

@@ -101,7 +101,8 @@ def test_defaults_and_root(read, tmp_path):
         (ONE + DATA + "trivial = 58\n", "fraction, not percent"),
         (ONE + DATA + "[settings]\nclip = 3\n", "settings of clip"),
         (ONE + DATA + "[settings.clip]\nepoch = 3\n", "no setting epoch"),
-        (ONE + DATA + "[settings.clip]\nprotocol = 3\n", "settings of clip"),
+        (ONE + DATA + "[settings.clip]\nprotocol = 3\n", "no setting protocol"),
+        ('select = "test"\n' + ONE + DATA, "test with protocol paper"),
         (ONE + DATA + "[settings.klip]\nepochs = 3\n", "klip: choose one of"),
         (ONE + DATA + "[[published]]\nshots = 4\n", "published figures 1 lacks method"),
         (
@@ -267,7 +268,7 @@ def test_ctrl_c_in_a_training_stops_the_suite(single, tmp_path, monkeypatch):
     """Fitting keeps the best epoch so far; a suite must not take it for the method."""
     fit = room.fit
 
-    def interrupted(folders, options, progress):
+    def interrupted(folders, options, progress, judge):
         def stages(name):
             told = progress(name)
 
@@ -278,7 +279,7 @@ def test_ctrl_c_in_a_training_stops_the_suite(single, tmp_path, monkeypatch):
 
             return pressed
 
-        return fit(folders, options, stages)
+        return fit(folders, options, stages, judge)
 
     monkeypatch.setattr(room, "fit", interrupted)
     trained = replace(single, methods=("mvfa",), settings={"mvfa": {"epochs": 3}})

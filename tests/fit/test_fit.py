@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,50 @@ def test_ctrl_c_keeps_the_best_epoch_so_far(pictures, backbone, caplog):
     best = states[min(states)]
     assert all(torch.equal(v, best[k]) for k, v in method.state_dict().items())
     assert "best epoch so far" in caplog.text
+
+
+def test_a_judge_chooses_the_epoch(pictures, options):
+    """As published code chooses on the test set; the detector says so."""
+    values, states = iter([0.1, 0.9, 0.3]), []
+
+    def judge(method):
+        states.append({k: v.clone() for k, v in method.state_dict().items()})
+        return next(values)
+
+    asked = changed(options, settings={"epochs": 3, "bank_rows": 16}, folds=0)
+    detector, method = fit(pictures, asked, judge=judge)
+    assert detector.selection == "test"
+    assert len(states) == 3
+    for name, tensor in method.state_dict().items():
+        assert torch.equal(tensor, states[1][name]), name
+    last, _ = fit(pictures, asked)
+    assert last.selection == "last"
+
+
+def test_an_empty_mask_is_none(tmp_path, options, caplog):
+    data = tiny.write_pictures(tmp_path, patients=4)
+    Image.new("L", (48, 48)).save(data / "masks" / "abnormal_p0_0.png")
+    shots = load_items(read_items(data), size=64, window="auto", plane=None)
+    assert shots.masked.tolist().count(False) == 1
+    assert "the mask of abnormal/abnormal_p0_0.png is empty" in caplog.text
+
+
+def test_a_detector_knows_the_files_it_has_seen(pictures, options):
+    detector, _ = fit(pictures, options)
+    names = detector.shots["normal"] + detector.shots["abnormal"]
+    wanted = sorted(hashlib.sha256((pictures / name).read_bytes()).hexdigest() for name in names)
+    assert list(detector.fingerprints) == wanted
+
+
+def test_several_data_sets_and_source_organs_belong_to_zero_shot(pictures, options):
+    with pytest.raises(UsageError, match="only for --zero-shot"):
+        fit([pictures, pictures], options)
+    with pytest.raises(UsageError, match="needs one --source-organ for each data set"):
+        fit([pictures, pictures], changed(options, zero_shot=True, source_organs=("Brain",)))
+    with pytest.raises(UsageError, match="--source-organ is only for --zero-shot"):
+        fit(pictures, changed(options, source_organs=("Brain",)))
+    with pytest.raises(UsageError, match="needs labelled images"):
+        fit([], options)
 
 
 def test_ctrl_c_before_anything_was_learnt_gives_no_detector(pictures, options):

@@ -58,6 +58,22 @@ def test_a_saved_detector_scores_as_the_fitted_one(fitted, name, backbone):
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_one_seed_gives_one_detector_bit_for_bit(fitted, name, pictures, tmp_path):
+    detector, _, path = fitted[name]
+    options = FitOptions(
+        shots=3,
+        method=name,
+        backbone=detector.backbone,
+        organ="Brain",
+        folds=2,
+        settings=SHORT if settings_of(name).epochs else {},
+    )
+    again, method = fit(pictures, options)
+    again.save(tmp_path / path.name, method)
+    assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_lesion_raises_the_score_of_trained_methods_or_at_least_changes_it(fitted, name):
     method = fitted[name][1]
     plain = images(1) * 0.2

@@ -220,6 +220,9 @@ def test_image_scores(backbone, how):
 def test_settings_are_checked_and_plain(backbone):
     with pytest.raises(UsageError, match="has no setting colour"):
         settings_of("mvfa", colour=3)
+    for word in ("name", "protocol", "zero_shot"):
+        with pytest.raises(UsageError, match=f"has no setting {word}"):
+            settings_of("mvfa", **{word: 1})
     with pytest.raises(UsageError, match="choose one of mvfa"):
         settings_of("nonsense")
     with pytest.raises(UsageError, match="choose clean or paper"):
@@ -236,8 +239,8 @@ def test_settings_are_checked_and_plain(backbone):
     with pytest.raises(UsageError, match="one of support, none"):
         settings_of("mvfa", fusion="best")
     with pytest.raises(UsageError, match="does not learn from other data sets"):
-        settings_of("patchcore", zero_shot=True)
+        settings_of("patchcore", "clean", True)
     for name, system in METHODS.items():
         for zero_shot in (False, True)[: 1 if system.zero_shot is None else 2]:
             for protocol in ("clean", "paper"):
-                json.dumps(asdict(settings_of(name, protocol, zero_shot=zero_shot)))
+                json.dumps(asdict(settings_of(name, protocol, zero_shot)))
