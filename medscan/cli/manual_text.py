@@ -90,82 +90,6 @@ medscan scan /archive --detector flair.safetensors --out night.h5
 """,
 )
 
-_FIT = Text(
-    brief="fit an anomaly detector on a few labelled images",
-    description="""
-.Nm
-draws shots from
-.Ar data ,
-one patient after another, fits a method to them on a frozen backbone,
-calibrates it on normals that the fitted folds had not seen, and writes one
-detector file.
-.Pp
-.Ar data
-is one of the following:
-.Bl -bullet
-.It
-a folder in BMAD's layout:
-.Pa train/good ,
-.Pa valid/good/img ,
-.Pa valid/Ungood/img
-with
-.Pa valid/Ungood/anomaly_mask
-or
-.Pa label ;
-its
-.Pa test
-is never touched;
-.It
-a folder with
-.Pa normal/ ,
-.Pa abnormal/
-and optionally
-.Pa masks/ ;
-a
-.Pa cases.csv
-beside them with the columns
-.Li case , patient
-and
-.Li split
-says which images belong to one patient, and only rows with
-.Li train
-in their split are used;
-.It
-a CSV manifest with the columns
-.Li path , label
-and optionally
-.Li mask , patient
-and
-.Li split .
-.El
-.Pp
-Items are pictures, DICOM files or volumes; of a volume every slice is an item.
-.Pp
-The threshold is placed so that at most the share
-.Fl -target-fpr
-of new normal slices reaches it.
-With too few normals for that, it is the highest of them, and marked
-provisional.
-.Pp
-.Fl -plane
-takes
-.Cm axial , coronal
-or
-.Cm sagittal ;
-.Fl -precision
-takes
-.Cm fp32 , bf16
-or
-.Cm fp16 .
-""",
-    examples="""
-.Bd -literal -offset indent
-medscan fit flair/ --shots 16 --organ brain --modality MR \\e
-    --body-part BRAIN --sequence FLAIR --out flair.safetensors
-.Ed
-""",
-)
-
 _SCAN = Text(
     brief="score every slice of imaging archives",
     description="""
@@ -333,7 +257,6 @@ medscan weights verify
 TEXTS: dict[str, Text] = {
     "medscan": _MAIN,
     "medscan-export": _EXPORT,
-    "medscan-fit": _FIT,
     "medscan-report": _REPORT,
     "medscan-scan": _SCAN,
     "medscan-weights": _WEIGHTS_PAGE,
