@@ -117,8 +117,10 @@ def _judge(select: str, data: list[Path], options: FitOptions) -> Callable[[Meth
 
     if select == "last":
         return None
-    if select != "test" or len(data) != 1:
-        raise UsageError(f"--select {select}: choose last, or test with one data set")
+    if select != "test" or len(data) != 1 or options.zero_shot:
+        raise UsageError(
+            f"--select {select}: choose last, or test with one data set and without --zero-shot"
+        )
     return judge_on_test(data[0], options)
 
 

@@ -101,6 +101,9 @@ order by
 .Fl -organ
 is what will be scanned.
 Such a detector flags nothing: nobody knows where the target's normals score.
+All source images are held in memory;
+.Fl -shots
+limits them.
 .Pp
 The threshold is placed so that at most the share
 .Fl -target-fpr
@@ -184,7 +187,7 @@ epochs = 20
 name = "brain"
 path = "brain"              # below --root, or the file's folder
 organ = "Brain"
-group = "head"              # not learnt from zero-shot by its like
+group = "head"              # clean: its like do not learn from it
 trivial = 0.58              # AUROC of the best trivial feature
 
 [[published]]               # shown beside what is measured

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.errors import WeightsError
+from medscan.errors import UsageError, WeightsError
 
 Hook = Callable[[int, Tensor], Tensor]
 """`hook(i, tokens)` gets the tokens (B, T, d) after block i (0: the embeddings) and returns those
@@ -191,8 +191,11 @@ class Backbone:
         return float(self.model.logit_scale.exp())
 
     def taps(self, fractions: Sequence[float] = (0.25, 0.5, 0.75, 1.0)) -> tuple[int, ...]:
-        """Blocks (1-based) at given fractions of the depth: 6, 12, 18, 24 of 24."""
-        return tuple(max(1, round(f * self.depth)) for f in fractions)
+        """Blocks (1-based) at given fractions of the depth: 6, 12, 18, 24 of 24.
+
+        A tower of fewer blocks than fractions has each of its blocks once.
+        """
+        return tuple(dict.fromkeys(max(1, round(f * self.depth)) for f in fractions))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [0, 1] -> the checkpoint's own mean 0, deviation 1."""
@@ -285,9 +288,20 @@ class Backbone:
         return len(self._text.transformer.resblocks)
 
     def prompts(self, sentences: list[str], *, whole: bool = False) -> Prompts:
-        """Token embeddings of sentences, cut after the longest one's end token unless `whole`."""
+        """Token embeddings of sentences, cut after the longest one's end token unless `whole`.
+
+        Raises
+        ------
+        UsageError
+            A sentence fills the text tower's context, so that its end may have been cut off.
+        """
         tokens = self.tokenizer(sentences).to(self.device)
         end = tokens.argmax(dim=-1)
+        if int(end.max()) == tokens.shape[1] - 1:
+            raise UsageError(
+                f"a sentence has more than the {tokens.shape[1] - 1} tokens that the text tower of "
+                f"{self.name} reads; choose a shorter --organ, or fewer context vectors"
+            )
         if not whole:
             tokens = tokens[:, : int(end.max()) + 1]
         return Prompts(self._text.token_embedding(tokens).to(self.dtype), end)

@@ -54,7 +54,8 @@ class DataSet:
     plane, window : str
         As in `medscan fit`.
     group : str
-        Data sets of one group are not learnt from in each other's zero-shot cells.
+        Data sets of one group are not learnt from in each other's zero-shot cells, unless the
+        protocol is "paper".
     trivial : float or None
         Image AUROC of the best trivial feature: below it nothing was learnt.
     """
@@ -151,6 +152,8 @@ def sources_of(suite: Suite, cell: Cell) -> list[DataSet]:
         return []
     mine = cell.data
     others = [d for d in suite.data if d.name != mine.name and d.path != mine.path]
+    if suite.protocol == "paper":
+        return others  # MVFA's published figures are learnt from siblings too
     return [d for d in others if not (d.group and d.group == mine.group)]
 
 

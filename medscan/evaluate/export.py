@@ -42,6 +42,7 @@ def write_json(fitted: Detector, found: Evaluation, asked: dict[str, Any], path:
             "sha256": fitted.digest,
             "method": fitted.method,
             "protocol": fitted.protocol,
+            "selection": fitted.selection,
             "backbone": fitted.backbone,
             "backbone_sha256": fitted.backbone_digest,
         },

@@ -66,6 +66,8 @@ def evaluate(
     _check(options)
     found = detector.find(path)
     fitted = detector.read(found)
+    if fitted.selection == "test":
+        log.warning("%s: its epoch was chosen on a test set, for which it is too good", path)
     items = unseen(data, fitted, options.split, strict=options.protocol == "clean")
     backbone = clip.load(
         fitted.backbone,

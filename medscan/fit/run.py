@@ -102,7 +102,9 @@ def fit(
         return method.to(backbone.device)
 
     method, calibration = _fitted(shots, fresh, options, progress, judge)
-    made = _detector(method, shots, settings, calibration, options, judged=judge is not None)
+    made = _detector(
+        method, shots, settings, calibration, options, judged=bool(judge and settings.epochs)
+    )
     return made, method
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from medscan.errors import UsageError
 from medscan.fit import augment
 from medscan.fit.shots import Shots
 from medscan.methods import Batch, Method
@@ -60,16 +61,14 @@ class Prepared:
 def prepare(method: Method, shots: Shots, seed: int) -> Prepared:
     """Augment and run what comes before anything trained, once; `seed` is of the jitter."""
     recipe = method.settings.augmentation
-    factors = _jitter_factors(method, shots, seed)
+    legacy = bool(getattr(method.settings, "legacy_jitter", False))
+    factors = _jitter_factors(shots, seed, by_label=legacy)
     tokens = []
     for number, image in enumerate(shots.images):
         found = augment.variants(image[None], recipe)[0]
         if recipe == "madclip":
             one = slice(augment.JITTER, augment.JITTER + 1)
-            by_column = method.settings.legacy_jitter
-            found[one] = augment.jitter(
-                found[one], factors[number : number + 1], by_column=by_column
-            )
+            found[one] = augment.jitter(found[one], factors[number : number + 1], by_column=legacy)
         tokens.append(method.prepare(found).cpu())
     masks = None
     if shots.masks is not None:
@@ -77,10 +76,10 @@ def prepare(method: Method, shots: Shots, seed: int) -> Prepared:
     return Prepared(torch.stack(tokens), masks, shots)
 
 
-def _jitter_factors(method: Method, shots: Shots, seed: int) -> Tensor:
+def _jitter_factors(shots: Shots, seed: int, *, by_label: bool) -> Tensor:
     """(I, 2); the published MadCLIP draws one pair for all abnormal and one for all normal ones."""
     drawn = augment.jitter_factors(max(len(shots), 2), torch.Generator().manual_seed(seed))
-    if getattr(method.settings, "legacy_jitter", False):
+    if by_label:
         return drawn[1 - shots.labels.long()]
     return drawn
 
@@ -110,6 +109,11 @@ def train(
     -------
     bool
         Whether all epochs were run.
+
+    Raises
+    ------
+    UsageError
+        The loss of an epoch is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     optimisers = method.optimisers()
@@ -121,6 +125,10 @@ def train(
             for group in (g for o in optimisers for g in o.param_groups):
                 group["lr"] = method.rate(epoch)
             loss = _epoch(method, data, optimisers, generator)
+            if not math.isfinite(loss):
+                raise UsageError(
+                    f"the loss of epoch {epoch + 1} is not finite; choose a smaller learning_rate"
+                )
             if progress is not None:
                 progress(epoch + 1, epochs, loss)
             kept.offer(method, -loss if judge is None else _judged(method, data, judge))
@@ -156,6 +164,8 @@ def _judged(method: Method, data: Prepared, judge: Callable[[Method], float]) ->
     method.eval()
     remember(method, data)
     value = judge(method)
+    if math.isnan(value):
+        raise UsageError("--select test: the test split has images of one label only")
     method.train()
     return value
 
@@ -181,7 +191,7 @@ def step(
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    for optimiser in optimisers:
+    for optimiser in method.stepping(optimisers, batch):
         optimiser.step()
     return float(loss.detach())
 

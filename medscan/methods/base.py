@@ -167,6 +167,12 @@ class Method(nn.Module, ABC):
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """Fresh optimisers over the trained parameters."""
 
+    def stepping(
+        self, optimisers: list[torch.optim.Optimizer], batch: Batch
+    ) -> list[torch.optim.Optimizer]:
+        """Those of `optimisers()` that a batch may step."""
+        return optimisers
+
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
         return float(self.settings.learning_rate)

@@ -87,11 +87,8 @@ class Cocoop(Method):
         masked: bool = True,
     ) -> None:
         super().__init__(backbone, organs, settings, masked=masked)
-        joint, narrow, self.length = (
-            backbone.joint_width,
-            backbone.text_width,
-            max(1, settings.context),
-        )
+        joint, narrow = backbone.joint_width, backbone.text_width
+        self.length = settings.context
         blank = " ".join(["X"] * 2 * self.length)
         self.pairs = SentencePairs(backbone, organs, [f"{s} {{}} {blank}" for s in STATES])
         self.context = nn.Parameter(0.02 * torch.randn(self.length, narrow))

@@ -122,7 +122,7 @@ class Conrad(Method):
         self.pairs = SentencePairs(backbone, organs, SENTENCES)
         words = backbone.prompts([WORDS]).embeddings[0, 1:-1]
         self.register_buffer("words", words.clone(), persistent=False)
-        self.depth = max(1, min(settings.depth, backbone.text_depth, backbone.depth))
+        self.depth = min(settings.depth, backbone.text_depth, backbone.depth)
         wide, narrow, visual = backbone.width, backbone.text_width, settings.visual_tokens
         self.to_text = ToText(wide, narrow, len(words))
         self.to_vision = nn.ModuleList(

@@ -146,3 +146,20 @@ class DualResidual(Method):
             torch.optim.Adam(p.parameters(), self.settings.learning_rate, betas=(0.5, 0.999))
             for p in parts
         ]
+
+    def stepping(
+        self, optimisers: list[torch.optim.Optimizer], batch: Batch
+    ) -> list[torch.optim.Optimizer]:
+        """All but the seg branch's where no mask says anything, as the code does.
+
+        Its adapters would get gradients from the image scores, through the tokens they change.
+        """
+        if not self.masked or (batch.masks is not None and bool(batch.masked.any())):
+            return optimisers
+        return [o for o in optimisers if not _holds(o, self.seg)]
+
+
+def _holds(optimiser: torch.optim.Optimizer, part: nn.Module) -> bool:
+    """Whether an optimiser is over a part's parameters."""
+    mine = {id(p) for p in part.parameters()}
+    return any(id(p) in mine for group in optimiser.param_groups for p in group["params"])

@@ -38,7 +38,9 @@ def binary(p: Tensor, label: Tensor, *, legacy: bool = False) -> Tensor:
     """
     if legacy:
         return F.binary_cross_entropy_with_logits(p, label)
-    return F.binary_cross_entropy(p.clamp(1e-6, 1 - 1e-6), label)
+    p = p.clamp(1e-6, 1 - 1e-6)
+    # Not torch's own, which stops with an error at a p that is not a number.
+    return -(label * p.log() + (1 - label) * (-p).log1p()).mean()
 
 
 def sigmoid_alignment(margins: Tensor, label: Tensor) -> Tensor:

@@ -2,9 +2,8 @@
 
 At four depths two bottleneck adapters read the tokens and write back into the tower (section 4,
 eq. 1-3); their bottlenecks are compared with a fixed ensemble of sentences (zero-shot branch,
-section 5.1) and with those of the normal shots (few-shot branch, section 5.2). Settings whose
-comment begins with "#n" or a letter are where paper and code disagree or the code errs; the
-numbers are those of tests/methods/test_mvfa.py.
+section 5.1) and with those of the normal shots (few-shot branch, section 5.2). "#n" is a place
+where paper and code disagree; the numbers are those of tests/methods/test_mvfa.py.
 """
 
 from __future__ import annotations

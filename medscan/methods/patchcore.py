@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medscan.clip import Backbone
+from medscan.errors import UsageError
 from medscan.methods import scoring
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
 from medscan.methods.memory import MemoryBank
@@ -67,6 +68,8 @@ class Patchcore(Method):
         masked: bool = True,
     ) -> None:
         super().__init__(backbone, organs, settings, masked=masked)
+        if settings.neighbourhood % 2 == 0:
+            raise UsageError(f"neighbourhood={settings.neighbourhood}: it must be odd")
         self.taps = backbone.taps(DEPTHS)
         self.bank = MemoryBank(len(self.taps), backbone.width)
 

@@ -44,6 +44,9 @@ METHODS: dict[str, System] = {
 }
 """Name -> system."""
 
+COUNTS = ("batch", "context", "depth", "neighbourhood", "size", "windows")
+"""Settings that are at least 1."""
+
 
 def settings_of(
     name: str, protocol: str = "clean", zero_shot: bool = False, /, **changes: Any
@@ -107,11 +110,11 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
         int: number and isinstance(value, int) and value >= 0,
         float: number and 0 <= value < math.inf,
         str: isinstance(value, str),
-    }.get(type(default), value is None or isinstance(value, (bool, int)))
+    }.get(type(default), type(value) in get_args(hint))
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if choices:
         fitting = value in choices
-    least = 1 if setting == "batch" or (setting == "epochs" and default) else 0
+    least = 1 if setting in COUNTS or (setting == "epochs" and default) else 0
     if not fitting or (number and value < least):
         among = f" and it is one of {', '.join(choices)}" if choices else ""
         raise UsageError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -59,9 +59,11 @@ class Zero(Method):
         self.register_buffer("text", prompts.ensemble(backbone, self.organs[0]))
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Tokens (B, T, D) of the last block in the joint space, CLS first."""
-        found = self.backbone.features(self.input(images), self.taps[-1:])
-        return self.backbone.project(found.levels[0]).float()
+        """The image embedding, then the last block's patches in the joint space, (B, 1 + N, D)."""
+        found = self.backbone.features(self.input(images), self.taps[-1:], pooled=True)
+        image = cast(Tensor, found.pooled)
+        patches = self.backbone.project(found.levels[0][:, 1:])
+        return torch.cat([image[:, None], patches], 1).float()
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
         """Scaled cosines of the image, (B, 1, 2), and of windows of each size, (B, N, 2)."""

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from medscan import clip
-from medscan.errors import WeightsError
+from medscan.errors import UsageError, WeightsError
 from tests import tiny
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -114,6 +114,18 @@ def test_any_image_size(backbone_folder, reference, size):
 
 def test_taps_scale_with_depth(backbone):
     assert backbone.taps() == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(("layers", "taps"), [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3))])
+def test_a_shallow_tower_has_each_block_once(tmp_path, layers, taps):
+    config = tiny.CONFIG | {"vision_cfg": tiny.CONFIG["vision_cfg"] | {"layers": layers}}
+    folder = tiny.write_backbone(tmp_path / "shallow", config)
+    assert clip.load(f"local-dir:{folder}").taps() == taps
+
+
+def test_a_sentence_that_is_too_long_is_refused_and_not_cut(backbone):
+    with pytest.raises(UsageError, match="shorter --organ"):
+        backbone.prompts(["a photo of a " + "very " * 80 + "long organ"])
 
 
 def test_nothing_of_it_can_be_trained(backbone):

@@ -248,3 +248,14 @@ def test_variants_turn_image_and_mask_alike():
     assert torch.equal(found[0, 0, 0], image[0, 0])
     assert torch.equal(found[0, -2, 0], image[0, 0].flip(1))
     assert torch.equal(found[0, -1, 0], image[0, 0].flip(0))
+
+
+def test_a_loss_that_is_not_finite_is_said(pictures, options):
+    wild = changed(options, method="mvfa", settings={"learning_rate": 1e30, "epochs": 3})
+    with pytest.raises(UsageError, match="is not finite; choose a smaller learning_rate"):
+        fit(pictures, wild)
+
+
+def test_every_method_can_use_every_augmentation(pictures, options):
+    settings = {"augmentation": "madclip", "epochs": 1}
+    assert fit(pictures, changed(options, method="mvfa", settings=settings, folds=0))

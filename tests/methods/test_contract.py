@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medscan.detector import Detector
+from medscan.errors import UsageError
 from medscan.fit import FitOptions, fit, read_items
 from medscan.methods import METHODS, build, settings_of
 from tests import tiny
@@ -183,3 +184,19 @@ def test_windows_cover_every_patch_evenly():
     for side in (1, 2, 3, 4, 9):
         found = _windows(same, side)
         assert torch.allclose(found, found[:, :1].expand_as(found), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value"),
+    [
+        ("clip", "windows", 0),
+        ("patchcore", "neighbourhood", 0),
+        ("cocoop", "context", 0),
+        ("conrad", "depth", 0),
+        ("mvfa", "size", True),
+        ("mvfa", "quick_gelu", 5),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused(name, setting, value):
+    with pytest.raises(UsageError, match="does not fit"):
+        settings_of(name, **{setting: value})

@@ -180,6 +180,18 @@ def test_a_score_depends_on_no_other_image(mvfa):
         assert torch.allclose(grid[0], maps[i], atol=1e-5)
 
 
+def test_only_masks_teach_the_seg_branch(mvfa):
+    """Batches of data without masks step the det branch alone, as published."""
+    optimisers, prepared = mvfa.optimisers(), mvfa.prepare(images(2))
+    organs, labels = torch.zeros(2, dtype=torch.int64), torch.tensor([0.0, 1.0])
+    masks = torch.zeros(2, 64, 64)
+    for masked, count in ((torch.tensor([True, False]), 2), (torch.zeros(2) > 0, 1)):
+        batch = Batch(prepared, labels, masks, masked, organs)
+        found = mvfa.stepping(optimisers, batch)
+        assert len(found) == count
+        assert found[-1] is optimisers[1]  # the det branch's
+
+
 def test_a_batch_has_the_mean_loss_of_its_images(mvfa):
     """Real batches equal batch 1 where the loss is a mean over images."""
     mvfa.settings = settings_of("mvfa", batch_dice=False)
