@@ -11,7 +11,7 @@ from medscan.archive.geometry import (
 )
 from medscan.archive.grouping import group, key_of
 from medscan.archive.header import Header, from_json, to_json
-from medscan.archive.indexing import HeaderCache, header_of, index
+from medscan.archive.indexing import HeaderCache, index
 from medscan.archive.read import read_header
 from medscan.archive.types import (
     REASONS,
@@ -51,7 +51,6 @@ __all__ = [
     "display_transform",
     "from_json",
     "group",
-    "header_of",
     "index",
     "key_of",
     "nearest_plane",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import math
-import struct
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,39 +12,21 @@ from typing import Any, BinaryIO
 
 import pydicom.config
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_partial
-from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from medscan.archive import mosaic
+from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
 from medscan.archive.header import MAX_FRAMES, Header, Layer
 from medscan.archive.sniff import Content
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
-from medscan.errors import CorruptError, TooLargeError, TruncatedError
+from medscan.archive.values import BROKEN, integer, numbers, sequence, text
+from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 
 # What a broken value means is decided here, not on standard error.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-
-BROKEN = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    BytesLengthException,
-    EOFError,
-    InvalidDicomError,
-    LookupError,
-    MemoryError,
-    NameError,
-    NotImplementedError,
-    RecursionError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""What pydicom raises on bytes that are not what they claim to be."""
 
 BURNED_IN = "burned-in text likely"
 """Note on objects whose pixels may name the patient (PS3.3 C.7.6.1.1.1)."""
@@ -87,11 +68,10 @@ _KEYWORDS = [
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
-_TAGS: list[Any] = [Tag(keyword) for keyword in _KEYWORDS]
-_PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_TAGS: list[Any] = [Tag(tag) for tag in (*_KEYWORDS, *mosaic.KEYWORDS, *mosaic.TAGS)]
+_WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _UNDEFINED = 0xFFFFFFFF
 _INFLATE_LIMIT = 64 * 2**20
-_TEXT_LIMIT = 256
 
 _DERIVED = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
@@ -116,7 +96,7 @@ class _Pixels:
         self.length = 0
 
     def __call__(self, tag: int, _vr: str | None, length: int) -> bool:
-        if tag not in _PIXEL_TAGS:
+        if tag not in PIXEL_TAGS:
             return False
         self.tag, self.length = int(tag), length
         return True
@@ -150,9 +130,14 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header 
         if error.errno is not None:
             raise
         return _broken(file, content, "header cannot be parsed: it contradicts itself")
-    if content.bare and not (_text(ds, "SOPClassUID") or (_int(ds, "Rows") and pixels.tag)):
+    if content.bare and not (text(ds, "SOPClassUID") or (integer(ds, "Rows") and pixels.tag)):
         return Outcome(file, Reason.NOT_AN_IMAGE, "starts like DICOM, but holds no image")
-    return _not_an_image(file, ds, pixels) or _header(file, ds, pixels, left)
+    uids = text(ds, "StudyInstanceUID"), text(ds, "SeriesInstanceUID")
+    try:
+        found = _not_an_image(file, ds, pixels) or _header(file, ds, pixels, left)
+    except FileError as error:
+        return Outcome(file, Reason(error.reason), str(error), *uids)
+    return replace(found, study=uids[0], series=uids[1]) if isinstance(found, Outcome) else found
 
 
 def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
@@ -168,8 +153,11 @@ def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tu
         raise CorruptError("it is deflated, but its meta information is not in order")
     if content.gzipped or deflated:
         stream, size = _unpacked(content, stream)
+    elif not content.bare and (plain := read_elements(stream, content.head, _WANTED)):
+        ds, pixels.tag, pixels.length, at = plain
+        return ds, size - at
     stream.seek(0)
-    ds = read_partial(stream, pixels, force=True, specific_tags=_TAGS)
+    ds = read_partial(Guarded(stream), pixels, force=True, specific_tags=_TAGS)
     if not pixels.tag and "Rows" in ds and stream.tell() > size:
         raise TruncatedError("it ends within its header")
     return ds, size - stream.tell()
@@ -201,8 +189,8 @@ def _deflated_from(head: bytes) -> int:
 
 
 def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | None:
-    sop_class = _text(ds, "SOPClassUID") or _text(ds.file_meta, "MediaStorageSOPClassUID")
-    if sop_class == _DICOMDIR or _text(ds.file_meta, "MediaStorageSOPClassUID") == _DICOMDIR:
+    sop_class = text(ds, "SOPClassUID") or text(ds.file_meta, "MediaStorageSOPClassUID")
+    if sop_class == _DICOMDIR or text(ds.file_meta, "MediaStorageSOPClassUID") == _DICOMDIR:
         return Outcome(file, Reason.NOT_AN_IMAGE, "a DICOMDIR")
     if not pixels.tag:
         name = UID(sop_class).name if sop_class else "no SOP class"
@@ -211,34 +199,38 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
         return Outcome(file, Reason.DERIVED, _DERIVED[sop_class])
     if "LOCALIZER" in _image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
+    if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:
+        return Outcome(file, Reason.MOSAIC, "its header does not tell its slices apart")
     return None
 
 
 def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, left: int) -> Header:
-    rows, columns = _int(ds, "Rows"), _int(ds, "Columns")
-    frames = _int(ds, "NumberOfFrames") or 1
+    rows, columns = integer(ds, "Rows"), integer(ds, "Columns")
+    frames = integer(ds, "NumberOfFrames") or 1
     if not rows or not columns or rows < 0 or columns < 0 or frames < 0:
         raise CorruptError("it has pixel data, but no Rows and Columns")
-    if _int(ds, "BitsAllocated") is None and pixels.tag == 0x7FE00010:
+    if integer(ds, "BitsAllocated") is None and pixels.tag == 0x7FE00010:
         raise CorruptError("it has pixel data, but no Bits Allocated")
     _check_size(ds, pixels, rows * columns * frames, frames, left)
     layers = _layers(ds, rows, columns, frames)
+    tiles = mosaic.mosaic_of(ds) if mosaic.is_mosaic(ds) else None
+    layers = tiles.layers(ds, layers[0]) if tiles else layers
     names = ("SeriesDescription", "ProtocolName", "SequenceName")
     return Header(
         file=file,
         kind=Kind.DICOM,
-        frames=frames,
+        frames=len(layers) if tiles else frames,
         layers=layers,
-        study_uid=_text(ds, "StudyInstanceUID"),
-        series_uid=_text(ds, "SeriesInstanceUID"),
-        sop_instance_uid=_text(ds, "SOPInstanceUID"),
-        date="".join(c for c in _text(ds, "StudyDate") if c.isdecimal())[:8],
-        patient_id=_text(ds, "PatientID"),
-        modality=_text(ds, "Modality").upper(),
-        body_part=_text(ds, "BodyPartExamined") or _region(ds),
-        description=" | ".join(t for t in (_text(ds, name) for name in names) if t),
-        series_number=_int(ds, "SeriesNumber"),
-        instance_number=_int(ds, "InstanceNumber"),
+        study_uid=text(ds, "StudyInstanceUID"),
+        series_uid=text(ds, "SeriesInstanceUID"),
+        sop_instance_uid=text(ds, "SOPInstanceUID"),
+        date="".join(c for c in text(ds, "StudyDate") if c.isdecimal())[:8],
+        patient_id=text(ds, "PatientID"),
+        modality=text(ds, "Modality").upper(),
+        body_part=text(ds, "BodyPartExamined") or _region(ds),
+        description=" | ".join(t for t in (text(ds, name) for name in names) if t),
+        series_number=integer(ds, "SeriesNumber"),
+        instance_number=integer(ds, "InstanceNumber"),
         notes=_notes(ds),
     )
 
@@ -246,10 +238,10 @@ def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, left: int) -> Heade
 def _notes(ds: Dataset) -> tuple[str, ...]:
     """What later rooms must know of a frame: voxels that are tiles, text that may name someone."""
     image_type = _image_type(ds, "ImageType")
-    found = ["mosaic"] if "MOSAIC" in image_type else []
-    declared = _text(ds, "BurnedInAnnotation").upper() == "YES"
+    found = ["mosaic"] if mosaic.is_mosaic(ds) else []
+    declared = text(ds, "BurnedInAnnotation").upper() == "YES"
     screen = any(word in image_type for word in ("SCREEN", "SCANNED", "CAPTURE"))
-    if declared or screen or _text(ds, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
+    if declared or screen or text(ds, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
         found.append(BURNED_IN)
     return tuple(found)
 
@@ -263,10 +255,10 @@ def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, left: i
     if pixels.length == _UNDEFINED:
         needed = 8 * frames  # an item for each frame, at the least
     else:
-        bits = {0x7FE00008: 32, 0x7FE00009: 64}.get(pixels.tag) or _int(ds, "BitsAllocated") or 1
-        samples *= max(1, _int(ds, "SamplesPerPixel") or 1)
+        bits = {0x7FE00008: 32, 0x7FE00009: 64}.get(pixels.tag) or integer(ds, "BitsAllocated") or 1
+        samples *= max(1, integer(ds, "SamplesPerPixel") or 1)
         needed = samples * bits // 8
-        if _text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
+        if text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
             needed = needed * 2 // 3
     if needed > left:
         raise TruncatedError(f"{needed} bytes of pixels are declared, {max(left, 0)} are there")
@@ -274,8 +266,8 @@ def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, left: i
 
 def _layers(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:
     """One layer for all frames, or one each where functional groups tell them apart."""
-    per_frame = _sequence(ds, "PerFrameFunctionalGroupsSequence")[:frames]
-    shared = [ds, *_sequence(ds, "SharedFunctionalGroupsSequence")[:1]]
+    per_frame = sequence(ds, "PerFrameFunctionalGroupsSequence")[:frames]
+    shared = [ds, *sequence(ds, "SharedFunctionalGroupsSequence")[:1]]
     if not per_frame:
         layer = _layer(shared, rows, columns)
         # The one position that a plain multi-frame object may have is that of its first frame.
@@ -288,35 +280,35 @@ def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
     """Read a layer; later sources (per frame) are asked before earlier ones (shared, object)."""
 
     def of(group: str) -> list[Dataset]:
-        inner = [s for source in reversed(sources[1:]) for s in _sequence(source, group)[:1]]
+        inner = [s for source in reversed(sources[1:]) for s in sequence(source, group)[:1]]
         return [*inner, sources[0]]
 
-    position = _numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)
+    position = numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)
     measures = of("PixelMeasuresSequence")
-    spacing = _numbers(measures, "PixelSpacing", 2) or _numbers(measures, "ImagerPixelSpacing", 2)
+    spacing = numbers(measures, "PixelSpacing", 2) or numbers(measures, "ImagerPixelSpacing", 2)
     content, echo = of("FrameContentSequence"), of("MREchoSequence")
     kinds = [kind for name in _FRAME_TYPES for kind in of(name)[:-1]]
-    echo_time = _numbers(echo, "EffectiveEchoTime", 1) or _numbers(echo, "EchoTime", 1)
+    echo_time = numbers(echo, "EffectiveEchoTime", 1) or numbers(echo, "EchoTime", 1)
     return Layer(
         rows=rows,
         columns=columns,
         position=(position[0], position[1], position[2]) if position else None,
-        orientation=_orthonormal(_numbers(of("PlaneOrientationSequence"), _ORIENTATION, 6)),
+        orientation=_orthonormal(numbers(of("PlaneOrientationSequence"), _ORIENTATION, 6)),
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         label=(
-            _text(sources[0], "FrameOfReferenceUID"),
+            text(sources[0], "FrameOfReferenceUID"),
             _first(_image_type(k, "FrameType") for k in kinds)
             or _image_type(sources[0], "ImageType"),
-            _text(sources[0], "EchoNumbers"),
+            text(sources[0], "EchoNumbers"),
             f"{echo_time[0]:.1f}" if echo_time else "",
-            _first(_text(c, "StackID") for c in content),
+            _first(text(c, "StackID") for c in content),
         ),
         phase=(
-            _first(_text(c, "TemporalPositionIndex") for c in content)
-            or _text(sources[0], "TemporalPositionIdentifier"),
-            _first(_text(s, "DiffusionBValue") for s in of("MRDiffusionSequence")),
-            _text(sources[0], "AcquisitionNumber"),
-            _text(sources[0], "TriggerTime"),
+            _first(text(c, "TemporalPositionIndex") for c in content)
+            or text(sources[0], "TemporalPositionIdentifier"),
+            _first(text(s, "DiffusionBValue") for s in of("MRDiffusionSequence")),
+            text(sources[0], "AcquisitionNumber"),
+            text(sources[0], "TriggerTime"),
         ),
     )
 
@@ -339,62 +331,15 @@ def _orthonormal(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
 
 def _region(ds: Dataset) -> str:
     """Anatomic region of an enhanced object, where it says it in words."""
-    shared = _sequence(ds, "SharedFunctionalGroupsSequence")[:1]
-    places = [ds, *(s for item in shared for s in _sequence(item, "FrameAnatomySequence")[:1])]
-    regions = [r for place in places for r in _sequence(place, "AnatomicRegionSequence")[:1]]
-    return _first(_text(region, "CodeMeaning") for region in regions)
+    shared = sequence(ds, "SharedFunctionalGroupsSequence")[:1]
+    places = [ds, *(s for item in shared for s in sequence(item, "FrameAnatomySequence")[:1])]
+    regions = [r for place in places for r in sequence(place, "AnatomicRegionSequence")[:1]]
+    return _first(text(region, "CodeMeaning") for region in regions)
 
 
 def _first(texts: Iterable[str]) -> str:
     return next((t for t in texts if t), "")
 
 
-def _value(ds: Dataset, keyword: str) -> Any:
-    """An element's value, None where it is missing, empty or not what its VR says."""
-    try:
-        return ds.get(keyword)
-    except BROKEN:
-        return None
-
-
-def _text(ds: Dataset, keyword: str) -> str:
-    value = _value(ds, keyword)
-    if value is None:
-        return ""
-    parts = value if isinstance(value, MultiValue | list) else [value]
-    return "\\".join(str(p).strip(" \0\t\r\n") for p in parts)[:_TEXT_LIMIT]
-
-
 def _image_type(ds: Dataset, keyword: str) -> str:
-    return _text(ds, keyword).upper()
-
-
-def _int(ds: Dataset, keyword: str) -> int | None:
-    value = _value(ds, keyword)
-    if isinstance(value, MultiValue | list):
-        value = value[0] if value else None
-    try:
-        return None if value is None else int(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
-    """The first `count` finite numbers that one of `sources` has under this keyword."""
-    for ds in sources:
-        value = _value(ds, keyword)
-        parts = list(value) if isinstance(value, MultiValue | list) else [value]
-        if len(parts) < count or parts[0] is None:
-            continue
-        try:
-            numbers = tuple(float(p) for p in parts[:count])
-        except (ValueError, TypeError, OverflowError):
-            continue
-        if all(math.isfinite(n) and abs(n) < 1e9 for n in numbers):
-            return numbers
-    return None
-
-
-def _sequence(ds: Dataset, keyword: str) -> list[Dataset]:
-    value = _value(ds, keyword)
-    return list(value) if isinstance(value, pydicom.Sequence) else []
+    return text(ds, keyword).upper()

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from nibabel.orientations import io_orientation
 from numpy.typing import ArrayLike, NDArray
 
 from medscan.archive.types import Plane
@@ -22,14 +21,14 @@ PLANES: tuple[Plane, ...] = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)
 """In order of preference where two are equally near."""
 
 _NORMAL_AXIS = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}
-# (row axis, column axis) of the RAS volume: what grows downwards, what grows to the right.
-_DISPLAY_AXES = {Plane.AXIAL: (1, 0), Plane.CORONAL: (2, 0), Plane.SAGITTAL: (2, 1)}
 _DISPLAY = {
     Plane.AXIAL: np.array([[1.0, 0, 0], [0, 1, 0]]),
     Plane.CORONAL: np.array([[1.0, 0, 0], [0, 0, -1]]),
     Plane.SAGITTAL: np.array([[0, 1.0, 0], [0, 0, -1]]),
 }
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_AXES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+"""Axes of a volume: those that frames are stacked along, and along their columns and rows."""
 _TIE = 1e-3
 _NEARLY_LARGEST = 0.95
 
@@ -67,7 +66,9 @@ def nearest_plane(orientation: Sequence[float]) -> Plane:
     return next(p for p in PLANES if weight[_NORMAL_AXIS[p]] >= weight.max() - _TIE)
 
 
-def display_transform(orientation: Sequence[float] | None) -> DisplayTransform:
+def display_transform(
+    orientation: Sequence[float] | None, plane: Plane | None = None
+) -> DisplayTransform:
     """How to turn a stored DICOM frame into the canonical radiological display.
 
     The display has the patient's left on the right (axial, coronal), the front at the top (axial)
@@ -78,6 +79,8 @@ def display_transform(orientation: Sequence[float] | None) -> DisplayTransform:
     ----------
     orientation : sequence of 6 floats or None
         Row direction, then column direction, LPS.
+    plane : Plane or None
+        To display them as; None: the nearest one.
 
     Returns
     -------
@@ -87,7 +90,7 @@ def display_transform(orientation: Sequence[float] | None) -> DisplayTransform:
     """
     if orientation is None:
         return DisplayTransform(False, False, False)
-    towards = _DISPLAY[nearest_plane(orientation)]
+    towards = _DISPLAY[plane or nearest_plane(orientation)]
     along = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3)) @ towards.T
     straight = abs(along[0, 0]) + abs(along[1, 1])
     crossed = abs(along[0, 1]) + abs(along[1, 0])
@@ -172,11 +175,11 @@ class Cut:
 
 
 def cut_geometry(affine: ArrayLike, shape: Sequence[int], plane: Plane | None = None) -> Cut:
-    """Cut a volume in a canonical plane, displayed radiologically as the same DICOM would be.
+    """Cut a volume perpendicular to one of its axes, displayed as the same DICOM would be.
 
-    The stored array is turned to the closest canonical (RAS+) one by permuting and mirroring its
-    axes, and cut perpendicular to one of them. In-plane, canonical axes run against the display:
-    RAS grows to the right, front and head; rows and columns grow to the left, back and feet.
+    Frames are taken as a DICOM series would store them and turned by `display_transform`, so that
+    both show the same however oblique they are. Slices are counted along the patient's axis that
+    is nearest to their normal, in the direction of RAS: to the right, front or head.
 
     Parameters
     ----------
@@ -185,8 +188,8 @@ def cut_geometry(affine: ArrayLike, shape: Sequence[int], plane: Plane | None = 
     shape : sequence of int
         Of the stored array; axes after the third (time, echo) are not looked at.
     plane : Plane or None
-        None: perpendicular to the axis of the largest spacing (axial if within 5 % of it), or to
-        the only axis with a single voxel.
+        To cut in, or nearest to. None: perpendicular to the axis of the largest spacing (axial,
+        then coronal, if within 5 % of it), or to the only axis with a single voxel.
 
     Raises
     ------
@@ -194,17 +197,19 @@ def cut_geometry(affine: ArrayLike, shape: Sequence[int], plane: Plane | None = 
         The affine is not finite or maps the volume onto less than a volume.
     """
     matrix, sizes = _checked(affine, shape)
-    turn = io_orientation(matrix)
-    if not np.isfinite(turn).all():
-        raise CorruptError("affine is singular")
-    stored = [int(np.flatnonzero(turn[:, 0] == canon)[0]) for canon in range(3)]
-    spacing = np.linalg.norm(matrix[:3, :3], axis=0)
-    if plane is None:
-        plane = _automatic([float(spacing[s]) for s in stored], [sizes[s] for s in stored])
-    canon = (_NORMAL_AXIS[plane], *_DISPLAY_AXES[plane])
-    axes = (stored[canon[0]], stored[canon[1]], stored[canon[2]])
-    mirrored = [turn[a, 1] < 0 for a in axes]
-    reverse = (bool(mirrored[0]), not mirrored[1], not mirrored[2])
+    steps = _RAS_TO_LPS @ matrix[:3, :3]
+    spacing = np.linalg.norm(steps, axis=0)
+    ways = (steps / spacing).T.tolist()
+    turns = [[*ways[b], *ways[c]] for _, b, c in _AXES]
+    through = _automatic(spacing, sizes, turns)
+    plane = plane or nearest_plane(turns[through])
+    if nearest_plane(turns[through]) is not plane:
+        through = _nearest(turns, plane)
+    transpose, flip_x, flip_y = display_transform(turns[through], plane)
+    first, second = _AXES[through][1:]
+    axes = (through, first, second) if transpose else (through, second, first)
+    ascends = bool(normal_of(turns[through]) @ ways[through] > 0) ^ transpose ^ flip_x ^ flip_y
+    reverse = (ascends == (plane is Plane.CORONAL), flip_y, flip_x)
     return _cut(matrix, sizes, plane, axes, reverse)
 
 
@@ -221,13 +226,20 @@ def _checked(affine: ArrayLike, shape: Sequence[int]) -> tuple[Vector, tuple[int
     return matrix, (sizes[0], sizes[1], sizes[2])
 
 
-def _automatic(spacing: list[float], sizes: list[int]) -> Plane:
-    """Plane to cut in, from spacing and size along the canonical axes."""
+def _automatic(spacing: Vector, sizes: tuple[int, int, int], turns: list[list[float]]) -> int:
+    """Voxel axis to cut across, from the axes' spacings, sizes and the frames across them."""
     flat = [axis for axis in range(3) if sizes[axis] == 1]
     if len(flat) == 1:
-        return next(p for p in PLANES if _NORMAL_AXIS[p] == flat[0])
-    enough = _NEARLY_LARGEST * max(spacing)
-    return next(p for p in PLANES if spacing[_NORMAL_AXIS[p]] >= enough)
+        return flat[0]
+    enough = _NEARLY_LARGEST * spacing.max()
+    wide = [axis for axis in range(3) if spacing[axis] >= enough]
+    return min(wide, key=lambda axis: PLANES.index(nearest_plane(turns[axis])))
+
+
+def _nearest(turns: list[list[float]], plane: Plane) -> int:
+    """Voxel axis whose frames lie nearest to a plane."""
+    along = [abs(normal_of(turn)[_NORMAL_AXIS[plane]]) for turn in turns]
+    return int(np.argmax(along))
 
 
 def _cut(

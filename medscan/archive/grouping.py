@@ -7,7 +7,7 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from medscan.archive.header import Header, to_json
 from medscan.archive.stacks import dicom_stacks, volume_stacks
@@ -21,6 +21,7 @@ from medscan.archive.types import (
     Series,
     Study,
 )
+from medscan.archive.volume import voxel_names
 from medscan.errors import CorruptError
 
 
@@ -82,10 +83,9 @@ def _pair(
 
 def _partner(header: Header, others: dict[tuple[Path, str], Outcome]) -> ArchiveFile | None:
     """The file with a header's voxels: among those found, or (a lone root) on disk."""
-    path = header.volume.companion if header.volume else ""
-    stem = path.removesuffix(".img")
-    names = [path] if stem == path else [path, f"{stem}.IMG", f"{stem}.img.gz"]
-    for name in names:
+    path = PurePosixPath(header.volume.companion if header.volume else "")
+    pair = voxel_names(header.file.path) if header.kind is Kind.NIFTI else (path.name,)
+    for name in (str(path.with_name(n)) for n in pair):
         other = others.get((header.file.root, name))
         if other is not None and other.reason is not Reason.UNREADABLE:
             return other.file
@@ -123,7 +123,8 @@ def _unique(headers: list[Header]) -> tuple[list[Header], list[Outcome]]:
             continue
         same = original.file.size == header.file.size and to_json(original) == to_json(header)
         detail = f"of {original.file.path}" if same else f"conflicting with {original.file.path}"
-        copies.append(Outcome(header.file, Reason.DUPLICATE, detail))
+        uids = header.study_uid, header.series_uid
+        copies.append(Outcome(header.file, Reason.DUPLICATE, detail, *uids))
     return kept, copies
 
 

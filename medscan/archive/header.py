@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any
 
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 2
+FORMAT = 3
 """Of the JSON form; a cache of another format is read anew."""
 
 MAX_FRAMES = 2**18
@@ -100,19 +101,10 @@ class Header:
     notes: tuple[str, ...] = field(default=())
 
 
-_PLAIN = (
-    "frames",
-    "study_uid",
-    "series_uid",
-    "sop_instance_uid",
-    "date",
-    "patient_id",
-    "modality",
-    "body_part",
-    "description",
-    "series_number",
-    "instance_number",
-)
+_names = [f.name for f in fields(Header)]
+_rest = attrgetter(*_names[_names.index("study_uid") :])
+_layer = attrgetter(*(f.name for f in fields(Layer)))
+_volume = attrgetter(*(f.name for f in fields(Volume)))
 
 
 def to_json(found: Header | Outcome) -> dict[str, Any]:
@@ -121,18 +113,13 @@ def to_json(found: Header | Outcome) -> dict[str, Any]:
     The file itself is left out: path, size and modification time are the cache's key.
     """
     if isinstance(found, Outcome):
-        return {"format": FORMAT, "reason": found.reason.value, "detail": found.detail}
-    volume = found.volume
+        told = [found.reason.value, found.detail, found.study, found.series]
+        return {"format": FORMAT, "outcome": told}
+    layers = [_layer(layer) for layer in found.layers]
+    volume = None if found.volume is None else _volume(found.volume)
     return {
         "format": FORMAT,
-        "kind": found.kind.value,
-        **{name: getattr(found, name) for name in _PLAIN},
-        "notes": found.notes,
-        "layers": [
-            [y.rows, y.columns, y.position, y.orientation, y.spacing, y.label, y.phase]
-            for y in found.layers
-        ],
-        "volume": volume and [volume.shape, volume.affine, volume.data_bytes, volume.companion],
+        "header": [found.kind.value, found.frames, layers, volume, *_rest(found)],
     }
 
 
@@ -140,19 +127,20 @@ def from_json(file: ArchiveFile, data: dict[str, Any]) -> Header | Outcome | Non
     """What `to_json` made, or None where another version of medscan wrote it."""
     if data.get("format") != FORMAT:
         return None
-    if "reason" in data:
-        return Outcome(file, Reason(data["reason"]), data["detail"])
-    volume = data["volume"]
+    if "outcome" in data:
+        reason, *told = data["outcome"]
+        return Outcome(file, Reason(reason), *told)
+    kind, frames, layers, volume, *rest = data["header"]
     return Header(
-        file=file,
-        kind=Kind(data["kind"]),
-        notes=tuple(data["notes"]),
-        layers=tuple(Layer(*(_tuple(v) for v in values)) for values in data["layers"]),
-        volume=Volume(*(_tuple(v) for v in volume)) if volume else None,
-        **{name: data[name] for name in _PLAIN},
+        file,
+        Kind(kind),
+        frames,
+        tuple(Layer(*_tuples(values)) for values in layers),
+        Volume(*_tuples(volume)) if volume else None,
+        *_tuples(rest),
     )
 
 
-def _tuple(value: Any) -> Any:
+def _tuples(values: list[Any]) -> list[Any]:
     """JSON has no tuples."""
-    return tuple(value) if isinstance(value, list) else value
+    return [tuple(v) if type(v) is list else v for v in values]

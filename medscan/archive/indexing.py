@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from medscan.archive.grouping import group
 from medscan.archive.header import Header, from_json, to_json
-from medscan.archive.read import read_header
+from medscan.archive.readers import Job, Readers
 from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Plane, Reason
 from medscan.archive.walk import walk
 
+CHUNK = 128
+"""Files that are looked up, and read by one worker, at a time."""
+_PASSING = (Reason.UNREADABLE, Reason.DECODER_DIED)
+
 
 class HeaderCache(Protocol):
-    """Remembers headers by root, path, size and modification time."""
+    """Remembers headers, as text, by root, path, size and modification time."""
 
-    def get(self, file: ArchiveFile) -> dict[str, Any] | None:
-        """What was put for this very file, or None."""
+    def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
+        """What was put for these very files, or None, for each."""
 
-    def put(self, file: ArchiveFile, header: dict[str, Any]) -> None:
-        """Remember what `to_json` made."""
+    def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
+        """Remember what was read of files."""
 
 
 def index(
@@ -28,6 +35,7 @@ def index(
     plane: Plane | None = None,
     cache: HeaderCache | None = None,
     progress: Callable[[int], None] | None = None,
+    workers: int = 1,
 ) -> Catalogue:
     """Find out what archives hold.
 
@@ -41,30 +49,69 @@ def index(
         Files that it knows are not opened.
     progress : callable or None
         Called with the number of files so far, after each.
+    workers : int
+        Processes that read headers; 1 reads here. The catalogue does not depend on it.
 
     Returns
     -------
     Catalogue
     """
     found: list[Header | Outcome] = []
-    for item in _walk_all(roots):
-        found.append(item if isinstance(item, Outcome) else header_of(item, cache))
+    for item in _read_all(_walk_all(roots), cache, workers):
+        found.append(item)
         if progress is not None:
             progress(len(found))
     return group(found, plane)
 
 
-def header_of(file: ArchiveFile, cache: HeaderCache | None = None) -> Header | Outcome:
-    """Header of a file, from the cache if it is there; what cannot be read is not remembered."""
-    known = cache.get(file) if cache is not None else None
-    header = from_json(file, known) if known is not None else None
-    if header is not None:
-        return header
-    found = read_header(file)
-    unreadable = isinstance(found, Outcome) and found.reason is Reason.UNREADABLE
-    if cache is not None and not unreadable:
-        cache.put(file, to_json(found))
-    return found
+def _read_all(
+    items: Iterator[ArchiveFile | Outcome], cache: HeaderCache | None, workers: int
+) -> Iterator[Header | Outcome]:
+    """What was found, in its order; chunks are read ahead of it."""
+    waiting: deque[_Chunk] = deque()
+    with Readers(workers) as readers:
+        while chunk := list(islice(items, CHUNK)):
+            waiting.append(_Chunk(chunk, cache, readers))
+            if waiting[0].job is None or len(waiting) > 4 * workers:
+                yield from waiting.popleft().finish()
+        for left in waiting:
+            yield from left.finish()
+
+
+class _Chunk:
+    """Some of what was found: looked up in the cache, and what that does not know, read."""
+
+    def __init__(
+        self, items: Sequence[ArchiveFile | Outcome], cache: HeaderCache | None, readers: Readers
+    ) -> None:
+        self.items, self.cache, self.readers = items, cache, readers
+        files = [item for item in items if isinstance(item, ArchiveFile)]
+        self.known = _known(files, cache) if cache is not None else {}
+        self.unread = [file for file in files if file not in self.known]
+        self.job: Job = readers.submit(self.unread)
+
+    def finish(self) -> list[Header | Outcome]:
+        """Every item in its place."""
+        read = self.readers.result(self.unread, self.job)
+        if self.cache is not None:
+            self.cache.put((f.file, text or _text(f)) for f, text in read if _lasts(f))
+        found = self.known | {f.file: f for f, _ in read}
+        return [item if isinstance(item, Outcome) else found[item] for item in self.items]
+
+
+def _known(files: Sequence[ArchiveFile], cache: HeaderCache) -> dict[ArchiveFile, Header | Outcome]:
+    texts = zip(files, cache.get(files), strict=True)
+    found = ((file, from_json(file, json.loads(text))) for file, text in texts if text)
+    return {file: header for file, header in found if header is not None}
+
+
+def _text(found: Header | Outcome) -> str:
+    return json.dumps(to_json(found))
+
+
+def _lasts(found: Header | Outcome) -> bool:
+    """Whether it would come out the same the next time."""
+    return not isinstance(found, Outcome) or found.reason not in _PASSING
 
 
 def _walk_all(roots: Iterable[Path]) -> Iterator[ArchiveFile | Outcome]:

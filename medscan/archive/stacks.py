@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -139,7 +139,10 @@ def _along(group: list[Placed]) -> list[Placed]:
     if first.orientation is None or first.position is None:
         return sorted(group, key=Placed.order)
     normal = normal_of(first.orientation)
-    placed = [replace(p, along=float(normal @ np.array(p.layer.position))) for p in group]
+    placed = [
+        Placed(p.header, p.layer, p.index, float(normal @ np.array(p.layer.position)))
+        for p in group
+    ]
     placed.sort(key=lambda p: p.along)
     # Equal positions differ in their last digits: ties are broken within a run of them.
     runs = np.cumsum([0, *(np.diff([p.along for p in placed]) > _SAME_POSITION)])
@@ -199,6 +202,7 @@ def _stack(part: list[Placed], key: str) -> Stack:
         slice_spacing=float(np.median(distances)) if apart else None,
         plane=None if first.orientation is None else nearest_plane(first.orientation),
         notes=tuple(_notes(part, distances)) if part[0].header.kind is Kind.DICOM else (),
+        last=part[-1].layer.position,
     )
 
 
@@ -279,4 +283,5 @@ def _cut_stack(header: Header, cut: Cut, key: str, number: int) -> Stack:
         slice_spacing=float(along[1] - along[0]) if cut.frames > 1 else None,
         plane=cut.plane,
         notes=header.notes if upright else (*header.notes, "tilted"),
+        last=cut.last,
     )

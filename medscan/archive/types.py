@@ -46,9 +46,12 @@ class Reason(StrEnum):
     NOT_AN_IMAGE = "not-an-image"
     DERIVED = "derived"
     LOCALIZER = "localizer"
+    MOSAIC = "mosaic"
     DUPLICATE = "duplicate"
     OUT_OF_SCOPE = "out-of-scope"
     BACKGROUND = "background"
+    ARRIVING = "arriving"
+    LEFT_OVER = "left-over"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
@@ -68,9 +71,12 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.NOT_AN_IMAGE: (Bucket.SKIPPED, "it holds no image: text, archive, report, DICOMDIR"),
     Reason.DERIVED: (Bucket.SKIPPED, "a screen or report made from other images"),
     Reason.LOCALIZER: (Bucket.SKIPPED, "a localizer (scout) that only plans other images"),
+    Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic of slices whose header does not say how to cut it"),
     Reason.DUPLICATE: (Bucket.SKIPPED, "the same SOP instance was found in another file"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice of it is background"),
+    Reason.ARRIVING: (Bucket.SKIPPED, "a file of its study is younger than --settle: next time"),
+    Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan was stopped before its study: next time"),
     Reason.UNREADABLE: (Bucket.FAILED, "the operating system would not hand it out"),
     Reason.TRUNCATED: (Bucket.FAILED, "it ends before its content does"),
     Reason.CORRUPT: (Bucket.FAILED, "its content contradicts itself"),
@@ -108,11 +114,16 @@ class ArchiveFile:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file, and why: a row of the accounting."""
+    """What became of one file, and why: a row of the accounting.
+
+    `study` and `series` are the UIDs that it states, where they are known.
+    """
 
     file: ArchiveFile
     reason: Reason
     detail: str = ""
+    study: str = ""
+    series: str = ""
 
     @property
     def bucket(self) -> Bucket:
@@ -128,9 +139,9 @@ class Frame:
     ----------
     file : ArchiveFile
     index : int
-        Frame of a DICOM object or page of a picture (0-based). For a volume file, `number of the
-        volume * slices + slice`, slices counted along the stack's normal axis after the volume was
-        turned to closest canonical (RAS+): right, front and head grow.
+        Frame of a DICOM object, tile of a mosaic or page of a picture (0-based). For a volume
+        file, `number of the volume * slices + slice`, slices counted along the stack's normal axis
+        after the volume was turned to closest canonical (RAS+): right, front and head grow.
     sop_instance_uid : str
         Empty when the file has none.
     position_mm : float or None
@@ -166,6 +177,8 @@ class Stack:
         Median distance between neighbouring frames along the normal, millimetres.
     plane : Plane or None
         Nearest anatomical plane, from the orientation.
+    last : tuple of 3 floats or None
+        As `origin`, of the last frame: in a tilted stack it does not lie above it.
     notes : tuple of str
         What is odd about the geometry: "uneven spacing", "missing slices", "tilted" ...
     """
@@ -181,6 +194,7 @@ class Stack:
     slice_spacing: float | None = None
     plane: Plane | None = None
     notes: tuple[str, ...] = ()
+    last: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)

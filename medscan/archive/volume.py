@@ -55,9 +55,16 @@ def read_nifti(file: ArchiveFile, content: Content) -> Header | Outcome:
     if not pair:
         check_bytes(file.size, needed + offset, content.gzipped)
     known = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
-    companion = beside(file, PurePosixPath(file.path).stem + ".img") if pair else ""
+    companion = beside(file, voxel_names(file.path)[0]) if pair else ""
     notes = () if known else ("no orientation in the header: assumed",)
     return volume_header(file, Kind.NIFTI, Volume(shape, flat(affine), needed, companion), notes)
+
+
+def voxel_names(header: str) -> tuple[str, ...]:
+    """Names that the file with the voxels of a pair may have, by the path of its header file."""
+    name = PurePosixPath(header).name
+    start = PurePosixPath(name.removesuffix(".gz")).stem
+    return tuple(start + suffix for suffix in (".img", ".IMG", ".img.gz"))
 
 
 def volume_header(file: ArchiveFile, kind: Kind, volume: Volume, notes: tuple[str, ...]) -> Header:

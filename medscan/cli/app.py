@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from medscan import __version__
+from medscan.cli.doctor import doctor
 from medscan.cli.evaluate import evaluate
 from medscan.cli.export import export
 from medscan.cli.fit import fit
@@ -45,4 +46,5 @@ app.command()(evaluate)
 app.command()(scan)
 app.command()(report)
 app.command()(export)
+app.command()(doctor)
 app.add_typer(weights, name="weights")

@@ -116,6 +116,16 @@ all detectors are used that come with medscan or lie in
 A series that no detector was fitted for is not scored, but reported as out of
 scope.
 .Pp
+A series is divided into stacks of slices that lie on one another: by size,
+orientation, frame of reference, image type, echo and, where places repeat, by
+time.
+Each volume of a 4-D file is a stack, and so is a Siemens mosaic, cut into its
+slices.
+Slices are ordered by their place along their normal; without one by instance
+number, then path, then frame.
+Missing slices, uneven spacing and a tilted gantry are noted in the results
+file.
+.Pp
 A stack scores the mean of the top 5 % of its slices, at least one; a study the
 maximum of its stacks.
 A stack is flagged when it scores more than normal stacks of as many slices
@@ -124,6 +134,66 @@ the detector was calibrated on, and called provisional where they are too few.
 .Pp
 Every file is counted once: as scanned, skipped on purpose or failed.
 One bad file costs that file only.
+.Fl -accounting
+writes a table with a row a file, sorted by path, in UTF-8:
+.Cm path
+below
+.Ar archive ,
+.Cm bucket
+.Pq scanned, skipped or failed ,
+.Cm reason
+.Po
+one of those in
+.Xr medscan-results 5 ;
+empty for what was scanned
+.Pc ,
+.Cm study
+and
+.Cm series
+.Pq the UIDs, where the file has and shows them ,
+.Cm stack
+.Pq its key in the results ,
+.Cm index
+.Pq place in the stack, from 0
+and
+.Cm detail ,
+the reason in words.
+A file with many frames has one row, with stack and place of its first frame;
+the file of a volume's voxels has that of its header.
+Text that a spreadsheet would run as a formula has a leading apostrophe; control
+characters, and bytes of names that are not UTF-8, are escaped.
+With
+.Fl -dry-run
+the table says what would become of each file if all of them can be decoded; for
+studies that are done, what became of them.
+Files that the scan itself writes are not counted.
+.Pp
+With
+.Fl -settle
+a study is left for the next scan while any of its files was written less than
+that long ago; its files are skipped as
+.Cm arriving .
+Times are a number and
+.Cm s , m , h
+or
+.Cm d ;
+0, the default, waits for nothing.
+A file that is broken is taken to be half-written as long as it is young, and
+one with a time in the future is young.
+Copies that keep the times of their originals look old from the start.
+.Pp
+Files are decoded in processes of their own.
+A decoder that dies, or takes longer than
+.Fl -file-timeout ,
+costs its file, which fails as
+.Cm decoder-died .
+A file that is larger than
+.Fl -max-file-gib ,
+unpacks to more or declares more fails as
+.Cm too-large ;
+a decode process can have four times that and 1 GiB of memory, and no more.
+Neither holds with
+.Fl -workers Cm 0 .
 .Pp
 Names, birth dates, accession numbers and patient IDs never reach the outputs,
 unless
@@ -173,6 +243,47 @@ Scan every night at ten, as a line of
 See what a scan would do, and how long it would take:
 .Pp
 .Dl medscan scan /archive --dry-run
+.Pp
+See what became of every file, and leave alone what is still arriving:
+.Bd -literal -offset indent
+medscan scan /archive --settle 15m --accounting files.csv
+.Ed
+""",
+)
+
+_DOCTOR = Text(
+    brief="say whether a scan can run here",
+    description="""
+.Nm
+prints what a scan would find:
+versions of medscan and its libraries,
+devices with their memory,
+whether the folder of the results can be written and what is free there,
+the time zone,
+the backbones and detectors with their SHA-256 and licence,
+and each DICOM transfer syntax that can be decoded, with the packages that
+decode it in the order in which they are tried.
+The hash of a backbone is of its weights and settings together, as detectors
+record it.
+Where something keeps a scan from running, the last line says what.
+.Pp
+It opens no network connection and leaves nothing behind.
+""",
+    exits="""
+.Bl -tag -width Ds -compact
+.It 0
+A scan can run.
+.It 1
+It cannot: the message says why.
+.It 2
+Wrong usage.
+.El
+""",
+    examples="""
+List the encodings that cannot be decoded:
+.Bd -literal -offset indent
+medscan doctor --json | jq -r '.syntaxes[] | select(.decoders == []) | .name'
+.Ed
 """,
 )
 
@@ -211,7 +322,8 @@ The anomaly map of every scored stack as
 named by their keys.
 Maps are float32 on the pixels of the source, interpolated between the patches
 of the model, and 0 where a slice was not scored.
-Their affine puts them on the source volume.
+Their affine puts them on the source volume; that of a tilted stack is sheared,
+and only in the sform.
 Unevenly spaced slices are put on the nearest layer of an even grid.
 Where the source says nothing of its geometry, voxels are 1 mm and the
 description in the header says so.
@@ -256,6 +368,7 @@ medscan weights verify
 
 TEXTS: dict[str, Text] = {
     "medscan": _MAIN,
+    "medscan-doctor": _DOCTOR,
     "medscan-export": _EXPORT,
     "medscan-report": _REPORT,
     "medscan-scan": _SCAN,

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
+from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption, gib, seconds
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
-    from medscan.scan import ScanOptions, Summary
+    from medscan.scan import Entry, ScanOptions, Summary
 
 
 def scan(
@@ -38,8 +37,18 @@ def scan(
     target_fpr: Annotated[
         float | None, typer.Option(help="Place every threshold for this rate instead.")
     ] = None,
-    file_timeout: Annotated[float, typer.Option(help="Seconds for decoding one file.")] = 120.0,
-    max_file_gib: Annotated[float, typer.Option(help="Memory for decoding one file.")] = 8.0,
+    settle: Annotated[
+        str, typer.Option(help="Leave studies with a file younger than this, such as 15m.")
+    ] = "0",
+    file_timeout: Annotated[
+        float, typer.Option(help="Seconds for decoding one file; then its decoder is cut off.")
+    ] = 120.0,
+    max_file_gib: Annotated[
+        float, typer.Option(help="GiB that one file may be, unpack to or be decoded to.")
+    ] = 8.0,
+    accounting: Annotated[
+        Path | None, typer.Option(help="CSV file to write, with a row a file found.")
+    ] = None,
     thumbnails: Annotated[
         bool, typer.Option(help="Keep pictures of the worst slices for the report.")
     ] = True,
@@ -70,7 +79,9 @@ def scan(
         plane=Plane(plane.value) if plane else None,
         ledger=ledger,
         file_timeout_s=file_timeout,
-        max_file_bytes=int(max_file_gib * (1 << 30)),
+        max_file_bytes=gib("--max-file-gib", max_file_gib),
+        settle_s=seconds("--settle", settle),
+        accounting=accounting,
         thumbnails=thumbnails,
         identify=identify,
         command=f"medscan scan {' '.join(path.name for path in archive)} --out {out.name}",
@@ -79,7 +90,7 @@ def scan(
         typer.echo(_dry_run(options, as_json=as_json))
         return
     summary = _scan(options)
-    typer.echo(json.dumps(asdict(summary)) if as_json else summary.line())
+    typer.echo(json.dumps(summary.as_dict()) if as_json else summary.line())
     raise typer.Exit(_exit_code(summary))
 
 
@@ -135,7 +146,15 @@ def _scan(options: ScanOptions) -> Summary:
         found = [results.open(options.out)]
         report.write_csv(found, table)
         report.write_html(found, page)
+    _account(options, summary.entries)
     return summary
+
+
+def _account(options: ScanOptions, entries: list[Entry]) -> None:
+    from medscan import report
+
+    if options.accounting is not None:
+        report.write_accounting(entries, options.accounting)
 
 
 def _newer(path: Path, than: Path) -> bool:
@@ -143,7 +162,8 @@ def _newer(path: Path, than: Path) -> bool:
 
 
 def _dry_run(options: ScanOptions, *, as_json: bool) -> str:
-    from medscan.scan.dry import foresee
+    from medscan.scan import foresee
 
     forecast = foresee(options)
+    _account(options, forecast.entries)
     return json.dumps(forecast.as_dict()) if as_json else forecast.text()

@@ -16,18 +16,18 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from medscan.clip.backbone import Backbone
 from medscan.errors import WeightsError
+
+if TYPE_CHECKING:
+    from medscan.clip.backbone import Backbone
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 ORIGIN = "medscan.json"
 DEFAULT = "medscan-mini"
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +277,8 @@ def load(
     WeightsError
         Not here, damaged, pickled, or of another shape than its configuration says.
     """
+    from medscan.clip.backbone import Backbone
+
     bundle = find(name)
     check_safetensors(bundle.weights)
     expected = bundle.origin.get("quick_gelu")
@@ -315,6 +317,7 @@ def _side(size: int | tuple[int, int]) -> int:
 
 def _build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | None) -> Any:
     import open_clip
+    import torch
     from open_clip.model import resize_pos_embed
     from safetensors.torch import load_file
 
@@ -351,7 +354,7 @@ def _build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | 
         ) from error
     finally:
         quiet.setLevel(level)
-    return model.to(DTYPES[precision])
+    return model.to(getattr(torch, DTYPES[precision]))
 
 
 def _tokenizer(bundle: Bundle) -> Any:

@@ -18,6 +18,8 @@ from medscan.results.maps import on_frame
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INT16_MAX = 32767
+_TILT = 1e-3
+"""Way off the normal, per millimetre along it, from which on a stack is tilted."""
 _MOST_GAPS = 4
 """Layers a slice at most, so that one stray position cannot blow a volume up."""
 
@@ -90,6 +92,9 @@ def _header(stack: StackResult, shape: tuple[int, int, int]) -> Any:
     header.set_sform(np.eye(4) if affine is None else affine, code=0 if affine is None else 1)
     if affine is not None:
         header.set_qform(affine, code=1)
+        # All that it holds are a rotation and spacings: it cannot tell of a tilt.
+        if not np.allclose(header.get_qform(), affine, atol=1e-2):
+            header["qform_code"] = 0
     header["descrip"] = _description(stack, affine).encode("ascii", "replace")[:79]
     return header
 
@@ -119,7 +124,8 @@ def affine_of(stack: StackResult) -> NDArray[np.float64] | None:
     Returns
     -------
     ndarray, float64 (4, 4)
-        DICOM PS3.3 C.7.6.2.1.1, with the last two axes turned from LPS to RAS.
+        DICOM PS3.3 C.7.6.2.1.1, turned from LPS to RAS. The layers of a tilted stack are sheared,
+        as its slices are.
     """
     info = stack.info
     if not (info["orientation"] and info["pixel_spacing"] and info["origin"]):
@@ -130,10 +136,19 @@ def affine_of(stack: StackResult) -> NDArray[np.float64] | None:
     affine = np.eye(4)
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
-    affine[:3, 2] = np.cross(row, column) * (1.0 if math.isnan(step) else step)
+    affine[:3, 2] = _way(stack, np.cross(row, column)) * (1.0 if math.isnan(step) else step)
     affine[:3, 3] = info["origin"]
     placed: NDArray[np.float64] = _LPS_TO_RAS @ affine
     return placed
+
+
+def _way(stack: StackResult, normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Way through the stack for each millimetre along its normal, which it is unless tilted."""
+    ends, along = stack.info.get("last", []), np.ptp(stack.position_mm[[0, -1]])
+    if not ends or not along > 0:
+        return normal
+    way: NDArray[np.float64] = np.subtract(ends, stack.info["origin"]) / along
+    return way if np.linalg.norm(way - normal) > _TILT else normal
 
 
 def layers_of(stack: StackResult) -> list[int]:

@@ -1,7 +1,8 @@
 """Frames -> slices: oriented, windowed, letterboxed images with their geometry."""
 
+from medscan.imaging.decoders import Syntax, syntaxes
 from medscan.imaging.letterbox import Letterbox
-from medscan.imaging.read import read_planes
+from medscan.imaging.read import read_planes, watch
 from medscan.imaging.render import is_background, render, render_plane
 from medscan.imaging.types import Affine2D, PixelPlane, Slice, Voi, Window
 from medscan.imaging.window import Rule, apply_window, measure, parse_rule
@@ -12,6 +13,7 @@ __all__ = [
     "PixelPlane",
     "Rule",
     "Slice",
+    "Syntax",
     "Voi",
     "Window",
     "apply_window",
@@ -21,4 +23,6 @@ __all__ = [
     "read_planes",
     "render",
     "render_plane",
+    "syntaxes",
+    "watch",
 ]

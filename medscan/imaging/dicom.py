@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import gzip
 import io
+import tempfile
 import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import apply_color_lut, get_decoder
 from pydicom.uid import (
     UID,
@@ -22,11 +24,14 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
 )
 
+from medscan.archive.mosaic import is_mosaic, mosaic_of
 from medscan.archive.sniff import open_regular
 from medscan.archive.types import ArchiveFile
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
+from medscan.imaging.codestream import declared_size
 from medscan.imaging.quiet import DECODER_ERRORS, no_stderr
 from medscan.imaging.tables import Rescale, rescale_of, voi_of
 from medscan.imaging.types import PixelPlane
@@ -34,6 +39,16 @@ from medscan.imaging.types import PixelPlane
 PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")
 """pydicom's decoding plugins in order of trust; its GDCM one can abort the process."""
 _ITK_JPEG = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
+_SHAPE = (
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "PlanarConfiguration",
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "PixelRepresentation",
+)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
@@ -57,35 +72,35 @@ class DicomFile:
         self.limit = max_file_bytes
         self.header: Dataset = pydicom.dcmread(_content(file, max_file_bytes), force=True)
         self.syntax = _syntax(self.header)
-        self._itk: NDArray[Any] | None = None
+        self._whole_mosaic: NDArray[Any] | None = None
         self._complete()
         self._check_size()
+        self.mosaic = mosaic_of(self.header) if is_mosaic(self.header) else None
 
     def plane(self, index: int) -> PixelPlane:
-        """Frame `index` after rescale, padding masked, colour as RGB.
+        """Frame (or tile of a mosaic) `index` after rescale, padding masked, colour as RGB.
 
         Raises
         ------
         FileError
             It cannot be decoded.
         """
-        if not 0 <= index < self.frames:
+        if not 0 <= index < (self.mosaic.tiles if self.mosaic else self.frames):
             raise CorruptError(f"has no frame {index + 1}")
-        stored, rescaled = self._decode(index)
+        stored = self._tile(index) if self.mosaic else self._decode(index)
         bits = int(self.header.BitsStored)
         if self.photometric == "PALETTE COLOR" and stored.ndim == 2:
             stored = apply_color_lut(stored, self.header)[..., :3]
             bits = 8 if stored.max(initial=0) < 256 else 16
         if stored.ndim == 3:
             return PixelPlane(_colour(stored, bits), white=255.0)
-        return self._grey(stored, index, Rescale() if rescaled else rescale_of(self.header, index))
+        return self._grey(stored, index)
 
-    def _grey(self, stored: NDArray[Any], index: int, rescale: Rescale) -> PixelPlane:
+    def _grey(self, stored: NDArray[Any], index: int) -> PixelPlane:
         inverted = self.photometric == "MONOCHROME1"
+        rescale = rescale_of(self.header, index)
         values = rescale(stored)
-        hidden = ~np.isfinite(values) | _padding(
-            self.header, values, rescale_of(self.header, index)
-        )
+        hidden = ~np.isfinite(values) | _padding(self.header, values, rescale)
         if hidden.any():
             rest = values[~hidden]
             black = (rest.max() if inverted else rest.min()) if rest.size else 0.0
@@ -131,7 +146,8 @@ class DicomFile:
         pixels = self.rows * self.columns * self.samples
         if pixels <= 0:
             raise CorruptError("image without rows or columns")
-        if self.header.BitsAllocated not in (1, 8, 16, 32, 64):
+        packed = self.header.BitsAllocated == 12 and not self.syntax.is_encapsulated
+        if self.header.BitsAllocated not in (1, 8, 16, 32, 64) and not packed:
             raise UnsupportedError(f"{self.header.BitsAllocated} bits allocated")
         if pixels * max(4, self.header.BitsAllocated // 8) > self.limit:
             raise TooLargeError(f"{self.rows} x {self.columns} is over the limit")
@@ -143,42 +159,96 @@ class DicomFile:
         have = len(self.header[self.keyword].value)
         if have < need:
             raise TruncatedError(f"pixel data ends at byte {have} of {need}")
+        if packed:
+            self._spread(pixels * self.frames)
 
-    def _decode(self, index: int) -> tuple[NDArray[Any], bool]:
-        """Stored values of a frame, and whether its decoder has rescaled them already."""
+    def _spread(self, count: int) -> None:
+        """Give each value of 12 bits, two in three bytes, a word (PS3.5 8.1.1, annex D)."""
+        data = np.frombuffer(self.header.PixelData + b"\0\0", "u1")[: (count + 1) // 2 * 3]
+        first, middle, last = data.reshape(-1, 3).T.astype(np.uint16)
+        words = np.stack([first | middle << 8, middle >> 4 | last << 4], axis=1).ravel()[:count]
+        # Up and down again: the first cuts the neighbour's bits off, the second spreads the sign.
+        signed = np.int16 if self.header.PixelRepresentation else np.uint16
+        self.header.PixelData = ((words << 4).astype(signed) >> 4).astype("<u2").tobytes()
+        self.header.BitsAllocated = 16
+
+    def _tile(self, index: int) -> NDArray[Any]:
+        """As `_decode`, for a tile of a mosaic, which is decoded once."""
+        if self._whole_mosaic is None:
+            self._whole_mosaic = self._decode(0)
+        whole = self._whole_mosaic
+        return self.mosaic.tile(whole, index) if self.mosaic else whole
+
+    def _decode(self, index: int) -> NDArray[Any]:
+        """Stored values of a frame."""
         try:
             decoder = get_decoder(self.syntax)
         except NotImplementedError:
             raise UnsupportedError(f"transfer syntax {self.syntax.name}") from None
+        if self.syntax.is_encapsulated:
+            self._check_codestream(index)
         known = [p for p in PLUGINS if p in decoder.available_plugins]
         for plugin in known if self.syntax.is_encapsulated else [""]:
             try:
-                return decoder.as_array(self.header, index=index, decoding_plugin=plugin)[0], False
+                return np.asarray(
+                    decoder.as_array(self.header, index=index, decoding_plugin=plugin)[0]
+                )
             except DECODER_ERRORS:
                 continue
         if self.syntax in _ITK_JPEG:
-            return self._decode_itk(index), True
+            return self._decode_itk(index)
         raise CorruptError(f"pixel data is not valid {self.syntax.name}")
 
+    def _check_codestream(self, index: int) -> None:
+        """Refuse a frame that says itself that it is larger than the header: decoders obey it."""
+        try:
+            size = declared_size(self._codestream(index))
+        except DECODER_ERRORS:
+            return
+        if size and size[0] * size[1] > self.rows * self.columns:
+            raise CorruptError(f"its compressed frame is of {size[0]} x {size[1]} pixels")
+
+    def _codestream(self, index: int) -> bytes:
+        data: bytes = get_frame(self.header.PixelData, index, number_of_frames=self.frames)
+        return data
+
     def _decode_itk(self, index: int) -> NDArray[Any]:
-        """Frame as SimpleITK reads it: rescaled, colour as RGB."""
+        """Stored values of a frame as SimpleITK reads them, colour as RGB.
+
+        It is given that frame alone, in a file of a few clean tags: on broken files of more its
+        parser takes gigabytes and minutes.
+        """
         import SimpleITK
 
-        size = self.rows * self.columns * self.samples * self.frames
-        if size * max(4, self.header.BitsAllocated // 8) > self.limit:
-            raise TooLargeError(f"{self.frames} frames are over the limit")
-        if self._itk is None:
+        single = _single(self.header, self._codestream(index))
+        with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
+            single.save_as(copy.file, enforce_file_format=True)
+            copy.flush()
             try:
                 with no_stderr():
-                    image = SimpleITK.ReadImage(str(self.file.full), imageIO="GDCMImageIO")
+                    image = SimpleITK.ReadImage(copy.name, imageIO="GDCMImageIO")
             except RuntimeError:
                 raise UnsupportedError(
                     f"no decoder reads it: transfer syntax {self.syntax.name}"
                 ) from None
-            self._itk = SimpleITK.GetArrayFromImage(image)
-        shape = (self.frames, self.rows, self.columns, self.samples)
-        found: NDArray[Any] = self._itk.reshape(shape)[index]
-        return found[..., 0] if self.samples == 1 else found
+        found: NDArray[Any] = SimpleITK.GetArrayFromImage(image)
+        shape = (self.rows, self.columns, self.samples)
+        return found.reshape(shape[:2] if self.samples == 1 else shape)
+
+
+def _single(header: Dataset, codestream: bytes) -> Dataset:
+    """A data set of one compressed frame, with what decoding it takes."""
+    found = Dataset()
+    found.file_meta = FileMetaDataset()
+    found.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
+    found.SOPClassUID, found.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    for keyword in _SHAPE:
+        if keyword in header:
+            setattr(found, keyword, header[keyword].value)
+    found.HighBit = found.BitsStored - 1
+    found.PixelData = encapsulate([codestream])
+    found["PixelData"].VR = "OB"
+    return found
 
 
 def _content(file: ArchiveFile, limit: int) -> BinaryIO:

@@ -90,6 +90,11 @@ def reading() -> Iterator[None]:
     except DECODER_ERRORS as error:
         _log.debug("%s while reading pixels", type(error).__name__)
         raise _told(error) from None
+    except BaseException as error:
+        # The panic of a decoder written in Rust; its class cannot be imported to be named.
+        if type(error).__module__ != "pyo3_runtime":
+            raise
+        raise CorruptError("content cannot be read (its decoder panicked)") from None
 
 
 def _told(error: Exception) -> FileError:

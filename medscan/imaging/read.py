@@ -15,6 +15,7 @@ from medscan.imaging.types import PixelPlane
 from medscan.imaging.volume import open_volume
 
 Read = Callable[[int], PixelPlane]
+_watchers: list[Callable[[ArchiveFile], object]] = []
 
 
 def read_planes(
@@ -45,8 +46,15 @@ def read_planes(
             yield _read(stack, frame, read)
 
 
+def watch(told: Callable[[ArchiveFile], object]) -> None:
+    """Have `told` called with each file that this process reads frames of, before it is opened."""
+    _watchers.append(told)
+
+
 def _opened(stack: Stack, file: ArchiveFile, limit: int) -> Read:
     """What reads a frame of the file by its index."""
+    for told in _watchers:
+        told(file)
     with reading():
         if stack.kind is Kind.DICOM:
             return DicomFile(file, limit).plane

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from medscan.archive.geometry import cut_geometry
 from medscan.archive.sniff import open_regular
 from medscan.archive.types import ArchiveFile, Kind, Plane
+from medscan.archive.volume import voxel_names
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
 from medscan.imaging.quiet import no_stderr
 from medscan.imaging.types import PixelPlane
@@ -126,7 +127,8 @@ def _open_nifti(file: ArchiveFile, limit: int) -> Volume:
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     _check_size(shape, dtype.itemsize, limit)
     if not header.is_single:
-        path = path.with_suffix(".img")
+        names = [path.with_name(name) for name in voxel_names(path.name)]
+        path = next((name for name in names if name.is_file()), names[0])
     slope, intercept = header.get_slope_inter()
     voxels = _voxels(path, tuple(shape), dtype, header.get_data_offset())
     slope = 1.0 if slope is None else float(slope)

@@ -29,7 +29,7 @@ ARRAYS = ("slice_score", "state", "heatmap", "frame", "position_mm", "grid_to_pi
 TEXTS = ("path", "sop_instance_uid")
 NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
-LISTS = ("orientation", "pixel_spacing", "origin", "notes", "skipped")
+LISTS = ("orientation", "pixel_spacing", "origin", "last", "notes", "skipped")
 """Attributes that are lists, kept as JSON."""
 COMPRESSED = {"compression": "gzip", "shuffle": True}
 

@@ -31,7 +31,8 @@ class StackResult:
         method, slice_threshold (the detector's), threshold and provisional (of a stack with as
         many slices), rows, columns, patch, size, thumbnails ("kept", or why not), seconds, and
         `notes`, a list of str. `orientation` (6), `pixel_spacing` (2, rows then columns, mm) and
-        `origin` (3) are lists in the patient's LPS frame, empty when unknown; `slice_spacing` is
+        `origin` (3) and `last` (3: the first pixel of the first and of the last slice) are lists in
+        the patient's LPS frame, empty when unknown; `slice_spacing` is
         NaN when unknown. `description` is there only with `--identify`.
     score : float
         Of the whole stack, by the file's aggregation rule; NaN when no slice was scored.

@@ -3,7 +3,9 @@
 Imports no torch: decode workers import this package too.
 """
 
+from medscan.scan.accounting import Entry
+from medscan.scan.dry import Forecast, foresee
 from medscan.scan.options import ScanOptions, Summary
 from medscan.scan.run import scan
 
-__all__ = ["ScanOptions", "Summary", "scan"]
+__all__ = ["Entry", "Forecast", "ScanOptions", "Summary", "foresee", "scan"]

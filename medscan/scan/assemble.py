@@ -198,6 +198,7 @@ class StackBuilder:
             "orientation": list(stack.orientation or ()),
             "pixel_spacing": list(stack.pixel_spacing or ()),
             "origin": list(stack.origin or ()),
+            "last": list(stack.last or ()),
             "slice_spacing": math.nan if stack.slice_spacing is None else stack.slice_spacing,
             "notes": list(stack.notes),
             "thumbnails": self.thumbnails,

@@ -1,28 +1,33 @@
 """Reading and drawing slices in worker processes that may die.
 
-A decoder can hang, crash or abort its process. Each worker therefore has a pipe of its own and
-works on one job at a time; when it dies or overstays, it is replaced and its job is repeated
-frame by frame, so that only the frame that killed it is lost. Results come in the order of the
-jobs, whatever the number of workers.
+A decoder can hang, crash or abort its process. Each worker therefore has a pipe of its own, works
+on one job at a time and names each file before it opens it; when it dies or overstays, it is
+replaced and its job is repeated frame by frame, so that only the frame that killed it is lost.
+Results come in the order of the jobs, whatever the number of workers.
 """
 
 from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import resource
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from medscan import imaging
 from medscan.archive import ArchiveFile, Frame, Stack
-from medscan.errors import DecoderError, FileError
+from medscan.errors import DecoderError, FileError, TooLargeError
 from medscan.imaging import Slice, Window
+from medscan.imaging.quiet import no_stderr
 
 log = logging.getLogger("medscan.scan")
 
@@ -31,6 +36,10 @@ CHUNK = 16
 READY = "ready"
 PATIENCE = 2
 """Workers that one file may kill, once it is known to be dangerous, before it is given up."""
+COPIES = 4
+"""A file as read, unpacked, decoded and in floating point may be in memory at once."""
+SPARE = 1 << 30
+"""Bytes for everything else that a worker holds."""
 STARTUP_S = 60.0
 """A worker's imports do not count as time spent on a file, but do not take for ever either."""
 
@@ -51,7 +60,7 @@ class Job:
         Of the window; see `medscan.imaging.parse_rule`.
     modality : str
     limit : int
-        Bytes that a file may need decoded.
+        Bytes that a file may be, unpack to or need decoded; a worker may hold `COPIES` times that.
     study : str
         Key of the study.
     """
@@ -79,9 +88,21 @@ def draw(job: Job, windows: dict[Any, Window]) -> Drawn:
         return imaging.render(job.stack, job.frames, job.size, windows[known], job.limit)
     except FileError as error:
         return [error] * len(job.frames)
+    except MemoryError:
+        if len(job.frames) == 1:
+            return [TooLargeError("does not fit into memory; see --max-file-gib")]
+    return [item for single in _singles(job) for item in draw(single, windows)]
 
 
-def decode(jobs: Iterable[Job], workers: int, timeout_s: float) -> Iterator[tuple[Job, Drawn]]:
+def _singles(job: Job) -> Iterator[Job]:
+    """The job frame by frame."""
+    for offset, frame in enumerate(job.frames):
+        yield replace(job, first=job.first + offset, frames=(frame,))
+
+
+def decode(
+    jobs: Iterable[Job], workers: int, timeout_s: float
+) -> Generator[tuple[Job, Drawn], None, None]:
     """Draw jobs, in their order.
 
     Parameters
@@ -113,10 +134,25 @@ def _serve(connection: Connection) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # the scan decides when to stop
         signal.signal(number, signal.SIG_IGN)
     windows: dict[Any, Window] = {}
-    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+    imaging.watch(connection.send)
+    ended = (EOFError, BrokenPipeError, ConnectionResetError)
+    with no_stderr(), suppress(*ended):  # what a decoder writes as it dies, the scan says itself
         connection.send(READY)
         while True:
-            connection.send(draw(connection.recv(), windows))
+            job = connection.recv()
+            _bound_memory(job.limit)
+            connection.send(draw(job, windows))
+
+
+@lru_cache(maxsize=1)
+def _bound_memory(limit: int) -> None:
+    """Let this process have no more than `COPIES` times `limit` bytes beyond what it has now."""
+    # Threads cost address space by the core, and decoding is spread over processes instead.
+    os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
+    with suppress(OSError, ValueError):  # a system that does not tell, or does not let
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        most = pages * resource.getpagesize() + COPIES * limit + SPARE
+        resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 
 class _Worker:
@@ -129,28 +165,48 @@ class _Worker:
         self.process.start()
         there.close()
         self.job: tuple[int, Job] | None = None
-        self.deadline = 0.0
-        self.ready = False
+        self.reading: ArchiveFile | None = None
+        self.timeout_s = self.deadline = 0.0
+        self.ready = self.gone = False
 
     def start(self, number: int, job: Job, timeout_s: float) -> None:
         """Send a job; a worker that died idle is noticed when its answer is waited for."""
         with suppress(EOFError, OSError):
             if not self.ready and self.connection.poll(STARTUP_S):
                 self.ready = self.connection.recv() == READY
-        files = len({frame.file for frame in job.frames})
-        self.job, self.deadline = (number, job), time.monotonic() + timeout_s * max(1, files)
+        self.job, self.reading, self.timeout_s = (number, job), None, timeout_s
+        self.deadline = time.monotonic() + timeout_s
         with suppress(BrokenPipeError, ConnectionResetError):
             self.connection.send(job)
 
     def answer(self) -> Drawn | None:
-        """The slices, or None when the process is dead or has overstayed."""
+        """The slices, once they are there; each file that it opens gets time of its own."""
         try:
-            if self.connection.poll():
-                found: Drawn = self.connection.recv()
-                return found
+            while self.connection.poll():
+                found: Drawn | ArchiveFile = self.connection.recv()
+                if not isinstance(found, ArchiveFile):
+                    return found
+                self.reading, self.deadline = found, time.monotonic() + self.timeout_s
         except (EOFError, OSError):
-            pass
+            self.gone = True
         return None
+
+    @property
+    def lost(self) -> bool:
+        """Whether no answer will come: the process is dead or has overstayed."""
+        overstayed = self.deadline <= time.monotonic()
+        return self.gone or overstayed or not self.process.is_alive()
+
+    def finish(self) -> Drawn | None:
+        """Wait for the slices; None when the process dies or overstays."""
+        while True:
+            lost = self.lost  # before the last look: what it sent before it died counts
+            found = self.answer()
+            if found is not None or lost:
+                self.job = None
+                return found
+            left = max(0.0, self.deadline - time.monotonic())
+            wait([self.connection, self.process.sentinel], timeout=left)
 
     def stop(self) -> None:
         """End the process whatever it is doing."""
@@ -166,6 +222,8 @@ class _Pool:
         self.ahead = 2 * workers + 2
         self.done: dict[int, Drawn] = {}
         self.deaths: Counter[ArchiveFile] = Counter()
+        self.given_up: dict[ArchiveFile, str] = {}
+        self.unmeasured: set[ArchiveFile] = set()
 
     def run(self, jobs: Iterator[Job]) -> Iterator[tuple[Job, Drawn]]:
         waiting: deque[tuple[int, Job]] = deque()
@@ -189,10 +247,10 @@ class _Pool:
                 if job is None:
                     break
                 waiting.append((number, job))
-                if any(self.deaths[frame.file] >= PATIENCE for frame in job.frames):
+                if any(frame.file in self.given_up for frame in job.frames):
                     self.done[number] = self._one_by_one(self.workers.index(worker), job)
                 else:
-                    worker.start(number, job, self.timeout_s)
+                    worker.start(number, self._measurable(job), self.timeout_s)
                 number += 1
         return number
 
@@ -201,18 +259,17 @@ class _Pool:
         busy = [w for w in self.workers if w.job is not None]
         left = min(w.deadline for w in busy) - time.monotonic()
         handles: list[Any] = [w.connection for w in busy] + [w.process.sentinel for w in busy]
-        ready = wait(handles, timeout=max(0.0, left))
+        wait(handles, timeout=max(0.0, left))
         for worker in busy:
-            ended = worker.process.sentinel in ready or worker.deadline <= time.monotonic()
-            if worker.connection in ready or ended:
-                self._take(worker)
+            self._take(worker)
 
     def _take(self, worker: _Worker) -> None:
+        lost = worker.lost  # before the last look: what it sent before it died counts
         found = worker.answer()
-        number, job = worker.job or (0, None)
-        worker.job = None
-        if job is None:
+        if worker.job is None or (found is None and not lost):
             return
+        number, job = worker.job
+        worker.job = None
         if found is None:
             place = self.workers.index(worker)
             self._replace(place)
@@ -220,28 +277,40 @@ class _Pool:
         self.done[number] = found
 
     def _one_by_one(self, place: int, job: Job) -> Drawn:
-        """Repeat a job that killed its worker frame by frame; the guilty frame fails.
+        """Repeat a job that killed its worker frame by frame; the guilty frame fails."""
+        return [item for single in _singles(job) for item in self._single(place, single)]
 
-        A file that killed `PATIENCE` more workers is given up with all its frames.
+    def _single(self, place: int, job: Job) -> Drawn:
+        """Draw one frame. A file that killed `PATIENCE` more workers is given up altogether.
+
+        So is one that kills while the window of the stack is measured, which is then done without
+        it.
         """
-        found: Drawn = []
-        for offset, frame in enumerate(job.frames):
-            if self.deaths[frame.file] >= PATIENCE:
-                found.append(DecoderError("its decoder died or hung before; it is given up"))
-                continue
-            single = replace(job, first=job.first + offset, frames=(frame,))
+        (frame,) = job.frames
+        while frame.file not in self.given_up:
             worker = self.workers[place]
-            worker.start(0, single, self.timeout_s)
-            wait([worker.connection, worker.process.sentinel], timeout=self.timeout_s)
-            answer = worker.answer()
-            worker.job = None
-            if answer is None:
-                why = self._replace(place)
-                self.deaths[frame.file] += 1
-                log.warning("a decoder %s: %s", why, frame.file.path)
-                answer = [DecoderError(f"its decoder {why}")]
-            found += answer
-        return found
+            worker.start(0, self._measurable(job), self.timeout_s)
+            found = worker.finish()
+            if found is not None:
+                return found
+            guilty = worker.reading or frame.file
+            why = f"its decoder {self._replace(place)}"
+            log.warning("%s: %r", why, guilty.path)
+            self.deaths[guilty] += 1
+            if guilty != frame.file:
+                self.unmeasured.add(guilty)
+            if guilty in self.unmeasured or self.deaths[guilty] >= PATIENCE:
+                self.given_up[guilty] = why
+            if guilty == frame.file:
+                return [DecoderError(why)]
+        return [DecoderError(self.given_up[frame.file])]
+
+    def _measurable(self, job: Job) -> Job:
+        """The job, with a stack whose window can be measured."""
+        if not self.unmeasured:
+            return job
+        frames = tuple(f for f in job.stack.frames if f.file not in self.unmeasured)
+        return replace(job, stack=replace(job.stack, frames=frames))
 
     def _replace(self, place: int) -> str:
         """Put a new worker in a dead or hanging one's place; says what became of the old."""
@@ -258,7 +327,7 @@ class _Pool:
 
 def _cause(worker: _Worker) -> str:
     """Why a worker did not answer."""
-    worker.process.join(timeout=0.2)
+    worker.process.join(timeout=2.0)
     code = worker.process.exitcode
     if code is None:
         return "did not finish in time"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from medscan import results
-from medscan.errors import FileError
 from medscan.imaging import Slice
-from medscan.scan.decode import Job, draw
+from medscan.scan.accounting import Entry, account
+from medscan.scan.decode import Drawn, Job, decode
 from medscan.scan.ledger import Ledger
 from medscan.scan.load import catalogue_of, load_scorers
 from medscan.scan.options import ScanOptions, check
@@ -28,16 +28,21 @@ class Forecast:
     unchanged: int = 0
     slices: int = 0
     by_detector: dict[str, dict[str, int]] = field(default_factory=dict)
+    arriving: int = 0
     set_aside: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    entries: list[Entry] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON, without the entries."""
+        names = [f.name for f in fields(self) if f.name != "entries"]
+        return {name: getattr(self, name) for name in names}
 
     def text(self) -> str:
         """For a terminal: a line a detector, a line a reason."""
         lines = [f"{self.studies} studies found, {self.unchanged} of them unchanged"]
+        if self.arriving:
+            lines.append(f"{self.arriving} more are still arriving")
         for name, counts in sorted(self.by_detector.items()):
             lines.append(f"  {name}: {counts['stacks']} stacks, {counts['slices']} slices")
         lines += [f"  not scanned: {n} {reason}" for reason, n in sorted(self.set_aside.items())]
@@ -55,8 +60,8 @@ def foresee(options: ScanOptions) -> Forecast:
         As `medscan.scan.scan`.
     """
     check(options)
-    plan, todo, aside = _planned(options)
-    forecast = Forecast(studies=len(plan), unchanged=len(plan) - len(todo), set_aside=dict(aside))
+    forecast = Forecast()
+    todo = _planned(options, forecast)
     for task in todo:
         for _, stack, detector in task.stacks:
             counts = forecast.by_detector.setdefault(detector.name, {"stacks": 0, "slices": 0})
@@ -68,24 +73,25 @@ def foresee(options: ScanOptions) -> Forecast:
     return forecast
 
 
-def _planned(options: ScanOptions) -> tuple[list[Task], list[Task], Counter[str]]:
-    """Plan, what of it is not done, and files that are set aside, by reason."""
+def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
+    """What is not done; tells the forecast of every file found."""
     ledger = Ledger(options.ledger_path) if options.ledger_path.exists() else None
     try:
-        catalogue = catalogue_of(options, ledger)
+        catalogue, forecast.arriving = catalogue_of(options, ledger)
         detectors = [detector for _, detector in options.detectors]
         known = ledger.work() if ledger else {}
-        plan = make_plan(
-            catalogue, detectors, known, named=options.named, identity=options.identity
-        )
-        kept = set(results.open(options.out).keys()) if options.out.exists() else set()
-        todo = [task for task in plan if not is_done(task, known, kept, options.tools)]
     finally:
         if ledger is not None:
             ledger.close()
+    plan = make_plan(catalogue, detectors, known, named=options.named, identity=options.identity)
+    kept = set(results.open(options.out).keys()) if options.out.exists() else set()
+    todo = [task for task in plan if not is_done(task, known, kept, options.tools)]
+    forecast.studies, forecast.unchanged = len(plan), len(plan) - len(todo)
+    forecast.entries = account(catalogue, plan, known, Task.foreseen)
     aside = Counter(str(o.reason) for o in catalogue.set_aside)
     aside.update(str(o.reason) for task in plan for o in task.out_of_scope())
-    return plan, todo, aside
+    forecast.set_aside = dict(aside)
+    return todo
 
 
 def _seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:
@@ -94,14 +100,18 @@ def _seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:
         (entry for task in todo for entry in task.stacks), key=lambda e: len(e[1].frames)
     )
     scorer = load_scorers(options)[detector.digest]
-    size = scorer.method.backbone.size
-    frames = stack.frames[:SAMPLE]
-    job = Job(stack, 0, frames, size, detector.window, series.modality, options.max_file_bytes)
-    started = time.monotonic()
-    drawn = draw(job, {})
-    drawing = (time.monotonic() - started) / len(frames) / max(1, options.workers)
+    job = Job(
+        stack,
+        0,
+        stack.frames[:SAMPLE],
+        scorer.method.backbone.size,
+        detector.window,
+        series.modality,
+        options.max_file_bytes,
+    )
+    drawing, drawn = _drawn(options, job)
     images = [d.image for d in drawn if isinstance(d, Slice)]
-    if not images or all(isinstance(d, FileError) for d in drawn):
+    if not images:
         return drawing
     list(scorer.add(0, images[0]))
     list(scorer.flush())  # the first batch pays for warming up
@@ -110,3 +120,14 @@ def _seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:
         list(scorer.add(0, image))
     scoring = (time.monotonic() - started) / scorer.batch_size
     return max(drawing, scoring)
+
+
+def _drawn(options: ScanOptions, job: Job) -> tuple[float, Drawn]:
+    """Seconds for drawing a slice with all workers, and the slices of a job."""
+    first = replace(job, frames=job.frames[:1])
+    jobs = decode(iter([first, job]), min(1, options.workers), options.file_timeout_s)
+    next(jobs)  # pays for the worker's start
+    started = time.monotonic()
+    _, drawn = next(jobs)
+    jobs.close()
+    return (time.monotonic() - started) / len(job.frames) / max(1, options.workers), drawn

@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ CREATE TABLE IF NOT EXISTS work (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 """
+
+_KNOWN = "SELECT path, size, mtime_ns, header FROM headers WHERE root = ? AND path IN ({})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,27 +89,25 @@ class Ledger:
 
     # --- headers ------------------------------------------------------------------------------
 
-    def get(self, file: ArchiveFile) -> dict[str, Any] | None:
-        """What was read of an unchanged file."""
-        rows = self._all(
-            "SELECT header FROM headers WHERE root = ? AND path = ? AND size = ? AND mtime_ns = ?",
-            (_safe(str(file.root)), _safe(file.path), file.size, file.mtime_ns),
-        )
-        found: dict[str, Any] | None = json.loads(rows[0][0]) if rows else None
-        return found
+    def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
+        """What was put for each file, None where it is not known or has changed since."""
+        names = [(_safe(str(file.root)), _safe(file.path)) for file in files]
+        known: dict[tuple[str, str], tuple[int, int, str]] = {}
+        for root in {root for root, _ in names}:
+            paths = [path for home, path in names if home == root]
+            query = _KNOWN.format(", ".join("?" * len(paths)))
+            known |= {(root, row[0]): row[1:] for row in self._all(query, (root, *paths))}
+        found = zip(files, (known.get(name) for name in names), strict=True)
+        return [r[2] if r and r[:2] == (f.size, f.mtime_ns) else None for f, r in found]
 
-    def put(self, file: ArchiveFile, header: dict[str, Any]) -> None:
-        """Remember what was read of a file; kept at the next `commit`."""
-        self._run(
-            "INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?)",
-            (
-                _safe(str(file.root)),
-                _safe(file.path),
-                file.size,
-                file.mtime_ns,
-                json.dumps(header),
-            ),
-        )
+    def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
+        """Remember what was read of files; kept at the next `commit`."""
+        rows = [
+            (_safe(str(file.root)), _safe(file.path), file.size, file.mtime_ns, header)
+            for file, header in headers
+        ]
+        with self._telling():
+            self._base.executemany("INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?)", rows)
 
     def commit(self) -> None:
         """Keep what was put."""

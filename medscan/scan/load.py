@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -11,15 +12,26 @@ from medscan.detector import Detector
 from medscan.scan.ledger import Ledger
 from medscan.scan.options import ScanOptions
 from medscan.scan.score import AUTO, Scorer
+from medscan.scan.settle import settled
 
 
-def catalogue_of(options: ScanOptions, ledger: Ledger | None) -> Catalogue:
-    """Index the archives; what this scan itself writes does not belong to them."""
-    catalogue = archive.index(options.roots, plane=plane_of(options), cache=ledger)
+def catalogue_of(options: ScanOptions, ledger: Ledger | None) -> tuple[Catalogue, int]:
+    """Index the archives; what this scan itself writes does not belong to them.
+
+    Returns
+    -------
+    (Catalogue, int)
+        Of the settled studies, and the number of those that are still arriving.
+    """
+    now_ns = time.time_ns()  # before the walk: what is written meanwhile is young
+    catalogue = archive.index(
+        options.roots, plane=plane_of(options), cache=ledger, workers=options.workers
+    )
     if ledger is not None:
         ledger.commit()
     aside = (o for o in catalogue.set_aside if not options.writes(o.file.full))
-    return replace(catalogue, set_aside=tuple(aside))
+    catalogue = replace(catalogue, set_aside=tuple(aside))
+    return settled(catalogue, options.settle_s, now_ns)
 
 
 def plane_of(options: ScanOptions) -> Plane | None:

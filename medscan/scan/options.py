@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from medscan import results
 from medscan.archive import Plane
 from medscan.detector import Detector
 from medscan.errors import UsageError
+from medscan.scan.accounting import Entry
 
 DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
 
@@ -32,6 +36,8 @@ class ScanOptions:
     ledger: Path | None = None
     file_timeout_s: float = 120.0
     max_file_bytes: int = 8 << 30
+    settle_s: float = 0.0
+    accounting: Path | None = None
     thumbnails: bool = True
     identify: bool = False
     command: str = "medscan scan"
@@ -62,33 +68,49 @@ class ScanOptions:
         out = self.out.resolve()
         if path == self.ledger_path.resolve() or self.parts.resolve() in path.parents:
             return True
-        reports = (out.with_suffix(".csv").name, out.with_suffix(".html").name)
-        name = path.name.removeprefix(".")
-        return path.parent == out.parent and (name.startswith(out.name) or name in reports)
+        if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
+            return True
+        whole = path.with_name(re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name))
+        return whole in {table.resolve() for table in self._tables}
+
+    @property
+    def _tables(self) -> list[Path]:
+        reports = [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
+        return [*reports, self.accounting] if self.accounting else reports
 
 
 @dataclass(slots=True)
 class Summary:
-    """What a scan did; `medscan scan --json` prints it."""
+    """What a scan did; `medscan scan --json` prints it, but for the entries."""
 
     files: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
     studies: int = 0
     scanned: int = 0
     unchanged: int = 0
+    arriving: int = 0
     left: int = 0
     slices: int = 0
     flagged: int = 0
     seconds: float = 0.0
     stopped: str = ""
     out: str = ""
+    entries: list[Entry] = field(default_factory=list, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = [f.name for f in fields(self) if f.name != "entries"]
+        return {name: getattr(self, name) for name in names}
 
     def line(self) -> str:
         """One line for people and cron mails."""
         total = sum(self.files.values())
         counts = ", ".join(f"{n} {bucket}" for bucket, n in self.files.items())
+        if self.arriving:
+            counts += f"; {self.arriving} studies still arriving"
         if not self.studies:
-            return f"nothing to scan: {total} files found, none with an image ({counts})"
+            image = "none to scan yet" if self.arriving else "none with an image"
+            return f"nothing to scan: {total} files found, {image} ({counts})"
         if not self.scanned and not self.left:
             return f"nothing new: {self.studies} studies unchanged; {total} files: {counts}"
         text = (
@@ -108,12 +130,38 @@ def check(options: ScanOptions) -> None:
         except OSError as error:
             why = "does not exist" if error.errno == errno.ENOENT else f"({error.strerror})"
             raise UsageError(f"{root} {why}; name a folder or file to scan") from error
+    _check_limits(options)
     out = options.out
-    if not out.parent.is_dir():
-        raise UsageError(f"{out.parent} is no folder; make it, or choose another --out")
-    if out.is_symlink() or (out.exists() and not out.is_file()):
-        raise UsageError(f"{out} is no regular file; choose another --out")
+    _check_output(out, "--out")
     if out.suffix in (".csv", ".html"):
         raise UsageError(f"{out}: the worklist is written there; end --out in .h5")
     if out.exists():
         results.open(out)
+    if options.accounting is not None:
+        _check_accounting(options, options.accounting)
+
+
+def _check_limits(options: ScanOptions) -> None:
+    if not 0 < options.file_timeout_s < math.inf:
+        raise UsageError(f"--file-timeout {options.file_timeout_s:g}: a number of seconds above 0")
+    if options.max_file_bytes <= 0:
+        raise UsageError("--max-file-gib: a number of GiB above 0")
+    if not 0 <= options.settle_s < math.inf:
+        raise UsageError(f"--settle {options.settle_s:g}: 0, or a time such as 15m")
+
+
+def _check_output(path: Path, option: str) -> None:
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is no folder; make it, or choose another {option}")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path} is no regular file; choose another {option}")
+
+
+def _check_accounting(options: ScanOptions, path: Path) -> None:
+    """The table replaces whatever lies there: only what is named like a table may be lost."""
+    _check_output(path, "--accounting")
+    if path.suffix.lower() != ".csv":
+        raise UsageError(f"--accounting {path}: end it in .csv")
+    own = [options.out.with_suffix(".csv"), options.ledger_path]
+    if path.resolve() in {other.resolve() for other in own}:
+        raise UsageError(f"--accounting {path}: the scan itself writes that file")

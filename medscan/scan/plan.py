@@ -22,7 +22,7 @@ from medscan.detector import Detector
 from medscan.scan.ledger import Finished
 from medscan.scan.routing import route
 
-PREPROCESSING = 1
+PREPROCESSING = 2
 """Raised whenever reading, windowing, drawing or aggregating changes a score."""
 
 
@@ -47,6 +47,15 @@ class Task:
             for file, series in sorted(left.items(), key=lambda pair: pair[0])
             if file not in used
         ]
+
+    def foreseen(self) -> list[Outcome]:
+        """Outcomes of its files if nothing goes wrong."""
+        used = {f.file for _, stack, _ in self.stacks for f in stack.frames}
+        return [*self.out_of_scope(), *(Outcome(file, Reason.SCANNED) for file in sorted(used))]
+
+    def left_over(self) -> list[Outcome]:
+        """Outcomes of its files when the scan was stopped before it."""
+        return [Outcome(file, Reason.LEFT_OVER) for file in self.study.files()]
 
     def skipped(self) -> list[list[str]]:
         """[what, reason] of each stack that is not scanned."""

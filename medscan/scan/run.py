@@ -11,11 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from medscan import archive, results
+from medscan import results
 from medscan.archive import Bucket, Catalogue, Series, Stack
 from medscan.detector import Detector
 from medscan.errors import FileError, UsageError
 from medscan.results import RunInfo
+from medscan.scan.accounting import account
 from medscan.scan.assemble import (
     AGGREGATION,
     StackBuilder,
@@ -94,7 +95,7 @@ class _Run:
 
     def go(self) -> Summary:
         options = self.options
-        catalogue = catalogue_of(options, self.ledger)
+        catalogue, self.summary.arriving = catalogue_of(options, self.ledger)
         known = self.ledger.work()
         plan = make_plan(
             catalogue,
@@ -110,9 +111,9 @@ class _Run:
         leftover = self._parts()
         if todo:
             self._scan(todo)
-        outcomes = self._account(catalogue, plan)
-        if todo or leftover or (plan and self._outdated(outcomes)):
-            self._publish(outcomes)
+        self._account(catalogue, plan)
+        if todo or leftover or (plan and self._outdated()):
+            self._publish()
         return self.summary
 
     # --- what is there already ----------------------------------------------------------------
@@ -227,43 +228,32 @@ class _Run:
 
     # --- accounting and publishing ------------------------------------------------------------
 
-    def _account(self, catalogue: Catalogue, plan: Sequence[Task]) -> list[list[str]]:
-        """(path, reason, detail) of every file found; left-over studies' files are not in it."""
-        rows = [[o.file.path, str(o.reason), o.detail] for o in catalogue.set_aside]
-        known = self.ledger.work()
-        for task in plan:
-            finished = known.get(task.study.key)
-            if finished is not None and finished.work_key == task.work_key:
-                rows += finished.outcomes
-        reason_of = {row[0]: row[1] for row in rows}
-        for companion, header in sorted(catalogue.companions.items()):
-            if header.path in reason_of:
-                detail = f"belongs to {header.path}"
-                rows.append([companion.path, reason_of[header.path], detail])
-        reasons = Counter(row[1] for row in rows)
+    def _account(self, catalogue: Catalogue, plan: Sequence[Task]) -> None:
+        """What became of every file found; those of studies not reached are left over."""
+        entries = account(catalogue, plan, self.ledger.work(), Task.left_over)
+        reasons = Counter(str(entry.outcome.reason) for entry in entries)
+        buckets = Counter(str(entry.bucket) for entry in entries)
+        self.summary.entries = entries
         self.summary.reasons = dict(sorted(reasons.items()))
-        self.summary.files = {str(bucket): 0 for bucket in Bucket}
-        for reason, count in reasons.items():
-            self.summary.files[archive.Reason(reason).bucket] += count
-        return rows
+        self.summary.files = {str(bucket): buckets[str(bucket)] for bucket in Bucket}
 
-    def _tables(self, outcomes: Sequence[Sequence[str]]) -> tuple[list[Any], list[Any]]:
+    def _tables(self) -> tuple[list[Any], list[Any]]:
         """Failures (path, stage, reason, message) and skipped files (path, reason), sorted."""
-        buckets = [(archive.Reason(row[1]).bucket, row) for row in sorted(outcomes, key=list)]
-        failures = [(r[0], "read", r[1], r[2]) for bucket, r in buckets if bucket is Bucket.FAILED]
-        skipped = [(r[0], r[1]) for bucket, r in buckets if bucket is Bucket.SKIPPED]
+        found = [(e.bucket, e.file.path, e.outcome) for e in self.summary.entries]
+        failures = [(p, "read", str(o.reason), o.detail) for b, p, o in found if b is Bucket.FAILED]
+        skipped = [(p, str(o.reason)) for b, p, o in found if b is Bucket.SKIPPED]
         return failures, skipped
 
-    def _outdated(self, outcomes: Sequence[Sequence[str]]) -> bool:
+    def _outdated(self) -> bool:
         """Whether the accounting of the published results is not today's."""
         if not self.options.out.exists():
             return True
         run = results.open(self.options.out).run()
-        return (run.failures, run.skipped) != self._tables(outcomes)
+        return (run.failures, run.skipped) != self._tables()
 
-    def _publish(self, outcomes: Sequence[Sequence[str]]) -> None:
+    def _publish(self) -> None:
         options = self.options
-        failures, skipped = self._tables(outcomes)
+        failures, skipped = self._tables()
         run = RunInfo(
             created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             command=options.command,

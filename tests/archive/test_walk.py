@@ -4,6 +4,7 @@ import inspect
 import os
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -91,6 +92,45 @@ def test_a_file_that_became_a_fifo_is_not_waited_for(tmp_path):
     path.unlink()
     os.mkfifo(path)
     assert read_header(gone).reason is Reason.UNREADABLE
+
+
+@pytest.mark.parametrize("size", [0, 100, 200, 500])
+def test_a_file_that_shrank_is_an_outcome(tmp_path, size):
+    path = write(tmp_path / "a")
+    (known,) = walk(tmp_path)
+    os.truncate(path, size)
+    assert isinstance(read_header(known), Outcome)
+
+
+def test_a_file_that_grew_is_read(tmp_path):
+    path = write(tmp_path / "a")
+    (known,) = walk(tmp_path)
+    before = read_header(known)
+    with path.open("ab") as stream:
+        stream.write(bytes(9000))
+    assert read_header(known) == before
+
+
+def test_a_file_that_became_a_folder_is_unreadable(tmp_path):
+    path = write(tmp_path / "a")
+    (known,) = walk(tmp_path)
+    path.unlink()
+    path.mkdir()
+    assert read_header(known).reason is Reason.UNREADABLE
+
+
+def test_a_folder_that_vanished_meanwhile_is_unreadable(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    (tmp_path / "b").mkdir()
+    found = walk(tmp_path)
+    next(found)
+    (tmp_path / "b").rmdir()
+    assert [o.reason for o in found] == [Reason.UNREADABLE]
+
+
+def test_a_device_is_named_and_not_opened():
+    (found,) = walk(Path("/dev/zero"))
+    assert (found.reason, found.detail) == (Reason.NOT_AN_IMAGE, "a character device")
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its file systems want UTF-8")

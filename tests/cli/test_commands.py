@@ -7,29 +7,9 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from medscan import results
 from tests import tiny
-
-MEDSCAN = [sys.executable, "-m", "medscan"]
-
-
-@pytest.fixture
-def medscan(environment, tmp_path):
-    def run(*words, **options):
-        return subprocess.run(
-            [*MEDSCAN, *map(str, words)],
-            env=environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **options,
-        )
-
-    return run
+from tests.cli.conftest import MEDSCAN
 
 
 def one_line(done, code):

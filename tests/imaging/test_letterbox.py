@@ -55,7 +55,8 @@ def test_a_bright_pixel_is_drawn_where_to_square_says(box, u, v):
     at = np.array(np.unravel_index(drawn.argmax(), drawn.shape))[::-1]
     shown_rows, shown_columns = box.displayed
     reach = max(1.0, box.target[1] / shown_columns), max(1.0, box.target[0] / shown_rows)
-    assert (np.abs(at - apply(box.to_square, (x, y))) <= np.array(reach) / 2 + 1e-3).all()
+    # Where much is shrunk, filter weights of neighbours that are equally near differ a little.
+    assert (np.abs(at - apply(box.to_square, (x, y))) <= np.array(reach) / 2 + 0.05).all()
 
 
 @pytest.mark.parametrize("turn", TURNS)

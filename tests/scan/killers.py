@@ -3,6 +3,8 @@
 import os
 import time
 
+import numpy as np
+
 from medscan.scan import decode as module
 from medscan.scan.decode import Job
 
@@ -19,6 +21,60 @@ def sleeping(job: Job, windows: dict) -> list:
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in job.frames):
         time.sleep(600)
     return module.__dict__["_draw"](job, windows)
+
+
+def hoarding(stack, frames, *rest):
+    """Render, but for the third frame ask for more memory than a worker may have."""
+    if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in frames):
+        np.zeros(module.SPARE * 3, np.uint8)
+    return module.__dict__["_render"](stack, frames, *rest)
+
+
+def serve_hoarding(connection):
+    module.__dict__["_render"] = module.imaging.render
+    module.imaging.render = hoarding
+    module._serve(connection)
+
+
+def _opening(act):
+    """Open DICOM files, but act when the one that kills is opened."""
+    from medscan.imaging import read
+
+    real = read.DicomFile
+
+    def opened(file, limit):
+        if file.full.name == os.environ["KILLER"]:
+            act()
+        return real(file, limit)
+
+    read.DicomFile = opened
+
+
+def serve_opening_aborts(connection):
+    _opening(os.abort)
+    module._serve(connection)
+
+
+def serve_opening_hangs(connection):
+    _opening(lambda: time.sleep(600))
+    module._serve(connection)
+
+
+def serve_slow(connection):
+    _opening_all_slowly()
+    module._serve(connection)
+
+
+def _opening_all_slowly():
+    from medscan.imaging import read
+
+    real = read.DicomFile
+
+    def opened(file, limit):
+        time.sleep(0.2)
+        return real(file, limit)
+
+    read.DicomFile = opened
 
 
 def serve_killing(connection):

@@ -1,5 +1,6 @@
 """Decode workers that die, hang and answer out of turn."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,13 @@ from medscan.errors import DecoderError, FileError
 from medscan.scan import decode as module
 from medscan.scan.decode import Job, decode
 from tests import tiny
-from tests.scan.killers import serve_killing, serve_sleeping
+from tests.scan.killers import (
+    serve_killing,
+    serve_opening_aborts,
+    serve_opening_hangs,
+    serve_sleeping,
+    serve_slow,
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +68,38 @@ def test_a_decoder_that_dies_or_hangs_costs_its_frame(stack, monkeypatch, serve,
     assert isinstance(drawn[2], DecoderError)
     assert why in str(drawn[2])
     assert not any(isinstance(item, FileError) for i, item in enumerate(drawn) if i != 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("serve", "timeout", "why"),
+    [
+        (serve_opening_aborts, 30, "died of SIGABRT"),
+        (serve_opening_hangs, 1.0, "did not finish in time"),
+    ],
+)
+def test_a_file_that_kills_while_the_window_is_measured_costs_itself(
+    stack, monkeypatch, serve, timeout, why, workers
+):
+    monkeypatch.setenv("KILLER", stack.frames[2].file.full.name)
+    monkeypatch.setattr(module, "_serve", serve)
+    started = time.monotonic()
+    found = list(decode(jobs(stack), workers, timeout))
+    drawn = [item for _, part in found for item in part]
+    assert [isinstance(item, FileError) for item in drawn] == [n == 2 for n in range(8)]
+    assert why in str(drawn[2])
+    without = replace(stack, frames=(*stack.frames[:2], *stack.frames[3:]))
+    alone = [item for _, part in decode(jobs(without), 0, 30) for item in part]
+    kept = [item for item in drawn if not isinstance(item, FileError)]
+    for mine, theirs in zip(kept, alone, strict=True):
+        assert np.array_equal(mine.image, theirs.image)
+    assert time.monotonic() - started < 60
+
+
+def test_the_time_is_that_of_one_file(stack, monkeypatch):
+    monkeypatch.setattr(module, "_serve", serve_slow)
+    ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 1.0)  # eight files of 0.2 s, measured and drawn
+    assert not any(isinstance(item, FileError) for item in drawn)
 
 
 def test_jobs_are_taken_only_as_fast_as_they_are_used(stack):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,15 @@ def file(path="a/b", size=3, mtime_ns=5):
 
 def test_headers_are_known_until_the_file_changes(tmp_path):
     ledger = Ledger(tmp_path / "l")
-    ledger.put(file(), {"kind": "dicom"})
-    ledger.put(file("caf\udce9"), {"kind": "nifti"})
+    ledger.put([(file(), "first"), (file("caf\udce9"), "second")])
+    ledger.put([(file("other"), "third")])
     ledger.commit()
     ledger.close()
     again = Ledger(tmp_path / "l")
-    assert again.get(file()) == {"kind": "dicom"}
-    assert again.get(file("caf\udce9")) == {"kind": "nifti"}
-    assert again.get(file(size=4)) is None
-    assert again.get(file(mtime_ns=6)) is None
+    asked = [file("none"), file("caf\udce9"), file(), file(size=4), file(mtime_ns=6)]
+    assert again.get(asked) == [None, "second", "first", None, None]
+    assert again.get([replace(file(), root=Path("/elsewhere"))]) == [None]
+    assert again.get([]) == []
     again.close()
 
 
@@ -61,6 +62,6 @@ def test_a_locked_base_is_one_line(tmp_path):
     other.execute("BEGIN EXCLUSIVE")
     ledger._base.execute("PRAGMA busy_timeout = 10")
     with pytest.raises(DiskError, match="locked"):
-        ledger.put(file(), {})
+        ledger.put([(file(), "")])
     other.close()
     ledger.close()

@@ -1,0 +1,185 @@
+"""Whether this installation can scan, and with what. Nothing here opens a socket."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from medscan import __version__, clip, detector
+from medscan.clip.store import check_safetensors
+from medscan.errors import MedscanError
+from medscan.imaging import Syntax, syntaxes
+from medscan.scan.options import DECODERS, ScanOptions, check
+
+LIBRARIES = ("torch", "open_clip_torch", "numpy", "h5py", "nibabel", "safetensors", *DECODERS)
+DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What is there where a GPU is: only then is torch imported to ask for more."""
+ROOM = 4 << 20
+"""Bytes that must be free beside the results, which are written anew as a whole."""
+
+
+@dataclass(slots=True)
+class Health:
+    """What a scan would find; `medscan doctor --json` prints it.
+
+    Parameters
+    ----------
+    versions : dict
+        Of medscan, Python and libraries; empty for one that is missing.
+    devices : list of dict
+        name, model, memory_bytes, and for the processor cores.
+    output : dict
+        folder, writable, free_bytes.
+    time : dict
+        zone, utc_offset, now.
+    backbones, detectors : list of dict
+        name, hash, licence, path; detectors also domain, method, backbone and backbone_hash.
+    syntaxes : list of Syntax
+    notes : list of str
+        What is wrong, but does not keep a scan from running.
+    problems : list of str
+        What does.
+    """
+
+    versions: dict[str, str] = field(default_factory=dict)
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    output: dict[str, Any] = field(default_factory=dict)
+    time: dict[str, str] = field(default_factory=dict)
+    backbones: list[dict[str, str]] = field(default_factory=list)
+    detectors: list[dict[str, str]] = field(default_factory=list)
+    syntaxes: list[Syntax] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def examine(out: Path) -> Health:
+    """Look at everything that a scan needs.
+
+    Parameters
+    ----------
+    out : Path
+        Results file that a scan would write; what is tried in its folder leaves no trace.
+    """
+    health = Health(time=_time(), syntaxes=syntaxes())
+    _look_at_libraries(health)
+    _look_at_devices(health)
+    _look_at_output(health, out)
+    _look_at_backbones(health)
+    _look_at_detectors(health)
+    return health
+
+
+def _time() -> dict[str, str]:
+    """The clock that cron and file times go by."""
+    now = datetime.datetime.now().astimezone()
+    link = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    return {
+        "zone": os.environ.get("TZ") or link or str(now.tzname()),
+        "utc_offset": now.strftime("%z"),
+        "now": now.isoformat(timespec="seconds"),
+    }
+
+
+def _look_at_libraries(health: Health) -> None:
+    health.versions = {"medscan": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            health.versions[name] = version(name)
+        except PackageNotFoundError:
+            health.versions[name] = ""
+            health.problems.append(f"{name} is not installed")
+
+
+def _look_at_devices(health: Health) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0))
+    model = f"{platform.machine()} {sys.platform}"
+    health.devices = [{"name": "cpu", "model": model, "cores": cores, "memory_bytes": memory}]
+    if not (health.versions["torch"] and any(os.path.lexists(path) for path in DRIVERS)):
+        return
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+        health.problems.append(f"torch cannot be loaded ({error})")
+        return
+    for number in range(torch.cuda.device_count()):
+        found = torch.cuda.get_device_properties(number)
+        gpu = {"name": f"cuda:{number}", "model": found.name, "memory_bytes": found.total_memory}
+        health.devices.append(gpu)
+    if not torch.cuda.device_count():
+        health.notes.append("there is a GPU driver, but this PyTorch sees no GPU")
+
+
+def _look_at_output(health: Health, out: Path) -> None:
+    folder = out.parent.resolve()
+    health.output = {"folder": str(folder), "writable": False, "free_bytes": 0}
+    try:
+        check(ScanOptions(roots=(), out=out, detectors=(), named=False))
+        with tempfile.TemporaryFile(dir=folder):
+            health.output["writable"] = True
+        free = shutil.disk_usage(folder).free
+        needed = ROOM + (out.stat().st_size if out.exists() else 0)
+    except MedscanError as error:
+        health.problems.append(str(error))
+    except OSError as error:
+        health.problems.append(f"{folder} cannot be written to ({error.strerror})")
+    else:
+        health.output["free_bytes"] = free
+        if free < needed:
+            health.problems.append(f"{folder} has {free >> 20} MiB free of {needed >> 20} needed")
+
+
+def _look_at_backbones(health: Health) -> None:
+    try:
+        for bundle in clip.bundles():
+            licence = str(bundle.origin.get("licence", "unknown"))
+            row = {"name": bundle.name, "hash": bundle.digest(), "licence": licence}
+            health.backbones.append(row | {"path": str(bundle.folder)})
+    except (MedscanError, OSError) as error:
+        health.notes.append(str(error))
+
+
+def _look_at_detectors(health: Health) -> None:
+    """Detectors that a scan takes when none is named, and whether their backbones are here."""
+    paths = detector.shipped()
+    if not paths:
+        health.problems.append("there is no detector; fit one with `medscan fit`")
+    for path in paths:
+        try:
+            health.detectors.append(_detector(path, health))
+        except MedscanError as error:
+            health.problems.append(str(error))
+        except OSError as error:
+            health.problems.append(f"detector {path}: {error.strerror}")
+
+
+def _detector(path: Path, health: Health) -> dict[str, str]:
+    found = detector.read(path)
+    row = {
+        "name": found.name,
+        "hash": found.digest,
+        "licence": found.licence,
+        "path": str(path),
+        "domain": str(found.domain),
+        "method": found.method,
+        "backbone": found.backbone,
+        "backbone_hash": found.backbone_digest,
+    }
+    bundle = clip.find(found.backbone)
+    check_safetensors(bundle.weights)
+    known = {backbone["path"]: backbone["hash"] for backbone in health.backbones}
+    digest = known.get(str(bundle.folder)) or bundle.digest()
+    if digest != found.backbone_digest:
+        health.problems.append(
+            f"detector {path} was fitted on backbone {found.backbone} with hash "
+            f"{found.backbone_digest[:12]}, but the one here has {digest[:12]}"
+        )
+    return row

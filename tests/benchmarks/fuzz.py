@@ -1,0 +1,276 @@
+"""Mutated files through index, read and render, as a scan does it.
+
+    python tests/benchmarks/fuzz.py [--files 20000] [--seed 0] [--workers 1]
+
+Mutates the files that pydicom and nibabel ship and some generated ones: bytes, lengths, VRs,
+blocks, ends, and values of the tags that say how pixels lie. Each file is indexed, among others
+and alone, and every frame of a sample of its frames is drawn in a decode worker with a limit of
+256 MiB and 10 s a file. Prints what became of the files, the slowest ones and the peak memory, and
+ends with exit code 1 if a file was not accounted for or took over 10 s, or memory went over
+1.5 GiB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import random
+import resource
+import shutil
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pydicom
+from PIL import Image
+
+from medscan import archive
+from medscan.archive import Catalogue, Stack
+from medscan.errors import DecoderError, FileError
+from medscan.scan.decode import Job, decode
+
+LIMIT = 2**28
+SECONDS = 10.0
+MEMORY = 1.5
+BATCH = 50
+_LARGEST = 300_000
+_SHAPE_TAGS = [
+    struct.pack("<HH", 0x28, element)
+    for element in (2, 4, 6, 8, 0x10, 0x11, 0x100, 0x101, 0x102, 0x103, 0x1052, 0x1053, 0x1101)
+] + [struct.pack("<HH", *tag) for tag in ((2, 0x10), (0x20, 0x32), (0x20, 0x37), (0x7FE0, 0x10))]
+_EXTREMES = [
+    b"\xff\xff\xff\xff", b"\0\0\0\0", b"\0\0\0\x80", b"\xff\xff\xff\x7f", b"\xff\xff\0\0",
+    b"\1\0\0\0", b"\xfe\xff\0\xe0", b"\xfe\xff\x0d\xe0", b"\xfe\xff\xdd\xe0", b"9999", b"-1\\ ",
+]  # fmt: skip
+_VRS = [b"SQ", b"UN", b"OB", b"OW", b"US", b"DS", b"IS", b"UI", b"LO", b"UT", b"XX", b"\0\0"]
+
+
+def corpus() -> list[tuple[str, bytes]]:
+    """Names and contents to start from, sorted."""
+    shipped = [Path(pydicom.__file__).parent / "data" / "test_files"]
+    home = Path(nibabel.__file__).parent
+    shipped += [home / "tests" / "data", home / "nicom" / "tests" / "data"]
+    paths = sorted(p for folder in shipped for p in folder.rglob("*") if p.is_file())
+    paths = [p for p in paths if p.suffix not in (".py", ".pyc") and p.stat().st_size < _LARGEST]
+    return [(p.name, p.read_bytes()) for p in paths] + list(_generated())
+
+
+def _generated() -> Iterator[tuple[str, bytes]]:
+    grey = Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64))
+    for kind in ("PNG", "JPEG", "TIFF"):
+        stream = io.BytesIO()
+        pages = {"save_all": True, "append_images": [grey, grey]} if kind == "TIFF" else {}
+        grey.save(stream, kind, **pages)
+        yield f"made.{kind.lower()}", stream.getvalue()
+    voxels = bytes(range(240)) * 2
+    meta = b"NDims = 3\nDimSize = 5 6 8\nElementType = MET_USHORT\nElementDataFile = LOCAL\n"
+    yield "made.mha", meta + voxels
+    yield (
+        "made.nrrd",
+        (
+            b"NRRD0004\ntype: ushort\ndimension: 3\nsizes: 5 6 8\nspace: LPS\nencoding: raw\n"
+            b"endian: little\nspace directions: (1,0,0) (0,1,0) (0,0,2)\n\n" + voxels
+        ),
+    )
+    volume = nibabel.Nifti1Image(np.arange(240, dtype=np.int16).reshape(5, 6, 8), np.eye(4))
+    yield "made.nii", volume.to_bytes()
+    yield "made.nii.gz", zlib.compress(volume.to_bytes(), wbits=31)
+    for name in ("CT_small.dcm", "emri_small.dcm"):
+        path = Path(pydicom.__file__).parent / "data" / "test_files" / name
+        if path.exists():
+            yield f"deflated_{name}", _deflated(pydicom.dcmread(path))
+
+
+def _deflated(ds: pydicom.Dataset) -> bytes:
+    ds.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    stream = io.BytesIO()
+    ds.save_as(stream)
+    return stream.getvalue()
+
+
+def mutated(rng: random.Random, content: bytes) -> bytes:
+    """One to a dozen changes; most of them in the header."""
+    data = bytearray(content)
+    first = 132 if content[128:132] == b"DICM" and rng.random() < 0.9 else 0
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 6, 12))):
+        reach = rng.choice((min(len(data), 3000), min(len(data), 600), len(data)))
+        _change(rng, data, rng.randrange(first, reach) if reach > first else 0)
+    if rng.random() < 0.08 and data:
+        del data[rng.randrange(len(data)) :]
+    return bytes(data)
+
+
+def _change(rng: random.Random, data: bytearray, at: int) -> None:
+    kind = rng.randrange(8)
+    if kind == 0:
+        data[at : at + 1] = bytes([rng.randrange(256)])
+    elif kind == 1 and data:
+        data[at] ^= 1 << rng.randrange(8)
+    elif kind == 2:
+        data[at : at + 4] = rng.choice(_EXTREMES)
+    elif kind == 3:
+        del data[at : at + rng.randrange(1, 64)]
+    elif kind == 4:
+        data[at:at] = data[at : at + rng.randrange(1, 64)]
+    elif kind == 5:
+        data[at : at + 2] = rng.choice(_VRS)
+    else:
+        _lie(rng, data)
+
+
+def _lie(rng: random.Random, data: bytearray) -> None:
+    """Change the length or value of one of the elements that say how pixels lie."""
+    at = data.find(rng.choice(_SHAPE_TAGS))
+    if at >= 0:
+        at += rng.choice((4, 6, 8, 8, 8, 8))
+        data[at : at + 2] = rng.choice((rng.randbytes(2), rng.choice(_EXTREMES)[:2]))
+
+
+@dataclass
+class Report:
+    """What became of mutated files."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+    contained: list[str] = field(default_factory=list)
+    slowest: list[tuple[float, str]] = field(default_factory=list)
+
+    def took(self, seconds: float, what: str) -> None:
+        self.slowest = sorted([*self.slowest, (round(seconds, 2), what)], reverse=True)[:5]
+        if seconds > SECONDS:
+            self.problems.append(f"{what} took {seconds:.1f} s")
+
+    def lines(self) -> list[str]:
+        counts = ", ".join(f"{n} {what}" for what, n in sorted(self.outcomes.items()))
+        slow = ", ".join(f"{what} {seconds} s" for seconds, what in self.slowest)
+        died = [f"died in its worker: {what}" for what in self.contained]
+        return [counts, f"slowest: {slow}", *died, *self.problems]
+
+
+def indexed(root: Path, names: set[str], report: Report) -> Catalogue:
+    """Index a file or folder; every file in it must be in one place."""
+    times = [time.perf_counter()]
+    catalogue = archive.index([root], progress=lambda _: times.append(time.perf_counter()))
+    report.took(max(np.diff(times)), f"header of {root.name}")
+    placed = Counter(f.path for study in catalogue.studies for f in study.files())
+    placed.update(o.file.path for o in catalogue.set_aside)
+    placed.update(f.path for f in catalogue.companions)
+    if placed != Counter(names):
+        report.problems.append(f"{root.name}: found {placed - Counter(names)}, not all of {names}")
+    return catalogue
+
+
+def jobs_of(catalogue: Catalogue) -> Iterator[Job]:
+    """At most six frames of each stack, a job each file."""
+    for study in catalogue.studies:
+        for series in study.series:
+            for stack in series.stacks[:8]:
+                for first, frame in _some(stack):
+                    yield Job(stack, first, (frame,), 32, "auto", series.modality, LIMIT)
+
+
+def _some(stack: Stack) -> list[tuple[int, archive.Frame]]:
+    places = sorted({0, 1, 2, len(stack.frames) // 2, len(stack.frames) - 2, len(stack.frames) - 1})
+    return [(n, stack.frames[n]) for n in places if 0 <= n < len(stack.frames)]
+
+
+def fuzz(folder: Path, files: int, seed: int, workers: int, until: float = 0.0) -> Report:
+    """Mutate, index and draw `files` files, or as many as there is time for."""
+    rng, report = random.Random(seed), Report()
+    sources, indexing = _weighted(folder, corpus()), [0.0]
+
+    def batches() -> Iterator[Job]:
+        for first in range(0, files, BATCH):
+            if until and time.monotonic() > until:
+                return
+            started = time.monotonic()
+            names = _write_batch(
+                rng, sources, folder / f"{first}", first, min(BATCH, files - first)
+            )
+            jobs = list(_jobs_of_batch(folder / f"{first}", names, report))
+            indexing[0] += time.monotonic() - started
+            yield from jobs
+            shutil.rmtree(folder / f"{first - BATCH}", ignore_errors=True)  # all of it was drawn
+
+    last = time.monotonic()
+    for job, drawn in decode(batches(), workers, SECONDS):
+        now = time.monotonic()
+        report.took(now - last - indexing[0], f"drawing {job.frames[0].file.path}")
+        last, indexing[0] = now, 0.0
+        for item in drawn:
+            _note(report, job, item)
+    return report
+
+
+def _weighted(folder: Path, sources: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+    """What to choose from: images ten times as often as anything else."""
+    found = []
+    for name, content in sources:
+        (folder / "source").write_bytes(content)
+        image = archive.index([folder / "source"]).studies
+        found += [(name, content)] * (10 if image else 1)
+    (folder / "source").unlink()
+    return found
+
+
+def _write_batch(
+    rng: random.Random, sources: list[tuple[str, bytes]], place: Path, first: int, count: int
+) -> set[str]:
+    place.mkdir()
+    for n in range(first, first + count):
+        name, content = rng.choice(sources)
+        (place / f"{n}_{name}").write_bytes(mutated(rng, content))
+    return {p.name for p in place.iterdir()}
+
+
+def _jobs_of_batch(place: Path, names: set[str], report: Report) -> Iterator[Job]:
+    """All files together, then each alone: together, copies of one SOP instance are duplicates."""
+    yield from jobs_of(indexed(place, names, report))
+    report.outcomes["files"] += len(names)
+    for name in sorted(names):
+        alone = indexed(place / name, {name}, report)
+        report.outcomes.update(f"files {o.reason}" for o in alone.set_aside)
+        report.outcomes["files with frames"] += bool(alone.studies)
+        yield from jobs_of(alone)
+
+
+def _note(report: Report, job: Job, item: object) -> None:
+    failed = isinstance(item, FileError)
+    report.outcomes[f"frames {item.reason}" if failed else "frames drawn"] += 1
+    if isinstance(item, DecoderError):
+        (report.problems if "in time" in str(item) else report.contained).append(
+            f"{job.frames[0].file.path}: {item}"
+        )
+
+
+def peak_gib() -> tuple[float, float]:
+    """Peak resident memory of this process and of the largest ended child."""
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, child = (resource.getrusage(w).ru_maxrss / 2**20 for w in who)
+    return own, child
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=20000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as made:
+        report = fuzz(Path(made), args.files, args.seed, args.workers)
+    print("\n".join(report.lines()))
+    own, child = peak_gib()
+    print(f"peak memory: {own:.2f} GiB, largest worker {child:.2f} GiB")
+    sys.exit(bool(report.problems or max(own, child) > MEMORY))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""How fast headers are indexed, beside bare pydicom on the same files in the same run.
+
+    python tests/benchmarks/index_speed.py [--files 5000] [--rounds 3] [--workers 1 2]
+
+Writes small DICOM files (the headers of pydicom's CT_small and MR_small with 16 x 16 pixels,
+series of 40) to a temporary folder, and reads each once, so that none is cold for the disk. Then,
+in turn: `pydicom.dcmread(path, stop_before_pixels=True, specific_tags=...)` of the same tags in
+one process; `medscan.archive.index` with an empty ledger (cold); the same again with the ledger
+that this left (warm). Prints files a second and processor seconds of each, of the best round,
+children included, and the ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+
+from medscan import archive
+from medscan.archive.dicom import _TAGS
+
+SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
+SERIES = 40
+UID, NUMBER, PLACE = b"1777777.1777", b"8787", b"7878.78"
+
+
+def write(folder: Path, files: int) -> None:
+    """Series of 40 slices, alternately CT and MR."""
+    for first in range(0, files, SERIES):
+        number = first // SERIES
+        place = folder / f"study{number // 4}" / f"series{number}"
+        place.mkdir(parents=True)
+        content = template(number)
+        for n in range(min(SERIES, files - first)):
+            slice_n = content.replace(UID, b"1%06d.1%03d" % (number, n)).replace(
+                NUMBER, b"%-4d" % n
+            )
+            (place / f"I{n}").write_bytes(slice_n.replace(PLACE, b"%07.2f" % (2.5 * n)))
+
+
+def template(number: int) -> bytes:
+    """A slice with marks of fixed length where slices differ."""
+    ds = pydicom.dcmread(SHIPPED / ("CT_small.dcm", "MR_small.dcm")[number % 2])
+    ds.Rows, ds.Columns, ds.PixelData = 16, 16, bytes(512)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = f"1.2.3.{number // 4}", f"1.2.3.4.{number}"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = "1.2.3.5." + UID.decode()
+    ds.InstanceNumber, ds.ImagePositionPatient = NUMBER.decode(), ["0", "0", PLACE.decode()]
+    stream = io.BytesIO()
+    ds.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def bare(folder: Path) -> None:
+    for path in sorted(folder.rglob("I*")):
+        pydicom.dcmread(path, stop_before_pixels=True, specific_tags=_TAGS)
+
+
+def indexed(folder: Path, ledger: Path, workers: int) -> archive.Catalogue:
+    from medscan.scan.ledger import Ledger  # not above: workers import what is above
+
+    cache = Ledger(ledger)
+    found = archive.index([folder], cache=cache, workers=workers)
+    cache.commit()
+    cache.close()
+    return found
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Seconds on the clock and of processors, those of ended children included."""
+    before, started = os.times(), time.perf_counter()
+    work()
+    wall, after = time.perf_counter() - started, os.times()
+    return wall, sum(after[:4]) - sum(before[:4])
+
+
+def measure(folder: Path, scratch: Path, workers: list[int], best: dict[str, list[float]]) -> None:
+    def note(name: str, work: Callable[[], object]) -> None:
+        wall, cpu = timed(work)
+        kept = best.setdefault(name, [wall, cpu])
+        kept[:] = min(kept[0], wall), min(kept[1], cpu)
+
+    note("pydicom", lambda: bare(folder))
+    for count in workers:
+        ledger = scratch / f"ledger{count}"
+        ledger.unlink(missing_ok=True)
+        note(f"cold, {count} workers", lambda c=count, at=ledger: indexed(folder, at, c))
+        note(f"warm, {count} workers", lambda c=count, at=ledger: indexed(folder, at, c))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=5000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    args = parser.parse_args()
+    best: dict[str, list[float]] = {}
+    import medscan.scan.ledger  # noqa: F401 - its imports are nobody's time
+
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made) / "archive"
+        write(folder, args.files)
+        for _ in range(args.rounds):
+            measure(folder, Path(made), args.workers, best)
+    bare_wall, bare_cpu = best["pydicom"]
+    for name, (took, spent) in best.items():
+        print(
+            f"{name:15} {args.files / took:8.0f} files/s  {1e6 * spent / args.files:6.0f} us "
+            f"of processor a file; {bare_wall / took:5.2f} x pydicom by clock, "
+            f"{bare_cpu / spent:5.2f} x by processor"
+        )
+    for count in args.workers:
+        cold, warm = best[f"cold, {count} workers"], best[f"warm, {count} workers"]
+        ratios = warm[0] / cold[0], warm[1] / cold[1]
+        print(
+            f"warm / cold, {count} workers: {ratios[0]:.3f} by clock, {ratios[1]:.3f} by processor"
+        )
+
+
+if __name__ == "__main__":
+    main()
