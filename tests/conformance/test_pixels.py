@@ -105,10 +105,14 @@ def stored(path):
 
 def padded(path):
     """Padding takes the smallest value, or it would decide what the window shows as black."""
-    ds, pixels = stored(path)
-    hidden = pixels == np.int64(ds.PixelPaddingValue).astype(pixels.dtype)
+    with reading():
+        ds = pydicom.dcmread(ARCHIVE / "files" / path, force=True, stop_before_pixels=True)
+    image = SimpleITK.ReadImage(str(ARCHIVE / "files" / path), imageIO="GDCMImageIO")
+    values = SimpleITK.GetArrayFromImage(image)[0].astype(np.float64)
+    kind = np.dtype(f"{'iu'[ds.PixelRepresentation == 0]}{ds.BitsAllocated // 8}")
+    padding = np.int64(ds.PixelPaddingValue).astype(kind)
+    hidden = values == padding * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
     assert hidden.any()
-    values = pixels * float(ds.RescaleSlope) + float(ds.RescaleIntercept)
     return np.where(hidden, values[~hidden].min(), values)
 
 
