@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Protocol
@@ -56,12 +58,24 @@ def index(
     -------
     Catalogue
     """
-    found: list[Header | Outcome] = []
-    for item in _read_all(_walk_all(roots), cache, workers):
-        found.append(item)
-        if progress is not None:
-            progress(len(found))
-    return group(found, plane)
+    with _rare_collections():
+        found: list[Header | Outcome] = []
+        for item in _read_all(_walk_all(roots), cache, workers):
+            found.append(item)
+            if progress is not None:
+                progress(len(found))
+        return group(found, plane)
+
+
+@contextmanager
+def _rare_collections() -> Iterator[None]:
+    """Millions of objects are made here to stay: looking for garbage among them takes longer."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _read_all(
@@ -84,10 +98,9 @@ class _Chunk:
     def __init__(
         self, items: Sequence[ArchiveFile | Outcome], cache: HeaderCache | None, readers: Readers
     ) -> None:
-        self.items, self.cache, self.readers = items, cache, readers
-        files = [item for item in items if isinstance(item, ArchiveFile)]
-        self.known = _known(files, cache) if cache is not None else {}
-        self.unread = [file for file in files if file not in self.known]
+        self.cache, self.readers = cache, readers
+        self.found = _known(items, cache)
+        self.unread = [item for item in self.found if isinstance(item, ArchiveFile)]
         self.job: Job = readers.submit(self.unread)
 
     def finish(self) -> list[Header | Outcome]:
@@ -95,14 +108,23 @@ class _Chunk:
         read = self.readers.result(self.unread, self.job)
         if self.cache is not None:
             self.cache.put((f.file, text or _text(f)) for f, text in read if _lasts(f))
-        found = self.known | {f.file: f for f, _ in read}
-        return [item if isinstance(item, Outcome) else found[item] for item in self.items]
+        rest = iter(read)
+        return [next(rest)[0] if isinstance(f, ArchiveFile) else f for f in self.found]
 
 
-def _known(files: Sequence[ArchiveFile], cache: HeaderCache) -> dict[ArchiveFile, Header | Outcome]:
-    texts = zip(files, cache.get(files), strict=True)
-    found = ((file, from_json(file, json.loads(text))) for file, text in texts if text)
-    return {file: header for file, header in found if header is not None}
+def _known(
+    items: Sequence[ArchiveFile | Outcome], cache: HeaderCache | None
+) -> list[ArchiveFile | Header | Outcome]:
+    """What was found, with what the cache knows in place of files."""
+    if cache is None:
+        return list(items)
+    texts = iter(cache.get([item for item in items if isinstance(item, ArchiveFile)]))
+    return [_recalled(f, next(texts)) if isinstance(f, ArchiveFile) else f for f in items]
+
+
+def _recalled(file: ArchiveFile, text: str | None) -> ArchiveFile | Header | Outcome:
+    header = from_json(file, json.loads(text)) if text else None
+    return file if header is None else header
 
 
 def _text(found: Header | Outcome) -> str:
