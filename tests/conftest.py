@@ -6,9 +6,14 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import tiny
+
+# The same examples on every machine, however slow it is.
+hypothesis.settings.register_profile("medscan", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("medscan")
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 

@@ -19,7 +19,7 @@ from .conftest import as_file, write
 def test_mutated_files_are_read_drawn_and_accounted_for(tmp_path):
     report = fuzz(tmp_path, files=400, seed=5, workers=1, until=time.monotonic() + 12)
     assert report.problems == []
-    assert report.outcomes["files"] >= 50
+    assert report.outcomes["files"] >= 10  # 400 on an idle machine
     assert report.outcomes["frames drawn"] > 0
 
 
