@@ -172,6 +172,23 @@ class Detector:
         found: int | None = self.settings.get("size")
         return found
 
+    @property
+    def tower(self) -> dict[str, Any]:
+        """What `medscan.clip.load` is told of the backbone beside its name."""
+        return {k: self.settings.get(k) for k in ("size", "quick_gelu", "text_quick_gelu")}
+
+    def load_backbone(self, *, device: str, precision: str) -> Backbone:
+        """The backbone as it was fitted on: its size and activations are the detector's.
+
+        Raises
+        ------
+        medscan.errors.WeightsError
+            It is not on this machine, or damaged.
+        """
+        from medscan import clip
+
+        return clip.load(self.backbone, device=device, precision=precision, **self.tower)
+
     def save(self, path: Path, method: Method) -> Detector:
         """Write the detector with a method's tensors, whole or not at all.
 

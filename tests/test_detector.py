@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,3 +117,16 @@ def test_percentiles():
     assert calibration.percentile(9.0) == 100
     assert math.isnan(calibration.percentile(math.nan))
     assert calibration.at(0.5).threshold == math.nextafter(3.0, math.inf)
+
+
+def test_a_detector_brings_its_backbone_as_it_was_fitted(detector_file):
+    """Scan and evaluate ask the detector, so that neither forgets what a method was fitted with."""
+    found = detector.read(detector_file)
+    told = {"size": 32, "quick_gelu": False, "text_quick_gelu": True}
+    changed = replace(found, settings=found.settings | told)
+    assert changed.tower == told
+    model = changed.load_backbone(device="cpu", precision="fp32").model
+    kinds = [type(b.mlp.gelu).__name__ for b in model.transformer.resblocks]
+    assert set(kinds) == {"QuickGELU"}
+    assert type(model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "GELU"
+    assert model.visual.image_size in (32, (32, 32))

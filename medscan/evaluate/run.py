@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from medscan import clip, detector
+from medscan import detector
 from medscan.archive import Plane
 from medscan.detector import Calibration, Detector
 from medscan.errors import UsageError
@@ -69,14 +69,7 @@ def evaluate(
     if fitted.selection == "test":
         log.warning("%s: its epoch was chosen on a test set, for which it is too good", path)
     items = unseen(data, fitted, options.split, strict=options.protocol == "clean")
-    backbone = clip.load(
-        fitted.backbone,
-        device=options.device,
-        precision=options.precision,
-        size=fitted.size,
-        quick_gelu=fitted.settings.get("quick_gelu"),
-        text_quick_gelu=fitted.settings.get("text_quick_gelu"),
-    )
+    backbone = fitted.load_backbone(device=options.device, precision=options.precision)
     method = fitted.load_method(found, backbone)
     slices = slices_of(fitted, method, items)
     shown = progress(slices, len(items)) if progress else slices
@@ -139,7 +132,7 @@ def unseen(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> 
         A patient is on both sides, or nothing is left.
     """
     train, test = (read_items(data, s, required=False) for s in ("train", "test"))
-    shown = {item.patient for item in [*train, *test] if _gave_a_shot(item, data, fitted)}
+    shown = _shown(data, [*train, *test], fitted)
     if split == "rest":
         items = [item for item in [*train, *test] if item.patient not in shown]
         if not items:
@@ -159,11 +152,12 @@ def unseen(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> 
     return test
 
 
-def _gave_a_shot(item: Item, data: Path, fitted: Detector) -> bool:
-    """By what is in its file; a detector without fingerprints can only be asked by name."""
+def _shown(data: Path, items: list[Item], fitted: Detector) -> set[str]:
+    """Patients who gave shots, by what is in their files; by name without fingerprints."""
     if fitted.fingerprints:
-        return fingerprint(item.path) in fitted.fingerprints
-    return item.name in _shots(data, fitted)
+        return {i.patient for i in items if fingerprint(i.path) in fitted.fingerprints}
+    shots = _shots(data, fitted)
+    return {i.patient for i in items if i.name in shots}
 
 
 def _shots(data: Path, fitted: Detector) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medscan import archive
 from medscan.archive import Catalogue, Plane
@@ -13,6 +13,9 @@ from medscan.scan.ledger import Ledger
 from medscan.scan.options import ScanOptions
 from medscan.scan.score import AUTO, Scorer
 from medscan.scan.settle import settled
+
+if TYPE_CHECKING:
+    from medscan.clip import Backbone
 
 
 def catalogue_of(options: ScanOptions, ledger: Ledger | None) -> tuple[Catalogue, int]:
@@ -45,23 +48,16 @@ def plane_of(options: ScanOptions) -> Plane | None:
 
 def load_scorers(options: ScanOptions) -> dict[str, Scorer]:
     """A scorer for each detector; detectors of one backbone and size share it."""
-    from medscan import clip
     from medscan.clip.device import choose_device
 
     device = choose_device(options.device)
     batch = options.batch_size or AUTO[device.split(":")[0]]
-    backbones: dict[tuple[Any, ...], clip.Backbone] = {}
+    backbones: dict[tuple[Any, ...], Backbone] = {}
     scorers = {}
     for path, detector in options.detectors:
-        known = (detector.backbone, detector.size, detector.settings.get("quick_gelu"))
+        known = (detector.backbone, *detector.tower.values())
         if known not in backbones:
-            backbones[known] = clip.load(
-                detector.backbone,
-                device=device,
-                precision=options.precision,
-                size=detector.size,
-                quick_gelu=known[2],
-            )
+            backbones[known] = detector.load_backbone(device=device, precision=options.precision)
         method = detector.load_method(path, backbones[known])
         scorers[detector.digest] = Scorer(detector, method, batch)
     return scorers
