@@ -1,7 +1,7 @@
 """The manual pages: `python -m medscan.cli.manual DIR` writes them.
 
-Synopsis and options come from the command tree, everything else from `manual_text` and
-`manual_learn`.
+Synopsis and options come from the command tree, everything else from the modules named
+`manual_...`.
 medscan-results.5 is written by hand in DIR; only its list of reasons is filled in.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from medscan.archive import REASONS
-from medscan.cli import manual_learn, manual_text
-from medscan.cli.manual_text import DATE, ENVIRONMENT, EXITS, Text
+from medscan.cli import manual_learn, manual_scan, manual_show, manual_text
+from medscan.cli.manual_base import DATE, ENVIRONMENT, EXITS, Text
 
 RESULTS = "medscan-results.5"
-TEXTS = manual_text.TEXTS | manual_learn.TEXTS
+TEXTS = manual_text.TEXTS | manual_scan.TEXTS | manual_show.TEXTS | manual_learn.TEXTS
 _REASONS = re.compile(r'(?<=\.\\" reasons: generated\n).*?(?=\.\\" end of reasons\n)', re.DOTALL)
 
 

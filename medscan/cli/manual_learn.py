@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medscan.cli.manual_text import Text
+from medscan.cli.manual_base import Text
 
 FIT = Text(
     brief="fit an anomaly detector on a few labelled images",

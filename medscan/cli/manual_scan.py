@@ -1,0 +1,205 @@
+"""Prose of the manual pages about scanning, in mdoc(7)."""
+
+from __future__ import annotations
+
+from medscan.cli.manual_base import SCAN_EXITS, Text
+
+_SCAN = Text(
+    brief="score every slice of imaging archives",
+    description="""
+.Nm
+walks each
+.Ar archive ,
+groups its files into studies, and scores every slice that one of the detectors
+was fitted for.
+It writes the results file, described in
+.Xr medscan-results 5 ,
+and beside it a table
+.Pq Pa .csv
+and a worklist
+.Pq Pa .html .
+.Pp
+A second scan into the same file does only what is new: studies and detectors
+that have not changed are not scanned again.
+A scan that is stopped or killed loses at most the studies in hand.
+.Pp
+Without
+.Fl -detector
+all detectors are used that come with medscan or lie in
+.Ev MEDSCAN_WEIGHTS .
+A series that no detector was fitted for is not scored, but reported as out of
+scope.
+.Pp
+A series is divided into stacks of slices that lie on one another: by size,
+orientation, frame of reference, image type, echo and, where places repeat, by
+time.
+Each volume of a 4-D file is a stack, and so is a Siemens mosaic, cut into its
+slices.
+Slices are ordered by their place along their normal; without one by instance
+number, then path, then frame.
+Missing slices, uneven spacing and a tilted gantry are noted in the results
+file.
+.Pp
+A stack scores the mean of the top 5 % of its slices, at least one; a study the
+maximum of its stacks.
+A stack is flagged when it scores more than normal stacks of as many slices
+would at the detector's target rate; that is simulated from the normal slices
+the detector was calibrated on, and called provisional where they are too few.
+.Pp
+Every file is counted once: as scanned, skipped on purpose or failed.
+One bad file costs that file only.
+.Fl -accounting
+writes a table with a row a file, sorted by path, in UTF-8:
+.Cm path
+below
+.Ar archive ,
+.Cm bucket
+.Pq scanned, skipped or failed ,
+.Cm reason
+.Po
+one of those in
+.Xr medscan-results 5 ;
+empty for what was scanned
+.Pc ,
+.Cm study
+and
+.Cm series
+.Pq the UIDs, where the file has and shows them ,
+.Cm stack
+.Pq its key in the results ,
+.Cm index
+.Pq place in the stack, from 0
+and
+.Cm detail ,
+the reason in words.
+A file with many frames has one row, with stack and place of its first frame;
+the file of a volume's voxels has that of its header.
+Text that a spreadsheet would run as a formula has a leading apostrophe; control
+characters, and bytes of names that are not UTF-8, are escaped.
+With
+.Fl -dry-run
+the table says what would become of each file if all of them can be decoded; for
+studies that are done, what became of them.
+Files that the scan itself writes are not counted.
+.Pp
+With
+.Fl -settle
+a study is left for the next scan while any of its files was written less than
+that long ago; its files are skipped as
+.Cm arriving .
+Times are a number and
+.Cm s , m , h
+or
+.Cm d ;
+0, the default, waits for nothing.
+A file that is broken is taken to be half-written as long as it is young, and
+one with a time in the future is young.
+Copies that keep the times of their originals look old from the start.
+.Pp
+Files are decoded in processes of their own.
+A decoder that dies, or takes longer than
+.Fl -file-timeout ,
+costs its file, which fails as
+.Cm decoder-died .
+A file that is larger than
+.Fl -max-file-gib ,
+unpacks to more or declares more fails as
+.Cm too-large ;
+a decode process can have four times that and 1 GiB of memory, and no more.
+Neither holds with
+.Fl -workers Cm 0 .
+.Pp
+Names, birth dates, accession numbers and patient IDs never reach the outputs,
+unless
+.Fl -identify
+is given.
+A keyed pseudonym links the studies of a patient.
+Paths below
+.Ar archive
+are written as they are, since without them nobody could find a study again:
+keep the outputs to yourself if folders or files are named after patients.
+Pixels may carry burned-in text: pictures of ultrasound, secondary captures and
+the like are not kept.
+.Pp
+.Fl -plane
+takes
+.Cm axial , coronal
+or
+.Cm sagittal ;
+.Fl -precision
+takes
+.Cm fp32 , bf16
+or
+.Cm fp16 .
+""",
+    files="""
+For
+.Fl -out Pa results.h5 :
+.Bl -tag -width Ds
+.It Pa results.h5
+The results; replaced as a whole, in one rename.
+.It Pa results.csv , results.html
+The table and the worklist.
+.It Pa results.h5.ledger
+What is done.
+.It Pa results.h5.parts/
+Studies that are finished, but not in the results yet.
+.El
+""",
+    exits=SCAN_EXITS,
+    examples="""
+Scan every night at ten, as a line of
+.Xr crontab 5 :
+.Bd -literal -offset indent
+0 22 * * *  medscan scan /archive --out /srv/results.h5 >/dev/null
+.Ed
+.Pp
+See what a scan would do, and how long it would take:
+.Pp
+.Dl medscan scan /archive --dry-run
+.Pp
+See what became of every file, and leave alone what is still arriving:
+.Bd -literal -offset indent
+medscan scan /archive --settle 15m --accounting files.csv
+.Ed
+""",
+)
+
+_DOCTOR = Text(
+    brief="say whether a scan can run here",
+    description="""
+.Nm
+prints what a scan would find:
+versions of medscan and its libraries,
+devices with their memory,
+whether the folder of the results can be written and what is free there,
+the time zone,
+the backbones and detectors with their SHA-256 and licence,
+and each DICOM transfer syntax that can be decoded, with the packages that
+decode it in the order in which they are tried.
+The hash of a backbone is of its weights and settings together, as detectors
+record it.
+Where something keeps a scan from running, the last line says what.
+.Pp
+It opens no network connection and leaves nothing behind.
+""",
+    exits="""
+.Bl -tag -width Ds -compact
+.It 0
+A scan can run.
+.It 1
+It cannot: the message says why.
+.It 2
+Wrong usage.
+.El
+""",
+    examples="""
+List the encodings that cannot be decoded:
+.Bd -literal -offset indent
+medscan doctor --json | jq -r '.syntaxes[] | select(.decoders == []) | .name'
+.Ed
+""",
+)
+
+TEXTS: dict[str, Text] = {"medscan-doctor": _DOCTOR, "medscan-scan": _SCAN}
+"""By page name."""
