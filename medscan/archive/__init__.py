@@ -11,8 +11,11 @@ from medscan.archive.geometry import (
 )
 from medscan.archive.grouping import group, key_of
 from medscan.archive.header import Header, from_json, to_json
-from medscan.archive.indexing import HeaderCache, index
+from medscan.archive.indexing import HeaderCache, index, walk_all
+from medscan.archive.picture import OURS
+from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
+from medscan.archive.snapshot import digest_of
 from medscan.archive.types import (
     REASONS,
     ArchiveFile,
@@ -31,6 +34,7 @@ from medscan.archive.walk import walk
 
 __all__ = [
     "BURNED_IN",
+    "OURS",
     "REASONS",
     "ArchiveFile",
     "Bucket",
@@ -43,11 +47,13 @@ __all__ = [
     "Kind",
     "Outcome",
     "Plane",
+    "Pseudonyms",
     "Reason",
     "Series",
     "Stack",
     "Study",
     "cut_geometry",
+    "digest_of",
     "display_transform",
     "from_json",
     "group",
@@ -58,4 +64,5 @@ __all__ = [
     "read_header",
     "to_json",
     "walk",
+    "walk_all",
 ]

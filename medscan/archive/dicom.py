@@ -14,11 +14,12 @@ import pydicom.config
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import Tag
-from pydicom.uid import UID
+from pydicom.uid import UID_dictionary
 
 from medscan.archive import mosaic
 from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
 from medscan.archive.header import MAX_FRAMES, Header, Layer
+from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.values import BROKEN, integer, numbers, sequence, text
@@ -38,6 +39,7 @@ _KEYWORDS = [
     "SOPInstanceUID",
     "StudyDate",
     "Modality",
+    "Manufacturer",
     "SeriesDescription",
     "AnatomicRegionSequence",
     "PatientID",
@@ -68,18 +70,23 @@ _KEYWORDS = [
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
-_TAGS: list[Any] = [Tag(tag) for tag in (*_KEYWORDS, *mosaic.KEYWORDS, *mosaic.TAGS)]
+_TAGS: list[Any] = [Tag(tag) for tag in (*_KEYWORDS, *KEYWORDS, *mosaic.KEYWORDS, *mosaic.TAGS)]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _UNDEFINED = 0xFFFFFFFF
 _INFLATE_LIMIT = 64 * 2**20
 
+_OURS = "medscan"
+"""Manufacturer of what `medscan export` writes."""
 _DERIVED = {
+    "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a label map",
     "1.2.840.10008.5.1.4.1.1.481.2": "an RT dose",
 }
 _DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 _DICOMDIR = "1.2.840.10008.1.3.10"
+_DESCRIBED = ("Rows", "Columns", "BitsAllocated")
+"""All of them, and no pixel data: only an image that lost them says so much of its pixels."""
 _FRAME_TYPES = (
     "MRImageFrameTypeSequence",
     "CTImageFrameTypeSequence",
@@ -192,11 +199,16 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
     sop_class = text(ds, "SOPClassUID") or text(ds.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _DICOMDIR or text(ds.file_meta, "MediaStorageSOPClassUID") == _DICOMDIR:
         return Outcome(file, Reason.NOT_AN_IMAGE, "a DICOMDIR")
+    if not pixels.tag and all(integer(ds, keyword) for keyword in _DESCRIBED):
+        raise CorruptError("it describes an image, but its pixel data are missing")
     if not pixels.tag:
-        name = UID(sop_class).name if sop_class else "no SOP class"
-        return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {name[:64]}")
+        # What a UID is called is told, what the file has in its place is not.
+        name = UID_dictionary[sop_class][0] if sop_class in UID_dictionary else "no known SOP class"
+        return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {name}")
     if sop_class in _DERIVED:
         return Outcome(file, Reason.DERIVED, _DERIVED[sop_class])
+    if text(ds, "Manufacturer") == _OURS:
+        return Outcome(file, Reason.DERIVED, "made by medscan export")
     if "LOCALIZER" in _image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
     if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:
@@ -231,6 +243,7 @@ def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, left: int) -> Heade
         description=" | ".join(t for t in (text(ds, name) for name in names) if t),
         series_number=integer(ds, "SeriesNumber"),
         instance_number=integer(ds, "InstanceNumber"),
+        view=view_of(ds) or "",
         notes=_notes(ds),
     )
 

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from medscan.archive.header import Header, to_json
@@ -25,7 +25,11 @@ from medscan.archive.volume import voxel_names
 from medscan.errors import CorruptError
 
 
-def group(found: Iterable[Header | Outcome], plane: Plane | None = None) -> Catalogue:
+def group(
+    found: Iterable[Header | Outcome],
+    plane: Plane | None = None,
+    name: Callable[[str], str] = str,
+) -> Catalogue:
     """Put every file in its place.
 
     Parameters
@@ -34,6 +38,8 @@ def group(found: Iterable[Header | Outcome], plane: Plane | None = None) -> Cata
         One for each file, in any order: the catalogue does not depend on it.
     plane : Plane or None
         To cut volume files in; None: perpendicular to their largest spacing.
+    name : callable
+        What stands for a path in the keys of studies and stacks that have no UID.
 
     Returns
     -------
@@ -44,7 +50,7 @@ def group(found: Iterable[Header | Outcome], plane: Plane | None = None) -> Cata
     outcomes = {f.file: f for f in items if isinstance(f, Outcome)}
     headers, companions, orphans = _pair(headers, outcomes)
     headers, copies = _unique(headers)
-    studies, broken = _studies(headers, plane)
+    studies, broken = _studies(headers, plane, name)
     for outcome in (*orphans, *copies, *broken):
         outcomes[outcome.file] = outcome
     for companion in companions:
@@ -106,7 +112,7 @@ def _unfit(partner: ArchiveFile | None, needed: int) -> str:
     if partner is None:
         return "the file with its voxels is missing"
     if partner.size < needed and not partner.path.endswith(".gz"):
-        return f"{needed} bytes of voxels are declared, {partner.path} has {partner.size}"
+        return f"{needed} bytes of voxels are declared, {partner.size} are there"
     return ""
 
 
@@ -122,43 +128,48 @@ def _unique(headers: list[Header]) -> tuple[list[Header], list[Outcome]]:
             kept.append(header)
             continue
         same = original.file.size == header.file.size and to_json(original) == to_json(header)
-        detail = f"of {original.file.path}" if same else f"conflicting with {original.file.path}"
+        detail = "of" if same else "conflicting with"
         uids = header.study_uid, header.series_uid
-        copies.append(Outcome(header.file, Reason.DUPLICATE, detail, *uids))
+        copies.append(Outcome(header.file, Reason.DUPLICATE, detail, *uids, original.file.path))
     return kept, copies
 
 
-def _study_identity(header: Header) -> str:
+def _study_identity(header: Header, name: Callable[[str], str]) -> str:
     """What holds a study together: its UID, else its series' UID, else the file's path."""
     if header.study_uid:
         return header.study_uid
-    return f"series:{header.series_uid}" if header.series_uid else f"path:{header.file.path}"
+    return f"series:{header.series_uid}" if header.series_uid else f"path:{name(header.file.path)}"
 
 
-def _studies(headers: list[Header], plane: Plane | None) -> tuple[tuple[Study, ...], list[Outcome]]:
+def _studies(
+    headers: list[Header], plane: Plane | None, name: Callable[[str], str]
+) -> tuple[tuple[Study, ...], list[Outcome]]:
     groups: defaultdict[str, list[Header]] = defaultdict(list)
     first_root: dict[str, Path] = {}
     for header in headers:
-        identity = _study_identity(header)
+        identity = _study_identity(header, name)
         if identity.startswith("path:"):
             # The same path below a further root is another study.
             home = first_root.setdefault(identity, header.file.root)
-            identity = identity if home == header.file.root else f"path:{header.file.full}"
+            full = name(str(header.file.full))
+            identity = identity if home == header.file.root else f"path:{full}"
         groups[identity].append(header)
     studies: list[Study] = []
     broken: list[Outcome] = []
     for identity, members in sorted(groups.items()):
         try:
-            studies.append(_study(identity, members, plane))
+            studies.append(_study(identity, members, plane, name))
         except CorruptError as error:  # only a volume file, which is alone in its study
             broken.extend(Outcome(h.file, Reason.CORRUPT, str(error)) for h in members)
     return tuple(studies), broken
 
 
-def _study(identity: str, members: list[Header], plane: Plane | None) -> Study:
+def _study(
+    identity: str, members: list[Header], plane: Plane | None, name: Callable[[str], str]
+) -> Study:
     series: defaultdict[str, list[Header]] = defaultdict(list)
     for header in members:
-        series[header.series_uid or f"path:{header.file.path}"].append(header)
+        series[header.series_uid or f"path:{name(header.file.path)}"].append(header)
     made = [_series(uid, headers, plane) for uid, headers in series.items()]
     made.sort(key=lambda s: (s.number is None, s.number or 0, s.stacks[0].key))
     return Study(

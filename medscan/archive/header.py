@@ -8,7 +8,7 @@ from typing import Any
 
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 3
+FORMAT = 4
 """Of the JSON form; a cache of another format is read anew."""
 
 MAX_FRAMES = 2**18
@@ -81,6 +81,8 @@ class Header:
         One for each frame, or one for all of them; none for volume files.
     volume : Volume or None
         Of volume files.
+    view : Plane or empty
+        That a radiograph is seen in.
     """
 
     file: ArchiveFile
@@ -98,6 +100,7 @@ class Header:
     description: str = ""
     series_number: int | None = None
     instance_number: int | None = None
+    view: str = ""
     notes: tuple[str, ...] = field(default=())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from typing import Protocol
 
 from medscan.archive.grouping import group
 from medscan.archive.header import Header, from_json, to_json
-from medscan.archive.readers import Job, Readers
+from medscan.archive.pseudonyms import Pseudonyms
+from medscan.archive.readers import TIMEOUT_S, Job, Readers
+from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
 from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Plane, Reason
 from medscan.archive.walk import walk
 
@@ -23,13 +26,19 @@ _PASSING = (Reason.UNREADABLE, Reason.DECODER_DIED)
 
 
 class HeaderCache(Protocol):
-    """Remembers headers, as text, by root, path, size and modification time."""
+    """Remembers headers, as text, by root, path, size and modification time; and one catalogue."""
 
     def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
         """What was put for these very files, or None, for each."""
 
     def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
         """Remember what was read of files."""
+
+    def recall(self, name: str) -> bytes | None:
+        """The catalogue of that name, if it is the one that was remembered last."""
+
+    def remember(self, name: str, catalogue: bytes) -> None:
+        """Remember a catalogue in place of the last one."""
 
 
 def index(
@@ -38,6 +47,9 @@ def index(
     cache: HeaderCache | None = None,
     progress: Callable[[int], None] | None = None,
     workers: int = 1,
+    pseudonyms: Pseudonyms | None = None,
+    timeout_s: float = TIMEOUT_S,
+    walked: Sequence[ArchiveFile | Outcome] | None = None,
 ) -> Catalogue:
     """Find out what archives hold.
 
@@ -48,23 +60,63 @@ def index(
     plane : Plane or None
         To cut volume files in.
     cache : HeaderCache or None
-        Files that it knows are not opened.
+        Files that it knows are not opened; where none has changed since the catalogue that it
+        remembers, that is taken.
     progress : callable or None
-        Called with the number of files so far, after each.
+        Called with the number of files so far, after each that is looked at.
     workers : int
         Processes that read headers; 1 reads here. The catalogue does not depend on it.
+    pseudonyms : Pseudonyms or None
+        What replaces identities in headers as soon as they are read; None: nothing.
+    timeout_s : float
+        Seconds after which the header of a file is given up.
+    walked : sequence of ArchiveFile or Outcome
+        What `walk_all` found, where that is known already.
 
     Returns
     -------
     Catalogue
     """
+    tops = tuple(roots)
+    # A lone file may have its voxels in another, which no walk finds.
+    shelf = cache if all(map(os.path.isdir, tops)) else None
     with _rare_collections():
+        walked = list(walk_all(tops)) if walked is None else walked
+        rule = f"{pseudonyms.rule} {pseudonyms.hash_paths}" if pseudonyms else ""
+        name = "" if shelf is None else digest_of(walked, plane, rule)
+        known = _unchanged(walked, name, shelf)
+        if known is not None:
+            return known
         found: list[Header | Outcome] = []
-        for item in _read_all(_walk_all(roots), cache, workers):
+        for item in _read_all(iter(walked), cache, Readers(workers, pseudonyms, timeout_s)):
             found.append(item)
             if progress is not None:
                 progress(len(found))
-        return group(found, plane)
+        catalogue = group(found, plane, pseudonyms.digest if pseudonyms else str)
+        if shelf is not None and not any(map(_passes, walked, found)):
+            _remember(catalogue, walked, name, shelf)
+        return catalogue
+
+
+def _unchanged(
+    walked: Sequence[ArchiveFile | Outcome], name: str, cache: HeaderCache | None
+) -> Catalogue | None:
+    """The catalogue of the very files that were walked, if the cache has it."""
+    known = cache.recall(name) if cache is not None else None
+    return from_bytes(known, walked) if known else None
+
+
+def _remember(
+    catalogue: Catalogue, walked: Sequence[ArchiveFile | Outcome], name: str, cache: HeaderCache
+) -> None:
+    told = to_bytes(catalogue, walked)
+    if told is not None:
+        cache.remember(name, told)
+
+
+def _passes(walked: ArchiveFile | Outcome, found: Header | Outcome) -> bool:
+    """Whether reading may end otherwise the next time, though the walk finds the same."""
+    return isinstance(walked, ArchiveFile) and not _stays(found)
 
 
 @contextmanager
@@ -79,14 +131,14 @@ def _rare_collections() -> Iterator[None]:
 
 
 def _read_all(
-    items: Iterator[ArchiveFile | Outcome], cache: HeaderCache | None, workers: int
+    items: Iterator[ArchiveFile | Outcome], cache: HeaderCache | None, readers: Readers
 ) -> Iterator[Header | Outcome]:
     """What was found, in its order; chunks are read ahead of it."""
     waiting: deque[_Chunk] = deque()
-    with Readers(workers) as readers:
+    with readers:
         while chunk := list(islice(items, CHUNK)):
             waiting.append(_Chunk(chunk, cache, readers))
-            if waiting[0].job is None or len(waiting) > 4 * workers:
+            if waiting[0].job is None or len(waiting) > 4 * readers.workers:
                 yield from waiting.popleft().finish()
         for left in waiting:
             yield from left.finish()
@@ -132,11 +184,17 @@ def _text(found: Header | Outcome) -> str:
 
 
 def _lasts(found: Header | Outcome) -> bool:
-    """Whether it would come out the same the next time."""
+    """Whether it would come out the same the next time, and names no other file."""
+    paired = isinstance(found, Header) and found.volume is not None and found.volume.companion
+    return _stays(found) and not paired
+
+
+def _stays(found: Header | Outcome) -> bool:
     return not isinstance(found, Outcome) or found.reason not in _PASSING
 
 
-def _walk_all(roots: Iterable[Path]) -> Iterator[ArchiveFile | Outcome]:
+def walk_all(roots: Iterable[Path]) -> Iterator[ArchiveFile | Outcome]:
+    """Walk archives, one that lies within another once."""
     tops = sorted({root.resolve() for root in roots})
     for top in tops:
         if not any(top != other and top.is_relative_to(other) for other in tops):

@@ -37,7 +37,7 @@ def read_header(file: ArchiveFile) -> Header | Outcome:
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        detail = getattr(error, "strerror", None) or str(error)
+        detail = getattr(error, "strerror", None) or type(error).__name__
         return Outcome(file, Reason.UNREADABLE, detail)
 
 

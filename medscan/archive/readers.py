@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import multiprocessing
@@ -11,15 +12,22 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from medscan.archive.header import Header, from_json, to_json
+from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.types import ArchiveFile, Outcome, Reason
 
 _log = logging.getLogger("medscan.archive")
 SMALL = 1024
 """Files that are read in this process before others are started for the rest."""
-_DIED = "the process that read its header died"
+TIMEOUT_S = 120.0
+"""Seconds that one file's header may take."""
+_PATIENCE_S = 1.0
+"""Seconds more for each further file that a worker reads in one go."""
+_DIED = "the process that read its header died or ran out of time"
+_LATE = "its header could not be read in time"
 
 Found = tuple[Header | Outcome, str]
 """What a file is, and the JSON text of that where a worker has made it."""
@@ -33,10 +41,16 @@ class Readers:
     ----------
     workers : int
         Processes; with fewer than two, this one reads.
+    pseudonyms : Pseudonyms or None
+        What identities in them are replaced by.
+    timeout_s : float
+        Seconds after which a file is given up.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(
+        self, workers: int, pseudonyms: Pseudonyms | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self.workers, self.pseudonyms, self.timeout_s = workers, pseudonyms, timeout_s
         self.asked = 0
         self._pool: ProcessPoolExecutor | None = None
         self._up: Future[int] | None = None
@@ -58,7 +72,7 @@ class Readers:
         if not self._up.done():
             return None
         try:
-            return self._pool.submit(read_texts, _rows(files))
+            return self._pool.submit(read_texts, _rows(files), self.pseudonyms, self.timeout_s)
         except BrokenProcessPool:  # `result` finds out which file it was
             self._end()
             return None
@@ -66,11 +80,11 @@ class Readers:
     def result(self, files: Sequence[ArchiveFile], job: Job) -> list[Found]:
         """Headers of the files that were submitted, in their order."""
         if job is None:
-            return [(read_header(file), "") for file in files]
+            return _here(files, self.pseudonyms, self.timeout_s)
         try:
             return _parsed(files, job.result())
         except BrokenProcessPool:
-            return _one_by_one(files)
+            return _one_by_one(files, self.pseudonyms, self.timeout_s)
 
     def _end(self) -> None:
         if self._pool is not None:
@@ -78,9 +92,62 @@ class Readers:
         self._pool = self._up = None
 
 
-def read_texts(rows: Sequence[tuple[object, ...]]) -> list[str]:
-    """What a worker does: the headers of files, given by the fields of `ArchiveFile`, as JSON."""
-    return [json.dumps(to_json(read_header(ArchiveFile(*row)))) for row in rows]  # type: ignore[arg-type]
+def read_texts(
+    rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None, timeout_s: float
+) -> list[str]:
+    """What a worker does: the headers of files, given by the fields of `ArchiveFile`, as JSON.
+
+    One that overstays ends its process, wherever it hangs.
+    """
+    files = (ArchiveFile(*row) for row in rows)  # type: ignore[arg-type]
+    with Path(os.devnull).open("w") as nowhere:
+        patience = timeout_s + _PATIENCE_S * (len(rows) - 1)
+        faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
+        try:
+            return [json.dumps(to_json(_read(file, pseudonyms))) for file in files]
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+
+def _here(
+    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, timeout_s: float
+) -> list[Found]:
+    """Read files in this process."""
+    found: list[Found] = []
+    while len(found) < len(files):
+        found += _until_one_hangs(files[len(found) :], pseudonyms, timeout_s)
+    return found
+
+
+def _until_one_hangs(
+    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, timeout_s: float
+) -> list[Found]:
+    """Read files in a thread, which is left behind when a file hangs in it."""
+    found: list[Found] = []
+    done = -1
+    thread = threading.Thread(target=_read_into, args=(found, files, pseudonyms), daemon=True)
+    thread.start()
+    while thread.is_alive() and done < len(found):
+        done = len(found)
+        thread.join(timeout_s)
+    if not thread.is_alive():
+        # It has read all, but for one that it failed at: that fails here as it did there.
+        return found + [(_read(file, pseudonyms), "") for file in files[len(found) :]]
+    late = files[done]
+    _log.warning(_LATE, extra={"file": late})
+    return [*found[:done], (Outcome(late, Reason.DECODER_DIED, _LATE), "")]
+
+
+def _read_into(
+    found: list[Found], files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None
+) -> None:
+    for file in files:
+        found.append((_read(file, pseudonyms), ""))  # noqa: PERF401 - watched while it grows
+
+
+def _read(file: ArchiveFile, pseudonyms: Pseudonyms | None) -> Header | Outcome:
+    found = read_header(file)
+    return found if pseudonyms is None else pseudonyms.header(found)
 
 
 def _rows(files: Sequence[ArchiveFile]) -> list[tuple[object, ...]]:
@@ -93,7 +160,9 @@ def _parsed(files: Sequence[ArchiveFile], texts: Sequence[str]) -> list[Found]:
     return [(f, text) for f, text in zip(found, texts, strict=True) if f is not None]
 
 
-def _one_by_one(files: Sequence[ArchiveFile]) -> list[Found]:
+def _one_by_one(
+    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, timeout_s: float
+) -> list[Found]:
     """Read files in a process of their own: one of them killed its process before."""
     found: list[Found] = []
     while len(found) < len(files):
@@ -102,18 +171,24 @@ def _one_by_one(files: Sequence[ArchiveFile]) -> list[Found]:
                 pool.submit(os.getpid).result()
             except BrokenProcessPool:
                 _log.warning("no worker process can be started: headers are read in this one")
-                return found + [(read_header(file), "") for file in files[len(found) :]]
-            found += _until_one_kills(pool, files[len(found) :])
+                return found + _here(files[len(found) :], pseudonyms, timeout_s)
+            found += _until_one_kills(pool, files[len(found) :], pseudonyms, timeout_s)
     return found
 
 
-def _until_one_kills(pool: ProcessPoolExecutor, files: Sequence[ArchiveFile]) -> list[Found]:
+def _until_one_kills(
+    pool: ProcessPoolExecutor,
+    files: Sequence[ArchiveFile],
+    pseudonyms: Pseudonyms | None,
+    timeout_s: float,
+) -> list[Found]:
     found: list[Found] = []
     for file in files:
         try:
-            found += _parsed([file], pool.submit(read_texts, _rows([file])).result())
+            texts = pool.submit(read_texts, _rows([file]), pseudonyms, timeout_s).result()
+            found += _parsed([file], texts)
         except BrokenProcessPool:
-            _log.warning("%s: %s", _DIED, file.path)
+            _log.warning(_DIED)
             return [*found, (Outcome(file, Reason.DECODER_DIED, _DIED), "")]
     return found
 

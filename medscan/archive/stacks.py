@@ -91,7 +91,8 @@ def _agreement(p: Placed) -> tuple[object, ...]:
     located = layer.position is not None and layer.orientation is not None
     # Without positions, a multi-frame object is a film: two of them are two films.
     film = "" if located or p.header.frames == 1 else p.header.file.full
-    return (layer.rows, layer.columns, layer.label, located, film)
+    # Frontal and lateral films of one series are no stack.
+    return (layer.rows, layer.columns, layer.label, located, film, located or p.header.view)
 
 
 def _identity(part: list[Placed]) -> tuple[object, ...]:
@@ -100,6 +101,7 @@ def _identity(part: list[Placed]) -> tuple[object, ...]:
     layer = first.layer
     return (
         (layer.rows, layer.columns, layer.label),
+        first.header.view,
         layer.orientation or (),
         layer.spacing or (),
         layer.phase,
@@ -200,10 +202,17 @@ def _stack(part: list[Placed], key: str) -> Stack:
         pixel_spacing=first.spacing,
         origin=first.position,
         slice_spacing=float(np.median(distances)) if apart else None,
-        plane=None if first.orientation is None else nearest_plane(first.orientation),
+        plane=_plane(part[0]),
         notes=tuple(_notes(part, distances)) if part[0].header.kind is Kind.DICOM else (),
         last=part[-1].layer.position,
     )
+
+
+def _plane(placed: Placed) -> Plane | None:
+    turn, view = placed.layer.orientation, placed.header.view
+    if turn is not None:
+        return nearest_plane(turn)
+    return Plane(view) if view else None
 
 
 def _notes(part: list[Placed], distances: Vector) -> list[str]:

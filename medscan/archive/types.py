@@ -74,7 +74,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic of slices whose header does not say how to cut it"),
     Reason.DUPLICATE: (Bucket.SKIPPED, "the same SOP instance was found in another file"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
-    Reason.BACKGROUND: (Bucket.SKIPPED, "every slice of it is background"),
+    Reason.BACKGROUND: (Bucket.SKIPPED, "its slices are all black or of one grey: nothing to see"),
     Reason.ARRIVING: (Bucket.SKIPPED, "a file of its study is younger than --settle: next time"),
     Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan was stopped before its study: next time"),
     Reason.UNREADABLE: (Bucket.FAILED, "the operating system would not hand it out"),
@@ -116,7 +116,8 @@ class ArchiveFile:
 class Outcome:
     """What became of one file, and why: a row of the accounting.
 
-    `study` and `series` are the UIDs that it states, where they are known.
+    `study` and `series` are the UIDs that it states, where they are known; `other` is the path of
+    the file that the detail ends with, if any.
     """
 
     file: ArchiveFile
@@ -124,6 +125,7 @@ class Outcome:
     detail: str = ""
     study: str = ""
     series: str = ""
+    other: str = ""
 
     @property
     def bucket(self) -> Bucket:
@@ -176,7 +178,7 @@ class Stack:
     slice_spacing : float or None
         Median distance between neighbouring frames along the normal, millimetres.
     plane : Plane or None
-        Nearest anatomical plane, from the orientation.
+        Nearest anatomical plane, from the orientation; without one, the view of a radiograph.
     last : tuple of 3 floats or None
         As `origin`, of the last frame: in a tilted stack it does not lie above it.
     notes : tuple of str

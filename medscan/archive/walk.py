@@ -101,4 +101,6 @@ def _link(path: str, top: Path) -> Outcome:
 
 
 def _unreadable(path: str, top: Path, error: OSError) -> Outcome:
-    return Outcome(ArchiveFile(path, top, 0, 0), Reason.UNREADABLE, error.strerror or str(error))
+    return Outcome(
+        ArchiveFile(path, top, 0, 0), Reason.UNREADABLE, error.strerror or type(error).__name__
+    )

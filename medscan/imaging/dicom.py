@@ -273,7 +273,7 @@ def _syntax(header: Dataset) -> UID:
     found = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
     if found:
         if not UID(found).is_transfer_syntax:
-            raise UnsupportedError(f"transfer syntax {UID(found).name[:64]!r}")
+            raise UnsupportedError("its transfer syntax is none")
         return UID(found)
     implicit, little = header.original_encoding
     if implicit:

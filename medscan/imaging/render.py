@@ -18,7 +18,10 @@ FLAT = 0.02
 """A slice whose grey spans less than this shows nothing."""
 DARK = 0.05
 LIT_SHARE = 0.01
-"""Nor does one of which less than this share is brighter than `DARK`."""
+BRIGHT = 0.25
+SPOT = 9
+"""Nor does one of which less than `LIT_SHARE` is brighter than `DARK`, unless there is a spot in
+it: as many pixels brighter than `BRIGHT`. Noise beyond the head or feet stays far below."""
 
 
 def render(
@@ -61,4 +64,5 @@ def render_plane(shown: NDArray[np.float32], letterbox: Letterbox) -> Slice:
 def is_background(shown: NDArray[np.float32]) -> bool:
     """Whether a windowed plane, float32 (rows, columns[, 3]) in [0, 1], shows nothing."""
     grey = shown.max(axis=2) if shown.ndim == 3 else shown
-    return bool(np.ptp(grey) < FLAT or np.mean(grey > DARK) < LIT_SHARE)
+    spot = np.count_nonzero(grey > BRIGHT) >= SPOT
+    return bool(np.ptp(grey) < FLAT or (np.mean(grey > DARK) < LIT_SHARE and not spot))

@@ -89,6 +89,26 @@ def outcome(path: Path):
     return read_header(as_file(path))
 
 
+class Cache(dict):
+    """Of headers; and of the catalogue, if it is told to."""
+
+    def __init__(self, *, whole=False):
+        super().__init__()
+        self.whole, self.last = whole, ("", None)
+
+    def get(self, files):
+        return [super(Cache, self).get(file) for file in files]
+
+    def put(self, headers):
+        self.update(headers)
+
+    def recall(self, name):
+        return self.last[1] if self.whole and self.last[0] == name else None
+
+    def remember(self, name, catalogue):
+        self.last = name, catalogue
+
+
 def rotation(rng: np.random.Generator) -> np.ndarray:
     turned, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     return turned

@@ -165,9 +165,9 @@ def test_duplicates_are_set_aside_and_conflicts_named(tmp_path):
     write(tmp_path / "c", ImagePositionPatient=[0, 0, 5])
     write(tmp_path / "d", SeriesInstanceUID="1.2.9")
     catalogue = index([tmp_path])
-    assert {o.file.path: (o.reason, o.detail) for o in catalogue.set_aside} == {
-        "b": (Reason.DUPLICATE, "of a"),
-        "c": (Reason.DUPLICATE, "conflicting with a"),
+    assert {o.file.path: (o.reason, o.detail, o.other) for o in catalogue.set_aside} == {
+        "b": (Reason.DUPLICATE, "of", "a"),
+        "c": (Reason.DUPLICATE, "conflicting with", "a"),
     }
     (study,) = catalogue.studies
     assert [f.path for f in study.files()] == ["a", "d"]

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from medscan.archive import Reason, index, read_header, readers
 from medscan.archive.header import to_json
 from medscan.archive.readers import Readers, read_texts
 
-from .conftest import as_file, write
+from .conftest import Cache, as_file, write
 
 KILLER = "kills.dcm"
 
@@ -30,11 +31,24 @@ def abort():
     os._exit(1)
 
 
-def read_or_die(rows):
+def read_or_die(rows, *rest):
     """What a worker does, where one file kills it."""
     if any(row[0].endswith(KILLER) for row in rows):
         os.kill(os.getpid(), signal.SIGKILL)
-    return read_texts(rows)
+    return read_texts(rows, *rest)
+
+
+def read_or_hang(rows, *rest):
+    """What a worker does, where one file hangs."""
+    readers._PATIENCE_S = 0.0
+    readers.read_header = hang_or_read
+    return read_texts(rows, *rest)
+
+
+def hang_or_read(file):
+    if file.path.endswith(KILLER):
+        threading.Event().wait(600)
+    return read_header(file)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +67,6 @@ def tree(tmp_path_factory):
     (root / "d8" / "packed").write_bytes(gzip.compress((root / "d0" / "I0").read_bytes()))
     (root / "d9" / "link").symlink_to(root / "d0")
     return root
-
-
-class Cache(dict):
-    def get(self, files):
-        return [super(Cache, self).get(file) for file in files]
-
-    def put(self, headers):
-        self.update(headers)
 
 
 @pytest.fixture
@@ -100,6 +106,32 @@ def test_a_worker_that_dies_costs_its_file(tree, eager, monkeypatch, tmp_path):
     rest = [o for o in found.set_aside if not o.file.path.endswith(KILLER)]
     assert (found.studies, rest) == (expected.studies, list(expected.set_aside))
     assert not any(file.path.endswith(KILLER) for file in cache)  # tried again the next time
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_hangs_costs_its_time(tmp_path, monkeypatch, workers, request):
+    if workers > 1:
+        request.getfixturevalue("eager")
+    for n, name in enumerate(("a", KILLER, "z")):
+        write(tmp_path / name, SOPInstanceUID=f"1.{n}")
+    monkeypatch.setattr(readers, "read_header", hang_or_read)
+    monkeypatch.setattr(readers, "read_texts", read_or_hang)
+    cache = Cache(whole=True)
+    found = index([tmp_path], cache=cache, workers=workers, timeout_s=2.0)
+    assert [f.path for study in found.studies for f in study.files()] == ["a", "z"]
+    assert [(o.file.path, o.reason) for o in found.set_aside] == [(KILLER, Reason.DECODER_DIED)]
+    assert cache.last == ("", None)  # tried again the next time
+    assert sorted(file.path for file in cache) == ["a", "z"]
+
+
+def test_an_error_of_our_own_is_not_hidden_by_the_thread(tree, monkeypatch):
+    def wrong(file):
+        raise KeyError(file.path)
+
+    monkeypatch.setattr(readers, "read_header", wrong)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    with pytest.raises(KeyError):
+        index([tree])
 
 
 def test_where_no_worker_starts_this_process_reads(tree, monkeypatch):

@@ -25,7 +25,7 @@ from medscan.archive import (
     to_json,
 )
 
-from .conftest import as_file, dataset, outcome, stacks_of, write
+from .conftest import Cache, as_file, dataset, outcome, stacks_of, write
 
 
 def test_what_routing_needs_is_read(tmp_path):
@@ -62,13 +62,6 @@ def test_headers_survive_json(tmp_path):
 
 
 def test_a_cache_spares_the_reading(tmp_path):
-    class Cache(dict):
-        def get(self, files):
-            return [super(Cache, self).get(file) for file in files]
-
-        def put(self, headers):
-            self.update(headers)
-
     write(tmp_path / "a.dcm")
     (tmp_path / "b").write_bytes(b"")
     cache, counts = Cache(), []
@@ -176,7 +169,10 @@ def test_a_deflated_bomb_that_hides_its_syntax_is_not_unpacked(tmp_path):
 @pytest.mark.parametrize(
     ("tags", "reason"),
     [
-        ({"PixelData": None}, Reason.NOT_AN_IMAGE),
+        ({"PixelData": None}, Reason.CORRUPT),
+        ({"PixelData": None, "Rows": None}, Reason.NOT_AN_IMAGE),
+        ({"PixelData": None, "Columns": None}, Reason.NOT_AN_IMAGE),
+        ({"PixelData": None, "BitsAllocated": None}, Reason.NOT_AN_IMAGE),
         ({"PixelData": b""}, Reason.CORRUPT),
         ({"Rows": None}, Reason.CORRUPT),
         ({"PixelData": bytes(20)}, Reason.TRUNCATED),

@@ -1,13 +1,14 @@
 """Mutated files through index, read and render, as a scan does it.
 
-    python tests/benchmarks/fuzz.py [--files 20000] [--seed 0] [--workers 1]
+    python tests/benchmarks/fuzz.py [--files 20000] [--seed 0] [--workers 1] [--minutes 0]
 
 Mutates the files that pydicom and nibabel ship and some generated ones: bytes, lengths, VRs,
 blocks, ends, and values of the tags that say how pixels lie. Each file is indexed, among others
 and alone, and every frame of a sample of its frames is drawn in a decode worker with a limit of
-256 MiB and 10 s a file. Prints what became of the files, the slowest ones and the peak memory, and
-ends with exit code 1 if a file was not accounted for, its header took over 10 s of processor, its
-drawing was cut off after 10 s, or memory went over 1.5 GiB.
+256 MiB and 10 s a file. With --minutes, it ends after as many, if the files do not. Prints what
+became of the files, the slowest ones and the peak memory, and ends with exit code 1 if a file was
+not accounted for, its header took over 10 s of processor, its drawing was cut off after 10 s, or
+memory went over 1.5 GiB.
 """
 
 from __future__ import annotations
@@ -264,9 +265,11 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=20000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=0.0)
     args = parser.parse_args()
+    until = time.monotonic() + 60 * args.minutes if args.minutes else 0.0
     with tempfile.TemporaryDirectory() as made:
-        report = fuzz(Path(made), args.files, args.seed, args.workers)
+        report = fuzz(Path(made), args.files, args.seed, args.workers, until)
     print("\n".join(report.lines()))
     own, child = peak_gib()
     print(f"peak memory: {own:.2f} GiB, largest worker {child:.2f} GiB")

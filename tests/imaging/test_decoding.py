@@ -1,5 +1,6 @@
 """Decoded pixels as GDCM (through SimpleITK) and pydicom's own functions have them."""
 
+import base64
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pydicom
 import pytest
 import SimpleITK
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
@@ -98,6 +100,27 @@ def test_depths_decode_as_gdcm_decodes_them(tmp_path, syntax, allocated, bits, s
     found = only(stack_of([file], 64, 48)).pixels
     assert np.array_equal(found, (pixels * 0.5 - 7 if tags else pixels).astype(np.float32))
     assert np.abs(gdcm(file.full, (64, 48)) - found).max() <= 1e-6 * np.abs(found).max()
+
+
+HTJ2K = base64.b85decode(
+    "|4;u>04YEK0000G0000C00000000000000G0000C0000000000009pH0sl|{2mk^A000aBQUDA9000310|W#"
+    ">0smY84Iqe+keHB=kcfzo|6~9c00B>MWo}4RN-|3zc4cyNX>V>IF#nJM3IG5A006lF0soW004o4f0ipVj_Cf"
+    "Cg!!!WE02NRG1keBiAl>PX&Jgzjg0ukl{s00r03rau02ZVG0aXA1PWSzO-*E@N3fJ#DJpK&+V~DZ00K%!8*T"
+    "6A>zP11W`hZPq<p96{F2Vo-Xutpx0Ns0ccXxMp=s*^2_uk#z-Q68Ju!Y;bcXxMpcZUvi@%{j3YxS4T*Xu4JE"
+    "NU^o0LDtE)T;H0`UpUK_8|f6x&Z$DLjeET"
+)
+"""12 rows and 16 columns of 16 bits, `100 y + 15 x x + x y`, by OpenHTJ2K 0.4, lossless."""
+
+
+@pytest.mark.parametrize("number", [201, 202, 203])
+def test_high_throughput_jpeg_2000(tmp_path, number):
+    y, x = np.mgrid[:12, :16]
+    pixels = (100 * y + 15 * x * x + x * y).astype(np.uint16)
+    ds = header(pixels, PixelData=encapsulate([HTJ2K]))
+    ds["PixelData"].VR = "OB"
+    file = write_dicom(tmp_path / "a", ds, f"1.2.840.10008.1.2.4.{number}")
+    assert np.array_equal(only(stack_of([file], 12, 16)).pixels, pixels)
+    assert np.array_equal(gdcm(file.full, (12, 16)), pixels)
 
 
 def test_overlays_in_unused_bits_and_in_tags_are_ignored(tmp_path):

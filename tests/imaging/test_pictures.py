@@ -97,6 +97,15 @@ def test_background_is_recognised():
     assert not is_background(dark)
 
 
+@pytest.mark.parametrize(
+    ("side", "grey", "nothing"), [(3, 0.3, False), (2, 1.0, True), (9, 0.2, True)]
+)
+def test_a_bright_spot_in_the_dark_is_content(side, grey, nothing):
+    shown = np.zeros((256, 256), dtype=np.float32)
+    shown[40 : 40 + side, 90 : 90 + side] = grey
+    assert is_background(shown) == nothing
+
+
 def test_render_keeps_order_and_reports_what_failed(tmp_path):
     good = dicom_of(np.arange(64, dtype=np.uint16).reshape(8, 8), tmp_path / "good").frames[0]
     empty = dicom_of(np.zeros((8, 8), dtype=np.uint16), tmp_path / "empty").frames[0]

@@ -1,0 +1,194 @@
+"""The catalogue of an unchanged archive: the same without reading, and never one of another."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from medscan.archive import Plane, Pseudonyms, Reason, index, readers, walk
+from medscan.archive.snapshot import digest_of, from_bytes
+from medscan.scan.ledger import Ledger
+
+from .conftest import write
+
+
+class Memory:
+    """A cache of catalogues, and of no headers."""
+
+    def __init__(self):
+        self.name, self.catalogue = "", None
+
+    def get(self, files):
+        return [None] * len(files)
+
+    def put(self, headers):
+        list(headers)
+
+    def recall(self, name):
+        return self.catalogue if name == self.name else None
+
+    def remember(self, name, catalogue):
+        self.name, self.catalogue = name, catalogue
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Every kind of thing that a catalogue holds."""
+    root = tmp_path / "tree"
+    for n in range(4):
+        place = dict(ImagePositionPatient=[0.1, 0, 2.3 * n], InstanceNumber=n)
+        write(root / "ct" / f"I{n}", SOPInstanceUID=f"1.2.{n}", **place)
+    shutil.copy(root / "ct" / "I0", root / "copy")
+    write(root / "film", SOPInstanceUID="1.9", NumberOfFrames=2, PixelData=bytes(96))
+    write(root / "unplaced", SOPInstanceUID="1.8", ImagePositionPatient=None, Modality="SC")
+    write(root / "lost", SOPInstanceUID="1.7", PixelData=None)
+    nib.save(nib.Nifti1Image(np.zeros((2, 3, 4, 2), np.int16), np.eye(4)), root / "v.nii.gz")
+    nib.save(nib.Nifti1Pair(np.zeros((2, 3, 4), np.int16), np.eye(4)), root / "pair.img")
+    Image.new("L", (5, 3)).save(root / "p.png")
+    (root / os.fsdecode(b"caf\xe9\n.txt")).write_text("text")
+    (root / "link").symlink_to("ct")
+    return root
+
+
+def unread(*_):
+    raise AssertionError("a file was opened")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_unchanged_archive_is_not_read(tree, monkeypatch, workers):
+    memory, secret = Memory(), Pseudonyms(b"key", identify=True)
+    first = index([tree], cache=memory, pseudonyms=secret)
+    assert {o.reason for o in first.set_aside} >= {Reason.DUPLICATE, Reason.CORRUPT}
+    assert first.companions
+    assert any(o.other for o in first.set_aside)
+    monkeypatch.setattr(readers, "read_header", unread)
+    again = index([tree], cache=memory, workers=workers, pseudonyms=secret)
+    assert again == first
+    assert repr(again) == repr(first)
+
+
+def renamed(tree):
+    (tree / "film").rename(tree / "films")
+
+
+def touched(tree):
+    os.utime(tree / "film", ns=(1, 1))
+
+
+def grown(tree):
+    status = (tree / "film").stat()
+    with (tree / "film").open("ab") as stream:
+        stream.write(b"\0\0")
+    os.utime(tree / "film", ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def added(tree):
+    write(tree / "z", SOPInstanceUID="1.77")
+
+
+def removed(tree):
+    (tree / "ct" / "I1").unlink()
+
+
+def linked(tree):
+    (tree / "link").unlink()
+    (tree / "link").symlink_to("..")
+
+
+@pytest.mark.parametrize("change", [renamed, touched, grown, added, removed, linked])
+def test_a_changed_archive_is_read(tree, change):
+    memory = Memory()
+    index([tree], cache=memory)
+    change(tree)
+    assert index([tree], cache=memory) == index([tree])
+
+
+def test_what_else_a_catalogue_depends_on(tree):
+    memory = Memory()
+    index([tree], cache=memory)
+    coronal = index([tree], Plane.CORONAL, cache=memory)
+    assert coronal == index([tree], Plane.CORONAL)
+    for hidden in (Pseudonyms(b"key"), Pseudonyms(b"key", hash_paths=False), Pseudonyms(b"yek")):
+        assert index([tree], cache=memory, pseudonyms=hidden) == index([tree], pseudonyms=hidden)
+    assert index([tree / "ct"], cache=memory) == index([tree / "ct"])
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-9], lambda b: b"", lambda b: b[::-1]])
+def test_a_damaged_catalogue_is_made_anew(tree, damage):
+    memory = Memory()
+    first = index([tree], cache=memory)
+    whole, memory.catalogue = memory.catalogue, damage(memory.catalogue)
+    assert index([tree], cache=memory) == first
+    assert memory.catalogue == whole
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@settings(max_examples=60)
+@given(st.binary() | JSON.map(lambda told: zlib.compress(json.dumps(told).encode())))
+def test_no_bytes_break_it(data):
+    found = from_bytes(data, [])
+    assert found is None or not (found.studies or found.set_aside or found.companions)
+
+
+def test_what_may_end_otherwise_is_tried_again(tree, monkeypatch):
+    memory, read = Memory(), readers.read_header
+    expected = index([tree])
+
+    def fails(file):
+        if file.path == "film":
+            return read(file.__class__("gone", file.root, 0, 0))
+        return read(file)
+
+    monkeypatch.setattr(readers, "read_header", fails)
+    found = index([tree], cache=memory)
+    assert Reason.UNREADABLE in {o.reason for o in found.set_aside}
+    assert memory.catalogue is None
+    monkeypatch.setattr(readers, "read_header", read)
+    assert index([tree], cache=memory) == expected
+
+
+def test_a_lone_file_is_not_remembered(tree):
+    memory = Memory()
+    assert index([tree / "pair.hdr"], cache=memory).studies
+    (tree / "pair.img").unlink()  # which no walk of the other finds
+    assert not index([tree / "pair.hdr"], cache=memory).studies
+
+
+def test_no_path_and_no_name_is_kept(tree):
+    memory = Memory()
+    index([tree], cache=memory, pseudonyms=Pseudonyms(b"key"))
+    kept = zlib.decompress(memory.catalogue)
+    assert b"P1" not in kept
+    assert not any(name in kept for name in (b"I0", b"copy", b"film", b"pair", b"caf"))
+
+
+def test_names_differ_where_walks_differ(tree):
+    walked = list(walk(tree))
+    names = {digest_of(walked[:n], None) for n in range(len(walked))}
+    names |= {digest_of(walked, None, "rule"), digest_of(walked, Plane.AXIAL)}
+    assert len(names) == len(walked) + 2
+
+
+def test_the_ledger_keeps_one_catalogue(tmp_path):
+    ledger = Ledger(tmp_path / "ledger")
+    ledger.remember("one", b"1")
+    ledger.remember("two", b"\0two")
+    ledger.commit()
+    ledger.close()
+    ledger = Ledger(tmp_path / "ledger")
+    assert (ledger.recall("one"), ledger.recall("two")) == (None, b"\0two")
+    ledger.close()
