@@ -5,7 +5,10 @@
     │   ├── WeightsError        exit 2  a backbone is missing, damaged or not what it claims
     │   └── DetectorError       exit 2  a detector file is missing, damaged or does not fit
     ├── LockedError             exit 75 another scan holds the results file
+    ├── DeviceError             exit 1  the GPU is lost, or too small for one slice
     ├── DiskError               exit 1  an output could not be written
+    ├── ExportError             exit 1  something cannot be had in the format asked for
+    │   └── LedgerError         -       the ledger is damaged; the scan makes a new one
     └── FileError               bucket `failed`: one file of the archive cannot be used
         ├── UnreadableError     the operating system would not hand it out
         ├── TruncatedError      it ends before its content does
@@ -50,8 +53,20 @@ class LockedError(MedscanError):
     exit_code = 75
 
 
+class DeviceError(MedscanError):
+    """The device that scores is lost, or has no room for a single slice."""
+
+
 class DiskError(MedscanError):
     """An output could not be written; what was published before is untouched."""
+
+
+class LedgerError(DiskError):
+    """The ledger is damaged: it is moved away, and made again from the results."""
+
+
+class ExportError(MedscanError):
+    """A stack or a detector cannot be had in the format asked for; the rest is exported."""
 
 
 class FileError(MedscanError):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from medscan.errors import DiskError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Give a path beside `path` to write to; on success it takes its place in one rename.
+
+    Without `synced`, a power cut may lose it: for the many files that can be made again.
 
     Raises
     ------
@@ -24,15 +28,31 @@ def replacing(path: Path) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
         os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
         yield aside
-        with aside.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if synced:
+            with aside.open("rb+") as stream:
+                os.fsync(stream.fileno())
         aside.replace(path)
-        sync_folder(path.parent)
+        if synced:
+            sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or str(error).splitlines()[0]
         raise DiskError(f"{path} could not be written: {reason}") from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its parents unless they are there.
+
+    Raises
+    ------
+    DiskError
+        It cannot be made, or something else has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{folder} could not be made: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -42,3 +62,46 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class _Forgiving(io.FileIO):
+    """Lets every write succeed, and keeps the first error."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left and self.error is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self.error = error
+        return size
+
+    def truncate(self, size: int | None = None, /) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.error = self.error or error
+            return size or 0
+
+
+@contextmanager
+def forgiving(path: Path) -> Iterator[io.FileIO]:
+    """Open a file for a library that does not survive a full disk, as HDF5 does not.
+
+    Raises
+    ------
+    OSError
+        At the end: the first error of any write.
+    """
+    with _Forgiving(path, "r+") as stream:
+        try:
+            yield stream
+        except Exception as error:
+            if stream.error is None:
+                raise
+            raise stream.error from error
+        if stream.error is not None:
+            raise stream.error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 
 from medscan.cli.app import app
+from medscan.cli.logs import begin, tell
 from medscan.errors import MedscanError
 
 
@@ -15,12 +15,11 @@ def main() -> None:
     Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files could not be read; 75 try
     again later; 130/143 stopped by a signal.
     """
-    logging.basicConfig(level=logging.WARNING, format="medscan: %(message)s")
+    begin()
     try:
         app()
     except MedscanError as error:
-        line = " ".join(str(error).split())
-        sys.stderr.write(f"medscan: {line}\n")
+        tell(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -7,12 +7,16 @@ from typing import Annotated
 import typer
 
 from medscan import __version__
+from medscan.cli.demo import demo
 from medscan.cli.doctor import doctor
 from medscan.cli.evaluate import evaluate
 from medscan.cli.export import export
 from medscan.cli.fit import fit
+from medscan.cli.ledger import ledger
+from medscan.cli.locate import locate
 from medscan.cli.report import report
 from medscan.cli.scan import scan
+from medscan.cli.verify import verify
 from medscan.cli.weights import weights
 
 app = typer.Typer(
@@ -41,10 +45,14 @@ def medscan(
     """Scan imaging archives with few-shot CLIP anomaly models."""
 
 
+app.command()(demo)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(scan)
 app.command()(report)
 app.command()(export)
+app.command()(verify)
+app.command()(locate)
 app.command()(doctor)
+app.add_typer(ledger, name="ledger")
 app.add_typer(weights, name="weights")

@@ -40,11 +40,12 @@ def _lines(health: Health) -> Iterator[str]:
         yield f"version   {name}  {version or 'missing'}"
     for device in health.devices:
         cores = f"  {device['cores']} cores" if "cores" in device else ""
-        memory = _gib(device["memory_bytes"])
-        yield f"device    {device['name']}  {device['model']}{cores}  {memory}"
-    writable = "writable" if health.output["writable"] else "not writable"
-    free = _gib(health.output["free_bytes"])
-    yield f"output    {health.output['folder']}  {writable}  {free} free"
+        memory = f"{_gib(device['memory_bytes'])}, {_gib(device['free_bytes'])} free"
+        batch = f"about {device['batch_size'] or 'no'} slices a batch"
+        yield f"device    {device['name']}  {device['model']}{cores}  {memory}  {batch}"
+    for use, folder in (("output   ", health.output), ("temporary", health.temporary)):
+        writable = "writable" if folder["writable"] else "not writable"
+        yield f"{use} {folder['folder']}  {writable}  {_gib(folder['free_bytes'])} free"
     yield f"time      {health.time['now']}  {health.time['zone']}"
     for row in health.backbones:
         yield f"backbone  {row['name']}  {row['hash']}  {row['licence']}"

@@ -2,7 +2,7 @@
 
 Synopsis and options come from the command tree, everything else from the modules named
 `manual_...`.
-medscan-results.5 is written by hand in DIR; only its list of reasons is filled in.
+medscan-results.5 is written by hand in DIR; only its lists of reasons and of columns are filled in.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from medscan.archive import REASONS
-from medscan.cli import manual_learn, manual_scan, manual_show, manual_text
+from medscan.cli import manual_learn, manual_nights, manual_scan, manual_show, manual_text
 from medscan.cli.manual_base import DATE, ENVIRONMENT, EXITS, Text
+from medscan.report import TABLES
 
 RESULTS = "medscan-results.5"
-TEXTS = manual_text.TEXTS | manual_scan.TEXTS | manual_show.TEXTS | manual_learn.TEXTS
-_REASONS = re.compile(r'(?<=\.\\" reasons: generated\n).*?(?=\.\\" end of reasons\n)', re.DOTALL)
+TEXTS = (
+    manual_text.TEXTS
+    | manual_scan.TEXTS
+    | manual_nights.TEXTS
+    | manual_show.TEXTS
+    | manual_learn.TEXTS
+)
 
 
 def pages(command: Any) -> dict[str, str]:
@@ -40,12 +46,23 @@ def pages(command: Any) -> dict[str, str]:
 
 
 def results_page(text: str) -> str:
-    """medscan-results.5 with its list of reasons filled in."""
+    """medscan-results.5 with its lists of reasons and of columns filled in."""
     rows = "".join(
         f".It Cm {reason} Pq {bucket}\n{_prose(f'{why[0].upper()}{why[1:]}.')}\n"
         for reason, (bucket, why) in REASONS.items()
     )
-    return _REASONS.sub(lambda _: rows, text)
+    text = _filled(text, "reasons", rows)
+    for name, table in TABLES.items():
+        columns = (f".It Va {c}\n{_prose(words)}\n" for c, words in table.columns.items())
+        text = _filled(text, f"{name}.csv", "".join(columns))
+    return text
+
+
+def _filled(text: str, name: str, rows: str) -> str:
+    """The text with rows between the comments that name them."""
+    name = re.escape(name)
+    between = rf'(?<=\.\\" {name}: generated\n).*?(?=\.\\" end of {name}\n)'
+    return re.sub(between, lambda _: rows, text, flags=re.DOTALL)
 
 
 def _page(words: str, command: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medscan.cli.manual_base import SCAN_EXITS, Text
+from medscan.cli.manual_nights import NIGHTS
 
 _SCAN = Text(
     brief="score every slice of imaging archives",
@@ -108,18 +109,67 @@ unpacks to more or declares more fails as
 a decode process can have four times that and 1 GiB of memory, and no more.
 Neither holds with
 .Fl -workers Cm 0 .
+Nor may a header take longer than
+.Fl -file-timeout
+to read, whatever the number of workers: a file whose storage does not answer is
+given up in the same way and tried again the next time.
 .Pp
-Names, birth dates, accession numbers and patient IDs never reach the outputs,
-unless
+No identity is written to any file or to the screen, unless
 .Fl -identify
 is given.
-A keyed pseudonym links the studies of a patient.
-Paths below
+What is read of a file loses it at once: in place of the patient ID there is a
+keyed pseudonym, which links the studies of a patient; of descriptions there are
+only names of sequences and the words that detectors ask for; a modality or body
+part that DICOM does not define is written as OT or OTHER, and what stands where
+a UID should as a hash.
+Names, birth dates and accession numbers are not read at all.
+UIDs and dates of studies are kept: a PACS finds a study by them.
+.Pp
+Folders and files often bear the names of patients.
+Each name in a path below
 .Ar archive
-are written as they are, since without them nobody could find a study again:
-keep the outputs to yourself if folders or files are named after patients.
+is therefore written as a keyed hash, in the results, their tables, the
+accounting, logs and the ledger alike; equal names have equal hashes.
+.Xr medscan-locate 1
+finds the file.
+.Fl -no-hash-paths
+writes paths as they are, and so does
+.Fl -identify
+unless
+.Fl -hash-paths
+is given too.
+The key lies in the key file, which is made once, with mode 0600; who has it can
+tell whether a given patient is among the results, and no more.
+Scans with the same key file give the same pseudonyms; a dry run before there is
+one gives others.
+.Pp
 Pixels may carry burned-in text: pictures of ultrasound, secondary captures and
-the like are not kept.
+the like are not kept without
+.Fl -burned-in .
+.Pp
+On a terminal a bar shows studies, slices a second, what failed and the time
+that is left.
+Elsewhere nothing is written but one line at the end, and nothing on standard
+error unless a person is needed.
+.Fl -log-file
+appends a JSON object a line:
+.Cm time
+.Pq UTC ,
+.Cm level ,
+.Cm event
+and facts such as
+.Cm study
+.Pq its key ,
+.Cm file ,
+.Cm reason ,
+.Cm stage ,
+.Cm slices
+and
+.Cm seconds .
+It may be rotated between scans.
+.Fl -json
+prints, in place of the line, what became of the files and why, the seconds that
+each stage took, versions, and the hashes of detectors and backbones.
 .Pp
 .Fl -plane
 takes
@@ -131,7 +181,8 @@ takes
 .Cm fp32 , bf16
 or
 .Cm fp16 .
-""",
+"""
+    + NIGHTS.lstrip(),
     files="""
 For
 .Fl -out Pa results.h5 :
@@ -139,20 +190,24 @@ For
 .It Pa results.h5
 The results; replaced as a whole, in one rename.
 .It Pa results.csv , results.html
-The table and the worklist.
+The table, and the worklist as one page: all studies, and slices of 200, flagged
+ones first.
+.Xr medscan-report 1
+writes all, as a folder.
 .It Pa results.h5.ledger
 What is done.
+.It Pa results.h5.key
+The key of the pseudonyms: back it up, and give it to nobody.
 .It Pa results.h5.parts/
 Studies that are finished, but not in the results yet.
+.It Pa results.h5.lock
+Who writes to the results; gone when nobody does.
 .El
 """,
     exits=SCAN_EXITS,
     examples="""
-Scan every night at ten, as a line of
-.Xr crontab 5 :
-.Bd -literal -offset indent
-0 22 * * *  medscan scan /archive --out /srv/results.h5 >/dev/null
-.Ed
+.Xr medscan 1
+shows how to scan every night.
 .Pp
 See what a scan would do, and how long it would take:
 .Pp
@@ -171,9 +226,15 @@ _DOCTOR = Text(
 .Nm
 prints what a scan would find:
 versions of medscan and its libraries,
-devices with their memory,
-whether the folder of the results can be written and what is free there,
-the time zone,
+devices with their memory and the number of slices that fit into it, about, with
+the backbones of the detectors that are here,
+whether the folder of the results and that of temporary files can be written and
+what is free there,
+the time zone, which
+.Fl -until
+of
+.Xr medscan-scan 1
+goes by,
 the backbones and detectors with their SHA-256 and licence,
 and each DICOM transfer syntax that can be decoded, with the packages that
 decode it in the order in which they are tried.

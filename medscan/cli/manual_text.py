@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medscan.cli.manual_base import SCAN_EXITS, Text
+from medscan.cli.manual_nights import TIMER
 
 _MAIN = Text(
     brief="scan imaging archives with few-shot CLIP anomaly models",
@@ -25,7 +26,9 @@ Fit a detector on 16 normal and 16 abnormal slices, and scan an archive with it:
 medscan fit flair/ --modality MR --body-part BRAIN --out flair.safetensors
 medscan scan /archive --detector flair.safetensors --out night.h5
 .Ed
-""",
+.Pp
+"""
+    + TIMER.lstrip(),
 )
 
 _WEIGHTS_PAGE = Text(
@@ -54,5 +57,30 @@ medscan weights verify
 """,
 )
 
-TEXTS: dict[str, Text] = {"medscan": _MAIN, "medscan-weights": _WEIGHTS_PAGE}
+_DEMO = Text(
+    brief="scan something that is there on every machine",
+    description="""
+Draws a head as FLAIR MRI shows it, with one bright lesion, writes it as a DICOM
+series, and scans it together with the images in the packages of pydicom and
+nibabel with all detectors that come with medscan.
+It needs neither data nor a network.
+.Pp
+The lesion's place is printed: the worklist should put that study first and its
+heatmap should be hottest there.
+Most of the other images are of something that no detector was fitted for, and
+are reported as out of scope.
+Some are broken on purpose and are counted as failed, which does not change the
+exit status here.
+""",
+    files="""
+.Bl -tag -width Ds
+.It Pa medscan-demo/results.html
+The worklist to open.
+.It Pa medscan-demo/phantom
+The drawn series; drawn again when a file is missing.
+.El
+""",
+)
+
+TEXTS: dict[str, Text] = {"medscan": _MAIN, "medscan-demo": _DEMO, "medscan-weights": _WEIGHTS_PAGE}
 """By page name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from enum import StrEnum
 from typing import Annotated
@@ -25,6 +26,23 @@ class Precision(StrEnum):
     fp16 = "fp16"
 
 
+class OrderName(StrEnum):
+    """`medscan.scan.plan.Order` again."""
+
+    path = "path"
+    newest = "newest"
+    oldest = "oldest"
+
+
+class RescanName(StrEnum):
+    """`medscan.scan.plan.Rescan` again."""
+
+    none = "none"
+    stale = "stale"
+    failed = "failed"
+    all = "all"
+
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of weights and activations.")]
 
@@ -46,6 +64,24 @@ def seconds(option: str, text: str) -> float:
     if found is None and text.strip() != "0":
         raise UsageError(f"{option} {text}: a number and s, m, h or d, such as 15m")
     return float(found[1]) * _SECONDS[found[2]] if found else 0.0
+
+
+def clock(option: str, text: str | None) -> datetime.time | None:
+    """A time of day, HH:MM; None for none.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        It is none.
+    """
+    from medscan.errors import UsageError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", text.strip())
+    if found is None:
+        raise UsageError(f"{option} {text}: a time of day, such as 06:00")
+    return datetime.time(int(found[1]), int(found[2]))
 
 
 def gib(option: str, value: float) -> int:

@@ -12,19 +12,60 @@ def report(
     results: Annotated[list[Path], typer.Argument(help="Results files; several read as one.")],
     out: Annotated[
         Path | None,
-        typer.Option(help="Where to write, without suffix; default: beside the first."),
+        typer.Option(help="Folder to write into; default: the first file's name with .report."),
     ] = None,
+    single_file: Annotated[
+        bool, typer.Option("--single-file", help="One page that holds everything, for mailing.")
+    ] = False,
+    archive: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that was scanned, to draw every slice from; may be repeated."),
+    ] = None,
+    pictures: Annotated[
+        str,
+        typer.Option(
+            help="Studies to draw from --archive or to embed with --single-file, flagged ones "
+            "first, then by rank; or all."
+        ),
+    ] = "200",
+    compare: Annotated[
+        Path | None, typer.Option(help="Older results file: say what is new since.")
+    ] = None,
+    series: Annotated[
+        bool, typer.Option("--series", help="Write series.csv too: a row a series.")
+    ] = False,
+    slices: Annotated[
+        bool, typer.Option("--slices", help="Write slices.csv too: a row a slice.")
+    ] = False,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Write the tables as JSON lines too.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that decode --archive.")] = 1,
 ) -> None:
-    """Write the CSV and HTML worklist of results again."""
+    """Write the worklist of results: a folder of pages to open in a browser, and tables."""
     from medscan import report
     from medscan import results as reader
     from medscan.errors import UsageError
 
+    if pictures != "all" and not pictures.isdecimal():
+        raise UsageError(f"--pictures {pictures}: a whole number, or all")
+    if missing := [root for root in archive or [] if not root.exists()]:
+        raise UsageError(f"--archive {missing[0]} does not exist")
     found = [reader.open(path) for path in results]
-    base = out or results[0].with_suffix("")
-    if not base.parent.is_dir():
-        raise UsageError(f"--out {base}: its folder does not exist")
-    table, page = Path(f"{base}.csv"), Path(f"{base}.html")
-    report.write_csv(found, table)
-    report.write_html(found, page)
-    typer.echo(f"{page} and {table} written")
+    options = report.ReportOptions(
+        most=None if pictures == "all" else int(pictures),
+        archives=tuple(archive or ()),
+        old=reader.open(compare) if compare else None,
+        workers=workers,
+    )
+    folder = out or results[0].with_suffix(".report")
+    if single_file:
+        report.claim(folder)
+        report.write_html(found, folder / "index.html", options)
+    else:
+        report.write_report(found, folder, options)
+    for table in ["results", *["series"] * series, *["slices"] * slices]:
+        report.write_csv(found, folder / f"{table}.csv", table)
+        if jsonl:
+            report.write_json_lines(found, folder / f"{table}.jsonl", table)
+    typer.echo(f"open {folder / 'index.html'}")

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption, gib, seconds
+from medscan.cli.logs import logging_to, progressing
+from medscan.cli.options import (
+    Device,
+    OrderName,
+    PlaneName,
+    Precision,
+    PrecisionOption,
+    RescanName,
+    clock,
+    gib,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -34,6 +45,25 @@ def scan(
         PlaneName | None, typer.Option(help="Plane that volume files are cut in.")
     ] = None,
     ledger: Annotated[Path | None, typer.Option(help="Ledger; default: beside --out.")] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Secret key of the pseudonyms; default: beside --out.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Local time, HH:MM, from which on no study is begun.")
+    ] = None,
+    max_studies: Annotated[
+        int | None, typer.Option(min=1, help="Scan no more studies than this.")
+    ] = None,
+    order: Annotated[OrderName, typer.Option(help="Which studies come first.")] = OrderName.path,
+    rescan: Annotated[
+        RescanName, typer.Option(help="What to scan again although its files have not changed.")
+    ] = RescanName.none,
+    paranoid: Annotated[
+        bool, typer.Option(help="Read every file to see whether it has changed.")
+    ] = False,
+    prune: Annotated[
+        str | None, typer.Option(help="Drop results whose files are absent for this long.")
+    ] = None,
     target_fpr: Annotated[
         float | None, typer.Option(help="Place every threshold for this rate instead.")
     ] = None,
@@ -41,7 +71,7 @@ def scan(
         str, typer.Option(help="Leave studies with a file younger than this, such as 15m.")
     ] = "0",
     file_timeout: Annotated[
-        float, typer.Option(help="Seconds for decoding one file; then its decoder is cut off.")
+        float, typer.Option(help="Seconds for reading or decoding one file; then it is cut off.")
     ] = 120.0,
     max_file_gib: Annotated[
         float, typer.Option(help="GiB that one file may be, unpack to or be decoded to.")
@@ -52,10 +82,21 @@ def scan(
     thumbnails: Annotated[
         bool, typer.Option(help="Keep pictures of the worst slices for the report.")
     ] = True,
-    identify: Annotated[
-        bool, typer.Option(help="Write PatientID and descriptions into the results.")
+    burned_in: Annotated[
+        bool,
+        typer.Option("--burned-in", help="Keep those too that may carry text in their pixels."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+    identify: Annotated[
+        bool, typer.Option(help="Write PatientID, descriptions and paths as they are.")
+    ] = False,
+    hash_paths: Annotated[
+        bool | None,
+        typer.Option(help="Write hashes in place of names in paths; default: not with --identify."),
+    ] = None,
+    log_file: Annotated[
+        Path | None, typer.Option(help="File to append a JSON object a line to.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
     dry_run: Annotated[
         bool, typer.Option(help="Only say what would be scanned, and about how long it takes.")
     ] = False,
@@ -63,14 +104,15 @@ def scan(
     """Scan archives: score every slice, write results.h5, .csv and .html."""
     from medscan.archive import Plane
     from medscan.errors import UsageError
-    from medscan.scan import ScanOptions
+    from medscan.scan import Order, Rescan, ScanOptions
+    from medscan.scan.manifest import manifest
 
     if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
         raise UsageError(f"--batch-size {batch_size}: a whole number above 0, or auto")
     options = ScanOptions(
         roots=tuple(archive),
         out=out,
-        detectors=tuple(_detectors(detector, target_fpr)),
+        detectors=tuple(detectors_of(detector, target_fpr)),
         named=bool(detector),
         device=device,
         precision=precision.value,
@@ -78,28 +120,43 @@ def scan(
         workers=workers,
         plane=Plane(plane.value) if plane else None,
         ledger=ledger,
+        key_file=key_file,
+        until=clock("--until", until),
+        max_studies=max_studies,
+        order=Order(order.value),
+        rescan=Rescan(rescan.value),
+        paranoid=paranoid,
+        prune_s=None if prune is None else seconds("--prune", prune),
         file_timeout_s=file_timeout,
         max_file_bytes=gib("--max-file-gib", max_file_gib),
         settle_s=seconds("--settle", settle),
         accounting=accounting,
         thumbnails=thumbnails,
+        burned_in=burned_in,
         identify=identify,
-        command=f"medscan scan {' '.join(path.name for path in archive)} --out {out.name}",
+        hash_paths=hash_paths,
+        log_file=log_file,
+        command=f"medscan scan {'ARCHIVE ' * len(archive)}--out {out.name}",
     )
     if dry_run:
         typer.echo(_dry_run(options, as_json=as_json))
         return
-    summary = _scan(options)
-    typer.echo(json.dumps(summary.as_dict()) if as_json else summary.line())
+    with logging_to(log_file):
+        summary = scan_and_report(options)
+    typer.echo(json.dumps(manifest(options, summary)) if as_json else summary.line())
+    if summary.failure:
+        typer.echo(f"medscan: {summary.failure}; {summary.left} studies are left over", err=True)
     raise typer.Exit(_exit_code(summary))
 
 
 def _exit_code(summary: Summary) -> int:
+    if summary.failure:
+        return 1
     stopped = {"SIGINT": 130, "SIGTERM": 143}
     return stopped.get(summary.stopped) or (3 if summary.files.get("failed") else 0)
 
 
-def _detectors(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:
+def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:
     """The detectors named, else all that are shipped or in $MEDSCAN_WEIGHTS."""
     from dataclasses import replace
 
@@ -117,29 +174,11 @@ def _detectors(named: list[Path] | None, target_fpr: float | None) -> list[tuple
     return found
 
 
-def _scan(options: ScanOptions) -> Summary:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+def scan_and_report(options: ScanOptions) -> Summary:
+    """Scan with a progress bar on a terminal, and write the worklist beside the results."""
     from medscan import report, results, scan
 
-    console = Console(stderr=True)
-    columns = ("{task.description}", "{task.fields[slices]} slices")
-    with Progress(
-        TextColumn(columns[0]),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(columns[1]),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        bar = progress.add_task("studies", total=None, slices=0)
-
-        def watch(done: int, studies: int, slices: int) -> None:
-            progress.update(bar, completed=done, total=studies, slices=slices)
-
+    with progressing() as watch:
         summary = scan.scan(options, watch)
     table, page = options.out.with_suffix(".csv"), options.out.with_suffix(".html")
     if options.out.exists() and not (_newer(table, options.out) and _newer(page, options.out)):

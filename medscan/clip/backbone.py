@@ -149,6 +149,8 @@ class Backbone:
         self.tokenizer = tokenizer
         self.name, self.digest, self.size = name, digest, size
         self.mean, self.std = tuple(mean), tuple(std)
+        self.logit_scale = float(model.logit_scale.exp())
+        """Factor on cosines that the checkpoint was trained with."""
         self._tower = _tower_of(model.visual, name)
         weight = next(self.model.visual.parameters())
         self.device, self.dtype = weight.device, weight.dtype
@@ -184,11 +186,6 @@ class Backbone:
     def text_width(self) -> int:
         """Width d_t of the text tower."""
         return int(self._text.token_embedding.weight.shape[1])
-
-    @property
-    def logit_scale(self) -> float:
-        """Factor on cosines that the checkpoint was trained with."""
-        return float(self.model.logit_scale.exp())
 
     def taps(self, fractions: Sequence[float] = (0.25, 0.5, 0.75, 1.0)) -> tuple[int, ...]:
         """Blocks (1-based) at given fractions of the depth: 6, 12, 18, 24 of 24.
@@ -323,7 +320,7 @@ class Backbone:
             x = block(x, attn_mask=mask)
             x = x if hook is None else hook(number, x)
         x = text.ln_final(x)
-        feature: Tensor = x[torch.arange(len(x), device=x.device), prompts.end]
+        feature: Tensor = x[torch.arange(x.shape[0], device=x.device), prompts.end]
         projection = text.text_projection
         if isinstance(projection, nn.Linear):
             feature = projection(feature)

@@ -115,8 +115,8 @@ class Cocoop(Method):
 
     def sentences(self, images: Tensor, organs: Tensor | None = None) -> Tensor:
         """Unit image embeddings (B, D) -> unit features (B, 2, D) of their sentences."""
-        prompts = self.pairs(len(images), organs)
-        written = self.meta(images).view(len(images), self.length, -1)
+        prompts = self.pairs(images.shape[0], organs)
+        written = self.meta(images).view(images.shape[0], self.length, -1)
         learnt = torch.cat([self.context.expand_as(written), written], dim=1)
         learnt = learnt.repeat_interleave(2, dim=0).to(prompts.embeddings.dtype)
         # The learned vectors stand right before the end token, wherever the organ's words put it.
@@ -124,7 +124,7 @@ class Cocoop(Method):
         index = places[..., None].expand_as(learnt)
         filled = Prompts(prompts.embeddings.scatter(1, index, learnt), prompts.end)
         features = self.backbone.encode_text(filled).float()
-        return F.normalize(features.view(len(images), 2, -1), dim=-1)
+        return F.normalize(features.view(images.shape[0], 2, -1), dim=-1)
 
     def fuse(self, logits: tuple[Tensor, ...], *, weighted: bool) -> Tensor:
         """Logit pairs (B, N, 2) of all levels as one, weighted by the levels' mean margins."""

@@ -164,10 +164,10 @@ class Conrad(Method):
             new = own + self.text_gates[layer] * (given.to(own.dtype) - own)
             return torch.cat([tokens[:, :1], new, tokens[:, stop:]], dim=1)
 
-        plain = self.pairs(len(prepared), organs)
+        plain = self.pairs(prepared.shape[0], organs)
         prompts = Prompts(replace(0, plain.embeddings), plain.end)
         features = self.backbone.encode_text(prompts, hook=replace).float()
-        return F.normalize(features.view(len(prepared), 2, -1), dim=-1), words
+        return F.normalize(features.view(prepared.shape[0], 2, -1), dim=-1), words
 
     def _look(self, tokens: Tensor, words: list[Tensor]) -> Tensor:
         """Tokens (B, T, d) after the last block."""

@@ -17,7 +17,9 @@ def distances(queries: Tensor, bank: Tensor) -> Tensor:
     """
     rows = F.normalize(bank.float(), dim=-1).t()
     flat = F.normalize(queries.float(), dim=-1).flatten(0, -2)
-    nearest = [1 - (part @ rows).amax(-1) for part in torch.split(flat, CHUNK)]
+    # A graph for any number of images has one part.
+    parts = [flat] if torch.compiler.is_compiling() else torch.split(flat, CHUNK)
+    nearest = [1 - (part @ rows).amax(-1) for part in parts]
     return torch.cat(nearest).view(queries.shape[:-1])
 
 

@@ -165,11 +165,13 @@ class SentencePairs(nn.Module):
         embeddings = found.embeddings.reshape(*pairs, *found.embeddings.shape[1:])
         self.register_buffer("embeddings", embeddings.clone(), persistent=False)
         self.register_buffer("end", found.end.reshape(pairs), persistent=False)
+        self.first_length = int(self.end[0].max()) + 1
 
     def forward(self, images: int, organs: Tensor | None = None) -> Prompts:
         """Both sentences for each of B images, (2 B); `organs` (B,) None is the first for all."""
         if organs is None:
-            organs = torch.zeros(images, dtype=torch.int64, device=self.end.device)
+            first = self.embeddings[0, :, : self.first_length]
+            return Prompts(first.repeat(images, 1, 1), self.end[0].repeat(images))
         # As short as these organs allow, so that no other organ's words change the rounding.
         length = int(self.end[organs].max()) + 1
         return Prompts(

@@ -27,7 +27,7 @@ def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
 def on_grid(patches: Tensor) -> Tensor:
     """(B, N, C) with N = G * G, row by row -> (B, C, G, G)."""
     side = round(patches.shape[1] ** 0.5)
-    return patches.transpose(1, 2).reshape(len(patches), -1, side, side)
+    return patches.transpose(1, 2).reshape(patches.shape[0], -1, side, side)
 
 
 def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from medscan.files import replacing
-from medscan.results.store import Results, publish, write_part
-from medscan.results.types import RunInfo, StackResult, State, StudyResult
+from medscan.results.store import Results, publish, read_part, write_part
+from medscan.results.types import Mark, RunInfo, StackResult, State, StudyResult, Work
 
 
 def open(path: Path | str) -> Results:
@@ -16,18 +16,21 @@ def open(path: Path | str) -> Results:
         There is none, it is damaged, or a newer medscan wrote it.
     """
     results = Results(Path(path))
-    results.run()
+    results.check()
     return results
 
 
 __all__ = [
+    "Mark",
     "Results",
     "RunInfo",
     "StackResult",
     "State",
     "StudyResult",
+    "Work",
     "open",
     "publish",
+    "read_part",
     "replacing",
     "write_part",
 ]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -19,8 +21,8 @@ import numpy as np
 
 from medscan import __version__
 from medscan.errors import DiskError, UsageError
-from medscan.files import replacing
-from medscan.results.types import RunInfo, StackResult, StudyResult
+from medscan.files import forgiving, replacing
+from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work
 
 SCHEMA = 1
 SPARE = 4 << 20
@@ -31,7 +33,14 @@ NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
 LISTS = ("orientation", "pixel_spacing", "origin", "last", "notes", "skipped")
 """Attributes that are lists, kept as JSON."""
+WORK = ("content", "maker", "root", "tools")
+"""Attributes of a study that say how its result came about."""
+MARKS = ("stale", "absent")
+FILES = "files"
+"""Data set of a study: JSON of what became of its files."""
 COMPRESSED = {"compression": "gzip", "shuffle": True}
+
+# Files are only ever replaced whole: readers need no locks, which network file systems may lack.
 
 
 # --- writing -----------------------------------------------------------------------------------
@@ -53,14 +62,33 @@ def write_part(path: Path, study: StudyResult) -> None:
         aside.write_bytes(memory.getbuffer())
 
 
+def read_part(path: Path) -> Work | None:
+    """How the result in a part file came about; None when the file is damaged anywhere."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            group = file["studies"][path.stem]
+            _read_study(group, arrays=True)
+            return _read_work(group)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
+        return None
+
+
 def _write_study(parent: Any, study: StudyResult) -> None:
     group = parent.create_group(study.key)
     _put_attributes(group, study.info)
     group.attrs["score"] = study.score
     group.attrs["percentile"] = study.percentile
     group.attrs["flagged"] = study.flagged
+    _put_mark(group, study.mark)
+    if study.work is not None:
+        _put_attributes(group, {name: getattr(study.work, name) for name in WORK})
+        group.create_dataset(FILES, data=json.dumps(study.work.outcomes))
     for stack in study.stacks:
         _write_stack(group.create_group(stack.key), stack)
+
+
+def _put_mark(group: Any, mark: Mark) -> None:
+    _put_attributes(group, {name: getattr(mark, name) for name in MARKS})
 
 
 def _write_stack(group: Any, stack: StackResult) -> None:
@@ -99,7 +127,12 @@ def _put_texts(group: Any, name: str, texts: Iterable[str]) -> None:
     group.create_dataset(name, data=data, dtype=h5py.string_dtype("utf-8"), shape=(len(data),))
 
 
-def publish(path: Path, run: RunInfo, parts: Sequence[Path]) -> None:
+def publish(
+    path: Path,
+    run: RunInfo,
+    parts: Sequence[Path],
+    changes: Mapping[str, Mark | None] = MappingProxyType({}),
+) -> None:
     """Replace results.h5 by its studies plus the parts, in one rename.
 
     Parameters
@@ -110,6 +143,8 @@ def publish(path: Path, run: RunInfo, parts: Sequence[Path]) -> None:
         What the new file says of itself.
     parts : sequence of Path
         Files of `write_part`; a study in one of them replaces its older result.
+    changes : mapping
+        New marks of older results by study; None drops one.
 
     Raises
     ------
@@ -117,18 +152,27 @@ def publish(path: Path, run: RunInfo, parts: Sequence[Path]) -> None:
         It could not be written; the old file is as it was.
     """
     _check_space(path, parts)
-    with replacing(path) as aside, h5py.File(aside, "w") as file:
+    with replacing(path) as aside, forgiving(aside) as stream, h5py.File(stream, "w") as file:
         _write_run(file, run)
         studies = file.create_group("studies")
         for part in parts:
-            with h5py.File(part, "r") as source:
+            with h5py.File(part, "r", locking=False) as source:
                 for key in source["studies"]:
                     source.copy(source["studies"][key], studies)
         if path.exists():
-            with h5py.File(path, "r") as old:
-                for key in old["studies"]:
-                    if key not in studies:
-                        old.copy(old["studies"][key], studies)
+            with h5py.File(path, "r", locking=False) as old:
+                _keep(old["studies"], studies, changes)
+
+
+def _keep(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
+    """Copy the studies that are not there yet."""
+    for key in old:
+        mark = changes.get(key, Mark())
+        if key in studies or mark is None:
+            continue
+        old.copy(old[key], studies)
+        if key in changes:
+            _put_mark(studies[key], mark)
 
 
 def _check_space(path: Path, parts: Sequence[Path]) -> None:
@@ -146,10 +190,12 @@ def _check_space(path: Path, parts: Sequence[Path]) -> None:
 def _write_run(file: Any, run: RunInfo) -> None:
     file.attrs["schema_version"] = SCHEMA
     file.attrs["medscan_version"] = run.version or __version__
-    _put_attributes(file, {n: getattr(run, n) for n in ("created", "command", "aggregation")})
+    told = ("created", "command", "aggregation", "key_fingerprint")
+    _put_attributes(file, {name: getattr(run, name) for name in told})
     file.attrs["detectors"] = json.dumps(run.detectors, sort_keys=True)
     for name, value in run.counts.items():
         file.attrs[name] = value
+    file.attrs["seconds"], file.attrs["slices"] = run.seconds, run.slices
     for name, columns, rows in (
         ("failures", ("path", "stage", "reason", "message"), run.failures),
         ("skipped", ("path", "reason"), run.skipped),
@@ -184,6 +230,16 @@ class Results:
 
     path: Path
 
+    def check(self) -> None:
+        """Raise UsageError if this is no results file that can be read."""
+        with _reading(self.path):
+            pass
+
+    def key_fingerprint(self) -> str:
+        """Of the key that pseudonyms were made with; empty in files of older versions."""
+        with _reading(self.path) as file:
+            return str(file.attrs.get("key_fingerprint", ""))
+
     def run(self) -> RunInfo:
         """What the file says of itself."""
         with _reading(self.path) as file:
@@ -197,6 +253,9 @@ class Results:
                 version=str(attributes["medscan_version"]),
                 failures=_rows(file["failures"], ("path", "stage", "reason", "message")),
                 skipped=_rows(file["skipped"], ("path", "reason")),
+                seconds=float(attributes.get("seconds", math.nan)),
+                slices=int(attributes.get("slices", 0)),
+                key_fingerprint=str(attributes.get("key_fingerprint", "")),
             )
 
     def keys(self) -> list[str]:
@@ -214,16 +273,25 @@ class Results:
         for key in self.keys():
             yield self.study(key, arrays=arrays)
 
+    def works(self) -> Iterator[tuple[str, Work, Mark]]:
+        """How each result came about, by key; those that do not say so are left out."""
+        with _reading(self.path) as file:
+            for key, group in file["studies"].items():
+                work = _read_work(group)
+                if work is not None:
+                    yield key, work, _read_mark(group)
+
     def ranked(self) -> list[StudyResult]:
         """Studies without arrays, worst first; unscored ones last; ties by key."""
-        found = list(self.studies(arrays=False))
+        with _reading(self.path) as file:
+            found = [_read_study(file["studies"][key], arrays=False) for key in file["studies"]]
         return sorted(found, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[Any]:
     try:
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", locking=False)
     except OSError as error:
         hint = "is no HDF5 file or is damaged" if path.exists() else "does not exist"
         raise UsageError(f"{path} {hint}; name a results file that `medscan scan` wrote") from error
@@ -233,7 +301,10 @@ def _reading(path: Path) -> Iterator[Any]:
         version = int(file.attrs["schema_version"])
         if version > SCHEMA:
             raise UsageError(f"{path} has schema {version}; this medscan reads up to {SCHEMA}")
-        yield file
+        try:
+            yield file
+        except (OSError, RuntimeError) as error:  # as HDF5 tells of damage
+            raise UsageError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
 
 
 def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:
@@ -243,12 +314,26 @@ def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:
 def _read_study(group: Any, *, arrays: bool) -> StudyResult:
     return StudyResult(
         key=group.name.rsplit("/", 1)[-1],
-        info=_info(group, "score", "percentile", "flagged"),
+        info=_info(group, "score", "percentile", "flagged", *WORK, *MARKS),
         score=float(group.attrs["score"]),
         percentile=float(group.attrs["percentile"]),
         flagged=bool(group.attrs["flagged"]),
-        stacks=tuple(_read_stack(group[key], arrays=arrays) for key in sorted(group)),
+        stacks=tuple(
+            _read_stack(group[key], arrays=arrays) for key in sorted(group) if key != FILES
+        ),
+        mark=_read_mark(group),
     )
+
+
+def _read_mark(group: Any) -> Mark:
+    return Mark(bool(group.attrs.get("stale", False)), str(group.attrs.get("absent", "")))
+
+
+def _read_work(group: Any) -> Work | None:
+    if FILES not in group:
+        return None
+    told = {name: str(group.attrs[name]) for name in WORK}
+    return Work(**told, outcomes=json.loads(group[FILES].asstr()[()]))
 
 
 def _read_stack(group: Any, *, arrays: bool) -> StackResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -27,12 +28,13 @@ class StackResult:
     key : str
         Name of its group in the file.
     info : dict
-        Scalars: SeriesInstanceUID, modality, body_part, plane, kind, detector, detector_hash,
-        method, slice_threshold (the detector's), threshold and provisional (of a stack with as
-        many slices), rows, columns, patch, size, thumbnails ("kept", or why not), seconds, and
-        `notes`, a list of str. `orientation` (6), `pixel_spacing` (2, rows then columns, mm) and
-        `origin` (3) and `last` (3: the first pixel of the first and of the last slice) are lists in
-        the patient's LPS frame, empty when unknown; `slice_spacing` is
+        Scalars: SeriesInstanceUID, modality, body_part, sequence (of its detector's domain),
+        plane, kind, detector, detector_hash, method, slice_threshold (the detector's), threshold
+        and provisional (of a stack with as many slices), rows, columns, patch, size, thumbnails
+        ("kept", or why not), seconds, and `notes`, a list of str. `orientation` (6),
+        `pixel_spacing` (2, rows then columns, mm) and `origin` (3) and `last` (3: the first pixel
+        of the first and of the last slice) are lists in the patient's LPS frame, empty when
+        unknown; `slice_spacing` is
         NaN when unknown. `description` is there only with `--identify`.
     score : float
         Of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
@@ -81,6 +83,47 @@ class StackResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """How a study's result came about: what the next scan decides by whether to do it again.
+
+    Parameters
+    ----------
+    content : str
+        Key of what was scanned; see `medscan.scan.plan.Task`.
+    maker : str
+        Key of what it was scanned with.
+    root : str
+        Key of the archive that its files were found below.
+    tools : str
+        What files were read with: a study with failures is tried again with other tools.
+    outcomes : list of [path, reason, detail]
+        What became of each of its files, in the order of their paths below the archive.
+    """
+
+    content: str
+    maker: str
+    root: str
+    tools: str
+    outcomes: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What later scans found out about a result.
+
+    Parameters
+    ----------
+    stale : bool
+        A detector, or the preprocessing, has changed since.
+    absent : str
+        When its files were first missing, ISO 8601, UTC; empty while they are there.
+    """
+
+    stale: bool = False
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StudyResult:
     """One study: its score is the largest of its stacks'.
 
@@ -97,6 +140,9 @@ class StudyResult:
     flagged : bool
         Whether any stack's score reaches its detector's threshold.
     stacks : tuple of StackResult
+    work : Work or None
+        None where it was not read, or an older medscan wrote the file.
+    mark : Mark
     """
 
     key: str
@@ -105,6 +151,8 @@ class StudyResult:
     percentile: float
     flagged: bool
     stacks: tuple[StackResult, ...] = ()
+    work: Work | None = None
+    mark: Mark = Mark()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +173,12 @@ class RunInfo:
         scores of normal slices).
     counts : dict
         Files found by bucket: scanned, skipped, failed, and their sum `files`.
+    seconds : float
+        That the scan which wrote the file took until then; NaN when unknown.
+    slices : int
+        That this scan scored.
+    key_fingerprint : str
+        Of the key that pseudonyms were made with.
     """
 
     created: str
@@ -137,3 +191,6 @@ class RunInfo:
     """path, stage, reason, message."""
     skipped: list[tuple[str, str]] = field(default_factory=list)
     """path, reason."""
+    seconds: float = math.nan
+    slices: int = 0
+    key_fingerprint: str = ""

@@ -6,6 +6,7 @@ Imports no torch: decode workers import this package too.
 from medscan.scan.accounting import Entry
 from medscan.scan.dry import Forecast, foresee
 from medscan.scan.options import ScanOptions, Summary
+from medscan.scan.plan import Order, Rescan
 from medscan.scan.run import scan
 
-__all__ = ["Entry", "Forecast", "ScanOptions", "Summary", "foresee", "scan"]
+__all__ = ["Entry", "Forecast", "Order", "Rescan", "ScanOptions", "Summary", "foresee", "scan"]

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from medscan.archive import ArchiveFile, Bucket, Catalogue, Outcome, Reason, Series, Stack, Study
-from medscan.scan.ledger import Finished
-from medscan.scan.plan import Task
+from medscan.archive import (
+    ArchiveFile,
+    Bucket,
+    Catalogue,
+    Outcome,
+    Pseudonyms,
+    Reason,
+    Series,
+    Stack,
+    Study,
+)
+from medscan.results import Work
+from medscan.scan.plan import Find, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,43 +53,46 @@ Foresee = Callable[[Task], Iterable[Outcome]]
 
 
 def account(
-    catalogue: Catalogue, plan: Sequence[Task], known: Mapping[str, Finished], foresee: Foresee
+    catalogue: Catalogue,
+    plan: Sequence[Task],
+    known: Find,
+    foresee: Foresee,
+    pseudonyms: Pseudonyms,
 ) -> list[Entry]:
-    """An entry for every file found, by path.
+    """An entry for every file found as it is written, by path.
 
     Parameters
     ----------
     catalogue : Catalogue
         Whose studies are those of the plan.
     plan : sequence of Task
-    known : mapping
-        `Ledger.work()`.
+    known : callable
     foresee : callable
         Asked about each study that the ledger does not know as it is now.
+    pseudonyms : Pseudonyms
+        For paths.
     """
     entries = {outcome.file: Entry(outcome) for outcome in catalogue.set_aside}
     for task in plan:
         places = _places(task.study)
-        for outcome in _outcomes(task, known.get(task.study.key), foresee):
+        for outcome in _outcomes(task, known(task.study.key), foresee):
             series, stack, place = places[outcome.file]
             told = replace(outcome, study=task.study.uid, series=series.uid)
             entries[outcome.file] = Entry(told, stack.key, place)
     for companion, header in catalogue.companions.items():
         shared = entries[header]
-        outcome = replace(shared.outcome, file=companion, detail=f"belongs to {header.path}")
+        outcome = replace(shared.outcome, file=companion, detail="belongs to", other=header.path)
         entries[companion] = replace(shared, outcome=outcome)
-    return [entries[file] for file in sorted(entries)]
+    written = [replace(e, outcome=pseudonyms.entry(e.outcome)) for e in entries.values()]
+    return sorted(written, key=lambda entry: entry.file)
 
 
-def _outcomes(task: Task, finished: Finished | None, foresee: Foresee) -> Iterable[Outcome]:
+def _outcomes(task: Task, work: Work | None, foresee: Foresee) -> Iterable[Outcome]:
     """One for each file of a study."""
-    if finished is None or finished.work_key != task.work_key:
+    if work is None or work.content != task.content:
         return foresee(task)
-    rows = sorted(finished.outcomes, key=lambda row: row[0])
-    return [
-        Outcome(file, Reason(reason), detail)
-        for file, (_, reason, detail) in zip(task.study.files(), rows, strict=True)
-    ]
+    rows = zip(task.study.files(), work.outcomes, strict=True)
+    return [Outcome(file, Reason(reason), detail) for file, (_, reason, detail) in rows]
 
 
 def _places(study: Study) -> dict[ArchiveFile, tuple[Series, Stack, int]]:

@@ -19,6 +19,7 @@ from medscan.archive import (
     Bucket,
     Kind,
     Outcome,
+    Pseudonyms,
     Reason,
     Series,
     Stack,
@@ -27,7 +28,7 @@ from medscan.archive import (
 from medscan.detector import Calibration, Detector, conformal_threshold
 from medscan.errors import FileError, OverflowedError
 from medscan.imaging import Letterbox, Slice
-from medscan.results import StackResult, State, StudyResult
+from medscan.results import StackResult, State, StudyResult, Work
 
 AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
 TOP_SHARE = 0.05
@@ -37,12 +38,12 @@ KEPT = "kept"
 TEXTUAL = ("US", "SC", "OT", "XC", "IVUS", "ES")
 
 
-def thumbnails_of(modality: str, stack: Stack, *, wanted: bool) -> str:
-    """Whether a stack's thumbnails are kept, or why not."""
+def thumbnails_of(modality: str, stack: Stack, *, wanted: bool, burned_in: bool = False) -> str:
+    """Whether a stack's thumbnails are kept, those with burned-in text too, or why not."""
     if not wanted:
         return "not asked for"
     textual = modality in TEXTUAL or BURNED_IN in stack.notes or stack.kind is Kind.PICTURE
-    return "withheld: may carry burned-in text" if textual else KEPT
+    return "withheld: may carry burned-in text" if textual and not burned_in else KEPT
 
 
 def aggregate(scores: NDArray[np.float32]) -> float:
@@ -150,7 +151,7 @@ class StackBuilder:
         worst = set(self._worst())
         return [i for i in self._kept if self.state[i] == State.SCORED and i not in worst]
 
-    def result(self, seconds: float, *, identify: bool) -> StackResult:
+    def result(self, seconds: float, pseudonyms: Pseudonyms) -> StackResult:
         """The stack's result, when `left` is 0."""
         frames = self.stack.frames
         score = aggregate(self.score)
@@ -160,13 +161,13 @@ class StackBuilder:
         to_pixel = Letterbox.of(self.stack, self.size).grid_to_pixel(self.patch)
         return StackResult(
             key=self.stack.key,
-            info=self._info(normals, seconds, identify=identify),
+            info=self._info(normals, seconds, identify=pseudonyms.identify),
             score=score,
             percentile=normals.percentile(score),
             slice_score=self.score,
             state=self.state,
             heatmap=self.heatmap,
-            path=[frame.file.path for frame in frames],
+            path=[pseudonyms.path(frame.file.path) for frame in frames],
             sop_instance_uid=[frame.sop_instance_uid for frame in frames],
             frame=np.array([frame.index for frame in frames], np.int32),
             position_mm=np.array(
@@ -183,6 +184,7 @@ class StackBuilder:
             "SeriesInstanceUID": self.series.uid,
             "modality": self.series.modality,
             "body_part": self.series.body_part,
+            "sequence": detector.domain.sequence,
             "plane": stack.plane or "",
             "kind": str(stack.kind),
             "detector": detector.name,
@@ -251,18 +253,19 @@ def study_result(
     study: Study,
     stacks: list[StackResult],
     skipped: list[list[str]],
-    *,
-    patient: str,
-    identify: bool,
+    pseudonyms: Pseudonyms,
+    work: Work | None = None,
 ) -> StudyResult:
     """A study from its stacks.
 
     Parameters
     ----------
-    patient : str
-        Keyed pseudonym.
     skipped : list of [what, reason]
         Stacks that were not scanned.
+    pseudonyms : Pseudonyms
+        That the study was indexed with.
+    work : Work or None
+        How the result came about.
     """
     files = study.files()
     parents = {str(PurePosixPath(f.path).parent) for f in files}
@@ -270,12 +273,12 @@ def study_result(
         "StudyInstanceUID": study.uid,
         "date": study.date,
         "modality": "/".join(sorted({s.modality for s in study.series if s.modality})),
-        "patient": patient,
-        "path": files[0].path if len(files) == 1 else _common(sorted(parents)),
+        "patient": pseudonyms.patient_of(study.patient_id),
+        "path": pseudonyms.path(files[0].path if len(files) == 1 else _common(sorted(parents))),
         "slices": int(sum((s.state == State.SCORED).sum() for s in stacks)),
         "skipped": skipped,
     }
-    if identify:
+    if pseudonyms.identify:
         info["patient_id"] = study.patient_id
     known = [s for s in stacks if not math.isnan(s.score)]
     worst = max(known, key=lambda s: s.score, default=None)
@@ -286,6 +289,7 @@ def study_result(
         percentile=math.nan if worst is None else worst.percentile,
         flagged=any(s.flagged for s in known),
         stacks=tuple(stacks),
+        work=work,
     )
 
 

@@ -8,15 +8,17 @@ Results come in the order of the jobs, whatever the number of workers.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import multiprocessing
 import os
 import resource
 import signal
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
@@ -25,7 +27,7 @@ from typing import Any
 
 from medscan import imaging
 from medscan.archive import ArchiveFile, Frame, Stack
-from medscan.errors import DecoderError, FileError, TooLargeError
+from medscan.errors import DecoderError, FileError, TooLargeError, UnreadableError
 from medscan.imaging import Slice, Window
 from medscan.imaging.quiet import no_stderr
 
@@ -34,13 +36,17 @@ log = logging.getLogger("medscan.scan")
 CHUNK = 16
 """Frames of a job."""
 READY = "ready"
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2)."""
 PATIENCE = 2
 """Workers that one file may kill, once it is known to be dangerous, before it is given up."""
 COPIES = 4
 """A file as read, unpacked, decoded and in floating point may be in memory at once."""
 SPARE = 1 << 30
 """Bytes for everything else that a worker holds."""
-STARTUP_S = 60.0
+STEP_S = 1.0
+"""Longest single wait for a worker."""
+STARTUP_S = 300.0
 """A worker's imports do not count as time spent on a file, but do not take for ever either."""
 
 
@@ -80,6 +86,23 @@ Drawn = list[Slice | FileError]
 
 def draw(job: Job, windows: dict[Any, Window]) -> Drawn:
     """Do a job in this process; `windows` keeps the last stack's window."""
+    found = _drawn(job, windows)
+    changed = {f.file for f in job.frames if _has_changed(f.file)}
+    error = UnreadableError("it has changed since the archive was indexed")
+    pairs = zip(job.frames, found, strict=True)
+    return [error if frame.file in changed else item for frame, item in pairs]
+
+
+def _has_changed(file: ArchiveFile) -> bool:
+    """Whether another file was put in its place, or it was written to; one that is gone has not."""
+    try:
+        status = file.full.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns)
+
+
+def _drawn(job: Job, windows: dict[Any, Window]) -> Drawn:
     known = (job.stack.frames[0].file.full, job.stack.key, job.rule, job.modality)
     try:
         if known not in windows:
@@ -91,7 +114,7 @@ def draw(job: Job, windows: dict[Any, Window]) -> Drawn:
     except MemoryError:
         if len(job.frames) == 1:
             return [TooLargeError("does not fit into memory; see --max-file-gib")]
-    return [item for single in _singles(job) for item in draw(single, windows)]
+    return [item for single in _singles(job) for item in _drawn(single, windows)]
 
 
 def _singles(job: Job) -> Iterator[Job]:
@@ -129,8 +152,9 @@ def decode(
 # --- the workers -------------------------------------------------------------------------------
 
 
-def _serve(connection: Connection) -> None:
+def _serve(connection: Connection, parent: int) -> None:
     """What a worker process does: jobs in, slices out, until the pipe closes."""
+    _die_with(parent)
     for number in (signal.SIGINT, signal.SIGTERM):  # the scan decides when to stop
         signal.signal(number, signal.SIG_IGN)
     windows: dict[Any, Window] = {}
@@ -142,6 +166,14 @@ def _serve(connection: Connection) -> None:
             job = connection.recv()
             _bound_memory(job.limit)
             connection.send(draw(job, windows))
+
+
+def _die_with(parent: int) -> None:
+    """Let no decoder that hangs outlive a scan that was killed."""
+    with suppress(OSError, AttributeError):  # Linux only
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 @lru_cache(maxsize=1)
@@ -161,12 +193,12 @@ class _Worker:
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
         self.connection, there = context.Pipe()
-        self.process = context.Process(target=_serve, args=(there,), daemon=True)
+        self.process = context.Process(target=_serve, args=(there, os.getpid()), daemon=True)
         self.process.start()
         there.close()
         self.job: tuple[int, Job] | None = None
         self.reading: ArchiveFile | None = None
-        self.timeout_s = self.deadline = 0.0
+        self.timeout_s = self.left_s = 0.0
         self.ready = self.gone = False
 
     def start(self, number: int, job: Job, timeout_s: float) -> None:
@@ -175,18 +207,29 @@ class _Worker:
             if not self.ready and self.connection.poll(STARTUP_S):
                 self.ready = self.connection.recv() == READY
         self.job, self.reading, self.timeout_s = (number, job), None, timeout_s
-        self.deadline = time.monotonic() + timeout_s
-        with suppress(BrokenPipeError, ConnectionResetError):
+        self.left_s = timeout_s
+        with suppress(BrokenPipeError, ConnectionResetError), self._bounded():
             self.connection.send(job)
+
+    @contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Kill a process that stops in the middle of a message, for its end is waited for."""
+        timer = threading.Timer(self.timeout_s, self.process.kill)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def answer(self) -> Drawn | None:
         """The slices, once they are there; each file that it opens gets time of its own."""
         try:
             while self.connection.poll():
-                found: Drawn | ArchiveFile = self.connection.recv()
+                with self._bounded():
+                    found: Drawn | ArchiveFile = self.connection.recv()
                 if not isinstance(found, ArchiveFile):
                     return found
-                self.reading, self.deadline = found, time.monotonic() + self.timeout_s
+                self.reading, self.left_s = found, self.timeout_s
         except (EOFError, OSError):
             self.gone = True
         return None
@@ -194,8 +237,7 @@ class _Worker:
     @property
     def lost(self) -> bool:
         """Whether no answer will come: the process is dead or has overstayed."""
-        overstayed = self.deadline <= time.monotonic()
-        return self.gone or overstayed or not self.process.is_alive()
+        return self.gone or self.left_s <= 0 or not self.process.is_alive()
 
     def finish(self) -> Drawn | None:
         """Wait for the slices; None when the process dies or overstays."""
@@ -205,14 +247,28 @@ class _Worker:
             if found is not None or lost:
                 self.job = None
                 return found
-            left = max(0.0, self.deadline - time.monotonic())
-            wait([self.connection, self.process.sentinel], timeout=left)
+            _wait_for([self])
 
     def stop(self) -> None:
         """End the process whatever it is doing."""
         self.process.kill()
         self.process.join()
         self.connection.close()
+
+
+def _wait_for(workers: list[_Worker]) -> None:
+    """Wait a little for one of them to answer or die, and charge them for it.
+
+    Only time that was spent waiting counts: while this process was stopped, or busy, an answer may
+    have been there all along.
+    """
+    step = min(STEP_S, *(w.left_s for w in workers))
+    handles: list[Any] = [w.connection for w in workers] + [w.process.sentinel for w in workers]
+    started = time.monotonic()
+    wait(handles, timeout=step)
+    spent = min(step, time.monotonic() - started)
+    for worker in workers:
+        worker.left_s -= spent
 
 
 class _Pool:
@@ -257,9 +313,7 @@ class _Pool:
     def _collect(self) -> None:
         """Wait for a worker to answer, die or overstay, and take what it did."""
         busy = [w for w in self.workers if w.job is not None]
-        left = min(w.deadline for w in busy) - time.monotonic()
-        handles: list[Any] = [w.connection for w in busy] + [w.process.sentinel for w in busy]
-        wait(handles, timeout=max(0.0, left))
+        _wait_for(busy)
         for worker in busy:
             self._take(worker)
 
@@ -295,7 +349,7 @@ class _Pool:
                 return found
             guilty = worker.reading or frame.file
             why = f"its decoder {self._replace(place)}"
-            log.warning("%s: %r", why, guilty.path)
+            log.warning(why)
             self.deaths[guilty] += 1
             if guilty != frame.file:
                 self.unmeasured.add(guilty)

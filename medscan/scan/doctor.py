@@ -9,17 +9,17 @@ import shutil
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from medscan import __version__, clip, detector
+from medscan import clip, detector
 from medscan.clip.store import check_safetensors
 from medscan.errors import MedscanError
 from medscan.imaging import Syntax, syntaxes
-from medscan.scan.options import DECODERS, ScanOptions, check
+from medscan.scan.manifest import versions
+from medscan.scan.memory import batch_for, tower_of
+from medscan.scan.options import ScanOptions, check
 
-LIBRARIES = ("torch", "open_clip_torch", "numpy", "h5py", "nibabel", "safetensors", *DECODERS)
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 """What is there where a GPU is: only then is torch imported to ask for more."""
 ROOM = 4 << 20
@@ -35,9 +35,10 @@ class Health:
     versions : dict
         Of medscan, Python and libraries; empty for one that is missing.
     devices : list of dict
-        name, model, memory_bytes, and for the processor cores.
-    output : dict
-        folder, writable, free_bytes.
+        name, model, memory_bytes, free_bytes (of memory), batch_size (slices that fit, about; 0
+        for none or unknown), and for the processor cores.
+    output, temporary : dict
+        folder, writable, free_bytes: of the results, and of what decoders write.
     time : dict
         zone, utc_offset, now.
     backbones, detectors : list of dict
@@ -52,6 +53,7 @@ class Health:
     versions: dict[str, str] = field(default_factory=dict)
     devices: list[dict[str, Any]] = field(default_factory=list)
     output: dict[str, Any] = field(default_factory=dict)
+    temporary: dict[str, Any] = field(default_factory=dict)
     time: dict[str, str] = field(default_factory=dict)
     backbones: list[dict[str, str]] = field(default_factory=list)
     detectors: list[dict[str, str]] = field(default_factory=list)
@@ -72,8 +74,10 @@ def examine(out: Path) -> Health:
     _look_at_libraries(health)
     _look_at_devices(health)
     _look_at_output(health, out)
+    _look_at_temporary(health)
     _look_at_backbones(health)
     _look_at_detectors(health)
+    _look_at_batches(health)
     return health
 
 
@@ -89,20 +93,16 @@ def _time() -> dict[str, str]:
 
 
 def _look_at_libraries(health: Health) -> None:
-    health.versions = {"medscan": __version__, "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            health.versions[name] = version(name)
-        except PackageNotFoundError:
-            health.versions[name] = ""
-            health.problems.append(f"{name} is not installed")
+    health.versions = versions()
+    health.problems += [f"{n} is not installed" for n, v in health.versions.items() if not v]
 
 
 def _look_at_devices(health: Health) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0))
     model = f"{platform.machine()} {sys.platform}"
-    health.devices = [{"name": "cpu", "model": model, "cores": cores, "memory_bytes": memory}]
+    cpu = {"name": "cpu", "model": model, "cores": cores, "memory_bytes": memory}
+    health.devices = [cpu | {"free_bytes": _available(memory)}]
     if not (health.versions["torch"] and any(os.path.lexists(path) for path in DRIVERS)):
         return
     try:
@@ -113,9 +113,44 @@ def _look_at_devices(health: Health) -> None:
     for number in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(number)
         gpu = {"name": f"cuda:{number}", "model": found.name, "memory_bytes": found.total_memory}
-        health.devices.append(gpu)
+        health.devices.append(gpu | {"free_bytes": torch.cuda.mem_get_info(number)[0]})
     if not torch.cuda.device_count():
         health.notes.append("there is a GPU driver, but this PyTorch sees no GPU")
+
+
+def _available(memory: int) -> int:
+    """Bytes of memory that are free, or would be if caches gave way."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        told = dict(line.split(":", 1) for line in lines if ":" in line)
+        return int(told["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return memory
+
+
+def _look_at_batches(health: Health) -> None:
+    """Slices that each device has room for, with the largest backbone that a detector needs."""
+    used = {row["backbone"] for row in health.detectors}
+    towers = [tower_of(clip.find(name)) for name in sorted(used)]
+    known = [tower for tower in towers if tower is not None]
+    for device in health.devices:
+        batches = [batch_for(device["free_bytes"], tower) for tower in known]
+        device["batch_size"] = min(batches, default=0)
+        if batches and not device["batch_size"]:
+            health.notes.append(f"{device['name']} has too little free memory for one slice")
+
+
+def _look_at_temporary(health: Health) -> None:
+    folder = Path(tempfile.gettempdir())
+    health.temporary = {"folder": str(folder), "writable": False, "free_bytes": 0}
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            health.temporary["writable"] = True
+        health.temporary["free_bytes"] = shutil.disk_usage(folder).free
+    except OSError as error:
+        health.notes.append(
+            f"{folder} cannot be written to ({error.strerror}): lossless JPEG cannot be decoded"
+        )
 
 
 def _look_at_output(health: Health, out: Path) -> None:

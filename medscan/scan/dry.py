@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -12,9 +15,11 @@ from medscan.imaging import Slice
 from medscan.scan.accounting import Entry, account
 from medscan.scan.decode import Drawn, Job, decode
 from medscan.scan.ledger import Ledger
-from medscan.scan.load import catalogue_of, load_scorers
+from medscan.scan.load import catalogue_of, load_scorers, pseudonyms_of
 from medscan.scan.options import ScanOptions, check
-from medscan.scan.plan import Task, is_done, make_plan
+from medscan.scan.plan import Task, by_content, by_time, is_due, make_plan, ordered
+from medscan.scan.remains import agree, stamp_of
+from medscan.scan.secret import BYTES, pseudonym_key
 
 SAMPLE = 8
 """Slices that are drawn and scored to measure the time of one."""
@@ -75,23 +80,55 @@ def foresee(options: ScanOptions) -> Forecast:
 
 def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
     """What is not done; tells the forecast of every file found."""
-    ledger = Ledger(options.ledger_path) if options.ledger_path.exists() else None
-    try:
-        catalogue, forecast.arriving = catalogue_of(options, ledger)
-        detectors = [detector for _, detector in options.detectors]
-        known = ledger.work() if ledger else {}
-    finally:
-        if ledger is not None:
-            ledger.close()
-    plan = make_plan(catalogue, detectors, known, named=options.named, identity=options.identity)
-    kept = set(results.open(options.out).keys()) if options.out.exists() else set()
-    todo = [task for task in plan if not is_done(task, known, kept, options.tools)]
-    forecast.studies, forecast.unchanged = len(plan), len(plan) - len(todo)
-    forecast.entries = account(catalogue, plan, known, Task.foreseen)
+    with _knowing(options) as (cache, known):
+        fingerprint = (
+            results.open(options.out).run().key_fingerprint if options.out.exists() else ""
+        )
+        there = fingerprint or options.key_path.exists()
+        key = pseudonym_key(options, fingerprint) if there else secrets.token_bytes(BYTES)
+        pseudonyms = pseudonyms_of(options, key)
+        catalogue, forecast.arriving = catalogue_of(options, cache, pseudonyms)
+        plan = make_plan(
+            catalogue,
+            [detector for _, detector in options.detectors],
+            known.work,
+            named=options.named,
+            identity=options.identity,
+            pseudonyms=pseudonyms,
+            fingerprint=by_content if options.paranoid else by_time,
+        )
+        due = ordered([t for t in plan if _is_due(t, known, options)], options.order)
+        forecast.studies, forecast.unchanged = len(plan), len(plan) - len(due)
+        forecast.entries = account(catalogue, plan, known.work, Task.foreseen, pseudonyms)
     aside = Counter(str(o.reason) for o in catalogue.set_aside)
     aside.update(str(o.reason) for task in plan for o in task.out_of_scope())
     forecast.set_aside = dict(aside)
-    return todo
+    return due[: options.max_studies]
+
+
+def _is_due(task: Task, known: Ledger, options: ScanOptions) -> bool:
+    key = task.study.key
+    return is_due(task, known.work(key), known.trouble(key), options.tools, options.rescan)
+
+
+@contextmanager
+def _knowing(options: ScanOptions) -> Iterator[tuple[Ledger | None, Ledger]]:
+    """The ledger as a cache of headers, and one that agrees with the results: often the same.
+
+    A dry run may go beside a scan, so that it makes what agrees in memory and leaves the file.
+    """
+    with ExitStack() as opened:
+        ledger = Ledger(options.ledger_path) if options.ledger_path.exists() else None
+        if ledger is not None:
+            opened.callback(ledger.close)
+        cache = None if options.paranoid else ledger
+        if ledger is not None and ledger.meta("results") == stamp_of(options.out):
+            yield cache, ledger
+            return
+        known = Ledger(None)
+        opened.callback(known.close)
+        agree(known, options)
+        yield cache, known
 
 
 def _seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:

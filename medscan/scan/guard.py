@@ -1,39 +1,79 @@
-"""One scan at a time, ended cleanly by signals."""
+"""What ends a scan early, cleanly, and who notices that it stands still."""
 
 from __future__ import annotations
 
 import datetime
-import fcntl
-import os
+import logging
 import signal
-import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from types import FrameType
-from typing import TextIO
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 
-from medscan.errors import DiskError, LockedError
+log = logging.getLogger("medscan.scan")
+
+STALL_S = 300.0
+"""Without any progress a scan is said to stand still."""
+
+
+class StoppedError(Exception):
+    """The scan is to end, and does not know yet what there is."""
 
 
 class Stop:
-    """Set by a signal: the study in hand is finished, then the scan publishes and ends."""
+    """Why a scan ends early: the studies in hand are finished, then it publishes and ends.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    until : datetime.time or None
+        Local time, hours and minutes; the next time that a clock shows it.
+    """
+
+    def __init__(self, until: datetime.time | None = None) -> None:
         self.signal: int | None = None
+        self.failure = ""
+        self._until = until
+        self._deadline = None if until is None else time.monotonic() + seconds_until(until)
 
     def __bool__(self) -> bool:
-        return self.signal is not None
+        return bool(self.reason)
+
+    @property
+    def reason(self) -> str:
+        """In words; empty while the scan may go on."""
+        if self.failure:
+            return self.failure
+        if self.signal is not None:
+            return signal.Signals(self.signal).name
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return f"--until {self._until:%H:%M}"
+        return ""
+
+    def check(self) -> None:
+        """Raise StoppedError if the scan is to end."""
+        if self:
+            raise StoppedError
+
+
+def seconds_until(clock: datetime.time, now: datetime.datetime | None = None) -> float:
+    """Seconds until a local clock shows a time next: today, else tomorrow."""
+    now = (now or datetime.datetime.now()).astimezone()  # noqa: DTZ005 - local time is meant
+    for days in (0, 1, 2):
+        date = now.date() + datetime.timedelta(days=days)
+        seconds = datetime.datetime.combine(date, clock).timestamp() - now.timestamp()
+        if seconds > 0:
+            return seconds
+    raise ValueError(f"a clock that never shows {clock}")
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
+def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
     """Turn SIGINT and SIGTERM into a clean stop; a second one ends at once."""
-    stop = Stop()
+    stop = Stop(until)
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        if stop:
+        if stop.signal is not None:
             raise KeyboardInterrupt
         stop.signal = number
 
@@ -48,42 +88,44 @@ def stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _locked_file(path: Path, out: Path) -> TextIO:
-    """Open and lock the lock file; one that its owner has just removed is opened anew."""
-    while True:
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise DiskError(f"{path} cannot be written: {error.strerror}") from error
-        stream = os.fdopen(handle, "r+")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            owner = stream.read().strip()
-            stream.close()
-            raise LockedError(f"{out} is in use by {owner}") from error
-        with suppress(FileNotFoundError):
-            if os.fstat(stream.fileno()).st_ino == path.stat().st_ino:
-                return stream
-        stream.close()
+class Watchdog:
+    """Says so when a scan stands still; whatever makes progress calls `fed`.
 
-
-@contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the results file against other scans; the system frees it if this process dies.
-
-    Raises
-    ------
-    LockedError
-        Another scan holds it.
+    Parameters
+    ----------
+    stall_s : float
+        Seconds without progress.
     """
-    path = out.with_name(out.name + ".lock")
-    with _locked_file(path, out) as stream:
-        stream.truncate(0)
-        started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        stream.write(f"process {os.getpid()} on {socket.gethostname()} since {started}\n")
-        stream.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+
+    def __init__(self, stall_s: float = STALL_S) -> None:
+        self.stall_s = stall_s
+        self.doing = "starting"
+        self._last = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
+
+    def fed(self, doing: str) -> None:
+        """There is progress; what is being done now."""
+        self.doing, self._last = doing, time.monotonic()
+
+    def __enter__(self) -> Watchdog:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        """Once for each stall."""
+        told = 0.0
+        while not self._over.wait(min(self.stall_s, 10.0)):
+            still = time.monotonic() - self._last
+            if still >= self.stall_s and told != self._last:
+                told = self._last
+                log.warning("no progress for %.0f s while %s", still, self.doing)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medscan import archive
-from medscan.archive import Catalogue, Plane
+from medscan.archive import ArchiveFile, Catalogue, Outcome, Plane, Pseudonyms
 from medscan.detector import Detector
 from medscan.scan.ledger import Ledger
 from medscan.scan.options import ScanOptions
+from medscan.scan.routing import SEQUENCE
 from medscan.scan.score import AUTO, Scorer
 from medscan.scan.settle import settled
 
@@ -18,23 +20,121 @@ if TYPE_CHECKING:
     from medscan.clip import Backbone
 
 
-def catalogue_of(options: ScanOptions, ledger: Ledger | None) -> tuple[Catalogue, int]:
-    """Index the archives; what this scan itself writes does not belong to them.
+Found = ArchiveFile | Outcome
+Progress = Callable[[int], None]
+"""Is told how many files were looked at."""
+
+
+def pseudonyms_of(options: ScanOptions, key: bytes) -> Pseudonyms:
+    """How a scan writes identities; keeps the words that its detectors are routed by."""
+    domains = [detector.domain for _, detector in options.detectors]
+    words = {word.upper() for d in domains for word in (d.modality, d.body_part, d.sequence)}
+    return Pseudonyms(
+        key, tuple(sorted(words - {""})), SEQUENCE, options.identify, options.hashes_paths
+    )
+
+
+class _Cache:
+    """The ledger as a cache of headers: under pseudonyms, each with the rule that made it."""
+
+    def __init__(self, ledger: Ledger, pseudonyms: Pseudonyms) -> None:
+        self.ledger, self.pseudonyms, self.rule = ledger, pseudonyms, pseudonyms.rule
+
+    def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
+        found = self.ledger.get([self.pseudonyms.file(file) for file in files])
+        return [t.removeprefix(self.rule) if t and t.startswith(self.rule) else None for t in found]
+
+    def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
+        rows = ((self.pseudonyms.file(file), f"{self.rule}{text}") for file, text in headers)
+        self.ledger.put(rows)
+
+    def recall(self, name: str) -> bytes | None:
+        return self.ledger.recall(self._keyed(name))
+
+    def remember(self, name: str, catalogue: bytes) -> None:
+        self.ledger.remember(self._keyed(name), catalogue)
+
+    def _keyed(self, name: str) -> str:
+        """Whoever has the ledger cannot try out which paths a catalogue is of."""
+        return self.pseudonyms.digest(name, 64)
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What is there; what the scan itself writes does not belong to it.
+
+    Parameters
+    ----------
+    found : list of ArchiveFile or Outcome
+    begun_ns : int
+        Nanoseconds since the epoch: what was written later is young.
+    """
+
+    found: list[Found]
+    begun_ns: int
+
+    def digest(self, options: ScanOptions, pseudonyms: Pseudonyms) -> str:
+        """The same for the same files, as far as names, sizes and times tell, and headers."""
+        name = archive.digest_of(self.found, plane_of(options), pseudonyms.rule)
+        return pseudonyms.digest(name, 64)
+
+
+def walk(options: ScanOptions, progress: Progress = lambda _: None) -> Walk:
+    """Find every file of the archives; tells `progress` of each."""
+    begun_ns = time.time_ns()
+    found = _told(archive.walk_all(options.roots), progress)
+    tops = [root.resolve() for root in options.roots]
+    homes = {path.resolve() for output in options.outputs for path in output.resolve().parents}
+    if homes.isdisjoint(tops):
+        return Walk(list(found), begun_ns)
+    is_own = options.own()
+    return Walk([item for item in found if not is_own(_file(item).full)], begun_ns)
+
+
+def _told(found: Iterable[Found], progress: Progress) -> Iterator[Found]:
+    """Tell now and then how many there are by now."""
+    for count, item in enumerate(found):
+        if not count % 256:
+            progress(count)
+        yield item
+
+
+def _file(item: Found) -> ArchiveFile:
+    return item.file if isinstance(item, Outcome) else item
+
+
+def catalogue_of(
+    options: ScanOptions,
+    ledger: Ledger | None,
+    pseudonyms: Pseudonyms,
+    walked: Walk | None = None,
+    progress: Progress = lambda _: None,
+) -> tuple[Catalogue, int]:
+    """Index the archives; they are walked unless they have been.
+
+    What `progress` raises ends it; headers that were read by then are kept.
 
     Returns
     -------
     (Catalogue, int)
         Of the settled studies, and the number of those that are still arriving.
     """
-    now_ns = time.time_ns()  # before the walk: what is written meanwhile is young
-    catalogue = archive.index(
-        options.roots, plane=plane_of(options), cache=ledger, workers=options.workers
-    )
-    if ledger is not None:
-        ledger.commit()
-    aside = (o for o in catalogue.set_aside if not options.writes(o.file.full))
-    catalogue = replace(catalogue, set_aside=tuple(aside))
-    return settled(catalogue, options.settle_s, now_ns)
+    walked = walked or walk(options)
+    try:
+        catalogue = archive.index(
+            options.roots,
+            plane=plane_of(options),
+            cache=_Cache(ledger, pseudonyms) if ledger else None,
+            progress=progress,
+            workers=options.workers,
+            pseudonyms=pseudonyms,
+            timeout_s=options.file_timeout_s,
+            walked=walked.found,
+        )
+    finally:
+        if ledger is not None:
+            ledger.commit()
+    return settled(catalogue, options.settle_s, walked.begun_ns)
 
 
 def plane_of(options: ScanOptions) -> Plane | None:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
 import errno
+import logging
 import math
 import os
 import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from medscan import results
+from medscan import __version__, results
 from medscan.archive import Plane
 from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.scan.accounting import Entry
+from medscan.scan.plan import Order, Rescan
+
+log = logging.getLogger("medscan.scan")
 
 DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
 
@@ -39,8 +47,23 @@ class ScanOptions:
     settle_s: float = 0.0
     accounting: Path | None = None
     thumbnails: bool = True
+    burned_in: bool = False
     identify: bool = False
+    hash_paths: bool | None = None
+    key_file: Path | None = None
+    until: datetime.time | None = None
+    max_studies: int | None = None
+    order: Order = Order.PATH
+    rescan: Rescan = Rescan.NONE
+    paranoid: bool = False
+    prune_s: float | None = None
+    log_file: Path | None = None
     command: str = "medscan scan"
+
+    @property
+    def key_path(self) -> Path:
+        """The secret key of the pseudonyms, beside the results unless another was named."""
+        return self.key_file or self.out.with_name(self.out.name + ".key")
 
     @property
     def ledger_path(self) -> Path:
@@ -55,28 +78,40 @@ class ScanOptions:
     @property
     def identity(self) -> str:
         """The options that change what a result says; part of every work key."""
-        return f"{self.precision} {self.thumbnails} {self.identify}"
+        pictures = f"{self.thumbnails} {self.burned_in}"
+        return f"{self.precision} {pictures} {self.identify} {self.hashes_paths}"
+
+    @property
+    def hashes_paths(self) -> bool:
+        """Whether names in paths are hashed: unless told otherwise, where no name is written."""
+        return not self.identify if self.hash_paths is None else self.hash_paths
 
     @property
     def tools(self) -> str:
-        """What decides whether a file can be read: limits, and versions of the decoders."""
-        versions = [f"{name} {version(name)}" for name in DECODERS]
+        """What decides whether a file can be read: limits, and versions of what reads it."""
+        versions = [f"medscan {__version__}", *(f"{name} {version(name)}" for name in DECODERS)]
         return ", ".join([*versions, f"{self.max_file_bytes} bytes", f"{self.file_timeout_s} s"])
 
-    def writes(self, path: Path) -> bool:
-        """Whether a path is one of the files that this scan itself makes."""
-        out = self.out.resolve()
-        if path == self.ledger_path.resolve() or self.parts.resolve() in path.parents:
-            return True
-        if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
-            return True
-        whole = path.with_name(re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name))
-        return whole in {table.resolve() for table in self._tables}
-
     @property
-    def _tables(self) -> list[Path]:
-        reports = [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
-        return [*reports, self.accounting] if self.accounting else reports
+    def outputs(self) -> list[Path]:
+        """Files that the scan makes."""
+        found = [self.out, self.ledger_path, self.key_path]
+        found += [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
+        return [*found, *filter(None, (self.accounting, self.log_file))]
+
+    def own(self) -> Callable[[Path], bool]:
+        """Tells whether a path is one that this scan itself makes."""
+        out, parts = self.out.resolve(), self.parts.resolve()
+        outputs = {path.resolve() for path in self.outputs}
+
+        def is_own(path: Path) -> bool:
+            if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
+                return True
+            whole = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
+            whole = whole.removesuffix("-journal").removesuffix(".damaged")
+            return parts in path.parents or path.with_name(whole) in outputs
+
+        return is_own
 
 
 @dataclass(slots=True)
@@ -90,10 +125,17 @@ class Summary:
     unchanged: int = 0
     arriving: int = 0
     left: int = 0
+    quarantined: int = 0
+    stale: int = 0
+    absent: int = 0
+    pruned: int = 0
     slices: int = 0
     flagged: int = 0
     seconds: float = 0.0
     stopped: str = ""
+    failure: str = ""
+    notes: list[str] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
     out: str = ""
     entries: list[Entry] = field(default_factory=list, repr=False)
 
@@ -102,24 +144,52 @@ class Summary:
         names = [f.name for f in fields(self) if f.name != "entries"]
         return {name: getattr(self, name) for name in names}
 
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note the seconds that a stage takes."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[name] = round(time.monotonic() - started, 3)
+            log.info("stage ended", extra={"stage": name, "seconds": self.stages[name]})
+
     def line(self) -> str:
         """One line for people and cron mails."""
         total = sum(self.files.values())
         counts = ", ".join(f"{n} {bucket}" for bucket, n in self.files.items())
         if self.arriving:
             counts += f"; {self.arriving} studies still arriving"
-        if not self.studies:
+        if self.stopped and not self.files:
+            text = f"stopped ({self.stopped}) while the archive was read; the next scan goes on"
+        elif not self.studies:
             image = "none to scan yet" if self.arriving else "none with an image"
-            return f"nothing to scan: {total} files found, {image} ({counts})"
-        if not self.scanned and not self.left:
-            return f"nothing new: {self.studies} studies unchanged; {total} files: {counts}"
+            text = f"nothing to scan: {total} files found, {image} ({counts})"
+        elif not self.scanned and not self.left:
+            text = f"nothing new: {self.studies} studies unchanged; {total} files: {counts}"
+        else:
+            text = f"{self._work()}; {total} files: {counts}; results in {self.out}"
+        return "; ".join([text, *self._kept(), *self.notes])
+
+    def _work(self) -> str:
         text = (
             f"{self.scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
             f"{self.flagged} flagged, {self.unchanged} unchanged"
         )
         if self.stopped:
             text += f", {self.left} left over ({self.stopped})"
-        return f"{text}; {total} files: {counts}; results in {self.out}"
+        return text
+
+    def _kept(self) -> list[str]:
+        """What to know of results that are kept."""
+        told = {
+            "stale": self.stale,
+            "of absent studies": self.absent,
+            "dropped": self.pruned,
+        }
+        found = [f"{count} {what}" for what, count in told.items() if count]
+        quarantine = [f"{self.quarantined} studies in quarantine"] * bool(self.quarantined)
+        return [*(["results: " + ", ".join(found)] if found else []), *quarantine]
 
 
 def check(options: ScanOptions) -> None:
@@ -133,12 +203,16 @@ def check(options: ScanOptions) -> None:
     _check_limits(options)
     out = options.out
     _check_output(out, "--out")
+    if options.parts.is_symlink() or (options.parts.exists() and not options.parts.is_dir()):
+        raise UsageError(f"{options.parts} is no folder; remove it, or choose another --out")
     if out.suffix in (".csv", ".html"):
         raise UsageError(f"{out}: the worklist is written there; end --out in .h5")
     if out.exists():
         results.open(out)
     if options.accounting is not None:
         _check_accounting(options, options.accounting)
+    if options.log_file is not None:
+        _check_output(options.log_file, "--log-file")
 
 
 def _check_limits(options: ScanOptions) -> None:
@@ -146,6 +220,8 @@ def _check_limits(options: ScanOptions) -> None:
         raise UsageError(f"--file-timeout {options.file_timeout_s:g}: a number of seconds above 0")
     if options.max_file_bytes <= 0:
         raise UsageError("--max-file-gib: a number of GiB above 0")
+    if options.max_studies is not None and options.max_studies < 1:
+        raise UsageError(f"--max-studies {options.max_studies}: a whole number above 0")
     if not 0 <= options.settle_s < math.inf:
         raise UsageError(f"--settle {options.settle_s:g}: 0, or a time such as 15m")
 

@@ -3,40 +3,92 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 
 from medscan.archive import (
+    ArchiveFile,
     Bucket,
     Catalogue,
     Outcome,
+    Pseudonyms,
     Reason,
     Series,
     Stack,
     Study,
     key_of,
 )
+from medscan.archive.sniff import open_regular
 from medscan.detector import Detector
-from medscan.scan.ledger import Finished
+from medscan.errors import FileError
+from medscan.results import Work
+from medscan.scan.ledger import Trouble
 from medscan.scan.routing import route
 
-PREPROCESSING = 2
+PREPROCESSING = 3
 """Raised whenever reading, windowing, drawing or aggregating changes a score."""
+
+Find = Callable[[str], Work | None]
+"""`Ledger.work`, or what stands for it: how the result of a study came about."""
+Fingerprint = Callable[[ArchiveFile], object]
+"""What a file's content is known by."""
+
+
+def by_time(file: ArchiveFile) -> object:
+    """Size and time of modification."""
+    return [file.size, file.mtime_ns]
+
+
+def by_content(file: ArchiveFile) -> object:
+    """SHA-256; size and time of a file that cannot be read."""
+    try:
+        digest = hashlib.sha256()
+        with open_regular(file.full) as stream:
+            while data := stream.read(1 << 20):
+                digest.update(data)
+        return digest.hexdigest()
+    except (OSError, FileError):
+        return by_time(file)
+
+
+class Order(StrEnum):
+    """Which studies come first."""
+
+    PATH = "path"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class Rescan(StrEnum):
+    """What is scanned again although nothing about its files has changed."""
+
+    NONE = "none"
+    STALE = "stale"
+    FAILED = "failed"
+    ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A study with the stacks to scan and those that no detector was fitted for.
 
-    `work_key` changes whenever anything that its result depends on does.
+    Parameters
+    ----------
+    content : str
+        Key of what is scanned: its files, the options that change a result, and which detectors
+        by name. When it changes the study is scanned again.
+    maker : str
+        Key of what it is scanned with: versions of detectors, backbones and preprocessing. When
+        only this changes, the result is stale.
     """
 
     study: Study
     stacks: tuple[tuple[Series, Stack, Detector], ...]
     beyond: tuple[tuple[Series, Stack], ...]
-    work_key: str
+    content: str
+    maker: str
 
     def out_of_scope(self) -> list[Outcome]:
         """Outcomes of the files that no scanned stack uses."""
@@ -72,10 +124,12 @@ def _what(series: Series) -> str:
 def make_plan(
     catalogue: Catalogue,
     detectors: Sequence[Detector],
-    known: Mapping[str, Finished],
+    known: Find,
     *,
     named: bool,
     identity: str,
+    pseudonyms: Pseudonyms,
+    fingerprint: Fingerprint = by_time,
 ) -> list[Task]:
     """A task for every study, by study key.
 
@@ -83,34 +137,45 @@ def make_plan(
     ----------
     catalogue : Catalogue
     detectors : sequence of Detector
-    known : mapping
-        `Ledger.work()`.
+    known : callable
     named : bool
         See `medscan.scan.routing.route`.
     identity : str
         Of the options that change results; see `ScanOptions.identity`.
+    pseudonyms : Pseudonyms
+        That the ledger was written with.
+    fingerprint : callable
     """
-    studies = [_own_key(study, known) for study in catalogue.studies]
+    studies = [_own_key(study, known, pseudonyms) for study in catalogue.studies]
+    identity = f"{identity} {pseudonyms.digest('identity')}"  # another key: other pseudonyms
     return [
-        _task(study, detectors, named=named, identity=identity)
+        _task(study, detectors, identity, fingerprint, named=named)
         for study in sorted(studies, key=lambda study: study.key)
     ]
 
 
-def root_of(study: Study) -> str:
-    """Archive root of a study's first file."""
-    return str(study.files()[0].root)
+def root_of(file: ArchiveFile, pseudonyms: Pseudonyms) -> str:
+    """Key of the archive root of a file, which does not tell where that lies."""
+    return pseudonyms.digest(f"root:{file.root}")
 
 
-def _own_key(study: Study, known: Mapping[str, Finished]) -> Study:
+def _own_key(study: Study, known: Find, pseudonyms: Pseudonyms) -> Study:
     """A study without a UID is named by its path; below another root that is another study."""
-    owner = known.get(study.key)
-    if study.uid or owner is None or owner.root == root_of(study):
+    owner = None if study.uid else known(study.key)
+    if owner is None or owner.root == root_of(study.files()[0], pseudonyms):
         return study
-    return replace(study, key=key_of(f"path:{study.files()[0].full}"))
+    full = pseudonyms.digest(str(study.files()[0].full))
+    return replace(study, key=key_of(f"path:{full}"))
 
 
-def _task(study: Study, detectors: Sequence[Detector], *, named: bool, identity: str) -> Task:
+def _task(
+    study: Study,
+    detectors: Sequence[Detector],
+    identity: str,
+    fingerprint: Fingerprint,
+    *,
+    named: bool,
+) -> Task:
     stacks: list[tuple[Series, Stack, Detector]] = []
     beyond: list[tuple[Series, Stack]] = []
     for series in study.series:
@@ -120,25 +185,23 @@ def _task(study: Study, detectors: Sequence[Detector], *, named: bool, identity:
                 beyond.append((series, stack))
             else:
                 stacks.append((series, stack, detector))
-    return Task(study, tuple(stacks), tuple(beyond), _work_key(study, stacks, beyond, identity))
-
-
-def _work_key(
-    study: Study,
-    stacks: Sequence[tuple[Series, Stack, Detector]],
-    beyond: Sequence[tuple[Series, Stack]],
-    identity: str,
-) -> str:
-    facts = {
-        "preprocessing": PREPROCESSING,
+    content = {
         "identity": identity,
-        "files": [[f.path, f.size, f.mtime_ns] for f in study.files()],
+        "files": [[file.path, fingerprint(file)] for file in study.files()],
         "stacks": [
-            [stack.key, stack.plane, detector.digest, detector.calibration.threshold]
+            [stack.key, stack.plane, detector.name, detector.calibration.target_fpr]
             for _, stack, detector in stacks
         ],
         "beyond": [stack.key for _, stack in beyond],
     }
+    maker = {
+        "preprocessing": PREPROCESSING,
+        "detectors": [[d.digest, d.backbone_digest] for _, _, d in stacks],
+    }
+    return Task(study, tuple(stacks), tuple(beyond), _digest(content), _digest(maker))
+
+
+def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
@@ -146,27 +209,48 @@ def _work_key(
 PASSING = (Reason.UNREADABLE, Reason.DECODER_DIED)
 
 
-def is_done(task: Task, known: Mapping[str, Finished], kept: set[str], tools: str) -> bool:
-    """Whether a study's result is there and would come out the same again.
+def is_due(
+    task: Task, work: Work | None, trouble: Trouble | None, tools: str, rescan: Rescan
+) -> bool:
+    """Whether a study is to be scanned.
 
     Parameters
     ----------
-    known : mapping
-        `Ledger.work()`.
-    kept : set of str
-        Keys of studies whose result is in results.h5 or a part file.
+    work : Work or None
+        How its result came about; None when there is none.
+    trouble : Trouble or None
+        With its decoder.
     tools : str
-        See `Finished`.
+        See `Work`.
+    rescan : Rescan
+        What is done again although it is done.
     """
-    finished = known.get(task.study.key)
-    if finished is None or finished.work_key != task.work_key or task.study.key not in kept:
+    if work is None or work.content != task.content:
+        return True
+    if rescan is Rescan.ALL or (rescan is Rescan.STALE and work.maker != task.maker):
+        return True
+    failed = failures(work)
+    if not failed or is_quarantined(task, trouble):
         return False
-    failed = {Reason(r) for _, r, _ in finished.outcomes if Reason(r).bucket is Bucket.FAILED}
-    return not failed or (finished.tools == tools and not failed.intersection(PASSING))
+    retried = work.tools != tools or bool(failed.intersection(PASSING))
+    return retried or rescan is Rescan.FAILED
 
 
-def pseudonym(patient_id: str, key: bytes) -> str:
-    """Keyed hash of a PatientID, the same for all studies of a patient; empty for none."""
-    if not patient_id.strip():
-        return ""
-    return hmac.new(key, patient_id.strip().encode("utf-8", "replace"), "sha256").hexdigest()[:16]
+def is_quarantined(task: Task, trouble: Trouble | None) -> bool:
+    """Whether the study, as it is now, killed its decoder too often."""
+    return bool(trouble and trouble.quarantined and trouble.content == task.content)
+
+
+def failures(work: Work) -> set[Reason]:
+    """Why files of a study failed."""
+    reasons = {Reason(reason) for _, reason, _ in work.outcomes}
+    return {reason for reason in reasons if reason.bucket is Bucket.FAILED}
+
+
+def ordered(tasks: Sequence[Task], order: Order) -> list[Task]:
+    """Tasks by the date of their studies, unknown dates last, then by path; or by path alone."""
+    found = sorted(tasks, key=lambda task: task.study.files()[0])
+    if order is Order.PATH:
+        return found
+    found.sort(key=lambda task: task.study.date, reverse=order is Order.NEWEST)
+    return sorted(found, key=lambda task: not task.study.date)

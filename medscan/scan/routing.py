@@ -9,6 +9,10 @@ from medscan.archive import Series, Stack
 from medscan.detector import Detector, Domain
 
 SEQUENCES = ("FLAIR", "T1", "T2", "PD", "DWI", "ADC", "SWI", "DTI", "BOLD", "ASL", "TOF", "MRA")
+SEQUENCE = rf"(?<![A-Z0-9])({'|'.join(SEQUENCES)})(?![0-9])"
+"""Regular expression of a sequence that an upper-case description names."""
+RADIOGRAPHS = {"DX": "CR", "RG": "CR"}
+"""Modalities of a projection radiograph, however it was taken (DICOM PS3.3 C.7.3.1.1.1)."""
 SYNONYMS = {"HEAD": "BRAIN", "SKULL": "BRAIN", "THORAX": "CHEST", "LUNG": "CHEST"}
 
 
@@ -39,7 +43,7 @@ def narrowness(domain: Domain) -> int:
 def fits(domain: Domain, series: Series, stack: Stack, *, named: bool) -> bool:
     """Whether a stack lies in a domain; an unknown fact counts as fitting only if `named`."""
     verdicts = (
-        _same(domain.modality, series.modality),
+        _same(_kind(domain.modality), _kind(series.modality)),
         _same(_part(domain.body_part), _part(series.body_part)),
         _has_sequence(domain.sequence, series.description),
         _same(domain.plane, stack.plane or ""),
@@ -53,6 +57,10 @@ def _same(wanted: str, given: str) -> bool | None:
     return None if not given else wanted.casefold() == given.casefold()
 
 
+def _kind(modality: str) -> str:
+    return RADIOGRAPHS.get(modality.upper(), modality)
+
+
 def _part(name: str) -> str:
     return SYNONYMS.get(name.upper(), name.upper())
 
@@ -64,5 +72,4 @@ def _has_sequence(wanted: str, description: str) -> bool | None:
     text = description.upper()
     if wanted.upper() in text:
         return True
-    others = "|".join(SEQUENCES)
-    return False if re.search(rf"(?<![A-Z0-9])({others})(?![0-9])", text) else None
+    return False if re.search(SEQUENCE, text) else None

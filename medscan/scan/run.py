@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import datetime
-import signal
+import logging
+import os
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import Any
 
 from medscan import results
-from medscan.archive import Bucket, Catalogue, Series, Stack
-from medscan.detector import Detector
-from medscan.errors import FileError, UsageError
-from medscan.results import RunInfo
+from medscan.archive import Bucket, Catalogue
+from medscan.errors import LedgerError, UsageError
+from medscan.results import RunInfo, State, StudyResult
 from medscan.scan.accounting import account
-from medscan.scan.assemble import (
-    AGGREGATION,
-    StackBuilder,
-    study_result,
-    thumbnails_of,
-    worst_of,
-)
-from medscan.scan.decode import CHUNK, Job, decode
-from medscan.scan.guard import Stop, locked, stopping
-from medscan.scan.ledger import Finished, Ledger
-from medscan.scan.load import catalogue_of, describe, load_scorers
+from medscan.scan.assemble import AGGREGATION
+from medscan.scan.changes import Changes, changes_of
+from medscan.scan.guard import Stop, StoppedError, Watchdog, stopping
+from medscan.scan.ledger import Ledger
+from medscan.scan.load import catalogue_of, describe, load_scorers, pseudonyms_of, walk
+from medscan.scan.lock import locked
 from medscan.scan.options import ScanOptions, Summary, check
-from medscan.scan.plan import Task, is_done, make_plan, pseudonym, root_of
-from medscan.scan.score import Scored, Scorer
+from medscan.scan.pipeline import Pipeline, Watch
+from medscan.scan.plan import (
+    Task,
+    by_content,
+    by_time,
+    is_due,
+    is_quarantined,
+    make_plan,
+    ordered,
+)
+from medscan.scan.remains import agree, move_away, parts_of, stamp_of, sweep
+from medscan.scan.secret import fingerprint_of, pseudonym_key
+from medscan.scan.unchanged import is_final, recall, remember, signature
 
-Watch = Callable[[int, int, int], None]
-"""`watch(done, studies, slices)` after each slice batch."""
+log = logging.getLogger("medscan.scan")
 
 
 def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
     """Scan archives and publish the results.
+
+    Returns
+    -------
+    Summary
+        Its `failure` says what ended the scan before its time, if that needs a person.
 
     Raises
     ------
@@ -52,190 +62,185 @@ def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
     if not options.detectors:
         raise UsageError("there is no detector to scan with; fit one with `medscan fit`")
     started = time.monotonic()
-    fresh = not options.ledger_path.exists()
-    with locked(options.out), stopping() as stop:
+    log.info("scan begins", extra={"pid": os.getpid(), "host": socket.gethostname()})
+    with (
+        locked(options.out) as dead,
+        stopping(options.until) as stop,
+        Watchdog() as watchdog,
+        _nothing_left(options),
+    ):
+        notes = [f"the lock of {dead}, which is dead, was taken over"] if dead else []
         sweep(options)
-        ledger = Ledger(options.ledger_path)
         try:
-            summary = _Run(options, ledger, stop, watch).go()
-        except UsageError:
-            if fresh:  # a wrong request leaves nothing behind
-                options.ledger_path.unlink()
-                sweep(options)
-            raise
-        finally:
-            ledger.close()
+            summary = _scan(options, stop, watchdog, watch, notes)
+        except LedgerError:  # once more, with a new one made from parts and results
+            notes.append(f"the damaged ledger is now {move_away(options.ledger_path).name}")
+            summary = _scan(options, stop, watchdog, watch, notes)
     summary.seconds = round(time.monotonic() - started, 3)
+    log.info("scan ends", extra=_summed(summary))
     return summary
 
 
-def sweep(options: ScanOptions) -> None:
-    """Remove what a killed scan left half-written; whole parts stay. Called under the lock."""
-    left = [*options.parts.glob(".*.part"), *options.out.parent.glob(f".{options.out.name}.*.part")]
-    for path in left:
-        path.unlink(missing_ok=True)
-    with suppress(OSError):  # it still holds parts, or is not there
-        options.parts.rmdir()
+def _scan(
+    options: ScanOptions, stop: Stop, watchdog: Watchdog, watch: Watch | None, notes: list[str]
+) -> Summary:
+    ledger = Ledger(options.ledger_path)
+    try:
+        agree(ledger, options, notes)
+        summary = _Run(options, ledger, stop, watchdog, watch).go()
+    finally:
+        ledger.close()
+    summary.notes = notes
+    return summary
+
+
+@contextmanager
+def _nothing_left(options: ScanOptions) -> Iterator[None]:
+    """A wrong request leaves nothing behind."""
+    new = [path for path in (options.ledger_path, options.key_path) if not path.exists()]
+    try:
+        yield
+    except UsageError:
+        for path in new:
+            path.unlink(missing_ok=True)
+        sweep(options)
+        raise
 
 
 class _Run:
     """The state of one scan."""
 
     def __init__(
-        self, options: ScanOptions, ledger: Ledger, stop: Stop, watch: Watch | None
+        self,
+        options: ScanOptions,
+        ledger: Ledger,
+        stop: Stop,
+        watchdog: Watchdog,
+        watch: Watch | None,
     ) -> None:
-        self.options, self.ledger, self.stop, self.watch = options, ledger, stop, watch
+        self.options, self.ledger, self.stop = options, ledger, stop
+        self.watchdog, self.watch = watchdog, watch
         self.summary = Summary(out=str(options.out))
-        self.builders: dict[str, dict[str, StackBuilder]] = {}
-        self.tasks: dict[str, Task] = {}
-        self.begun: dict[str, float] = {}
-        self.fed: set[str] = set()
-        self.written: set[str] = set()
-        self.scorers: dict[str, Scorer] = {}
+        self.started = time.monotonic()
+        self.plan: list[Task] = []
+        old = results.open(options.out) if options.out.exists() else None
+        key = pseudonym_key(options, old.key_fingerprint() if old else "")
+        self.key_fingerprint = fingerprint_of(key)
+        self.pseudonyms = pseudonyms_of(options, key)
 
     def go(self) -> Summary:
-        options = self.options
-        catalogue, self.summary.arriving = catalogue_of(options, self.ledger)
-        known = self.ledger.work()
-        plan = make_plan(
-            catalogue,
-            [detector for _, detector in options.detectors],
-            known,
-            named=options.named,
-            identity=options.identity,
-        )
-        kept = self._kept()
-        todo = [task for task in plan if not is_done(task, known, kept, options.tools)]
-        self.summary.studies = len(plan)
-        self.summary.unchanged = len(plan) - len(todo)
-        leftover = self._parts()
-        if todo:
-            self._scan(todo)
-        self._account(catalogue, plan)
-        if todo or leftover or (plan and self._outdated()):
-            self._publish()
+        try:
+            self._go()
+        except StoppedError:
+            self.summary.stopped = self.stop.reason
         return self.summary
 
-    # --- what is there already ----------------------------------------------------------------
-
-    def _parts(self) -> list[Path]:
-        folder = self.options.parts
-        return sorted(folder.glob("*.h5")) if folder.is_dir() else []
-
-    def _kept(self) -> set[str]:
-        found = {path.stem for path in self._parts()}
-        if self.options.out.exists():
-            found |= set(results.open(self.options.out).keys())
-        return found
-
-    # --- scanning -----------------------------------------------------------------------------
-
-    def _scan(self, todo: Sequence[Task]) -> None:
-        self.tasks = {task.study.key: task for task in todo}
-        self.scorers = load_scorers(self.options) if any(t.stacks for t in todo) else {}
-        self.options.parts.mkdir(exist_ok=True)
-        jobs = decode(self._jobs(todo), self.options.workers, self.options.file_timeout_s)
-        for job, drawn in jobs:
-            self._take(job, drawn)
-        for scorer in self.scorers.values():
-            self._put(scorer.flush())
-        self.summary.left = len(todo) - len(self.written)
-        if self.stop:
-            self.summary.stopped = signal.Signals(self.stop.signal or 0).name
-
-    def _jobs(self, todo: Sequence[Task]) -> Iterator[Job]:
-        """Jobs study by study; a stop takes effect between studies."""
-        for task in todo:
-            if self.stop:
-                return
-            key = task.study.key
-            self.begun[key] = time.monotonic()
-            found = [self._builder(*entry) for entry in task.stacks]
-            self.builders[key] = {builder.stack.key: builder for builder in found}
-            for builder in found:
-                yield from self._stack_jobs(key, builder)
-            self.fed.add(key)
-            self._finish_if_complete(key)
-
-    def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
-        backbone = self.scorers[detector.digest].method.backbone
-        thumbnails = thumbnails_of(series.modality, stack, wanted=self.options.thumbnails)
-        return StackBuilder(
-            series, stack, detector, backbone.size, backbone.grid, backbone.patch, thumbnails
-        )
-
-    def _stack_jobs(self, study: str, builder: StackBuilder) -> Iterator[Job]:
-        frames = builder.stack.frames
-        for first in range(0, len(frames), CHUNK):
-            yield Job(
-                builder.stack,
-                first,
-                frames[first : first + CHUNK],
-                builder.size,
-                builder.detector.window,
-                builder.series.modality,
-                self.options.max_file_bytes,
-                study,
-            )
-
-    def _take(self, job: Job, drawn: Sequence[Any]) -> None:
-        builder = self.builders[job.study][job.stack.key]
-        scorer = self.scorers[builder.detector.digest]
-        for place, item in enumerate(drawn, job.first):
-            if isinstance(item, FileError):
-                builder.fail(place, item)
-            elif item.background:
-                builder.skip(place)
-            else:
-                builder.wait(place, item)
-                self._put(scorer.add((job.study, builder, place), item.image))
-        self._finish_if_complete(job.study)
-
-    def _put(self, found: Iterator[Scored]) -> None:
-        for scored in found:
-            study, builder, place = scored.tag
-            builder.put(place, scored.score, scored.heatmap)
-            self.summary.slices += 1
-            self._finish_if_complete(study)
-        if self.watch is not None:
-            self.watch(len(self.written), len(self.tasks), self.summary.slices)
-
-    def _finish_if_complete(self, key: str) -> None:
-        """Write the part of a study all of whose slices have an end."""
-        builders = self.builders.get(key)
-        if builders is None or key not in self.fed or any(b.left for b in builders.values()):
+    def _go(self) -> None:
+        options, summary = self.options, self.summary
+        with summary.stage("walk"):
+            walked = walk(options, self._going("the archive is walked"))
+            signed = signature(options, walked, self.pseudonyms)
+        if recall(options, self.ledger, signed, summary):
             return
-        task = self.tasks[key]
-        spent = time.monotonic() - self.begun[key]
-        identify = self.options.identify
-        study = study_result(
-            task.study,
-            [builder.result(spent, identify=identify) for builder in builders.values()],
-            task.skipped(),
-            patient=pseudonym(task.study.patient_id, self.ledger.pseudonym_key()),
-            identify=identify,
+        cache = None if options.paranoid else self.ledger  # it trusts sizes and times
+        going = self._going("the archive is indexed")
+        with summary.stage("index"):
+            found = catalogue_of(options, cache, self.pseudonyms, walked, going)
+        catalogue, summary.arriving = found
+        self._look_at(catalogue)
+        if is_final(walked, catalogue.set_aside, summary) and not any(map(self._is_due, self.plan)):
+            remember(self.ledger, signature(options, walked, self.pseudonyms), summary)
+
+    def _going(self, doing: str) -> Callable[[int], None]:
+        """Progress with what is not yet known whole: an early end leaves it to the next scan."""
+
+        def progress(_count: int) -> None:
+            self.watchdog.fed(doing)
+            self.stop.check()
+
+        return progress
+
+    def _look_at(self, catalogue: Catalogue) -> None:
+        """Scan what is due, account for all, and publish what has changed."""
+        options, summary = self.options, self.summary
+        with summary.stage("plan"):
+            self.plan = plan = self._plan(catalogue)
+            due = ordered([task for task in plan if self._is_due(task)], options.order)
+        summary.studies, summary.unchanged = len(plan), len(plan) - len(due)
+        left_before = parts_of(options)
+        if due:
+            failed = sum(outcome.bucket is Bucket.FAILED for outcome in catalogue.set_aside)
+            with summary.stage("scan"):
+                self._scan(due, failed)
+        self.watchdog.fed("results are published")
+        self._account(catalogue, plan)
+        changes = changes_of(catalogue, plan, self.ledger, self.pseudonyms, options.prune_s)
+        told = changes or (plan and self._accounts_changed())
+        if summary.scanned or left_before or (told and not summary.failure):
+            with summary.stage("publish"):
+                self._publish(changes)
+        summary.quarantined = sum(map(self._is_quarantined, plan))
+        summary.pruned = sum(mark is None for mark in changes.values())
+        _, summary.stale, summary.absent = self.ledger.counts()
+
+    def _plan(self, catalogue: Catalogue) -> list[Task]:
+        return make_plan(
+            catalogue,
+            [detector for _, detector in self.options.detectors],
+            self.ledger.work,
+            named=self.options.named,
+            identity=self.options.identity,
+            pseudonyms=self.pseudonyms,
+            fingerprint=by_content if self.options.paranoid else by_time,
         )
-        results.write_part(self.options.parts / f"{key}.h5", study)
-        outcomes = [*task.out_of_scope(), *worst_of(builders.values())]
-        rows = [[o.file.path, str(o.reason), o.detail] for o in outcomes]
-        self.ledger.finish(
-            key, Finished(task.work_key, root_of(task.study), self.options.tools, rows)
+
+    def _is_due(self, task: Task) -> bool:
+        key, options = task.study.key, self.options
+        work, trouble = self.ledger.work(key), self.ledger.trouble(key)
+        return is_due(task, work, trouble, options.tools, options.rescan)
+
+    def _is_quarantined(self, task: Task) -> bool:
+        return is_quarantined(task, self.ledger.trouble(task.study.key))
+
+    def _scan(self, due: Sequence[Task], failed: int) -> None:
+        options, summary = self.options, self.summary
+        tasks = due[: options.max_studies]
+        scorers = load_scorers(options) if any(task.stacks for task in tasks) else {}
+        options.parts.mkdir(exist_ok=True)
+        pipeline = Pipeline(
+            options, self.pseudonyms, scorers, self.stop, self.watchdog, self._keep, self.watch
         )
-        self.written.add(key)
+        pipeline.failed = failed
+        pipeline.run(tasks)
+        summary.slices, summary.left = pipeline.slices, len(due) - pipeline.done
+        if summary.left:
+            summary.stopped = self.stop.reason or f"--max-studies {options.max_studies}"
+        summary.failure = self.stop.failure
+
+    def _keep(self, study: StudyResult, died: str) -> None:
+        """Write the part of a study, then note it: a part that is not noted is found again."""
+        results.write_part(self.options.parts / f"{study.key}.h5", study)
+        if study.work is not None:
+            self.ledger.finish(study.key, study.work, died)
         self.summary.scanned += 1
         self.summary.flagged += study.flagged
-        del self.builders[key]
+        log.info("study scanned", extra=_told(study))
 
     # --- accounting and publishing ------------------------------------------------------------
 
     def _account(self, catalogue: Catalogue, plan: Sequence[Task]) -> None:
         """What became of every file found; those of studies not reached are left over."""
-        entries = account(catalogue, plan, self.ledger.work(), Task.left_over)
+        entries = account(catalogue, plan, self.ledger.work, Task.left_over, self.pseudonyms)
         reasons = Counter(str(entry.outcome.reason) for entry in entries)
         buckets = Counter(str(entry.bucket) for entry in entries)
         self.summary.entries = entries
         self.summary.reasons = dict(sorted(reasons.items()))
         self.summary.files = {str(bucket): buckets[str(bucket)] for bucket in Bucket}
+        for entry in entries:
+            if entry.bucket is Bucket.FAILED:
+                reason = str(entry.outcome.reason)
+                facts = {"file": entry.file.path, "reason": reason, "told": True}
+                log.warning("file failed", extra=facts)
 
     def _tables(self) -> tuple[list[Any], list[Any]]:
         """Failures (path, stage, reason, message) and skipped files (path, reason), sorted."""
@@ -244,14 +249,14 @@ class _Run:
         skipped = [(p, str(o.reason)) for b, p, o in found if b is Bucket.SKIPPED]
         return failures, skipped
 
-    def _outdated(self) -> bool:
+    def _accounts_changed(self) -> bool:
         """Whether the accounting of the published results is not today's."""
         if not self.options.out.exists():
             return True
-        run = results.open(self.options.out).run()
-        return (run.failures, run.skipped) != self._tables()
+        old = results.open(self.options.out).run()
+        return (old.failures, old.skipped) != self._tables()
 
-    def _publish(self) -> None:
+    def _publish(self, changes: Changes) -> None:
         options = self.options
         failures, skipped = self._tables()
         run = RunInfo(
@@ -262,9 +267,13 @@ class _Run:
             counts=self.summary.files | {"files": sum(self.summary.files.values())},
             failures=failures,
             skipped=skipped,
+            seconds=round(time.monotonic() - self.started, 3),
+            slices=self.summary.slices,
+            key_fingerprint=self.key_fingerprint,
         )
-        parts = self._parts()
-        results.publish(options.out, run, parts)
+        parts = parts_of(options)
+        results.publish(options.out, run, parts, changes)
+        self.ledger.published(stamp_of(options.out), changes)
         for part in parts:
             part.unlink()
         sweep(options)
@@ -276,3 +285,19 @@ class _Run:
             for old in results.open(self.options.out).run().detectors:
                 found.setdefault(old["hash"], old)
         return [found[digest] for digest in sorted(found)]
+
+
+def _summed(summary: Summary) -> dict[str, Any]:
+    """What the log says at the end; why a scan failed may name a path: that is told elsewhere."""
+    files = {bucket: summary.files.get(bucket, 0) for bucket in ("skipped", "failed")}
+    reason = "failure" if summary.failure else summary.stopped
+    return summary.as_dict() | files | {"files": sum(summary.files.values()), "reason": reason}
+
+
+def _told(study: StudyResult) -> dict[str, Any]:
+    """What the log says of a study."""
+    failed = sum(int((stack.state == State.FAILED).sum()) for stack in study.stacks)
+    seconds = sum(float(stack.info["seconds"]) for stack in study.stacks[:1])
+    slices = int(study.info["slices"])
+    facts = {"study": study.key, "slices": slices, "failed": failed, "seconds": seconds}
+    return facts | {"flagged": study.flagged}

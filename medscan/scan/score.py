@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.detector import Detector
-from medscan.errors import MedscanError
+from medscan.errors import DeviceError
 
 if TYPE_CHECKING:
     from medscan.methods import Method
@@ -81,14 +81,37 @@ class Scorer:
         for row, image in zip(batch, images, strict=False):
             row[:] = image
         try:
-            score, grid = self.method.predict(torch.from_numpy(batch))
+            return self._predict(batch)
         except torch.cuda.OutOfMemoryError as error:
-            if self.batch_size == 1:
-                raise MedscanError(
-                    "GPU memory is too small for one slice; use --device cpu"
-                ) from error
-            self.batch_size = max(1, self.batch_size // 2)
-            torch.cuda.empty_cache()
-            log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
+            self._shrink(error)
             return None
+        except RuntimeError as error:
+            if _is_lost(error):
+                raise DeviceError(f"the GPU is lost ({str(error).splitlines()[0]})") from error
+            raise
+
+    def _predict(self, batch: NDArray[np.float32]) -> tuple[Any, Any]:
+        import torch
+
+        score, grid = self.method.predict(torch.from_numpy(batch))
         return score.cpu().numpy(), grid.cpu().numpy().astype(np.float16)
+
+    def _shrink(self, error: Exception) -> None:
+        """Go on with half the batch size."""
+        import torch
+
+        if self.batch_size == 1:
+            raise DeviceError("GPU memory is too small for one slice; use --device cpu") from error
+        self.batch_size = max(1, self.batch_size // 2)
+        torch.cuda.empty_cache()
+        log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Whether the device, rather than the program, is what failed."""
+    import torch
+
+    kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # since PyTorch 2.8
+    if kind is not None and isinstance(error, kind):
+        return True
+    return any(name in str(error) for name in ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS"))

@@ -69,10 +69,20 @@ def test_fit_scan_report_export(medscan, backbone_folder, pictures, tmp_path):
     assert float(rows[0]["score"]) >= float(rows[1]["score"])
     assert "Worklist" in (tmp_path / "night.html").read_text()
     assert medscan("report", "night.h5", "--out", "copy").returncode == 0
-    assert (tmp_path / "copy.csv").read_bytes() == (tmp_path / "night.csv").read_bytes()
+    assert (tmp_path / "copy" / "results.csv").read_bytes() == (tmp_path / "night.csv").read_bytes()
     exported = medscan("export", "night.h5", "--to", "nifti", "--out", "maps")
     assert exported.returncode == 0, exported.stderr
     assert len(list((tmp_path / "maps").glob("*.nii.gz"))) == 2
+    words = ("export", "night.h5", "--to", "dicom-sr", "--out", "objects")
+    assert medscan(*words).returncode == 2
+    exported = medscan(*words, "--archive", "archive")
+    assert exported.returncode == 0, exported.stderr
+    assert "2 files written to objects; they name the patients" in exported.stdout
+    (tmp_path / "none").mkdir()
+    exported = medscan(*words, "--archive", "none")
+    assert exported.returncode == 3
+    assert len(exported.stderr.splitlines()) == 2
+    assert "not in the archive" in exported.stderr
 
 
 def test_a_dry_run_writes_nothing(medscan, detector_file, tmp_path):
@@ -183,5 +193,5 @@ def test_kill_9_leaves_nothing_broken(environment, detector_file, tmp_path):
     left = {p.name for p in tmp_path.iterdir()}
     assert left == {
         *("archive", "results.h5", "results.csv", "results.html"),
-        "results.h5.ledger",
+        *("results.h5.ledger", "results.h5.key"),
     }

@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from medscan import clip, detector, imaging
-from medscan.scan import doctor
+from medscan.scan import doctor, manifest
 
 UNTOUCHED = """
 import sys
@@ -148,7 +148,7 @@ def _with_digest(found, digest, name):
 
 def test_what_else_keeps_a_scan_from_running(tmp_path, monkeypatch):
     monkeypatch.setattr(detector, "shipped", list)
-    monkeypatch.setattr(doctor, "LIBRARIES", ("torch", "no-such-library"))
+    monkeypatch.setattr(manifest, "LIBRARIES", ("torch", "no-such-library"))
     free = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
     problems = doctor.examine(tmp_path / "results.h5").problems
@@ -178,7 +178,50 @@ def test_gpus_are_told_where_a_driver_is(monkeypatch):
     monkeypatch.setattr(doctor, "DRIVERS", ("/",))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4 << 30, 8 << 30))
     gpu = doctor.examine(Path("results.h5")).devices[1]
-    assert gpu == {"name": "cuda:0", "model": "A GPU", "memory_bytes": 8 << 30}
+    assert gpu == {
+        "name": "cuda:0",
+        "model": "A GPU",
+        "memory_bytes": 8 << 30,
+        "free_bytes": 4 << 30,
+        "batch_size": gpu["batch_size"],
+    }
+    assert gpu["batch_size"] >= 64
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert "sees no GPU" in doctor.examine(Path("results.h5")).notes[0]
+
+
+def test_little_memory_means_small_batches(monkeypatch):
+    health = doctor.examine(Path("results.h5"))
+    batch = health.devices[0]["batch_size"]
+    assert batch & (batch - 1) == 0
+    assert batch > 0
+    monkeypatch.setattr(doctor, "_available", lambda _: 200 << 20)
+    few = doctor.examine(Path("results.h5"))
+    assert 0 < few.devices[0]["batch_size"] <= 16
+    monkeypatch.setattr(doctor, "_available", lambda _: 10 << 20)
+    none = doctor.examine(Path("results.h5"))
+    assert none.devices[0]["batch_size"] == 0
+    assert "cpu has too little free memory for one slice" in none.notes
+
+
+def test_a_temporary_folder_that_cannot_be_written_is_a_note(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor.tempfile, "gettempdir", lambda: "/proc")
+    health = doctor.examine(tmp_path / "results.h5")
+    assert health.temporary["writable"] is False
+    assert "lossless JPEG" in health.notes[0]
+    assert health.problems == []
+
+
+def test_the_tower_is_told_by_the_weights(backbone_folder, tmp_path):
+    from medscan.clip.store import find
+    from medscan.scan.memory import LARGEST, batch_for, tower_of
+
+    bundle = find(f"local-dir:{backbone_folder}")
+    tower = tower_of(bundle)
+    assert (tower.tokens, tower.width) == (17, 32)
+    assert abs(tower.weights / bundle.weights.stat().st_size - 1) < 0.1
+    assert tower_of(bundle, 128).tokens == 68
+    assert batch_for(tower.weights, tower) == 0
+    assert batch_for(1 << 60, tower) == LARGEST

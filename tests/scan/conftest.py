@@ -16,7 +16,14 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def options(root: Path, detector_file: Path, tmp_path: Path) -> ScanOptions:
+def key_file(tmp_path: Path) -> Path:
+    """The key of the pseudonyms, the same in every test."""
+    (tmp_path / "key").write_text("5a" * 32)
+    return tmp_path / "key"
+
+
+@pytest.fixture
+def options(root: Path, detector_file: Path, tmp_path: Path, key_file: Path) -> ScanOptions:
     """A scan of `root` in this process."""
     return ScanOptions(
         roots=(root,),
@@ -26,4 +33,6 @@ def options(root: Path, detector_file: Path, tmp_path: Path) -> ScanOptions:
         device="cpu",
         batch_size=4,
         workers=0,
+        hash_paths=False,
+        key_file=key_file,
     )

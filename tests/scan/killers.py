@@ -30,10 +30,10 @@ def hoarding(stack, frames, *rest):
     return module.__dict__["_render"](stack, frames, *rest)
 
 
-def serve_hoarding(connection):
+def serve_hoarding(connection, parent):
     module.__dict__["_render"] = module.imaging.render
     module.imaging.render = hoarding
-    module._serve(connection)
+    module._serve(connection, parent)
 
 
 def _opening(act):
@@ -50,19 +50,19 @@ def _opening(act):
     read.DicomFile = opened
 
 
-def serve_opening_aborts(connection):
+def serve_opening_aborts(connection, parent):
     _opening(os.abort)
-    module._serve(connection)
+    module._serve(connection, parent)
 
 
-def serve_opening_hangs(connection):
+def serve_opening_hangs(connection, parent):
     _opening(lambda: time.sleep(600))
-    module._serve(connection)
+    module._serve(connection, parent)
 
 
-def serve_slow(connection):
+def serve_slow(connection, parent):
     _opening_all_slowly()
-    module._serve(connection)
+    module._serve(connection, parent)
 
 
 def _opening_all_slowly():
@@ -77,15 +77,15 @@ def _opening_all_slowly():
     read.DicomFile = opened
 
 
-def serve_killing(connection):
-    _serve_with(killing, connection)
+def serve_killing(connection, parent):
+    _serve_with(killing, connection, parent)
 
 
-def serve_sleeping(connection):
-    _serve_with(sleeping, connection)
+def serve_sleeping(connection, parent):
+    _serve_with(sleeping, connection, parent)
 
 
-def _serve_with(draw, connection):
+def _serve_with(draw, connection, parent):
     module.__dict__["_draw"] = module.draw
     module.draw = draw
-    module._serve(connection)
+    module._serve(connection, parent)

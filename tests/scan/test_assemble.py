@@ -32,6 +32,8 @@ def test_burned_in_text_is_not_kept():
     assert "burned-in" in thumbnails_of("MR", replace(plain, notes=(BURNED_IN,)), wanted=True)
     assert "burned-in" in thumbnails_of("", replace(plain, kind=Kind.PICTURE), wanted=True)
     assert thumbnails_of("MR", plain, wanted=False) == "not asked for"
+    assert thumbnails_of("US", plain, wanted=True, burned_in=True) == "kept"
+    assert thumbnails_of("US", plain, wanted=False, burned_in=True) == "not asked for"
 
 
 SLICES = Calibration(tuple(np.linspace(0, 1, 400)), 0.9501, 0.05, False, 0, 1)

@@ -1,11 +1,13 @@
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from medscan.archive import ArchiveFile
-from medscan.errors import DiskError
-from medscan.scan.ledger import Finished, Ledger
+from medscan.errors import DiskError, LedgerError
+from medscan.results import Mark, Work
+from medscan.scan.ledger import Ledger, Trouble
 
 
 def file(path="a/b", size=3, mtime_ns=5):
@@ -26,24 +28,106 @@ def test_headers_are_known_until_the_file_changes(tmp_path):
     again.close()
 
 
-def test_work_and_the_pseudonym_key_last(tmp_path):
+def work(content="c", maker="m", root="r", outcomes=(("a", "scanned", ""),)):
+    return Work(content, maker, root, "t", [list(row) for row in outcomes])
+
+
+def test_work_lasts(tmp_path):
     ledger = Ledger(tmp_path / "l")
-    key = ledger.pseudonym_key()
-    ledger.finish("study", Finished("w1", "/a", "t", [["a", "scanned", ""]]))
-    ledger.finish("study", Finished("w2", "/a", "t", [["a", "corrupt", "x"]]))
+    ledger.finish("study", work())
+    ledger.finish("study", work(content="d"))
     ledger.close()
     again = Ledger(tmp_path / "l")
-    assert again.work() == {"study": Finished("w2", "/a", "t", [["a", "corrupt", "x"]])}
-    assert again.pseudonym_key() == key
-    assert len(key) == 32
+    assert again.work("study") == work(content="d")
+    assert again.work("other") is None
+    assert (again.below("r"), again.below("x")) == (["study"], [])
     assert (tmp_path / "l").stat().st_mode & 0o777 == 0o600
     again.close()
 
 
+def test_marks_go_with_what_was_published(tmp_path):
+    ledger = Ledger(tmp_path / "l")
+    for study in "abc":
+        ledger.finish(study, work())
+    since = "2026-11-22T00:00:00+00:00"
+    ledger.published("stamp", {"a": Mark(stale=True), "b": Mark(absent=since), "c": None})
+    assert ledger.meta("results") == "stamp"
+    assert (ledger.mark("a"), ledger.mark("b")) == (Mark(stale=True), Mark(absent=since))
+    assert ledger.work("c") is None
+    assert ledger.counts() == (2, 1, 1)
+    ledger.restore([("z", work(), Mark(stale=True))], "other")
+    assert ledger.counts() == (1, 1, 0)
+    assert ledger.meta("results") == "other"
+    ledger.close()
+
+
+def test_trouble_is_counted_as_long_as_the_study_stays_the_same():
+    ledger = Ledger(None)
+    for _ in range(2):
+        ledger.finish("a", work(), "its decoder died")
+    assert not ledger.trouble("a").quarantined
+    ledger.finish("a", work(content="grown"), "its decoder died")
+    assert ledger.trouble("a").failures == 1
+    for _ in range(2):
+        ledger.finish("a", work(content="grown"), "its decoder hung")
+    assert ledger.troubles() == [Trouble("a", "grown", 3, "its decoder hung")]
+    assert ledger.trouble("a").quarantined
+    ledger.finish("a", work(content="grown"))
+    assert ledger.trouble("a") is None
+    ledger.close()
+
+
+def test_retry_and_forget():
+    ledger = Ledger(None)
+    ledger.finish("a", work(), "its decoder died")
+    assert ledger.retry("a")
+    assert not ledger.retry("a")
+    assert ledger.work("a") == work()
+    assert ledger.forget("a")
+    assert ledger.work("a") is None
+    assert not ledger.forget("a")
+    ledger.close()
+
+
+@pytest.mark.parametrize("where", [0, 4096])
+def test_damage_is_told_from_other_trouble(tmp_path, where):
+    ledger = Ledger(tmp_path / "l")
+    ledger.restore([(f"{number:04d}", work(), Mark()) for number in range(200)], "")
+    ledger.close()
+    size = (tmp_path / "l").stat().st_size
+    with (tmp_path / "l").open("r+b") as stream:
+        stream.seek(where)
+        stream.write(b"\xff" * (size - where))
+    with pytest.raises(LedgerError, match="cannot be used"):
+        _use(tmp_path / "l")
+
+
+def _use(path):
+    ledger = Ledger(path)
+    try:
+        for number in range(200):
+            ledger.work(f"{number:04d}")
+            ledger.meta("results")
+            ledger.counts()
+    finally:
+        ledger.close()
+
+
 def test_what_is_no_ledger_is_one_line(tmp_path):
     (tmp_path / "l").write_bytes(b"this is no database, it is text" * 100)
-    with pytest.raises(DiskError, match="move it away"):
+    with pytest.raises(LedgerError, match="not a database"):
         Ledger(tmp_path / "l")
+
+
+def test_tables_of_another_version_are_made_anew(tmp_path):
+    base = sqlite3.connect(tmp_path / "l")
+    base.execute("CREATE TABLE work (study TEXT, old TEXT)")
+    base.execute("INSERT INTO work VALUES ('a', 'b')")
+    base.commit()
+    base.close()
+    ledger = Ledger(tmp_path / "l")
+    assert ledger.work("a") is None
+    ledger.close()
 
 
 def test_a_link_is_not_followed(tmp_path):
@@ -55,8 +139,6 @@ def test_a_link_is_not_followed(tmp_path):
 
 
 def test_a_locked_base_is_one_line(tmp_path):
-    import sqlite3
-
     ledger = Ledger(tmp_path / "l")
     other = sqlite3.connect(tmp_path / "l", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")

@@ -1,7 +1,13 @@
-import pytest
+from pathlib import Path
 
-from medscan.archive import Kind, Plane, Series, Stack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medscan.archive import ArchiveFile, Header, Kind, Plane, Series, Stack
 from medscan.detector import Calibration, Detector, Domain
+from medscan.scan import ScanOptions
+from medscan.scan.load import pseudonyms_of
 from medscan.scan.routing import fits, route
 
 FLAIR = Domain("MR", "BRAIN", "FLAIR", "axial")
@@ -33,6 +39,13 @@ def test_what_is_known_decides(given, plane, fitting):
     assert fits(FLAIR, given, stack(plane), named=True) is fitting
 
 
+@pytest.mark.parametrize(("modality", "fitting"), [("CR", True), ("DX", True), ("CT", False)])
+def test_radiographs_are_one_kind_however_they_were_taken(modality, fitting):
+    chest = Domain("CR", "CHEST", "", "coronal")
+    given = series(modality, "THORAX", "")
+    assert fits(chest, given, stack(Plane.CORONAL), named=False) is fitting
+
+
 @pytest.mark.parametrize(
     "given",
     [series(modality=""), series(body_part=""), series(description="study 1"), series("", "", "")],
@@ -52,3 +65,61 @@ def test_the_narrowest_detector_wins_then_the_first():
     assert route(series(), stack(), [wide, narrow, twin], named=False) is narrow
     assert route(series(description="T1"), stack(), [wide, narrow], named=False) is wide
     assert route(series(modality="CT"), stack(), [wide, narrow], named=False) is None
+
+
+DESCRIPTION = st.lists(
+    st.sampled_from(
+        [
+            "T1",
+            "T2",
+            "FLAIR",
+            "STIR",
+            "t2w",
+            "T10",
+            "HEADT1",
+            "PDW",
+            "Doe^Jane",
+            "ax",
+            "_",
+            "|",
+            "dwi",
+        ]
+    ),
+    max_size=4,
+)
+
+
+@given(DESCRIPTION, st.sampled_from(["", " ", "_"]), st.sampled_from(["", "FLAIR", "stir", "T2"]))
+def test_pseudonyms_keep_what_routing_asks_for(words, between, wanted):
+    """A series goes to the same detector whether or not its description was cut down."""
+    detector = Detector(
+        *("d", "m", "clean", "o"),
+        masked=False,
+        settings={},
+        backbone="b",
+        backbone_digest="",
+        domain=Domain("MR", "BRAIN", wanted),
+        window="auto",
+        calibration=Calibration((), 0, 0, provisional=True, map_low=0, map_high=1),
+    )
+    options = ScanOptions((), Path("o.h5"), ((Path("d"), detector),), named=False)
+    whole = Header(
+        ArchiveFile("a", Path("/"), 1, 1),
+        Kind.DICOM,
+        modality="MR",
+        body_part="BRAIN",
+        description=between.join(words),
+    )
+    cut = pseudonyms_of(options, b"key").header(whole)
+    assert "JANE" not in cut.description.upper()
+    for named in (False, True):
+        before, after = (
+            fits(
+                detector.domain,
+                series(h.modality, h.body_part, h.description),
+                stack(),
+                named=named,
+            )
+            for h in (whole, cut)
+        )
+        assert before == after

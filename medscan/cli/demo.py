@@ -1,0 +1,41 @@
+"""`medscan demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SEED = 0
+"""Of the head that is drawn."""
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write to; made when missing.")] = Path(
+        "medscan-demo"
+    ),
+) -> None:
+    """Scan a generated head with a lesion, and the images that pydicom and nibabel carry."""
+    from medscan import demo as room
+    from medscan.cli.scan import detectors_of, scan_and_report
+    from medscan.errors import DiskError
+    from medscan.scan import ScanOptions
+
+    phantom = room.draw_head(SEED)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        roots = room.gather(out, phantom)
+    except OSError as error:
+        raise DiskError(f"{out} cannot be written to: {error.strerror}") from error
+    options = ScanOptions(
+        roots=roots,
+        out=out / "results.h5",
+        detectors=tuple(detectors_of(None, None)),
+        named=False,
+        command="medscan demo",
+    )
+    summary = scan_and_report(options)
+    typer.echo(summary.line())
+    typer.echo(f"The generated head has one lesion: {phantom.where()}.")
+    typer.echo(f"Open {options.out.with_suffix('.html')} in a browser.")

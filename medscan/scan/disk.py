@@ -1,0 +1,75 @@
+"""Whether there is room for results, and whether an archive is there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from medscan.scan.assemble import THUMBNAILS
+from medscan.scan.options import ScanOptions
+from medscan.scan.plan import Task
+from medscan.scan.score import Scorer
+
+STUDY, STACK, SLICE, FILE = 8 << 10, 32 << 10, 256, 256
+"""Bytes in a results file beside maps and pictures."""
+SPARE = 8 << 20
+"""Bytes for what is written beside the results: ledger, worklist."""
+
+
+def is_there(root: Path) -> bool:
+    """Whether a folder holds anything: one that is not mounted is gone or empty."""
+    try:
+        with os.scandir(root) as found:
+            return any(True for _ in found)
+    except OSError:
+        return False
+
+
+class Room:
+    """Keeps so much of the disk free that what is scanned can be published.
+
+    Old results, part files and new results lie there together for a moment.
+
+    Parameters
+    ----------
+    options : ScanOptions
+    scorers : mapping
+        By hash of their detector.
+    """
+
+    def __init__(self, options: ScanOptions, scorers: Mapping[str, Scorer]) -> None:
+        self.out, self.scorers = options.out, scorers
+        parts = options.parts.glob("*.h5") if options.parts.is_dir() else ()
+        self.old = self.out.stat().st_size if self.out.exists() else 0
+        self.parts = sum(part.stat().st_size for part in parts)
+        self.promised = 0
+
+    def lack(self, task: Task) -> str:
+        """What is missing for scanning one more study, in words; empty when there is room."""
+        size = self.estimate(task)
+        needed = self.old + self.parts + 2 * (self.promised + size) + SPARE
+        free = shutil.disk_usage(self.out.parent).free
+        if free < needed:
+            return (
+                f"{self.out.parent} has {free >> 20} MiB free; the next study and publishing "
+                f"need {(needed >> 20) + 1} MiB"
+            )
+        self.promised += size
+        return ""
+
+    def wrote(self, task: Task) -> None:
+        """The part of a study that there was room for is on the disk."""
+        size = self.estimate(task)
+        self.promised -= size
+        self.parts += size
+
+    def estimate(self, task: Task) -> int:
+        """Bytes that the part of a study takes at most."""
+        total = STUDY + FILE * len(task.study.files())
+        for _, stack, detector in task.stacks:
+            backbone = self.scorers[detector.digest].method.backbone
+            total += STACK + len(stack.frames) * (2 * backbone.grid**2 + SLICE)
+            total += THUMBNAILS * 3 * backbone.size**2
+        return total

@@ -1,0 +1,44 @@
+"""What a scan says of itself to a program: found, done, why not, how long, with what."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from medscan import __version__
+from medscan.scan.options import DECODERS, ScanOptions, Summary
+
+LIBRARIES = ("torch", "open_clip_torch", "numpy", "h5py", "nibabel", "safetensors", *DECODERS)
+
+
+def versions() -> dict[str, str]:
+    """Of medscan, Python and libraries; empty for one that is missing."""
+    found = {"medscan": __version__, "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
+
+
+def manifest(options: ScanOptions, summary: Summary) -> dict[str, Any]:
+    """What `medscan scan --json` prints.
+
+    Returns
+    -------
+    dict
+        The fields of `Summary` but for the entries, `versions`, and `detectors` with the hashes of
+        their files and of their backbones.
+    """
+    detectors = [
+        {
+            "name": detector.name,
+            "hash": detector.digest,
+            "backbone": detector.backbone,
+            "backbone_hash": detector.backbone_digest,
+        }
+        for _, detector in options.detectors
+    ]
+    return summary.as_dict() | {"versions": versions(), "detectors": detectors}

@@ -1,0 +1,107 @@
+"""The secret key of the pseudonyms: made once, never changed silently."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from medscan.archive import Pseudonyms
+from medscan.errors import DiskError, UsageError
+from medscan.files import sync_folder
+from medscan.scan.options import ScanOptions
+
+BYTES = 32
+
+
+def pseudonym_key(options: ScanOptions, fingerprint: str) -> bytes:
+    """The key in the key file, which is made when there are no results yet that need another.
+
+    Parameters
+    ----------
+    options : ScanOptions
+    fingerprint : str
+        Of the key that the results were made with; empty where there are none.
+
+    Raises
+    ------
+    UsageError
+        The file is missing, is none, or is not the one that the results were made with.
+    DiskError
+        It cannot be read or written.
+    """
+    path = options.key_path
+    if not fingerprint and not os.path.lexists(path):
+        _make(path)
+    key = read_key(path)
+    if fingerprint and fingerprint_of(key) != fingerprint:
+        raise UsageError(
+            f"{path} is not the key file that {options.out} was made with; name that with "
+            "--key-file, or choose another --out"
+        )
+    return key
+
+
+def key_beside(results: Path) -> Path:
+    """Where the key file of a results file is, unless another was named."""
+    return results.with_name(results.name + ".key")
+
+
+def pseudonyms_beside(results: Path) -> Pseudonyms | None:
+    """What names the files that results are of; None without the key file beside them."""
+    path = key_beside(results)
+    return Pseudonyms(read_key(path)) if path.is_file() else None
+
+
+def read_key(path: Path) -> bytes:
+    """The key in a key file: 64 hexadecimal digits."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as stream:
+            text = stream.read(4 * BYTES)
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"key file {path} is missing: without it patients would get other pseudonyms than in "
+            "the results; restore it, or choose another --out"
+        ) from error
+    except OSError as error:
+        raise DiskError(f"key file {path} cannot be read: {error.strerror}") from error
+    with suppress(ValueError):  # also of UnicodeDecodeError
+        key = bytes.fromhex(text.decode("ascii"))
+        if len(key) == BYTES:
+            return key
+    raise UsageError(f"{path} is no key file of medscan: 64 hexadecimal digits")
+
+
+def fingerprint_of(key: bytes) -> str:
+    """Tells keys apart and leads to none."""
+    return hashlib.blake2b(b"fingerprint", key=key, digest_size=8).hexdigest()
+
+
+def _make(path: Path) -> None:
+    """Appears whole or not at all, with mode 0600; one that is there by then stays."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        aside.unlink(missing_ok=True)
+        handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "w") as stream:
+            stream.write(f"{secrets.token_hex(BYTES)}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        _put_in_place(aside, path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise DiskError(f"key file {path} cannot be written: {error.strerror}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _put_in_place(aside: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(aside)
+    except FileExistsError:  # another scan was faster: its key is the key
+        return
+    except OSError:  # a file system without links
+        aside.rename(path)

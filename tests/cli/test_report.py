@@ -1,0 +1,36 @@
+"""`medscan report` as a user runs it."""
+
+from tests.report import make
+
+
+def test_a_folder_beside_the_results_with_tables(medscan, tmp_path):
+    make.results(tmp_path, make.few_studies(), name="night.h5")
+    done = medscan("report", "night.h5", "--compare", "night.h5", "--series", "--slices", "--jsonl")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "open night.report/index.html\n"
+    assert {p.name for p in (tmp_path / "night.report").iterdir()} == {
+        *("index.html", "run.html", "style.css", "script.js", "studies"),
+        *("results.csv", "series.csv", "slices.csv"),
+        *("results.jsonl", "series.jsonl", "slices.jsonl"),
+    }
+    again = medscan("report", "night.h5", "--single-file", "--pictures", "1", "--out", "mail")
+    assert again.returncode == 0, again.stderr
+    assert {p.name for p in (tmp_path / "mail").iterdir()} == {"index.html", "results.csv"}
+
+
+def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):
+    make.results(tmp_path, make.few_studies()[:1], name="night.h5")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    for words, hint in (
+        (("--pictures", "most"), "--pictures most: a whole number, or all"),
+        (("--archive", "gone"), "--archive gone does not exist"),
+        (("--compare", "old.h5"), "old.h5 does not exist"),
+        (("--out", "mine", "--single-file"), "mine is not empty and holds no report"),
+    ):
+        done = medscan("report", "night.h5", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert hint in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"night.h5", "mine"}
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]

@@ -1,0 +1,220 @@
+"""`medscan verify` and `medscan locate`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from medscan import results
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    root = tmp_path_factory.mktemp("verified") / "archive"
+    for number in range(3):
+        tiny.write_series(root / f"p{number}", tiny.head_volume(number), study=f"1.2.{number}")
+    tiny.write_nifti(root / "Doe" / "head.nii.gz", tiny.head_volume(7))
+    broken = sorted((root / "p1").iterdir())[2]
+    broken.write_bytes(broken.read_bytes()[:-500])
+    (root / "notes.txt").write_text("no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def scanned(archive, detector_file, tmp_path_factory):
+    """A folder with results of the archive."""
+    from medscan import detector
+    from medscan.scan import ScanOptions, scan
+
+    out = tmp_path_factory.mktemp("scanned") / "results.h5"
+    found = ((detector_file, detector.read(detector_file)),)
+    scan(ScanOptions((archive,), out, found, named=True, device="cpu", workers=0))
+    return out.parent
+
+
+@pytest.fixture
+def verify(inside, scanned, archive, detector_file):
+    for path in scanned.glob("results.h5*"):
+        shutil.copy(path, Path.cwd())
+
+    def run(*words, archive=archive):
+        shown = ("--detector", detector_file, *(("--archive", archive) if archive else ()))
+        return inside("verify", "results.h5", *shown, *words)
+
+    return run
+
+
+def test_results_that_are_right(verify, scanned):
+    code, out, err = verify("--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert told["problems"] == []
+    assert (told["studies"], told["stacks"], told["slices"], told["rescored"]) == (4, 4, 23, 4)
+    assert told["score_difference"] == told["map_difference"] == 0
+    before = {path.name for path in Path.cwd().iterdir()}
+    code, out, _ = verify("--sample", 2)
+    assert (code, "2 studies scored again: scores differ by at most 0" in out) == (0, True)
+    assert {path.name for path in Path.cwd().iterdir()} == before
+    assert (scanned / "results.h5").read_bytes() == Path("results.h5").read_bytes()
+
+
+def test_the_sample_is_the_same_every_time(verify, scanned, monkeypatch):
+    from medscan.scan import verify as room
+
+    seen = []
+    real = room._compare
+    monkeypatch.setattr(
+        room, "_compare", lambda old, *rest: (seen.append(old.key), real(old, *rest))
+    )
+    verify("--sample", 2)
+    verify("--sample", 2)
+    assert seen[:2] == seen[2:]
+
+
+def _change_score(group):
+    group["score"][1] += np.float32(0.25)
+
+
+def _nan_in_a_map(group):
+    group["heatmap"][1, 0, 0] = np.nan
+
+
+def _wrong_shape(group):
+    data = group["frame"][:-1]
+    del group["frame"]
+    group["frame"] = data
+
+
+def _wrong_type(group):
+    data = group["position_mm"][:].astype(np.float32)
+    del group["position_mm"]
+    group["position_mm"] = data
+
+
+def _odd_state(group):
+    group["state"][0] = 9
+
+
+def _points_nowhere(group):
+    group["thumbnail_index"][0] = 99
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_change_score, "but its slices give"),
+        (_nan_in_a_map, "heatmap is not finite"),
+        (_wrong_shape, "frame is int32 (5,), not int32 (6,)"),
+        (_wrong_type, "position_mm is float32 (6,), not float64 (6,)"),
+        (_odd_state, "state holds what is none"),
+        (_points_nowhere, "thumbnail_index points nowhere"),
+    ],
+)
+def test_a_stack_that_is_not_whole(verify, harm, told):
+    with h5py.File("results.h5", "r+") as file:
+        study = file["studies"][sorted(file["studies"])[0]]
+        harm(next(item for item in study.values() if isinstance(item, h5py.Group)))
+    code, out, err = verify(archive=None)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert told in out
+
+
+def _totals(file):
+    file.attrs["files"] += 1
+
+
+def _lost_row(file):
+    for column in list(file["skipped"]):
+        del file["skipped"][column]
+        file["skipped"].create_dataset(column, (0,), h5py.string_dtype())
+
+
+def _reason(file):
+    file["failures"]["reason"][0] = "scanned"
+
+
+def _flag(file):
+    study = file["studies"][sorted(file["studies"])[0]]
+    study.attrs["flagged"] = not study.attrs["flagged"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_totals, "accounting: 21 files found, but 18 scanned, 1 skipped, 1 failed"),
+        (_lost_row, "accounting: 1 files skipped, but 0 are listed"),
+        (_reason, "accounting: 'scanned' is no reason for failed files"),
+        (_flag, "flagged is not what its stacks say"),
+    ],
+)
+def test_an_accounting_that_does_not_add_up(verify, harm, told):
+    run = results.open("results.h5").run()
+    assert run.counts == {"files": 20, "scanned": 18, "skipped": 1, "failed": 1}
+    with h5py.File("results.h5", "r+") as file:
+        harm(file)
+    code, out, _ = verify(archive=None)
+    assert code == 1
+    assert told in out
+
+
+def test_pixels_that_changed_are_seen(verify, archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "changed")
+    path = sorted((tmp_path / "changed" / "p0").iterdir())[3]
+    data = bytearray(path.read_bytes())
+    data[-1500:-500] = b"\x84\x03" * 500
+    path.write_bytes(data)
+    shutil.rmtree(tmp_path / "changed" / "p2")
+    code, out, _ = verify(archive=tmp_path / "changed")
+    assert code == 1
+    assert "scores differ by up to" in out
+    assert "is not in the archive" in out
+    assert "3 studies scored again" in out
+
+
+def test_a_detector_that_is_not_here(inside, verify, archive):
+    code, out, _ = inside("verify", "results.h5", "--archive", archive, "--detector", "brain-flair")
+    assert code == 1
+    assert "is not here" in out
+    assert "0 studies scored again" in out
+
+
+def test_mistakes_are_one_line(inside, verify):
+    for words in (
+        ("nothing.h5",),
+        ("results.h5", "--tolerance", "2"),
+        ("results.h5", "--archive", "no"),
+    ):
+        code, out, err = inside("verify", *words)
+        assert (code, out, len(err.splitlines())) == (2, "", 1), words
+
+
+def test_hashed_paths_are_found_again(inside, verify, archive):
+    volume = next(s for s in results.open("results.h5").studies() if not s.info["StudyInstanceUID"])
+    hidden = volume.stacks[0].path[0]
+    assert "Doe" not in hidden
+    words = ("--archive", archive)
+    for name in (hidden, volume.key):
+        assert inside("locate", "results.h5", name, *words) == (
+            0,
+            f"{archive}/Doe/head.nii.gz\n",
+            "",
+        )
+    folder = hidden.split("/")[0]
+    assert inside("locate", "results.h5", folder, *words)[1] == f"{archive}/Doe\n"
+    assert inside("locate", "results.h5", "Doe", *words)[1] == f"{archive}/Doe\n"
+    assert inside("locate", "results.h5", "nothing", *words)[0] == 1
+    Path("results.h5.key").unlink()
+    code, _, err = inside("locate", "results.h5", folder, *words)
+    assert (code, "key file" in err) == (2, True)
+
+
+def test_sources_without_a_uid_are_found_again(inside, verify, archive):
+    words = ("export", "results.h5", "--with-source", "--archive", archive, "--out", "maps")
+    code, _, err = inside(*words)
+    assert (code, err) == (0, "")
+    (volume,) = (s for s in results.open("results.h5").studies() if not s.info["StudyInstanceUID"])
+    assert len(list(Path("maps").glob(f"{volume.key}_*"))) == 2

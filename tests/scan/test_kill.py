@@ -1,0 +1,67 @@
+"""kill -9 at any moment: nothing published is ever damaged, and nothing that is done is lost."""
+
+import os
+import random
+import time
+from dataclasses import replace
+
+import pytest
+
+from medscan import results
+from tests import tiny
+from tests.scan.processes import run, warm
+from tests.scan.reading import content
+
+STUDIES, KILLS = 30, 100
+
+
+@pytest.fixture
+def thirty(root):
+    for number in range(STUDIES):
+        volume = tiny.head_volume(number, slices=2, side=32)
+        tiny.write_series(root / f"{number:02d}", volume, study=f"1.{number}")
+    return root
+
+
+def touch(root, number):
+    """Every study has changed, though nothing that is seen of it has."""
+    for file in root.rglob("*"):
+        os.utime(file, (number, number))
+
+
+def seen(path):
+    """Scores and maps: what does not depend on the times of files."""
+    return {name: data for name, data in content(path).items() if not name.endswith("@content")}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_hundred_kills_lose_nothing(options, thirty, tmp_path):
+    whole = replace(options, out=tmp_path / "whole.h5")
+    started = time.monotonic()
+    run(whole)
+    limit = 1.2 * (time.monotonic() - started)
+    expected, dice = seen(whole.out), random.Random(0)
+    published = ended = 0
+    for kill in range(KILLS):
+        process = warm().Process(target=run, args=(options,))
+        process.start()
+        process.join(dice.uniform(0, limit))
+        ended += process.exitcode == 0
+        process.kill()
+        process.join()
+        if options.out.exists():
+            assert seen(options.out) == expected  # the old one or the new one, never a half
+            published += 1
+        if process.exitcode == 0:
+            touch(thirty, kill)
+    assert 0 < ended < KILLS  # some were killed, some not
+    assert published
+    run(options)
+    touch(thirty, 10**9)
+    for last in (options, whole):
+        run(last)
+    assert content(options.out) == content(whole.out)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert not {n for n in names if n.endswith((".part", ".parts", ".lock", "-journal"))}
+    assert len(results.open(options.out).keys()) == STUDIES
