@@ -1,7 +1,19 @@
-"""results.h5 -> what people look at: a CSV table and an HTML worklist."""
+"""results.h5 -> what people look at: an HTML worklist, and tables as CSV and JSON lines."""
 
 from medscan.report.accounting import write_accounting
-from medscan.report.page import write_html
-from medscan.report.table import COLUMNS, write_csv
+from medscan.report.content import ReportOptions
+from medscan.report.folder import claim, write_report
+from medscan.report.single import write_html
+from medscan.report.table import COLUMNS, TABLES, write_csv, write_json_lines
 
-__all__ = ["COLUMNS", "write_accounting", "write_csv", "write_html"]
+__all__ = [
+    "COLUMNS",
+    "TABLES",
+    "ReportOptions",
+    "claim",
+    "write_accounting",
+    "write_csv",
+    "write_html",
+    "write_json_lines",
+    "write_report",
+]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from medscan.scan import Entry
 
 COLUMNS: dict[str, str] = {
-    "path": "Path below the archive root.",
+    "path": "Path below the archive root; each name a hash, unless the scan was told otherwise.",
     "bucket": "scanned, skipped or failed.",
     "reason": "Why it was skipped or failed; empty when it was scanned.",
     "study": "StudyInstanceUID, where it is known.",

@@ -28,8 +28,8 @@ _LMS_TO_RGB = np.array(
 )
 _LIGHTNESS, _CHROMA, _HUE = (0.45, 0.95), 0.17, (300.0, 465.0)
 """Ends in OKLCh: dark violet over red and orange to light yellow; lightness grows evenly."""
-_CLEAR, _FULL, _OPACITY = 0.2, 0.5, 0.6
-"""Transparent up to `_CLEAR` of the scale, `_OPACITY` from `_FULL` (the threshold) on."""
+_CLEAR, _FULL, OPACITY = 0.2, 0.5, 0.6
+"""Transparent up to `_CLEAR` of the scale, `OPACITY` from `_FULL` (the threshold) on."""
 
 
 @cache
@@ -47,6 +47,13 @@ def colour_table() -> NDArray[np.float64]:
     curved = 1.055 * linear ** (1 / 2.4) - 0.055
     table: NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, curved)
     return table
+
+
+@cache
+def opacity_table() -> NDArray[np.float64]:
+    """How much of `OPACITY` each of the scale's 256 colours has: in [0, 1], (256,)."""
+    ramp: NDArray[np.float64] = np.clip((np.linspace(0, 1, 256) - _CLEAR) / (_FULL - _CLEAR), 0, 1)
+    return ramp
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +100,8 @@ class Scale:
         -------
         ndarray, uint8 (H, W, 3)
         """
-        at = self.place(values)[..., None]
-        colour = colour_table()[np.rint(at[..., 0] * 255).astype(np.intp)] * 255
-        opacity = _OPACITY * np.clip((at - _CLEAR) / (_FULL - _CLEAR), 0, 1)
+        at = np.rint(self.place(values) * 255).astype(np.intp)
+        colour, opacity = colour_table()[at] * 255, OPACITY * opacity_table()[at][..., None]
         blended = np.asarray(image, dtype=np.float64) * (1 - opacity) + colour * opacity
         painted: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
         return painted

@@ -1,33 +1,78 @@
-"""Pictures of the worklist: thumbnails as data URIs, scores along slices as SVG."""
+"""Pictures of the worklist: slices as JPEG, scores along slices as paths of an SVG."""
 
 from __future__ import annotations
 
 import base64
 import io
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import ExifTags, Image
+
+from medscan.archive import OURS
 
 _QUALITY = 88
+_PAD = 4.0
+MOST_POINTS = 66
+"""Points of a small drawing; longer stacks are drawn by the highest score of every few slices."""
 
 
-def data_uri(image: NDArray[np.uint8], side: int | None = None) -> Markup:
-    """An image (H, W, 1) or (H, W, 3) as a JPEG in a data URI, at most `side` pixels wide."""
+def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
+    """An image (H, W, 1) or (H, W, 3) as a JPEG, at most `side` pixels wide.
+
+    It says that medscan made it, so that a scan does not take it for part of an archive.
+    """
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     if side and side < picture.width:
         picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = OURS
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0)
-    return Markup("data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode())  # noqa: S704
+    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=exif)
+    return stream.getvalue()
+
+
+def data_uri(picture: bytes) -> Markup:
+    """A JPEG as a data URI."""
+    return Markup("data:image/jpeg;base64," + base64.b64encode(picture).decode())  # noqa: S704
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Scores along the slices of a stack, as paths of an SVG.
+
+    Parameters
+    ----------
+    width, height : int
+        Of its view box.
+    line : Markup
+        Path along all scored slices.
+    hot : Markup
+        Path with a dot for each that reaches the threshold.
+    limit : Markup
+        Path of the threshold; empty when there is none.
+    words : str
+        What the drawing shows, for those who cannot see it.
+    """
+
+    width: int
+    height: int
+    line: Markup
+    hot: Markup
+    limit: Markup
+    words: str
 
 
 def profile(
-    scores: NDArray[np.float32], threshold: float, low: float, size: tuple[int, int]
-) -> Markup:
-    """Scores along the slices of a stack as an SVG of width x height pixels.
+    scores: NDArray[np.float32],
+    threshold: float,
+    low: float,
+    size: tuple[int, int],
+    most: int | None = None,
+) -> Profile:
+    """Draw scores along slices.
 
     The threshold lies at half height and `low`, the median of normals, at the bottom, in every
     study: heights compare. Slices that were not scored leave gaps.
@@ -40,34 +85,47 @@ def profile(
         On the scale of slice scores, `low` below the threshold; NaN threshold: none was set.
     size : (int, int)
         Width and height.
+    most : int, optional
+        Points to draw at most.
     """
     width, height = size
-    pad = 3.0
-    x = np.linspace(pad, width - pad, len(scores)) if len(scores) > 1 else np.array([width / 2])
-    top = 2 * threshold - low if threshold > low else np.nanmax(scores, initial=low + 1e-6)
-    share = np.clip((scores.astype(np.float64) - low) / (top - low), 0, 1)
-    y = height - pad - share * (height - 2 * pad)
-    dots = [
-        f'<circle class="{"hot" if score >= threshold else "cold"}" cx="{a:.1f}" cy="{b:.1f}"'
-        f' r="{2.2 if score >= threshold else 1}"/>'
-        for score, a, b in zip(scores, x, y, strict=True)
-        if not np.isnan(score)
-    ]
-    limit = f'<path class="limit" d="M0 {height / 2}H{width}"/>' if threshold > low else ""
-    lines = "".join(
-        f"M{a:.1f} {b:.1f}L{c:.1f} {d:.1f}"
-        for (a, b), (c, d) in pairwise(zip(x, y, strict=True))
-        if not (np.isnan(b) or np.isnan(d))
+    shown = _thinned(scores.astype(np.float64), most)
+    count = len(shown)
+    x = np.linspace(_PAD, width - _PAD, count) if count > 1 else np.array([width / 2])
+    top = 2 * threshold - low if threshold > low else np.nanmax(shown, initial=low + 1e-6)
+    share = np.clip((shown - low) / (top - low), 0, 1)
+    y = height - _PAD - share * (height - 2 * _PAD)
+    over = shown >= threshold
+    hot = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(x[over], y[over], strict=True))
+    return Profile(
+        width,
+        height,
+        Markup(_line(x, y)),  # noqa: S704
+        Markup(hot),  # noqa: S704
+        Markup(f"M0 {height / 2:g}H{width}" if threshold > low else ""),  # noqa: S704
+        _words(scores, threshold),
     )
-    return Markup(  # noqa: S704
-        f'<svg class="profile" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        f' role="img"><title>{_words(scores, threshold)}</title>'
-        f'{limit}<path class="line" d="{lines}"/>{"".join(dots)}</svg>'
-    )
+
+
+def _thinned(scores: NDArray[np.float64], most: int | None) -> NDArray[np.float64]:
+    """At most `most` scores, each the highest of its neighbours."""
+    if most is None or len(scores) <= most:
+        return scores
+    first = np.arange(most) * len(scores) // most
+    return np.asarray(np.fmax.reduceat(scores, first))
+
+
+def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """A path through the points that are known; a point without neighbours is a dot."""
+    parts, drawing = [], False
+    for a, b, known in zip(x, y, ~np.isnan(y), strict=True):
+        if known:
+            parts.append(f"{a:.1f} {b:.1f}" if drawing else f"M{a:.1f} {b:.1f}h0L{a:.1f} {b:.1f}")
+        drawing = bool(known)
+    return " ".join(parts)
 
 
 def _words(scores: NDArray[np.float32], threshold: float) -> str:
-    """What the drawing shows, for those who cannot see it."""
     scored = int(np.isfinite(scores).sum())
     if not scored:
         return "No slice was scored."

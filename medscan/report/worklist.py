@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +29,12 @@ class Row:
     rank: int | None
     results: Results
     study: StudyResult
+
+    @property
+    def name(self) -> str:
+        """What it is called: where it lies, unless that is the archive's root itself."""
+        path = str(self.study.info.get("path") or ".")
+        return self.study.key if path == "." else path
 
     @property
     def worst(self) -> StackResult | None:
@@ -68,13 +76,99 @@ def worst_slice(stack: StackResult) -> int:
 
 
 def rank(results: Sequence[Results]) -> list[Row]:
-    """Studies of all files, worst first; unscored ones last, ties by key, then by file.
+    """Studies of all files, worst first; unscored ones last, ties by key.
 
-    A study that two files hold is listed for each.
+    A study that several files hold is taken from the one that was written last.
     """
-    found = [(r, study) for r in results for study in r.ranked()]
-    found.sort(key=lambda f: (np.isnan(f[1].score), -np.nan_to_num(f[1].score), f[1].key))
-    return [
+    written = tuple(file.path.stat().st_mtime_ns for file in results)
+    return list(_ranked(tuple(results), written))
+
+
+@lru_cache(maxsize=2)
+def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Row, ...]:
+    """Read once for all tables and pages of files that have not been written since."""
+    ordered = sorted(results, key=lambda r: (r.run().created, str(r.path)))
+    latest = {study.key: (file, study) for file in ordered for study in file.ranked()}
+    found = sorted(
+        latest.values(),
+        key=lambda f: (np.isnan(f[1].score), -np.nan_to_num(f[1].score), f[1].key),
+    )
+    return tuple(
         Row(None if np.isnan(study.score) else place, file, study)
         for place, (file, study) in enumerate(found, start=1)
-    ]
+    )
+
+
+def featured(rows: Sequence[Row], most: int | None) -> set[str]:
+    """Keys of the `most` studies (None: all) that get most room: flagged first, then by rank."""
+    scored = [row for row in rows if row.rank is not None]
+    scored.sort(key=lambda row: not row.study.flagged)
+    return {row.study.key for row in scored[:most]}
+
+
+class Change(StrEnum):
+    """What became of a study since older results."""
+
+    FLAGGED = "newly flagged"
+    CLEARED = "newly cleared"
+    MOVED = "moved"
+    NEW = "new"
+    SAME = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """How a worklist differs from an older one.
+
+    Parameters
+    ----------
+    since : str
+        When the older results were written.
+    by_key : dict
+        For each study, its change and the words that say it.
+    gone : int
+        Number of studies that only the older results hold.
+    """
+
+    since: str
+    by_key: dict[str, tuple[Change, str]]
+    gone: int
+
+    def count(self, change: Change) -> int:
+        """Number of studies that changed so."""
+        return sum(found is change for found, _ in self.by_key.values())
+
+
+def compare(rows: Sequence[Row], old: Results) -> Changes:
+    """What is new in a worklist.
+
+    A study has moved when its score is another one and so is its place among the studies that both
+    lists hold; that others came or went moves nobody.
+    """
+    before = {row.study.key: row for row in rank([old])}
+    now = {row.study.key: row for row in rows}
+    common = now.keys() & before.keys()
+    places = [_places(ranked, common) for ranked in (now, before)]
+    by_key = {
+        key: (Change.NEW, "new")
+        if key not in common
+        else _change(before[key], now[key], places[1].get(key), places[0].get(key))
+        for key in now
+    }
+    return Changes(old.run().created, by_key, len(before) - len(common))
+
+
+def _places(rows: Mapping[str, Row], among: Set[str]) -> dict[str, int]:
+    scored = (key for key, row in rows.items() if key in among and row.rank is not None)
+    return {key: place for place, key in enumerate(scored, start=1)}
+
+
+def _change(before: Row, now: Row, was: int | None, place: int | None) -> tuple[Change, str]:
+    if now.study.flagged != before.study.flagged:
+        change = Change.FLAGGED if now.study.flagged else Change.CLEARED
+        return change, str(change)
+    if was == place or now.study.score == before.study.score:
+        return Change.SAME, ""
+    if was is None or place is None:
+        return Change.MOVED, "moved: scored now" if was is None else "moved: not scored now"
+    return Change.MOVED, f"moved {'up' if place < was else 'down'} {abs(place - was)}"

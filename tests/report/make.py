@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from medscan.report.colours import Scale
 from medscan.results import Results, RunInfo, StackResult, State, StudyResult, publish, write_part
 
 SIZE, PATCH = 96, 8
@@ -16,6 +17,7 @@ DETECTOR = {
     "backbone": "local-dir:medscan-mini",
     "backbone_hash": "b" * 64,
     "domain": "BRAIN FLAIR MR",
+    "window": "auto",
     "threshold": 0.6,
     "target_fpr": 0.05,
     "provisional": False,
@@ -24,6 +26,11 @@ DETECTOR = {
     "map_low": 0.2,
     "map_high": 0.5,
 }
+
+
+def scale():
+    """The colour scale of `DETECTOR`."""
+    return Scale.of(DETECTOR)
 
 
 def phantom(size=SIZE, spot=None):
@@ -66,6 +73,7 @@ def stack(key="s1", peak=0.7, n=24, *, pictures=3, size=SIZE, grid=GRID, **info)
         "SeriesInstanceUID": "1.2.3." + key.strip("s"),
         "modality": "MR",
         "body_part": "BRAIN",
+        "sequence": "FLAIR",
         "plane": "axial",
         "kind": "dicom",
         "detector": "brain-flair",
@@ -143,6 +151,8 @@ def run(**changes):
             ("site/b/odd.dcm", "read", "corrupt", "site/b/odd.dcm: rows is 0"),
         ],
         skipped=[("site/readme.txt", "not-an-image")] * 7 + [("site/scout.dcm", "localizer")],
+        seconds=6.0,
+        slices=12,
     )
     return replace(facts, **changes)
 

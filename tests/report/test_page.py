@@ -1,247 +1,254 @@
+"""The markup of both forms of the report; what it does is in test_browser.py."""
+
 import dataclasses
-import shutil
-import subprocess
-from html.parser import HTMLParser
+import re
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from medscan.errors import DiskError
-from medscan.report import page as page_module
-from medscan.report import write_html
-from medscan.results import State
-from tests.report import make
-
-VOID = {"meta", "img", "br"}
-EVIL = "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
-RTL = "\u202egnp.exe\u2066"
+from medscan import archive
+from medscan.errors import DiskError, UsageError
+from medscan.report import ReportOptions, write_html, write_report
+from medscan.report import run as run_module
+from medscan.results import Mark, State
+from tests.report import hostile, make
+from tests.report.markup import Page
 
 
-class Page(HTMLParser):
-    """The tags, attributes and visible text of a page; fails where tags do not nest."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.open, self.words, self.source = [], [], [], text
-        self.feed(text)
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID and not self.get_starttag_text().endswith("/>"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open and self.open[-1] != "style":
-            self.words.append(data)
-
-    @property
-    def text(self):
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag):
-        return [attrs for name, attrs in self.tags if name == tag]
-
-
-def rendered(tmp_path, studies, info=None):
+def rendered(tmp_path, studies, info=None, **options):
+    """The single page."""
     results = make.results(tmp_path, studies, info)
-    write_html([results], tmp_path / "w.html")
-    return Page((tmp_path / "w.html").read_text("utf-8"))
+    write_html([results], tmp_path / "w.html", ReportOptions(**options))
+    return Page(tmp_path / "w.html")
+
+
+def written(tmp_path, studies, info=None, **options):
+    """The folder, and its index."""
+    results = make.results(tmp_path, studies, info)
+    write_report([results], tmp_path / "out", ReportOptions(**options))
+    return tmp_path / "out", Page(tmp_path / "out" / "index.html")
 
 
 @pytest.fixture(scope="module")
-def few(tmp_path_factory):
-    return rendered(tmp_path_factory.mktemp("few"), make.few_studies())
+def single(tmp_path_factory):
+    return rendered(tmp_path_factory.mktemp("single"), make.few_studies())
 
 
-def test_studies_in_order_with_words_and_shapes(few):
-    text = few.text
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("folder"), make.few_studies())[0]
+
+
+def every_page(folder):
+    return {path.name: Page(path) for path in sorted(folder.rglob("*.html"))}
+
+
+def test_the_index_lists_studies_in_order_with_words(folder):
+    text = Page(folder / "index.html").text
     assert "2 of 5 studies flagged, 1 not scored" in text
     order = [text.index(f"site/{key}") for key in ("aaa", "bbb", "ccc", "ddd", "eee")]
     assert order == sorted(order)
-    for words in ("▲ flagged", "○ not flagged", "not scored", "provisional threshold", "80.0"):
+    for words in ("not flagged", "not scored", "provisional threshold", "above 80.0 % of normals"):
         assert words in text
     assert "2024-01-31" in text
     assert "series 1.2.3.9: out-of-scope" in text
 
 
-def test_accounting_adds_up_and_says_what_it_is(few):
-    assert "files found 60 scanned 50 skipped 8 failed 2" in few.text
-    assert "site/a/broken.dcm read truncated" in few.text
-    assert "not-an-image it holds no image: text, archive, report, DICOMDIR 7" in few.text
-    assert "medscan is research software and not a medical device." in few.text
-    assert "mean of the top 5 % of its slices" in few.text
-    assert "CC BY 4.0" in few.text
+def test_the_run_page_adds_up_and_says_what_it_is(folder):
+    text = Page(folder / "run.html").text
+    assert "files found 60 scanned 50 skipped 8 failed 2" in text
+    assert "site/a/broken.dcm read truncated" in text
+    assert "skipped not-an-image it holds no image: text, archive, report, DICOMDIR 7" in text
+    assert "failed corrupt its content contradicts itself 1" in text
+    assert "12 slices scored in 6 s: 2.0 a second" in text
+    assert "medscan is research software and not a medical device" in text
+    assert "mean of the top 5 % of its slices" in text
+    for fact in ("CC BY 4.0", "d" * 64, "b" * 64, "0.1.0"):
+        assert fact in text
 
 
-def test_pictures_come_in_pairs_and_missing_ones_say_why(few):
-    images = few.all("img")
-    assert all(i["src"].startswith("data:image/jpeg;base64,") for i in images)
-    assert all(i["alt"] for i in images)
-    # one legend; icons of aaa, ccc and ddd; pairs of 3 + 3 + 3 + 1 slices
-    assert len(images) == 1 + 3 + 2 * 10
-    assert "No pictures (withheld: may carry burned-in text)." in few.text
-
-
-def test_legend_has_numbers(few):
-    assert "0.200 normal patches 0.500 threshold for patches 0.800 or more" in few.text
-
-
-def test_nothing_runs_and_nothing_is_fetched(few):
-    (policy,) = [m["content"] for m in few.all("meta") if "http-equiv" in m]
-    assert "default-src 'none'" in policy
-    assert "unsafe" not in policy
-    assert not few.all("script")
-    assert not few.all("link")
-    for _, attrs in few.tags:
-        assert not any(name.startswith("on") or name == "style" for name in attrs)
-        assert attrs.get("href", "#").startswith("#")
-
-
-def test_links_lead_somewhere_and_tables_are_named(few):
-    ids = [a["id"] for _, a in few.tags if "id" in a]
-    assert len(set(ids)) == len(ids)
-    assert {a["href"][1:] for a in few.all("a")} <= set(ids)
-    assert {a["aria-labelledby"] for _, a in few.tags if "aria-labelledby" in a} <= set(ids)
-    assert few.source.count("<caption>") == len(few.all("table"))
-    assert all(a.get("scope") in ("col", "row") for a in few.all("th"))
-    assert few.all("html")[0]["lang"] == "en"
-
-
-def hostile(tmp_path):
-    words = EVIL + RTL
-    info = {"modality": words, "body_part": words, "notes": [words], "description": words}
-    stack = make.stack("s1", 0.9, 3, SeriesInstanceUID=words, plane=words, **info)
-    stack = dataclasses.replace(stack, path=[words] * 3, sop_instance_uid=[words] * 3)
-    long = make.stack("s1", 0.8, 3, description="A" * 10_000)
-    studies = [
-        make.study(
-            "aaa", [stack], path=words, patient=words, patient_id=words, date=words, modality=words
-        ),
-        make.study("bbb", [long], path="B" * 10_000 + "\udcff\x1b[31m"),
-        make.study("ccc", StudyInstanceUID=words, skipped=[[words, words]]),
-    ]
-    card = make.DETECTOR | {"name": words, "licence": words, "domain": words}
-    run = make.run(
-        detectors=[card],
-        failures=[(words, words, words, words)],
-        skipped=[(words, words)],
-        command=words,
-        aggregation=words,
+def test_a_study_page_says_what_was_scanned_and_what_was_not(folder):
+    text = Page(folder / "studies" / "aaa.html").text
+    assert "flagged score 0.950 , above 80.0 % of normals; rank 1 of 5" in text
+    assert "MR brain FLAIR axial" in text
+    times = "\N{MULTIPLICATION SIGN}"
+    assert f"160 {times} 192, pixels 1 {times} 1 mm, slices 3 mm apart" in text
+    assert "The patient's left is on the right, the front at the top." in text
+    assert "slices: 22 scored, 2 background" in text
+    assert "0.200 normal patches 0.500 threshold for patches 0.800 or more" in text
+    assert "Detector brain-flair Method mvfa" in text
+    assert "Slice 5" not in text
+    assert "No pictures: withheld: may carry burned-in text." in (
+        Page(folder / "studies" / "bbb.html").text
     )
-    return rendered(tmp_path, studies, run)
+    left_out = Page(folder / "studies" / "eee.html").text
+    assert "series 1.2.3.9 out-of-scope : no detector was fitted for images of this" in left_out
+
+
+def test_slices_that_failed_say_why(tmp_path):
+    stack = make.stack("s1", 0.9, 6)
+    stack.state[2] = State.FAILED
+    stack.slice_score[2] = np.nan
+    failed = [(stack.path[2], "read", "truncated", "it ends at byte 9")]
+    out, _ = written(tmp_path, [make.study("aaa", [stack])], make.run(failures=failed))
+    assert "3 study/s1/002.dcm truncated: it ends at byte 9" in Page(out / "studies/aaa.html").text
+
+
+def test_pictures_lie_beside_the_pages(folder):
+    made = {p.relative_to(folder).as_posix() for p in folder.rglob("*.jpg")}
+    # Three of each pictured stack, one of a stack of one slice, and icons of aaa, ccc and ddd.
+    assert len(made) == 3 * 3 + 1 + 3
+    for name, page in every_page(folder).items():
+        base = folder if name in ("index.html", "run.html") else folder / "studies"
+        sources = [i["src"] for i in page.all("img") if "src" in i and i["src"][:5] != "data:"]
+        assert all((base / source).is_file() for source in sources)
+        assert name == "run.html" or name in ("bbb.html", "eee.html") or sources
+        assert all(i["loading"] == "lazy" for i in page.all("img") if "loading" in i)
+
+
+def test_a_scan_does_not_take_a_report_for_an_archive(folder):
+    found = archive.index([folder])
+    assert found.studies == ()
+    reasons = {o.file.path.rsplit(".")[-1]: str(o.reason) for o in found.set_aside}
+    assert reasons["jpg"] == "derived"
+
+
+def test_nothing_but_its_own_files_may_load(folder, single):
+    for page in [*every_page(folder).values(), single]:
+        (policy,) = [m["content"] for m in page.all("meta") if "http-equiv" in m]
+        assert policy.startswith("default-src 'none'; base-uri 'none'; form-action 'none'; img-src")
+        assert "unsafe" not in policy
+        assert "*" not in policy
+        for _, attrs in page.tags:
+            assert not any(name.startswith("on") or name == "style" for name in attrs)
+            assert not re.match(r"\w+:|//", attrs.get("href") or "")
+            assert not re.match(r"(?!data:)\w+:|//", attrs.get("src") or "")
+    assert not single.all("link")
+    assert [s for s in single.all("script") if "src" in s] == []
+
+
+def test_links_lead_somewhere_and_tables_are_named(folder, single):
+    for page in [*every_page(folder).values(), single]:
+        ids = [a["id"] for _, a in page.tags if "id" in a]
+        assert len(set(ids)) == len(ids)
+        anchors = {a["href"][1:] for a in page.all("a") if a.get("href", "").startswith("#")}
+        assert anchors <= set(ids)
+        assert {a["aria-labelledby"] for _, a in page.tags if "aria-labelledby" in a} <= set(ids)
+        assert page.source.count("<caption>") == len(page.all("table"))
+        assert page.all("html")[0]["lang"] == "en"
+    for name, page in every_page(folder).items():
+        base = folder if name in ("index.html", "run.html") else folder / "studies"
+        links = [a["href"] for a in page.all("a") if not a.get("href", "#").startswith("#")]
+        assert all((base / link).is_file() for link in links)
 
 
 def test_hostile_text_is_inert(tmp_path):
-    page = hostile(tmp_path)
-    assert not page.all("script")
-    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
-    assert "<script>document.title" in page.text  # shown, as text
-    assert "\\u202egnp.exe\\u2066" in page.text
-    assert not set("\u202e\u2066\x1b") & set(page.source)
-    assert "A" * 400 not in page.source
-    assert "B" * 400 not in page.text
-    assert "\\udcff\\x1b[31m" in page.text
+    out, _ = written(tmp_path, hostile.studies(), hostile.run())
+    page = rendered(tmp_path, hostile.studies(), hostile.run())
+    for shown in [page, *every_page(out).values()]:
+        kinds = {s.get("type", "code") for s in shown.all("script")}
+        assert kinds <= {"code", "application/json"}
+        assert not any(name.startswith("on") for _, attrs in shown.tags for name in attrs)
+        assert not set("\u202e\u2066\x1b") & set(shown.source)
+        assert "A" * 400 not in shown.source
+        assert "B" * 400 not in shown.source
+    text = Page(out / "index.html").text
+    assert "<script>document.title" in text  # shown, as text
+    assert "\\u202egnp.exe\\u2066" in text
+    assert "\\udcff\\x1b[31m" in text
+    # A study whose key is no name gets one that stays in the folder.
+    assert {p.name for p in out.iterdir()} == {
+        *("index.html", "run.html", "style.css", "script.js", "studies")
+    }
+    assert all(p.parent.parent == out / "studies" for p in out.rglob("*.jpg"))
 
 
-def browser():
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("chrome")
+def test_a_report_is_replaced_and_what_is_not_in_it_goes(tmp_path):
+    out, _ = written(tmp_path, make.few_studies())
+    (out / "studies" / "mine.txt").write_text("kept")
+    (out / "studies" / "aaa" / "notes.jpg.txt").write_text("kept")
+    (tmp_path / "results.h5").unlink()
+    out, page = written(tmp_path, make.few_studies()[2:])
+    assert "0 of 3 studies flagged" in page.text
+    left = {p.relative_to(out / "studies").as_posix() for p in (out / "studies").rglob("*")}
+    assert {name for name in left if name.startswith(("aaa", "bbb", "mine"))} == {
+        *("mine.txt", "aaa", "aaa/notes.jpg.txt")
+    }
+    assert not list(out.rglob("*.part"))
 
 
-def chromium(folder, *arguments, fragment=""):
-    """Run a browser of its own on the page in `folder`."""
-    return subprocess.run(
-        [
-            browser(),
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--enable-logging=stderr",
-            "--virtual-time-budget=3000",
-            f"--user-data-dir={folder / 'profile'}",
-            *arguments,
-            (folder / "w.html").as_uri() + fragment,
-        ],
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=True,
-    )
+def test_a_report_that_was_cut_short_is_finished(tmp_path):
+    results = make.results(tmp_path, make.few_studies())
+    for name in ("index.html", "run.html"):
+        write_report([results], tmp_path / "out")
+        (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / "index.html").unlink()
+    write_report([results], tmp_path / "out")
+    assert (tmp_path / "out" / "index.html").is_file()
 
 
-@pytest.mark.skipif(browser() is None, reason="needs Chromium on PATH to render the page")
-def test_a_real_browser_shows_it_and_runs_nothing(tmp_path):
-    hostile(tmp_path)
-    shot = tmp_path / "shot.png"
-    done = chromium(
-        tmp_path,
-        "--dump-dom",
-        f"--screenshot={shot}",
-        "--window-size=1200,900",
-        "--hide-scrollbars",
-        "--blink-settings=preferredColorScheme=1",
-    )
-    assert "<title>medscan worklist: 2 of 3 studies flagged</title>" in done.stdout
-    assert "pwned</title>" not in done.stdout
-    # The policy let the style sheet and the pictures in, and had nothing to refuse.
-    assert "Content Security Policy" not in done.stderr
-    assert "CONSOLE" not in done.stderr
-    shown = np.asarray(Image.open(shot).convert("RGB"))
-    assert shown[5, 5].tolist() == [0xF6, 0xF7, 0xF9]
-    assert (shown.std(axis=2) > 60).any()
+def test_another_folder_is_left_alone(tmp_path):
+    results = make.results(tmp_path, make.few_studies())
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="holds no report"):
+        write_report([results], tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+    (tmp_path / "out" / "index.html").write_text("<h1>My thesis</h1>")
+    with pytest.raises(UsageError, match="holds no report"):
+        write_report([results], tmp_path / "out")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError, match="could not be made"):
+        write_report([results], tmp_path / "file")
 
 
-@pytest.mark.skipif(browser() is None, reason="needs Chromium on PATH to follow a link")
-def test_a_link_of_the_list_opens_its_study(tmp_path):
-    rendered(tmp_path, make.few_studies())
-    found = [chromium(tmp_path, "--dump-dom", fragment=to).stdout for to in ("", "#study-3")]
-    assert [text.count("<details open") for text in found] == [2, 3]
+def test_the_single_page_holds_the_worst_and_lists_the_rest(tmp_path):
+    page = rendered(tmp_path, make.few_studies(), most=1)
+    assert "of 1 of 5 studies" in page.text
+    assert len([d for d in page.all("details") if d.get("class") == "study"]) == 1
+    assert [a["href"] for a in page.all("a") if a.get("href", "").startswith("#study")] == [
+        "#study-aaa"
+    ]
+    assert "site/ddd" in page.text
 
 
-def test_several_files_read_as_one(tmp_path):
-    one = make.results(tmp_path, make.few_studies()[:2], name="1.h5")
-    two = make.results(tmp_path, make.few_studies()[2:], name="2.h5")
-    write_html([one, two], tmp_path / "w.html")
-    page = Page((tmp_path / "w.html").read_text("utf-8"))
-    assert "2 of 5 studies flagged" in page.text
-    assert "files found 120" in page.text
-    assert len([t for t in page.all("figure") if t.get("class") == "legend"]) == 1
+def test_flagged_studies_come_before_higher_scores(tmp_path):
+    calm = make.study("aaa", [make.stack("s1", 0.9, threshold=0.95)])
+    flagged = make.study("bbb", [make.stack("s1", 0.7)])
+    page = rendered(tmp_path, [calm, flagged], most=1)
+    assert "#study-bbb" in page.source
+    assert "#study-aaa" not in page.source
+
+
+def test_tables_of_files_are_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "LISTED", 1)
+    assert "; 1 more are in the results file" in rendered(tmp_path, make.few_studies()).text
 
 
 def test_an_empty_result_is_a_page(tmp_path):
-    empty = make.run(
-        detectors=[],
-        counts={"files": 0, "scanned": 0, "skipped": 0, "failed": 0},
-        failures=[],
-        skipped=[],
-    )
+    counts = dict.fromkeys(("files", "scanned", "skipped", "failed"), 0)
+    empty = make.run(detectors=[], counts=counts, failures=[], skipped=[])
     assert "No study is in the results." in rendered(tmp_path, [], empty).text
+    assert "No study is in the results." in written(tmp_path, [], empty)[1].text
 
 
 def test_a_detector_that_was_not_calibrated(tmp_path):
     nan = float("nan")
     card = make.DETECTOR | {"threshold": nan, "map_low": nan, "map_high": nan, "normals": []}
-    stack = make.stack("s1", 0.9, 5, threshold=nan, provisional=True)
-    page = rendered(tmp_path, [make.study("aaa", [stack])], make.run(detectors=[card]))
+    stack = make.stack("s1", 0.9, 5, threshold=nan, slice_threshold=nan, provisional=True)
+    out, index = written(tmp_path, [make.study("aaa", [stack])], make.run(detectors=[card]))
+    page = Page(out / "studies" / "aaa.html")
     assert "gives no colour scale" in page.text
-    assert len(page.all("img")) == 1 + 3
-    assert "nan" not in page.text.lower()
+    for shown in (page, index, Page(out / "run.html")):
+        assert "nan" not in shown.text.lower()
+        assert "NaN" not in shown.source
 
 
 def test_a_stack_of_a_detector_that_the_file_does_not_name(tmp_path):
-    page = rendered(
-        tmp_path, [make.study("aaa", [make.stack("s1", 0.9, 5)])], make.run(detectors=[])
-    )
-    assert len(page.all("img")) == 1 + 3
+    stack = make.stack("s1", 0.9, 5)
+    out, _ = written(tmp_path, [make.study("aaa", [stack])], make.run(detectors=[]))
+    assert "the results do not describe it" in Page(out / "studies" / "aaa.html").text
+    assert "Nothing was scored." in Page(out / "run.html").text
 
 
 def test_a_stack_without_a_scored_slice_beside_one_with(tmp_path):
@@ -249,24 +256,18 @@ def test_a_stack_without_a_scored_slice_beside_one_with(tmp_path):
     dark.slice_score[:] = np.nan
     dark.state[:] = State.BACKGROUND
     dark = dataclasses.replace(dark, score=float("nan"), percentile=float("nan"))
-    page = rendered(tmp_path, [make.study("aaa", [make.stack("s1", n=3), dark])])
-    assert "No pictures (no slice was scored)." in page.text
-    assert "slices: 3 background" in page.text
+    out, _ = written(tmp_path, [make.study("aaa", [make.stack("s1", n=3), dark])])
+    text = Page(out / "studies" / "aaa.html").text
+    assert "No pictures: no slice was scored." in text
+    assert "slices: 3 background" in text
 
 
-def test_colour_pictures(tmp_path):
-    stack = make.stack("s1", 0.9, 3)
-    stack = dataclasses.replace(stack, thumbnail=np.repeat(stack.thumbnail, 3, axis=3))
-    assert len(rendered(tmp_path, [make.study("aaa", [stack])]).all("img")) == 1 + 1 + 6
-
-
-def test_pictures_and_tables_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(page_module, "PICTURED", 1)
-    monkeypatch.setattr(page_module, "LISTED", 1)
-    page = rendered(tmp_path, make.few_studies())
-    assert len(page.all("img")) == 1 + 1 + 12
-    assert "No pictures (only the 1 worst studies have them)." in page.text
-    assert "; 1 more are in the results file" in page.text
+def test_marks_of_later_scans_are_shown(tmp_path):
+    stack = make.stack("s1", 0.9, 5)
+    mark = Mark(stale=True, absent="2026-01-05T00:00:00+00:00")
+    study = dataclasses.replace(make.study("aaa", [stack]), mark=mark)
+    _, page = written(tmp_path, [study])
+    assert "stale: by an earlier detector or version; files gone since 2026-01-05" in page.text
 
 
 def test_same_results_give_the_same_page(tmp_path):

@@ -1,11 +1,13 @@
 import csv
 import dataclasses
+import json
+import math
 
 import numpy as np
 import pytest
 
 from medscan.errors import DiskError
-from medscan.report import COLUMNS, write_csv
+from medscan.report import COLUMNS, TABLES, write_csv, write_json_lines
 from tests.report import make
 
 
@@ -39,6 +41,8 @@ def test_a_row_a_study_worst_first(tmp_path):
         "worst_sop_instance_uid": "1.2.3.4.12",
         "worst_frame": "0",
         "reason": "",
+        "stale": "0",
+        "absent": "",
         "patient_id": "",
     }
     assert rows[2]["provisional"] == "1"
@@ -85,3 +89,66 @@ def test_no_folder_is_a_disk_error(tmp_path):
     results = make.results(tmp_path, make.few_studies())
     with pytest.raises(DiskError, match=r"w\.csv"):
         write_csv([results], tmp_path / "none" / "w.csv")
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_columns_are_documented_and_rows_fill_them(tmp_path, table):
+    results = make.results(tmp_path, make.few_studies())
+    write_csv([results], tmp_path / "t.csv", table)
+    lines = list(csv.reader((tmp_path / "t.csv").read_text("utf-8").splitlines()))
+    assert lines[0] == list(TABLES[table].columns)
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert all(words.endswith(".") for words in TABLES[table].columns.values())
+
+
+def test_a_row_a_series(tmp_path):
+    write_csv([make.results(tmp_path, make.few_studies())], tmp_path / "s.csv", "series")
+    rows = rows_of(tmp_path / "s.csv")
+    assert [(r["rank"], r["study"], r["stack"]) for r in rows] == [
+        *[("1", "aaa", "s1"), ("1", "aaa", "s2"), ("2", "bbb", "s1")],
+        *[("3", "ccc", "s1"), ("4", "ddd", "s1")],
+    ]
+    first = rows[0]
+    assert (first["score"], first["flagged"], first["worst_number"]) == ("0.950000", "1", "13")
+    assert (first["scored"], first["background"], first["failed"]) == ("22", "2", "0")
+    assert (first["sequence"], first["plane"], rows[1]["plane"]) == ("FLAIR", "axial", "sagittal")
+
+
+def test_a_row_a_slice(tmp_path):
+    write_csv([make.results(tmp_path, make.few_studies())], tmp_path / "s.csv", "slices")
+    rows = rows_of(tmp_path / "s.csv")
+    assert len(rows) == 24 + 12 + 9 + 24 + 1
+    assert rows[0]["state"] == "background"
+    assert rows[0]["score"] == ""
+    assert rows[12]["score"] == "0.950000"
+    assert rows[12]["flagged"] == "1"
+    assert rows[12]["position_mm"] == "16.000"
+    assert [r["number"] for r in rows[:3]] == ["1", "2", "3"]
+
+
+def test_numbers_have_a_fixed_precision_however_small(tmp_path):
+    stack = make.stack("s1", n=2)
+    stack.slice_score[:] = [1e-9, 123456.5]
+    results = make.results(tmp_path, [make.study("aaa", [stack])])
+    write_csv([results], tmp_path / "s.csv", "slices")
+    assert [r["score"] for r in rows_of(tmp_path / "s.csv")] == ["0.000000", "123456.500000"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_json_lines_say_the_same_as_csv(tmp_path, table):
+    results = make.results(
+        tmp_path, [*make.few_studies(), make.study("fff", path="=1\u202e\udcff")]
+    )
+    write_csv([results], tmp_path / "t.csv", table)
+    write_json_lines([results], tmp_path / "t.jsonl", table)
+    rows = rows_of(tmp_path / "t.csv")
+    lines = [json.loads(line) for line in (tmp_path / "t.jsonl").read_text("utf-8").splitlines()]
+    assert len(lines) == len(rows)
+    for line, row in zip(lines, rows, strict=True):
+        assert list(line) == list(row)
+        for name, value in line.items():
+            if isinstance(value, int | float):
+                assert math.isclose(float(row[name]), value)
+            else:
+                assert row[name].removeprefix("'") == (value or "")
+    assert not set("\u202e\udcff") & set((tmp_path / "t.jsonl").read_text("utf-8"))

@@ -1,0 +1,72 @@
+"""Detectors as the report shows them, with the scales that their calibration fixes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from medscan.report.colours import Scale
+from medscan.report.pictures import Profile, data_uri, jpeg, profile
+from medscan.results import RunInfo, StackResult
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A detector.
+
+    Parameters
+    ----------
+    facts : dict
+        Its entry of `RunInfo.detectors`.
+    scale : Scale or None
+        From patch scores to colours; None where its calibration gives none.
+    low : float
+        Median of its normals' slice scores.
+    """
+
+    facts: dict[str, Any]
+    scale: Scale | None
+    low: float
+
+    @property
+    def legend(self) -> Markup | None:
+        """The colour bar as a data URI."""
+        return data_uri(jpeg(self.scale.legend())) if self.scale else None
+
+    @property
+    def domain(self) -> str:
+        """What it was fitted for, in words."""
+        return str(self.facts.get("domain") or "anything")
+
+
+Cards = dict[str, Card]
+"""By the detector's hash."""
+
+
+def cards_of(runs: Iterable[RunInfo]) -> Cards:
+    """The detectors of several files."""
+    found: Cards = {}
+    for facts in (facts for run in runs for facts in run.detectors):
+        low = float(np.median(facts.get("normals") or [np.nan]))
+        found.setdefault(str(facts["hash"]), Card(facts, Scale.of(facts), low))
+    return found
+
+
+def card_of(stack: StackResult, cards: Cards) -> Card | None:
+    """The detector that scored a stack, where its file names it."""
+    return cards.get(str(stack.info["detector_hash"]))
+
+
+def profile_of(
+    stack: StackResult, card: Card | None, size: tuple[int, int], most: int | None = None
+) -> Profile:
+    """Scores along a stack on the scale of its detector."""
+    threshold = float(stack.info["threshold"])
+    low = card.low if card else np.nan
+    if not low < threshold:
+        low = float(np.nanmin(stack.slice_score, initial=np.nan_to_num(threshold)))
+    return profile(stack.slice_score, threshold, low, size, most)

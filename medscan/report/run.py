@@ -1,0 +1,75 @@
+"""The run page: what became of every file, how fast it went, and what it was done with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from medscan.archive import REASONS
+from medscan.report.cards import Cards
+from medscan.report.drift import Drift, drifts
+from medscan.report.worklist import Row
+from medscan.results import RunInfo
+
+LISTED = 500
+"""Rows that the table of failures shows at most; results.h5 holds all."""
+MEANINGS = {str(reason): why for reason, (_, why) in REASONS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """What the files say of the runs that wrote them, as one.
+
+    Parameters
+    ----------
+    counts : dict
+        Files by bucket.
+    reasons : list of (str, str, str, int)
+        Bucket, reason, its meaning, files; most first within a bucket.
+    failures : list of (path, stage, reason, message)
+        At most `LISTED`.
+    left_out : int
+        Failures beyond those.
+    runs : list of RunInfo
+        Oldest first.
+    cards : dict
+    drifts : list of Drift
+    """
+
+    counts: dict[str, int]
+    reasons: list[tuple[str, str, str, int]]
+    failures: list[tuple[str, str, str, str]]
+    left_out: int
+    runs: list[RunInfo]
+    cards: Cards
+    drifts: list[Drift]
+
+
+def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunView:
+    """The accounting of several files as one."""
+    failures = sorted({failure for run in runs for failure in run.failures})
+    counts: Counter[str] = sum((Counter(run.counts) for run in runs), Counter())
+    return RunView(
+        counts={name: counts[name] for name in ("files", "scanned", "skipped", "failed")},
+        reasons=_reasons(runs),
+        failures=failures[:LISTED],
+        left_out=max(0, len(failures) - LISTED),
+        runs=sorted(runs, key=lambda run: (run.created, run.command)),
+        cards=cards,
+        drifts=drifts(rows, cards),
+    )
+
+
+def messages(runs: Sequence[RunInfo]) -> dict[str, str]:
+    """Why a file could not be used, by its path."""
+    return {path: f"{reason}: {text}" for run in runs for path, _, reason, text in run.failures}
+
+
+def _reasons(runs: Sequence[RunInfo]) -> list[tuple[str, str, str, int]]:
+    found = Counter(("failed", reason) for run in runs for _, _, reason, _ in run.failures)
+    found += Counter(("skipped", reason) for run in runs for _, reason in run.skipped)
+    ordered = sorted(found.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))
+    return [
+        (bucket, reason, MEANINGS.get(reason, ""), count) for (bucket, reason), count in ordered
+    ]

@@ -1,0 +1,50 @@
+"""The report as one page that holds everything, for mailing and for the end of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medscan.files import replacing
+from medscan.report.content import DEFAULT, Report, ReportOptions, safe_name
+from medscan.report.page import render
+from medscan.report.pictures import data_uri
+from medscan.results import Results
+
+
+def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> None:
+    """Write the worklist as one HTML page: all studies in the index, the worst with their slices.
+
+    The slices of a study are those that there are pictures of.
+
+    Parameters
+    ----------
+    results : sequence of Results
+        Read as one.
+    path : Path
+        Replaced in one rename.
+    options : ReportOptions
+
+    Raises
+    ------
+    DiskError
+        It could not be written.
+    """
+    report = Report(results, options)
+    report.draw(_embed)
+    entries, views = [], []
+    for place, row in enumerate(report.rows):
+        if row.study.key not in report.featured:
+            entries.append(report.entry(row, "", ""))
+            continue
+        study = row.results.study(row.study.key)
+        anchor = f"study-{safe_name(study.key)}"
+        entries.append(report.entry(row, f"#{anchor}", report.icon(row, study, _embed)))
+        views.append((anchor, report.view(place, study, _embed, every=False)))
+    context = report.index(entries) | {"views": views}
+    with replacing(path) as aside:
+        aside.write_text(render("single.html", context, root=None), "utf-8")
+
+
+def _embed(_study: str, _name: str, picture: bytes) -> str:
+    return data_uri(picture)

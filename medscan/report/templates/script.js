@@ -1,0 +1,318 @@
+// The worklist's index and slice viewer. A classic script: it must run from file:// as well.
+"use strict";
+(() => {
+  const $ = (selector, within = document) => within.querySelector(selector);
+  const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+  const data = (element) => JSON.parse(element.textContent);
+  const typing = (event) => event.target.closest("input:not([type=range], [type=checkbox]), select, textarea");
+  const plain = (event) => !(event.ctrlKey || event.altKey || event.metaKey);
+  document.documentElement.classList.add("js");
+
+  // --- the index ------------------------------------------------------------------------------
+
+  const NUMBERS = new Set(["rank", "score", "percentile", "series", "slices"]);
+  const SEARCHED = ["name", "patient", "ids", "about", "reason", "detector", "date"];
+  const BEST_FIRST = new Set(["score", "percentile", "date", "series", "slices"]);
+
+  function index(table) {
+    const { fields, rows, page: size } = data($("#data"));
+    const form = $(".filters"), body = $("#rows"), blank = $("#row").content.firstElementChild;
+    const studies = rows.map((row) => Object.fromEntries(fields.map((f, i) => [f, row[i]])));
+    for (const s of studies) s.found = SEARCHED.map((f) => s[f]).join(" ").toLowerCase();
+    const state = { sort: "rank", down: false, page: 0 };
+    let shown = studies;
+
+    const value = (s) => {
+      const text = s[state.sort];
+      return NUMBERS.has(state.sort) ? parseFloat(text) : text.toLowerCase() || NaN;
+    };
+    const compare = (a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x !== x || y !== y) return (x !== x) - (y !== y); // what is not known comes last
+      return (x < y ? -1 : x > y ? 1 : 0) * (state.down ? -1 : 1);
+    };
+    const passes = (s, f) =>
+      f.text.toLowerCase().split(" ").every((word) => s.found.includes(word)) &&
+      ["flag", "modality", "detector", "changed"].every((name) => !f[name] || s[name] === f[name]) &&
+      (!f.from || (s.date && s.date >= f.from)) && (!f.to || (s.date && s.date <= f.to));
+
+    function fill(s) {
+      const row = blank.cloneNode(true), image = $("img", row);
+      row.dataset.flag = $(".flag", row).dataset.flag = s.flag;
+      for (const cell of all("[data-f]", row)) cell.textContent = s[cell.dataset.f];
+      for (const path of all("[data-d]", row)) path.setAttribute("d", s[path.dataset.d]);
+      if (s.href) $("a", row).setAttribute("href", s.href);
+      image.hidden = !s.icon;
+      if (s.icon) image.src = s.icon;
+      return row;
+    }
+
+    function draw(whole = false) {
+      const pages = Math.max(1, Math.ceil(shown.length / size));
+      state.page = Math.min(Math.max(state.page, 0), pages - 1);
+      const part = whole ? shown : shown.slice(state.page * size, (state.page + 1) * size);
+      body.replaceChildren(...part.map(fill));
+      $("#count").textContent = `${shown.length} of ${studies.length} studies`;
+      $("#page").textContent = `Page ${state.page + 1} of ${pages}`;
+      for (const button of all("[data-turn]")) {
+        button.disabled = !(state.page + Number(button.dataset.turn) in [...Array(pages)]);
+      }
+      for (const button of all("[data-sort]", table)) {
+        const sorted = button.dataset.sort === state.sort;
+        button.closest("th").ariaSort = sorted ? (state.down ? "descending" : "ascending") : null;
+      }
+    }
+
+    function choose(page = 0) {
+      const wanted = Object.fromEntries(new FormData(form));
+      shown = studies.filter((s) => passes(s, wanted)).sort(compare);
+      state.page = page;
+      draw();
+      keep(wanted);
+    }
+
+    function keep(wanted) {
+      const words = Object.entries({ ...wanted, ...state }).filter(([, word]) => word);
+      const fresh = words.length === 1 && state.sort === "rank";
+      history.replaceState(null, "", fresh ? location.pathname : `#?${new URLSearchParams(words)}`);
+    }
+
+    function recall() {
+      if (!location.hash.startsWith("#?")) return;
+      const words = new URLSearchParams(location.hash.slice(2));
+      for (const [name, word] of words) if (form.elements[name]) form.elements[name].value = word;
+      if (fields.includes(words.get("sort"))) state.sort = words.get("sort");
+      state.down = words.get("down") === "true";
+      choose(Number(words.get("page")) || 0);
+    }
+
+    function move(step) {
+      const rows = all("tr", body), at = rows.indexOf(document.activeElement.closest("#rows tr"));
+      let next = at < 0 ? 0 : at + step;
+      if (!rows[next] && shown.length > size) {
+        const before = state.page;
+        state.page += step;
+        draw();
+        if (state.page === before) next = at;
+        else next = step > 0 ? 0 : size - 1;
+      }
+      all("tr", body)[next]?.focus();
+    }
+
+    form.addEventListener("input", () => choose());
+    form.addEventListener("reset", () => setTimeout(choose));
+    form.addEventListener("submit", (event) => event.preventDefault());
+    table.addEventListener("click", (event) => {
+      const sort = event.target.closest("[data-sort]")?.dataset.sort;
+      if (sort) {
+        state.down = sort === state.sort ? !state.down : BEST_FIRST.has(sort);
+        state.sort = sort;
+        choose();
+      } else if (!event.target.closest("a") && !String(getSelection())) {
+        $("a[href]", event.target.closest("#rows tr") ?? document.createElement("i"))?.click();
+      }
+    });
+    for (const button of all("[data-turn]")) {
+      button.addEventListener("click", () => {
+        state.page += Number(button.dataset.turn);
+        choose(state.page);
+      });
+    }
+    document.addEventListener("keydown", (event) => {
+      if (typing(event) || !plain(event)) return;
+      if (event.key === "j" || event.key === "k") move(event.key === "j" ? 1 : -1);
+      if (event.key === "Enter" && event.target.matches("#rows tr")) $("a[href]", event.target)?.click();
+      if (event.key === "/") {
+        event.preventDefault();
+        form.elements.text.focus();
+      }
+    });
+    addEventListener("beforeprint", () => draw(true));
+    addEventListener("afterprint", () => draw());
+    draw();
+    recall();
+  }
+
+  // --- heatmaps -------------------------------------------------------------------------------
+
+  const colours = data($("#colours"));
+  const RGB = colours.rgb.match(/../g).map((pair) => parseInt(pair, 16));
+
+  class Maps {
+    constructor({ maps, grid, low, high, scale }) {
+      const bytes = Uint8Array.from(atob(maps), (c) => c.charCodeAt(0));
+      this.steps = new Uint16Array(bytes.buffer);
+      Object.assign(this, { grid, low, span: (high - low) / 65535, scale });
+    }
+
+    /** Patch scores of a slice on side x side points, interpolated between patch centres. */
+    field(at, side) {
+      const { grid, steps } = this, first = at * grid * grid, found = new Float32Array(side * side);
+      const places = [...Array(side)].map((_, p) => {
+        const x = Math.min(Math.max(((p + 0.5) * grid) / side - 0.5, 0), grid - 1);
+        return [Math.floor(x), Math.min(Math.floor(x) + 1, grid - 1), x % 1];
+      });
+      places.forEach(([top, bottom, down], j) => places.forEach(([left, right, across], i) => {
+        const line = (row) => {
+          const start = first + row * grid;
+          return steps[start + left] * (1 - across) + steps[start + right] * across;
+        };
+        found[j * side + i] = this.low + this.span * (line(top) * (1 - down) + line(bottom) * down);
+      }));
+      return found;
+    }
+
+    paint(canvas, at) {
+      const side = canvas.width, context = canvas.getContext("2d");
+      const image = context.createImageData(side, side), [low, , high] = this.scale;
+      this.field(at, side).forEach((score, p) => {
+        const shade = Math.round(Math.min(Math.max((score - low) / (high - low), 0), 1) * 255);
+        image.data.set(RGB.slice(3 * shade, 3 * shade + 3), 4 * p);
+        image.data[4 * p + 3] = 255 * colours.alpha[shade];
+      });
+      context.putImageData(image, 0, 0);
+    }
+
+    /** Where scores cross the threshold for patches, as an SVG path in a square of 100. */
+    contour(at, side = 64) {
+      const scores = this.field(at, side), level = this.scale[1], parts = [];
+      const CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
+      for (let j = 0; j + 1 < side; j++) {
+        for (let i = 0; i + 1 < side; i++) {
+          const corner = CORNERS.map(([x, y]) => scores[(j + y) * side + i + x] - level);
+          const ends = [];
+          corner.forEach((a, c) => {
+            const b = corner[(c + 1) % 4], [x, y] = CORNERS[c], [u, v] = CORNERS[(c + 1) % 4];
+            if (a >= 0 === b >= 0) return;
+            const t = a / (a - b), place = (from, to, add) => ((add + from + t * (to - from) + 0.5) * 100) / side;
+            ends.push(`${place(x, u, i).toFixed(2)} ${place(y, v, j).toFixed(2)}`);
+          });
+          for (let e = 0; e < ends.length; e += 2) parts.push(`M${ends[e]}L${ends[e + 1]}`);
+        }
+      }
+      return parts.join("");
+    }
+
+    score(at, x, y) {
+      return this.field(at, 64)[Math.floor(y * 64) * 64 + Math.floor(x * 64)];
+    }
+  }
+
+  // --- the slice viewer -----------------------------------------------------------------------
+
+  let current = null;
+
+  function viewer(figure) {
+    const slices = data($(":scope > script", figure)), count = slices.numbers.length;
+    const maps = slices.maps ? new Maps(slices) : null;
+    const input = (name) => $(`[name=${name}]`, figure);
+    const [slider, heat, opacity, contour, side] =
+      ["slice", "heat", "opacity", "contour", "side"].map(input);
+    const canvas = $(".painted canvas", figure), pane = $(".painted", figure), now = $(".now", figure);
+    const profile = $(".wide", figure), box = profile.viewBox.baseVal, pad = 4;
+    for (const control of maps ? [] : [heat, opacity, contour]) control.closest("label").hidden = true;
+
+    const across = (number) =>
+      slices.of > 1 ? pad + ((number - 1) / (slices.of - 1)) * (box.width - 2 * pad) : box.width / 2;
+    const words = (at) => {
+      const score = slices.scores[at], state = slices.states[at];
+      const limit = slices.threshold === null ? "" : ` (slice threshold ${slices.threshold.toFixed(3)})`;
+      const said = score === null ? `not scored: ${state}` : `score ${score.toFixed(3)}${limit}`;
+      return `Slice ${slices.numbers[at]} of ${slices.of}, ${said}`;
+    };
+
+    function draw() {
+      const at = Number(slider.value), scored = slices.scores[at] !== null;
+      for (const image of all(".pane > img", figure)) {
+        image.hidden = !slices.pictures[at];
+        if (slices.pictures[at]) image.src = slices.pictures[at];
+      }
+      for (const text of all(".none", figure)) text.hidden = Boolean(slices.pictures[at]);
+      now.textContent = slider.ariaValueText = words(at);
+      now.title = slices.files[at];
+      $(".cursor", figure).setAttribute("d", `M${across(slices.numbers[at]).toFixed(1)} 0V${box.height}`);
+      if (maps) {
+        canvas.hidden = !(heat.checked && scored);
+        canvas.style.opacity = opacity.value / 100;
+        canvas.ariaLabel = `Heatmap of slice ${slices.numbers[at]}`;
+        if (scored) maps.paint(canvas, at);
+        const d = contour.checked && scored ? maps.contour(at) : "";
+        for (const path of all(".painted .contour", figure)) path.setAttribute("d", d);
+      }
+      figure.classList.toggle("alone", !side.checked);
+      for (const near of [at + 1, at - 1]) if (slices.pictures[near]) new Image().src = slices.pictures[near];
+    }
+
+    function go(at) {
+      const before = slider.value;
+      slider.value = Math.min(Math.max(at, 0), count - 1);
+      if (slider.value !== before) draw();
+      return slider.value !== before;
+    }
+
+    const step = (by) => go(Number(slider.value) + by);
+    const toggles = { h: heat, c: contour, s: side };
+    const keys = {
+      ArrowRight: () => step(1), ArrowUp: () => step(1), ArrowLeft: () => step(-1), ArrowDown: () => step(-1),
+      PageUp: () => step(5), PageDown: () => step(-5), Home: () => go(0), End: () => go(count - 1),
+    };
+
+    function key(event) {
+      const within = figure.contains(event.target);
+      if (toggles[event.key]) toggles[event.key].click();
+      else if (keys[event.key] && event.target.type !== "range") {
+        if (!within && !event.key.startsWith("Arrow")) return;
+        if (!within && ["ArrowUp", "ArrowDown"].includes(event.key)) return; // they scroll the page
+        event.preventDefault();
+        keys[event.key]();
+      }
+    }
+
+    for (const control of all("input", figure)) control.addEventListener("input", draw);
+    for (const button of all("[data-at]", figure)) {
+      button.addEventListener("click", () => go(Number(button.dataset.at)));
+      if (maps) maps.paint($("canvas", button), Number(button.dataset.at));
+    }
+    $(".panes", figure).addEventListener("wheel", (event) => {
+      if (plain(event) && step(Math.sign(event.deltaY))) event.preventDefault();
+    }, { passive: false });
+    pane.addEventListener("pointermove", (event) => {
+      const box = pane.getBoundingClientRect(), at = Number(slider.value);
+      const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
+      if (!maps || slices.scores[at] === null || Math.min(x, y) < 0 || Math.max(x, y) >= 1) return;
+      now.textContent = `${words(at)}; here ${maps.score(at, x, y).toFixed(3)}`;
+    });
+    pane.addEventListener("pointerleave", () => { now.textContent = words(Number(slider.value)); });
+    profile.addEventListener("click", (event) => {
+      const place = profile.getBoundingClientRect();
+      const x = ((event.clientX - place.left) / place.width) * box.width;
+      const distance = (number) => Math.abs(across(number) - x);
+      go(slices.numbers.reduce((best, number, at) => distance(number) < distance(slices.numbers[best]) ? at : best, 0));
+    });
+    for (const name of ["focusin", "pointerdown"]) figure.addEventListener(name, () => { current = key; });
+    current ??= key;
+    draw();
+    figure.classList.add("ready");
+  }
+
+  function study() {
+    const seen = new IntersectionObserver((entries) => {
+      for (const { isIntersecting, target } of entries) {
+        if (!isIntersecting) continue;
+        seen.unobserve(target);
+        viewer(target);
+      }
+    }, { rootMargin: "50%" });
+    for (const figure of all(".viewer")) seen.observe(figure);
+    document.addEventListener("keydown", (event) => {
+      if (typing(event) || !plain(event)) return;
+      const link = { j: "next", k: "prev", u: "up" }[event.key];
+      if (link) $(`a[rel=${link}]`)?.click();
+      else current?.(event);
+    });
+  }
+
+  const table = $(".studies");
+  if (table && $("#data")) index(table);
+  if ($(".viewer")) study();
+})();

@@ -1,0 +1,274 @@
+"""What the report does in a real browser, from files, with no server."""
+
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+
+from medscan.report import write_html, write_report
+from medscan.report.content import DEFAULT, Report
+from medscan.report.page import asset, render
+from tests.report import hostile, make
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    studies = [
+        *make.few_studies(),
+        make.study("fff", [make.stack("s1", 0.41, modality="CT")], modality="CT", date="20230105"),
+    ]
+    results = make.results(folder, studies)
+    write_report([results], folder / "out")
+    write_html([results], folder / "single.html")
+    return folder
+
+
+def names(tab):
+    return tab.locator("#rows th a").all_inner_texts()
+
+
+def opened(tab, report, study):
+    tab.goto((report / "out" / "studies" / f"{study}.html").as_uri())
+    tab.locator(".viewer.ready").first.wait_for()
+    return tab
+
+
+def serious(tab):
+    """What axe-core finds that keeps people out."""
+    # It would fetch style sheets, which the policy forbids.
+    found = Axe().run(tab, options={"preload": False, "resultTypes": ["violations"]})
+    return [
+        (v["id"], [node["html"] for node in v["nodes"]][:3])
+        for v in found.response["violations"]
+        if v["impact"] in ("serious", "critical")
+    ]
+
+
+def test_sort_and_filter(tab, report):
+    tab.goto((report / "out" / "index.html").as_uri())
+    assert names(tab) == [f"site/{k}" for k in ("aaa", "bbb", "ccc", "fff", "ddd", "eee")]
+    tab.get_by_role("button", name="Slices").click()
+    assert names(tab)[0] == "site/aaa"
+    tab.get_by_role("button", name="Slices").click()
+    assert names(tab)[0] == "site/eee"
+    assert tab.locator("th[aria-sort]").all_inner_texts() == ["Slices"]
+    tab.get_by_role("button", name="Study").click()
+    assert names(tab) == sorted(names(tab))
+    tab.get_by_label("Modality").select_option("CT")
+    assert names(tab) == ["site/fff"]
+    tab.get_by_role("button", name="Reset").click()
+    tab.wait_for_function("document.querySelectorAll('#rows tr').length === 6")
+    tab.get_by_label("Flag").select_option("flagged")
+    assert names(tab) == ["site/aaa", "site/bbb"]
+    assert tab.get_by_role("status").inner_text() == "2 of 6 studies"
+    tab.get_by_label("Flag").select_option("")
+    tab.get_by_label("From").fill("2023-01-01")
+    tab.get_by_label("to", exact=True).fill("2023-12-31")
+    assert names(tab) == ["site/fff"]
+    tab.reload()
+    assert names(tab) == ["site/fff"], "the address keeps what was asked for"
+    tab.get_by_role("button", name="Reset").click()
+    tab.get_by_label("Search").fill("SITE/E 1.2.840")
+    assert names(tab) == ["site/eee"]
+    tab.get_by_label("Search").fill("no such thing")
+    assert names(tab) == []
+
+
+@pytest.mark.parametrize("page", ["out/index.html", "out/run.html", "single.html"])
+def test_what_is_hidden_takes_no_room(tab, report, page):
+    """A row without a picture has no broken one."""
+    tab.goto((report / page).as_uri())
+    assert tab.locator("[hidden]").evaluate_all("all => all.every((e) => !e.offsetHeight)")
+
+
+def test_keyboard(tab, report):
+    tab.goto((report / "out" / "index.html").as_uri())
+    for key in "jjjk":
+        tab.keyboard.press(key)
+    assert tab.locator("#rows tr:focus th a").inner_text() == "site/bbb"
+    tab.keyboard.press("/")
+    tab.keyboard.type("jccc")
+    assert tab.get_by_label("Search").input_value() == "jccc", "letters typed are not commands"
+    tab.get_by_label("Search").fill("ccc")
+    tab.locator("h1").click()
+    tab.keyboard.press("j")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/studies/ccc.html")
+    tab.locator(".viewer.ready").wait_for()
+    tab.keyboard.press("j")
+    tab.wait_for_url("**/studies/fff.html")
+    tab.keyboard.press("k")
+    tab.wait_for_url("**/studies/ccc.html")
+    tab.keyboard.press("u")
+    tab.wait_for_url("**/index.html*")
+
+
+def pixels(tab, nth=0):
+    """RGBA of a heatmap as it is painted, (S, S, 4)."""
+    address = tab.locator(".pane canvas").nth(nth).evaluate("canvas => canvas.toDataURL()")
+    with Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))) as picture:
+        return np.asarray(picture.convert("RGBA")).astype(float)
+
+
+def test_slider_wheel_and_keys_step_through_slices(tab, report):
+    opened(tab, report, "aaa")
+    viewer = tab.locator(".viewer").first
+    slider, now = viewer.get_by_label("Slice", exact=True), viewer.locator(".now")
+    assert now.inner_text().startswith("Slice 13 of 24, score 0.950")
+    assert tab.locator(".pane.painted img").first.get_attribute("src") == "aaa/s1-0013.jpg"
+    slider.fill("3")
+    assert now.inner_text().startswith("Slice 4 of 24")
+    assert viewer.locator(".source .none").is_visible()
+    viewer.locator(".painted").hover()
+    tab.mouse.wheel(0, 100)
+    tab.wait_for_function("document.querySelector('.now').textContent.startsWith('Slice 5 of')")
+    viewer.focus()
+    for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "PageUp"):
+        tab.keyboard.press(key)
+    assert now.inner_text().startswith("Slice 11 of 24")
+    tab.keyboard.press("Home")
+    assert "not scored: background" in now.inner_text()
+    assert not viewer.locator(".painted canvas").is_visible()
+    viewer.locator(".wide").click(position={"x": 1, "y": 20})
+    viewer.locator("[data-at]").nth(1).click()
+    assert re.match(r"Slice 1[24] of 24, score 0\.8", now.inner_text())
+
+
+def test_overlay_contours_and_panes(tab, report):
+    opened(tab, report, "aaa")
+    viewer = tab.locator(".viewer").first
+    painted = pixels(tab)
+    y, x = np.argwhere(painted[..., 3] == painted[..., 3].max()).mean(0) / len(painted) * 2 - 1
+    assert abs(x - 0.35) < 0.1, "the spot lies where the map has it"
+    assert abs(y + 0.3) < 0.1
+    assert (painted[0, 0, 3], painted[..., 3].max()) == (0, 255)
+    canvas, contour = viewer.locator(".painted canvas"), viewer.locator(".painted .contour").last
+    assert canvas.evaluate("c => getComputedStyle(c).opacity") == "0.6"
+    viewer.get_by_label("Opacity").fill("25")
+    assert canvas.evaluate("c => getComputedStyle(c).opacity") == "0.25"
+    points = np.array(re.findall(r"[ML]([\d.]+) ([\d.]+)", contour.get_attribute("d")), float)
+    assert np.abs(points.mean(0) / 50 - 1 - (0.35, -0.3)).max() < 0.05
+    tab.keyboard.press("c")
+    assert contour.get_attribute("d") == ""
+    tab.keyboard.press("h")
+    assert not canvas.is_visible()
+    tab.keyboard.press("s")
+    assert not viewer.locator(".source").is_visible()
+    assert viewer.locator(".letter").all_text_contents()[:4] == ["A", "P", "R", "L"]
+    viewer.locator(".painted").hover()
+    assert "; here 0." in viewer.locator(".now").inner_text()
+
+
+def test_the_painted_colours_are_those_of_the_scale(tab, report):
+    opened(tab, report, "aaa")
+    at = 12
+    stack = make.few_studies()[0].stacks[0]
+    scale = make.scale()
+    side = 192
+    want = scale.overlay(np.zeros((side, side, 1), np.uint8), stack.heatmap[at])
+    found = pixels(tab)
+    shown = found[..., :3] * found[..., 3:] / 255 * 0.6
+    assert np.abs(shown - want).max() <= 4, "but for 8 bits of opacity"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "page"),
+    [
+        ("light", "out/index.html"),
+        ("light", "out/run.html"),
+        ("light", "out/studies/aaa.html"),
+        ("dark", "single.html"),
+    ],
+)
+def test_people_with_a_screen_reader_can_use_it(tab, report, scheme, page):
+    tab.emulate_media(color_scheme=scheme)
+    tab.goto((report / page).as_uri())
+    for summary in tab.locator("summary").all()[:1]:
+        summary.click()
+    assert serious(tab) == []
+
+
+def test_it_can_be_read_at_200_percent(tab, report):
+    tab.set_viewport_size({"width": 650, "height": 450})
+    opened(tab, report, "aaa")
+    wide = tab.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert wide <= 0, "a study never scrolls sideways"
+
+
+def test_single_file_opens_a_study_in_place(tab, report):
+    tab.goto((report / "single.html").as_uri())
+    tab.locator("#rows a").nth(0).click()
+    tab.locator("details[open] .viewer.ready").first.wait_for()
+    assert tab.locator("details[open] .now").first.inner_text().startswith("Slice 13 of 24")
+    assert tab.asked[0].endswith("single.html")
+    assert all(url.startswith("data:") for url in tab.asked[1:])
+
+
+def test_without_scripts_it_is_still_a_list(chromium, report):
+    page = chromium.new_page(java_script_enabled=False)
+    page.goto((report / "out" / "index.html").as_uri())
+    assert page.locator("#rows tr").count() == 6
+    assert not page.locator(".filters").is_visible()
+    page.locator("#rows a").first.click()
+    assert page.locator(".source img").first.is_visible()
+    assert not page.locator(".controls").first.is_visible()
+    page.close()
+
+
+def test_hostile_texts_are_shown_and_do_nothing(tab, tmp_path):
+    results = make.results(tmp_path, hostile.studies(), hostile.run())
+    write_report([results], tmp_path / "out")
+    write_html([results], tmp_path / "single.html")
+    pages = [*sorted((tmp_path / "out").rglob("*.html")), tmp_path / "single.html"]
+    assert len(pages) == 7
+    for page in pages:
+        tab.goto(page.as_uri())
+        for summary in tab.locator("summary").all()[:1]:
+            summary.click()
+        assert tab.title() != "pwned"
+        assert tab.locator("img[onerror], body script:not([type]):not([src])").count() <= 1
+        assert "49" not in tab.locator("h1").inner_text()
+        assert not set("\u202e\u2066\x1b") & set(tab.content())
+        assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    tab.goto((tmp_path / "out" / "index.html").as_uri())
+    tab.get_by_label("Search").fill("<script>document")
+    assert "<script>document.title" in names(tab)[1]
+    assert "\\u202egnp.exe\\u2066" in names(tab)[1]
+
+
+def test_thousands_of_studies_are_a_page_of_fifty(tab, tmp_path):
+    results = make.results(tmp_path, make.few_studies())
+    report = Report([results], DEFAULT)
+    few = [report.entry(row, f"studies/{row.study.key}.html", "") for row in report.rows]
+    many = [few[i % 5] | {"rank": str(i + 1), "name": f"study-{i}"} for i in range(3000)]
+    (tmp_path / "index.html").write_text(render("index.html", report.index(many), root=""), "utf-8")
+    for name in ("style.css", "script.js"):
+        (tmp_path / name).write_text(asset(name), "utf-8")
+    tab.goto((tmp_path / "index.html").as_uri())
+    assert len(names(tab)) == 50
+    client = tab.context.new_cdp_session(tab)
+    client.send("Performance.enable")
+    metrics = {m["name"]: m["value"] for m in client.send("Performance.getMetrics")["metrics"]}
+    assert metrics["Nodes"] < 20_000
+    assert metrics["JSHeapUsedSize"] < 100 << 20
+    assert tab.locator("#page").inner_text() == "Page 1 of 60"
+    tab.get_by_label("Search").fill("study-29")
+    assert tab.get_by_role("status").inner_text() == "111 of 3000 studies"
+    tab.get_by_role("button", name="Next").click()
+    tab.get_by_role("button", name="Next").click()
+    assert len(names(tab)) == 11
+    assert tab.get_by_role("button", name="Next").is_disabled()
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert len(names(tab)) == 111, "all that the filter leaves is printed"
+    assert not tab.locator(".filters").is_visible()
+    tab.evaluate("dispatchEvent(new Event('afterprint'))")
+    tab.emulate_media(media="screen")
+    tab.locator("#rows tr").first.focus()
+    tab.keyboard.press("k")
+    assert tab.locator("#page").inner_text() == "Page 2 of 3"

@@ -1,0 +1,83 @@
+"""Pictures of all slices, drawn again from the archive."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from medscan import archive
+from medscan.errors import CorruptError
+from medscan.report import ReportOptions, write_report
+from medscan.scan import decode
+from tests import tiny
+from tests.report import make
+from tests.report.markup import Page
+
+
+@pytest.fixture
+def scanned(tmp_path):
+    """An archive of a DICOM series and a volume, and results as a scan leaves them."""
+    tiny.write_series(tmp_path / "archive" / "a", tiny.head_volume(1))
+    tiny.write_nifti(tmp_path / "archive" / "b.nii", tiny.head_volume(2))
+    studies = []
+    for study in archive.index([tmp_path / "archive"], plane=archive.Plane.AXIAL).studies:
+        (stack,) = study.series[0].stacks
+        facts = {"rows": stack.rows, "columns": stack.columns, "kind": str(stack.kind)}
+        result = make.stack("s1", 0.9, len(stack.frames), pictures=0, size=48, grid=6, **facts)
+        uids, frames = zip(*((f.sop_instance_uid, f.index) for f in stack.frames), strict=True)
+        result = dataclasses.replace(
+            result, sop_instance_uid=list(uids), frame=np.array(frames, np.int32)
+        )
+        result.info["thumbnails"] = "not asked for"
+        studies.append(make.study(study.key, [result]))
+    return tmp_path / "archive", studies
+
+
+def drawn(tmp_path, roots, studies, **options):
+    results = make.results(tmp_path, studies)
+    write_report([results], tmp_path / "out", ReportOptions(archives=(roots,), **options))
+    return sorted(p for p in (tmp_path / "out").rglob("*.jpg") if p.name != "icon.jpg")
+
+
+def test_every_slice_gets_a_picture(scanned, tmp_path):
+    roots, studies = scanned
+    made = drawn(tmp_path, roots, studies)
+    assert len(made) == 12
+    for path in made:
+        picture = np.asarray(Image.open(path))
+        assert picture.shape == (48, 48)
+        assert picture.max() > 100
+    page = Page(tmp_path / "out" / "studies" / f"{studies[0].key}.html")
+    assert page.source.count(".jpg") >= 6
+
+
+def test_as_many_studies_as_asked_for(scanned, tmp_path):
+    roots, studies = scanned
+    assert len(drawn(tmp_path, roots, studies, most=1)) == 6
+    assert drawn(tmp_path, roots, studies, most=0) == []
+
+
+def test_what_may_carry_burned_in_text_stays_withheld(scanned, tmp_path):
+    roots, studies = scanned
+    studies[0].stacks[0].info["thumbnails"] = "withheld: may carry burned-in text"
+    assert len(drawn(tmp_path, roots, studies)) == 6
+
+
+def test_a_slice_that_cannot_be_read_costs_its_picture(scanned, tmp_path, monkeypatch):
+    roots, studies = scanned
+    draw = decode.draw
+
+    def fail_one(job, windows):
+        return [CorruptError("its pixels make no sense"), *draw(job, windows)[1:]]
+
+    monkeypatch.setattr(decode, "draw", fail_one)
+    assert len(drawn(tmp_path, roots, studies, workers=0)) == 10
+
+
+def test_a_series_that_is_another_one_by_now_has_none(scanned, tmp_path):
+    roots, studies = scanned
+    sorted((roots / "a").iterdir())[2].unlink()
+    assert len(drawn(tmp_path, roots, studies)) == 6
+    (roots / "b.nii").unlink()
+    assert drawn(tmp_path, roots, studies) == []

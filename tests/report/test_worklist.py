@@ -1,0 +1,88 @@
+import dataclasses
+
+import pytest
+
+from medscan.report import ReportOptions, write_report
+from medscan.report.worklist import Change, compare, featured, rank
+from tests.report import make
+from tests.report.markup import Page
+
+
+def one(key, score, **info):
+    return make.study(key, [make.stack("s1", score, 6, **info)])
+
+
+def test_a_study_in_two_files_is_listed_once_as_it_was_last(tmp_path):
+    new = make.results(tmp_path, [one("aaa", 0.9)], make.run(created="2026-02-01"), name="1.h5")
+    old = make.results(
+        tmp_path, [one("aaa", 0.4), one("bbb", 0.5)], make.run(created="2026-01-01"), name="2.h5"
+    )
+    for order in ([new, old], [old, new]):
+        rows = rank(order)
+        assert [(r.rank, r.study.key, round(r.study.score, 3)) for r in rows] == [
+            (1, "aaa", 0.9),
+            (2, "bbb", 0.5),
+        ]
+        assert rows[0].results is new
+
+
+def test_featured_are_flagged_ones_first_then_by_rank(tmp_path):
+    studies = [one("aaa", 0.9, threshold=0.95), one("bbb", 0.7), one("ccc", 0.4), make.study("ddd")]
+    rows = rank([make.results(tmp_path, studies)])
+    assert featured(rows, 1) == {"bbb"}
+    assert featured(rows, 2) == {"aaa", "bbb"}
+    assert featured(rows, None) == {"aaa", "bbb", "ccc"}
+    assert featured(rows, 0) == set()
+
+
+@pytest.fixture
+def changes(tmp_path):
+    before = [one("aaa", 0.9), one("bbb", 0.7), one("ccc", 0.5), one("ddd", 0.45), one("eee", 0.3)]
+    now = [one("aaa", 0.9), one("bbb", 0.55), one("ccc", 0.65), one("eee", 0.47), one("fff", 0.99)]
+    old = make.results(tmp_path, before, make.run(created="2026-01-01"), name="old.h5")
+    new = make.results(tmp_path, now, name="new.h5")
+    return new, old
+
+
+def test_what_is_new_since_older_results(changes):
+    new, old = changes
+    found = compare(rank([new]), old)
+    assert found.by_key == {
+        "fff": (Change.NEW, "new"),
+        "aaa": (Change.SAME, ""),
+        "ccc": (Change.FLAGGED, "newly flagged"),
+        "bbb": (Change.CLEARED, "newly cleared"),
+        "eee": (Change.SAME, ""),
+    }
+    assert (found.gone, found.since) == (1, "2026-01-01")
+    assert found.count(Change.FLAGGED) == 1
+
+
+def test_a_study_moves_when_its_own_score_does(tmp_path):
+    before = [one("aaa", 0.9), one("bbb", 0.8), one("ccc", 0.7), make.study("ddd")]
+    now = [one("aaa", 0.65), one("bbb", 0.8), one("ccc", 0.7), one("ddd", 0.3)]
+    old = make.results(tmp_path, before, name="old.h5")
+    found = compare(rank([make.results(tmp_path, now, name="new.h5")]), old).by_key
+    assert found["aaa"] == (Change.MOVED, "moved down 2")
+    assert found["bbb"] == found["ccc"] == (Change.SAME, "")
+    assert found["ddd"] == (Change.MOVED, "moved: scored now")
+    back = compare(rank([old]), make.results(tmp_path, now, name="other.h5")).by_key
+    assert back["aaa"] == (Change.MOVED, "moved up 2")
+    assert back["ddd"] == (Change.MOVED, "moved: not scored now")
+
+
+def test_the_report_says_what_is_new(changes, tmp_path):
+    new, old = changes
+    write_report([new], tmp_path / "out", ReportOptions(old=old))
+    text = Page(tmp_path / "out" / "index.html").text
+    assert "Since 2026-01-01: 1 newly flagged, 1 newly cleared, 0 moved, 1 new, " in text
+    assert "1 no longer there" in text
+    assert "newly cleared" in Page(tmp_path / "out" / "studies" / "bbb.html").text
+    assert "newly" not in Page(tmp_path / "out" / "studies" / "aaa.html").text
+
+
+def test_results_compared_with_themselves_have_not_changed(tmp_path):
+    results = make.results(tmp_path, make.few_studies())
+    found = compare(rank([results]), results)
+    assert set(found.by_key.values()) == {(Change.SAME, "")}
+    assert dataclasses.asdict(found)["gone"] == 0
