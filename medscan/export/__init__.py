@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from importlib import import_module
 
-from medscan.export.nifti import export_nifti
-from medscan.export.slices import export_csv
-from medscan.results import Results
+from medscan.export.job import Exporter, Grid, Job, Left
+from medscan.export.sources import Sources
 
-EXPORTS: dict[str, Callable[[Results, Path], list[Path]]] = {
-    "nifti": export_nifti,
-    "csv": export_csv,
+FORMATS = {
+    "nifti": "nifti",
+    "dicom-pm": "parametric_map",
+    "dicom-seg": "segmentation",
+    "dicom-sc": "capture",
+    "dicom-sr": "structured_report",
+    "png": "pictures",
+    "npz": "arrays",
+    "csv": "slices",
 }
-"""By the name that `medscan export --to` takes: writes into a folder and says what it wrote."""
+"""By the name that `medscan export --to` takes: the module whose `export` writes it."""
 
-__all__ = ["EXPORTS", "export_csv", "export_nifti"]
+
+def exporter(name: str) -> Exporter:
+    """What writes a format; its libraries are loaded only then."""
+    found: Exporter = import_module(f"medscan.export.{FORMATS[name]}").export
+    return found
+
+
+__all__ = ["FORMATS", "Grid", "Job", "Left", "Sources", "exporter"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gzip
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
-from medscan.export.folder import make_folder
-from medscan.results import Results, StackResult, State, replacing
+from medscan.errors import ExportError, FileError
+from medscan.export.job import Grid, Job, Left, each_stack
+from medscan.export.overlay import LIMIT
+from medscan.imaging import PixelPlane, read_planes
+from medscan.results import StackResult, State, StudyResult, replacing
 from medscan.results.maps import on_frame
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -24,68 +28,92 @@ _MOST_GAPS = 4
 """Layers a slice at most, so that one stray position cannot blow a volume up."""
 
 
-def export_nifti(results: Results, out: Path) -> list[Path]:
+Layer = Callable[[int], NDArray[Any]]
+"""Gives the values of a slice by its place."""
+
+
+def export(job: Job) -> Iterator[Path | Left]:
     """Write the anomaly map of every scored stack as `<study key>_<stack key>_map.nii.gz`.
 
     Each map is a float32 volume (columns, rows, slices) on the pixels of its source: patch scores,
-    interpolated between patch centres; 0 where a slice was not scored. Its affine maps voxel
-    indices to millimetres (RAS). Where spacing is uneven, slices are put on the nearest layer of
-    a grid of their median spacing, and layers without a slice are 0. Where the source's geometry is
-    not known (pictures), voxels are 1 mm, and the header's description says so.
+    interpolated between patch centres; or, with `Grid.MODEL`, on the patches. It is 0 where a slice
+    was not scored. Its affine maps voxel indices to millimetres (RAS). Where spacing is uneven,
+    slices are put on the nearest layer of a grid of their median spacing, and layers without a
+    slice are 0. Where the source's geometry is not known (pictures), voxels are 1 mm, and the
+    header's description says so. With `with_source`, the source after rescale lies beside it as
+    `<study key>_<stack key>_source.nii.gz`.
+    """
+    return each_stack(job, _write)
 
-    Parameters
-    ----------
-    results : Results
-    out : Path
-        Folder; made if missing.
 
-    Returns
-    -------
-    list of Path
-        The files, in order of study and stack.
+def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+    stem, layer = f"{study.key}_{stack.key}", _map_layer(stack, job.grid)
+    yield _volume(job.out / f"{stem}_map.nii.gz", stack, job.grid, layer, "anomaly map")
+    if job.with_source:
+        layer, path = _source(job, stack), job.out / f"{stem}_source.nii.gz"
+        yield _volume(path, stack, Grid.SOURCE, layer, "source")
+
+
+def _map_layer(stack: StackResult, grid: Grid) -> Layer:
+    def layer(at: int) -> NDArray[Any]:
+        if stack.state[at] != State.SCORED:
+            return np.zeros(_size(stack, grid), np.float32)
+        if grid is Grid.MODEL:
+            return np.asarray(stack.heatmap[at])
+        return on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *_size(stack, grid))
+
+    return layer
+
+
+def _source(job: Job, stack: StackResult) -> Layer:
+    """Values of the source; 0 for a slice that the scan could not read either.
 
     Raises
     ------
-    DiskError
-        One could not be written.
+    ExportError
+        It is in colour, or a file is not in the archive.
     """
-    written = []
-    make_folder(out)
-    for study in results.studies():
-        for stack in study.stacks:
-            if (stack.state == State.SCORED).any():
-                path = out / f"{study.key}_{stack.key}_map.nii.gz"
-                _write(path, stack)
-                written.append(path)
-    return written
+    whole = job.archive.stack(stack, range(len(stack.state)))
+
+    def layer(at: int) -> NDArray[Any]:
+        plane: PixelPlane | FileError = next(read_planes(whole, whole.frames[at : at + 1], LIMIT))
+        if isinstance(plane, FileError):
+            if stack.state[at] == State.FAILED:
+                return np.zeros(_size(stack, Grid.SOURCE), np.float32)
+            raise plane
+        if plane.colour:
+            raise ExportError("its source is in colour")
+        return plane.pixels
+
+    return layer
 
 
-def _write(path: Path, stack: StackResult) -> None:
-    layers = layers_of(stack)
-    shape = (int(stack.info["columns"]), int(stack.info["rows"]), len(layers))
+def _size(stack: StackResult, grid: Grid) -> tuple[int, int]:
+    """Rows and columns."""
+    if grid is Grid.MODEL:
+        return stack.heatmap.shape[1], stack.heatmap.shape[2]
+    return int(stack.info["rows"]), int(stack.info["columns"])
+
+
+def _volume(path: Path, stack: StackResult, grid: Grid, layer: Layer, what: str) -> Path:
+    """Write layer by layer: the whole volume is never in memory."""
+    layers, (rows, columns) = layers_of(stack), _size(stack, grid)
     with (
         replacing(path) as aside,
         aside.open("wb") as file,
         # No name and no time in the gzip header: the same results give the same bytes.
         gzip.GzipFile("", "wb", 6, file, mtime=0) as stream,
     ):
-        _header(stack, shape).write_to(stream)
-        _write_layers(stream, stack, layers)
+        _header(stack, grid, (columns, rows, len(layers)), what).write_to(stream)
+        for at in layers:
+            values = layer(at) if at >= 0 else np.zeros((rows, columns), np.float32)
+            stream.write(np.nan_to_num(values).astype("<f4").tobytes())
+    return path
 
 
-def _write_layers(stream: BinaryIO | gzip.GzipFile, stack: StackResult, layers: list[int]) -> None:
-    """One layer at a time: the whole volume is never in memory."""
-    rows, columns = int(stack.info["rows"]), int(stack.info["columns"])
-    for at in layers:
-        layer = np.zeros((rows, columns), np.float32)
-        if at >= 0 and stack.state[at] == State.SCORED:
-            layer = on_frame(stack.heatmap[at], stack.grid_to_pixel[at], rows, columns)
-        stream.write(np.nan_to_num(layer).astype("<f4").tobytes())
-
-
-def _header(stack: StackResult, shape: tuple[int, int, int]) -> Any:
+def _header(stack: StackResult, grid: Grid, shape: tuple[int, int, int], what: str) -> Any:
     header = (Nifti1Header if max(shape) <= _INT16_MAX else Nifti2Header)(endianness="<")
-    affine = affine_of(stack)
+    affine = affine_of(stack, grid)
     header.set_data_shape(shape)
     header.set_data_dtype(np.float32)
     header.set_xyzt_units("mm")
@@ -95,17 +123,17 @@ def _header(stack: StackResult, shape: tuple[int, int, int]) -> Any:
         # All that it holds are a rotation and spacings: it cannot tell of a tilt.
         if not np.allclose(header.get_qform(), affine, atol=1e-2):
             header["qform_code"] = 0
-    header["descrip"] = _description(stack, affine).encode("ascii", "replace")[:79]
+    header["descrip"] = _description(stack, affine, what).encode("ascii", "replace")[:79]
     return header
 
 
-def _description(stack: StackResult, affine: NDArray[np.float64] | None) -> str:
+def _description(stack: StackResult, affine: NDArray[np.float64] | None, what: str) -> str:
     if affine is None:
-        return "medscan anomaly map; source geometry unknown: voxels taken as 1 mm"
+        return f"medscan {what}; source geometry unknown: voxels taken as 1 mm"
     if math.isnan(_spacing(stack)):
-        return "medscan anomaly map; slice spacing unknown: taken as 1 mm"
+        return f"medscan {what}; slice spacing unknown: taken as 1 mm"
     even = np.allclose(np.diff(stack.position_mm), _spacing(stack), rtol=0.02)
-    return "medscan anomaly map" + ("" if even else "; uneven slices on a median grid")
+    return f"medscan {what}" + ("" if even else "; uneven slices on a median grid")
 
 
 def _spacing(stack: StackResult) -> float:
@@ -114,12 +142,14 @@ def _spacing(stack: StackResult) -> float:
     return spacing if spacing > 0 else math.nan
 
 
-def affine_of(stack: StackResult) -> NDArray[np.float64] | None:
+def affine_of(stack: StackResult, grid: Grid = Grid.SOURCE) -> NDArray[np.float64] | None:
     """Voxel (column, row, layer) to RAS millimetres, None when the geometry is not known.
 
     Parameters
     ----------
     stack : StackResult
+    grid : Grid
+        What columns and rows are of.
 
     Returns
     -------
@@ -138,6 +168,10 @@ def affine_of(stack: StackResult) -> NDArray[np.float64] | None:
     affine[:3, 1] = column * between_rows
     affine[:3, 2] = _way(stack, np.cross(row, column)) * (1.0 if math.isnan(step) else step)
     affine[:3, 3] = info["origin"]
+    if grid is Grid.MODEL:
+        to_pixel = np.eye(4)
+        to_pixel[:2, [0, 1, 3]] = stack.grid_to_pixel[0]
+        affine = affine @ to_pixel
     placed: NDArray[np.float64] = _LPS_TO_RAS @ affine
     return placed
 

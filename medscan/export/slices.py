@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medscan.export.folder import make_folder
+from medscan.export.job import Job, Left, make_folder
 from medscan.report.table import Value, decimals, write_table
 from medscan.results import Results, State
 
@@ -25,24 +25,12 @@ COLUMNS = (
 )
 
 
-def export_csv(results: Results, out: Path) -> list[Path]:
-    """Write `slices.csv`: a row a slice, by study, stack and place in the stack.
-
-    Parameters
-    ----------
-    results : Results
-    out : Path
-        Folder; made if missing.
-
-    Raises
-    ------
-    DiskError
-        It could not be written.
-    """
-    make_folder(out)
-    path = out / "slices.csv"
-    write_table(path, COLUMNS, _rows(results))
-    return [path]
+def export(job: Job) -> Iterator[Path | Left]:
+    """Write `slices.csv`: a row a slice, by study, stack and place in the stack."""
+    make_folder(job.out)
+    path = job.out / "slices.csv"
+    write_table(path, COLUMNS, _rows(job.results))
+    yield path
 
 
 def _rows(results: Results) -> Iterator[list[Value]]:

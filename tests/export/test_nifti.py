@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medscan.archive.geometry import cut_geometry
 from medscan.archive.types import Plane
 from medscan.errors import DiskError
-from medscan.export import EXPORTS, export_nifti
+from medscan.export import FORMATS, Grid, Job, exporter
 from medscan.export.nifti import affine_of, layers_of
 from medscan.results import State
 from tests.report import make
@@ -22,6 +22,10 @@ LPS = {
     "sagittal": (0, 1, 0, 0, 0, -1),
     "oblique": (0.8, 0.6, 0.0, -0.36, 0.48, -0.8),
 }
+
+
+def export_nifti(results, out, **options):
+    return list(exporter("nifti")(Job(results, out, **options)))
 
 
 def hot_stack(orientation, spacing=(0.7, 0.9), step=2.5, origin=(-31.0, 17.0, 5.0), to_pixel=None):
@@ -206,14 +210,27 @@ def test_unscored_stacks_give_no_file(tmp_path):
     assert export_nifti(results, tmp_path / "out") == []
 
 
-@pytest.mark.parametrize("name", sorted(EXPORTS))
+@pytest.mark.parametrize("name", sorted(FORMATS))
 def test_a_file_in_the_way_is_a_disk_error(tmp_path, name):
     results = make.results(tmp_path, [make.study("aaa", [make.stack("s1", n=3)])])
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DiskError, match="out"):
-        EXPORTS[name](results, tmp_path / "out")
+        list(exporter(name)(Job(results, tmp_path / "out")))
 
 
 def test_large_frames_become_nifti_2(tmp_path):
     stack = make.stack("s1", n=1, pictures=0, rows=2, columns=33000)
     assert isinstance(exported(tmp_path, stack), nibabel.Nifti2Image)
+
+
+@pytest.mark.parametrize("plane", sorted(LPS))
+def test_the_model_grid_lies_where_the_source_does(tmp_path, plane):
+    stack = hot_stack(LPS[plane])
+    results = make.results(tmp_path, [make.study("aaa", [stack])])
+    fine = nibabel.load(export_nifti(results, tmp_path / "a")[0])
+    (path,) = export_nifti(results, tmp_path / "b", grid=Grid.MODEL)
+    coarse = nibabel.load(path)
+    assert coarse.shape == (make.GRID, make.GRID, 8)
+    assert coarse.get_fdata()[HOT] == 1
+    place = nibabel.affines.apply_affine(coarse.affine, HOT)
+    np.testing.assert_allclose(place, hottest_mm(fine), atol=0.46)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medscan.archive import Plane, index
+from medscan.archive import Plane, Pseudonyms, index
 from medscan.detector import Calibration, Detector, Domain
-from medscan.export import export_nifti
+from medscan.export import Job, exporter
 from medscan.imaging import Letterbox, Window, render
 from medscan.report.colours import Scale
-from medscan.results import Results, publish, write_part
+from medscan.results import Results, Work, publish, write_part
 from medscan.results.maps import on_frame
 from medscan.scan.assemble import StackBuilder, study_result
 from tests.imaging.make import LIMIT, header, write_dicom
@@ -112,8 +112,9 @@ def fake_result(folder, study, series, stack, shown):
     for k, (drawn, cell) in enumerate(zip(shown, cells, strict=True)):
         builder.wait(k, type("Drawn", (), {"image": drawn[None]}))
         builder.put(k, float(cell.max()), np.clip(cell - 0.3, 0, 1).astype(np.float16))
+    pseudonyms = Pseudonyms(b"key")
     result = study_result(
-        study, [builder.result(0, identify=False)], [], patient="", identify=False
+        study, [builder.result(0, pseudonyms)], [], pseudonyms, Work("", "", "", "", [])
     )
     write_part(folder / "p.part.h5", result)
     publish(folder / "results.h5", make.run(), [folder / "p.part.h5"])
@@ -130,7 +131,7 @@ def check_everything_lights(folder, study, series, stack, lps):
     (found,) = (s for one in results.studies() for s in one.stacks)
     patch_mm = PATCH * max(stack.rows * stack.pixel_spacing[0],
                            stack.columns * stack.pixel_spacing[1]) / SIZE  # fmt: skip
-    (path,) = export_nifti(results, folder / "out")
+    (path,) = exporter("nifti")(Job(results, folder / "out"))
     exported = nibabel.load(path)
     data = exported.get_fdata()
     hot = np.argwhere(data > 0.7 * data.max()).mean(axis=0)
@@ -205,6 +206,7 @@ def test_a_tilt_is_in_the_sform_alone(tmp_path):
         dicom_of(tmp_path / "d", nibabel.Nifti1Image(image.dataobj, affine))
     )
     results = fake_result(tmp_path / "d", study, series, stack, images(stack))
-    exported = nibabel.load(export_nifti(results, tmp_path / "out")[0])
+    (path,) = exporter("nifti")(Job(results, tmp_path / "out"))
+    exported = nibabel.load(path)
     np.testing.assert_allclose(exported.affine[:, 2], affine[:, 2], atol=1e-4)
     assert (exported.header["sform_code"], exported.header["qform_code"]) == (1, 0)

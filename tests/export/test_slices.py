@@ -1,12 +1,12 @@
 import csv
 
-from medscan.export import export_csv
+from medscan.export import Job, exporter
 from tests.report import make
 
 
 def test_a_row_a_slice(tmp_path):
     results = make.results(tmp_path, make.few_studies())
-    (path,) = export_csv(results, tmp_path / "out" / "deep")
+    (path,) = exporter("csv")(Job(results, tmp_path / "out" / "deep"))
     rows = list(csv.DictReader(path.read_text("utf-8").splitlines()))
     assert len(rows) == 24 + 12 + 9 + 24 + 1
     assert rows[0]["state"] == "background"

@@ -1,0 +1,154 @@
+"""What is exported, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medscan.errors import DiskError, ExportError, FileError, UsageError
+from medscan.export.sources import Sources
+from medscan.report.colours import Scale
+from medscan.results import Results, StackResult, State, StudyResult
+
+MOST_KEY_SLICES = 10
+
+
+class Grid(StrEnum):
+    """What maps are written on."""
+
+    SOURCE = "source"
+    """The pixels of the source."""
+    MODEL = "model"
+    """The patches of the model: all that it said, and small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What was left out, and why."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Results on their way into a folder.
+
+    Parameters
+    ----------
+    results : Results
+    out : Path
+        Folder; `make_folder` makes it.
+    sources : Sources or None
+        The archive that was scanned, for formats that need its files.
+    grid : Grid
+        Of NIfTI and Parametric Maps.
+    with_source : bool
+        NIfTI: write what the maps lie on too.
+    """
+
+    results: Results
+    out: Path
+    sources: Sources | None = None
+    grid: Grid = Grid.SOURCE
+    with_source: bool = False
+    detectors: dict[str, dict[str, Any]] = field(init=False)
+    """Entries of `RunInfo.detectors` by hash."""
+
+    def __post_init__(self) -> None:
+        found = {str(d["hash"]): d for d in self.results.run().detectors}
+        object.__setattr__(self, "detectors", found)
+
+    @property
+    def archive(self) -> Sources:
+        """The sources.
+
+        Raises
+        ------
+        UsageError
+            There are none.
+        """
+        if self.sources is None:
+            raise UsageError("source files are needed: name their folder with --archive")
+        return self.sources
+
+    def detector(self, stack: StackResult) -> dict[str, Any]:
+        """What the results say of the detector that scored a stack.
+
+        Raises
+        ------
+        ExportError
+            Nothing.
+        """
+        found = self.detectors.get(str(stack.info["detector_hash"]))
+        if found is None:
+            raise ExportError("the results do not say what its detector is")
+        return found
+
+    def scale(self, stack: StackResult) -> Scale:
+        """From patch scores to colours; its middle is the threshold for patches.
+
+        Raises
+        ------
+        ExportError
+            The detector is not calibrated.
+        """
+        found = Scale.of(self.detector(stack))
+        if found is None:
+            raise ExportError("its detector is not calibrated: there is no threshold for patches")
+        return found
+
+
+Exporter = Callable[[Job], Iterator[Path | Left]]
+"""Writes files one by one, and tells of each what it is or what is missing and why."""
+
+
+def make_folder(out: Path) -> None:
+    """Make a folder and its parents unless they are there.
+
+    Raises
+    ------
+    DiskError
+        It cannot be made, or something else has its name.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{out} could not be made: {error.strerror}") from error
+
+
+def each_stack(
+    job: Job, write: Callable[[Job, StudyResult, StackResult], Iterator[Path]]
+) -> Iterator[Path | Left]:
+    """Write every stack with a scored slice, in order of study and stack."""
+    make_folder(job.out)
+    for study in job.results.studies():
+        for stack in study.stacks:
+            if (stack.state == State.SCORED).any():
+                try:
+                    yield from write(job, study, stack)
+                except (ExportError, FileError) as error:
+                    yield Left(f"study {study.key}, stack {stack.key}", str(error))
+
+
+def scored(stack: StackResult) -> list[int]:
+    """Places of the slices that have a map."""
+    found: list[int] = np.flatnonzero(stack.state == State.SCORED).tolist()
+    return found
+
+
+def key_slices(stack: StackResult) -> list[int]:
+    """Places of the slices to look at: those that reach the detector's threshold, worst first.
+
+    At most ten; the worst one where none reaches it, none where no slice was scored.
+    """
+    score = np.where(stack.state == State.SCORED, stack.slice_score, -np.inf)
+    order = np.argsort(-score, kind="stable")[: len(scored(stack))]
+    reached = int((score >= stack.info["slice_threshold"]).sum())
+    found: list[int] = order[: min(max(reached, 1), MOST_KEY_SLICES)].tolist()
+    return found

@@ -1,0 +1,117 @@
+"""Anomaly maps as DICOM Parametric Maps (PS3.3 A.75): the scores themselves, as floats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from highdicom import (
+    PixelMeasuresSequence,
+    PlaneOrientationSequence,
+    PlanePositionSequence,
+    VOILUTTransformation,
+)
+from highdicom.pm import ParametricMap, RealWorldValueMapping
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from medscan.errors import ExportError
+from medscan.export import dicom
+from medscan.export.dicom import Part
+from medscan.export.job import Grid, Job, Left, each_stack, scored
+from medscan.report.colours import Scale
+from medscan.results import StackResult, StudyResult
+from medscan.results.maps import on_frame
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+def export(job: Job) -> Iterator[Path | Left]:
+    """Write the map of each stack as one object, a frame for each scored slice.
+
+    Values are patch scores, interpolated between patch centres or, with `Grid.MODEL`, as they are.
+    """
+    return each_stack(job, _write)
+
+
+def _write(job: Job, _: StudyResult, stack: StackResult) -> Iterator[Path]:
+    detector, scale = job.detector(stack), job.scale(stack)
+    for part in dicom.parts_of(job, stack, scored(stack)):
+        if not all(dicom.located(origin.layer) for origin in part.origins):
+            raise ExportError("its source does not say where it lies, as a Parametric Map must")
+        where = _on_grid(part) if job.grid is Grid.MODEL else {}
+        pixels = _pixels(part, job.grid)
+        yield dicom.write(job, part, partial(_object, detector, scale, part, pixels, where))
+
+
+def _object(
+    detector: dict[str, Any],
+    scale: Scale,
+    part: Part,
+    pixels: NDArray[np.float32],
+    where: dict[str, Any],
+    images: list[Dataset],
+) -> Dataset:
+    mapping = RealWorldValueMapping(
+        lut_label="score",
+        lut_explanation=f"Anomaly score of a patch by {dicom.name_of(detector)[:32]}",
+        unit=codes.UCUM.NoUnits,
+        value_range=(-LARGEST, LARGEST),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=codes.SCT.Score,
+    )
+    window = VOILUTTransformation(
+        scale.middle, scale.high - scale.low, voi_lut_function="LINEAR_EXACT"
+    )
+    made = ParametricMap(
+        images,
+        pixels,
+        contains_recognizable_visual_features=False,
+        real_world_value_mappings=[mapping],
+        voi_lut_transformations=[window],
+        content_description="Anomaly map",
+        **where,
+        **dicom.of_stack(detector, part, "anomaly map", 1),
+    )
+    made.Laterality = part.header.get("Laterality", "")
+    return made
+
+
+def _pixels(part: Part, grid: Grid) -> NDArray[np.float32]:
+    """Scores (n, rows, columns)."""
+    stack = part.stack
+    if grid is Grid.MODEL:
+        return stack.heatmap[part.places].astype(np.float32)
+    size = int(stack.info["rows"]), int(stack.info["columns"])
+    return np.stack(
+        [on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *size) for at in part.places]
+    )
+
+
+def _on_grid(part: Part) -> dict[str, Any]:
+    """Where the patches lie."""
+    layers = [origin.layer for origin in part.origins]
+    to_pixel = part.stack.grid_to_pixel[part.places]
+    row, column = np.reshape(part.stack.info["orientation"], (2, 3))
+    between_rows, between_columns = layers[0].spacing or (1.0, 1.0)
+    pixel = np.column_stack([row * between_columns, column * between_rows])
+    steps = pixel @ to_pixel[0, :, :2]
+    apart = np.linalg.norm(steps, axis=0)
+    corners = [
+        np.asarray(layer.position) + pixel @ affine[:, 2]
+        for layer, affine in zip(layers, to_pixel, strict=True)
+    ]
+    return {
+        "pixel_measures": PixelMeasuresSequence(
+            dicom.decimals(apart[::-1]), dicom.thickness(part.stack, part.header, layers[0])
+        ),
+        "plane_orientation": PlaneOrientationSequence(
+            "PATIENT", dicom.decimals((steps / apart).T.ravel())
+        ),
+        "plane_positions": [PlanePositionSequence("PATIENT", dicom.decimals(c)) for c in corners],
+    }
