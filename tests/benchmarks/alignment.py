@@ -1,0 +1,88 @@
+"""Whether a backbone's text says what an image shows, with prompts alone and nothing fitted.
+
+    python tests/benchmarks/alignment.py --data DATA [--backbone medscan-mini]
+
+On the test-hinted images of five public sets: which of the five kinds of image the nearest prompt
+names, and how well "abnormal" against "normal" of that kind ranks the abnormal ones, each with an
+interval by patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medscan import clip, metrics
+from medscan.clip import Backbone
+from medscan.fit.data import read_items
+from medscan.fit.shots import stream_slices
+
+KINDS = {
+    "brain_mri_lgg": "brain MRI",
+    "breast_us_busi": "breast ultrasound",
+    "chest_xray_nih": "chest X-ray",
+    "lung_ct_iqoth": "lung CT",
+    "histo_lung_lc25000": "lung histology",
+}
+FRAMES = ("{}", "a photo of a {}", "medical image: {}", "an image of {}")
+NORMAL = ("normal {}", "healthy {}", "{}, unremarkable", "{} without lesion")
+ABNORMAL = ("abnormal {}", "diseased {}", "{}, abnormal", "{} with lesion")
+
+
+def feature(
+    backbone: Backbone, frames: tuple[str, ...], kind: str, states: tuple[str, ...] = ("{}",)
+) -> Tensor:
+    """Unit vector (D,) of every state of a kind of image in every frame."""
+    phrases = [state.format(kind) for state in states]
+    return backbone.sentence_feature([f.format(p) for f in frames for p in phrases])
+
+
+@torch.inference_mode()
+def images_of(backbone: Backbone, folder: Path) -> tuple[Tensor, NDArray[np.int64], list[str]]:
+    """Unit embeddings (N, D), labels and patients of the test images."""
+    found = stream_slices(read_items(folder, "test"), size=backbone.size, window="auto", plane=None)
+    embeddings, labels, patients = [], [], []
+    for one in found:
+        batch = backbone.normalise(torch.tensor(one.image[None]))
+        embeddings.append(backbone.features(batch, (), pooled=True).pooled)
+        labels.append(one.item.label)
+        patients.append(one.item.patient)
+    return F.normalize(torch.cat(embeddings).float(), dim=-1), np.array(labels), patients
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure zero-shot text alignment.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--backbone", default="medscan-mini")
+    args = parser.parse_args()
+    backbone = clip.load(args.backbone)
+    kinds = torch.stack([feature(backbone, FRAMES, kind) for kind in KINDS.values()])
+    right, owners = [], []
+    for place, (name, kind) in enumerate(KINDS.items()):
+        images, labels, patients = images_of(backbone, args.data / name)
+        hits = ((images @ kinds.T).argmax(1) == place).numpy()
+        normal, abnormal = (
+            feature(backbone, FRAMES, kind, states) for states in (NORMAL, ABNORMAL)
+        )
+        found = metrics.image_figures(
+            labels, (images @ (abnormal - normal)).numpy(), patients
+        ).auroc
+        print(
+            f"{name}: {len(labels)} images, kind right {hits.mean():.3f}; abnormal against normal "
+            f"AUROC {found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
+        )
+        right.append(hits)
+        owners += [f"{name}/{patient}" for patient in patients]
+    whole = np.concatenate(right)
+    low, high = metrics.bootstrap(owners, lambda i: whole[i].mean())
+    print(f"all: {len(whole)} images, kind right {whole.mean():.3f} ({low:.3f}-{high:.3f})")
+
+
+if __name__ == "__main__":
+    main()
