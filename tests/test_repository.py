@@ -1,5 +1,6 @@
 """Rules of the house that are easy to break without noticing."""
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -19,7 +20,7 @@ def test_files_are_short_and_finished(path):
 
 def test_rooms_use_only_rooms_before_them():
     order = ("archive", "imaging", "clip", "methods", "detector", "metrics", "results", "fit")
-    order = (*order, "scan", "report", "export", "evaluate", "cli")
+    order = (*order, "scan", "report", "export", "evaluate", "demo", "cli")
     for path in SOURCES:
         room = path.relative_to(ROOT / "medscan").parts[0].removesuffix(".py")
         if room not in order:
@@ -32,9 +33,17 @@ def test_rooms_use_only_rooms_before_them():
 def test_readme_gives_the_commands_that_ci_runs():
     readme = (ROOT / "README.md").read_text()
     commands = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
-    assert commands[0].startswith("pip install . && medscan scan ")
+    assert commands[0].startswith("pip install . && medscan demo")
     assert re.fullmatch(r"pip install .*pytest\n", commands[1])
     assert "README.md" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_card_has_the_hash_of_every_file_of_weights():
+    card = (ROOT / "weights" / "README.md").read_text()
+    files = sorted((ROOT / "weights").rglob("*.safetensors"))
+    assert len(files) == 4
+    for path in files:
+        assert hashlib.sha256(path.read_bytes()).hexdigest() in card, path
 
 
 def test_the_changelog_knows_the_version():
