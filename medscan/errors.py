@@ -7,8 +7,8 @@
     ├── LockedError             exit 75 another scan holds the results file
     ├── DeviceError             exit 1  the GPU is lost, or too small for one slice
     ├── DiskError               exit 1  an output could not be written
-    ├── ExportError             exit 1  something cannot be had in the format asked for
     │   └── LedgerError         -       the ledger is damaged; the scan makes a new one
+    ├── ExportError             exit 1  something cannot be had in the format asked for
     └── FileError               bucket `failed`: one file of the archive cannot be used
         ├── UnreadableError     the operating system would not hand it out
         ├── TruncatedError      it ends before its content does

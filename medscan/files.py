@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,11 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         if synced:
             sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
         raise DiskError(f"{path} could not be written: {reason}") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):  # it may be why nothing could be written
+            aside.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
@@ -53,6 +55,34 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskError(f"{folder} could not be made: {error.strerror}") from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there.
+
+    Raises
+    ------
+    DiskError
+        It cannot be removed.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise DiskError(f"{path} could not be removed: {error.strerror}") from error
+
+
+def free_bytes(folder: Path) -> int:
+    """What is free on the disk that a folder lies on.
+
+    Raises
+    ------
+    DiskError
+        It does not tell.
+    """
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise DiskError(f"{folder} does not tell what is free: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -143,7 +143,9 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header 
     try:
         found = _not_an_image(file, ds, pixels) or _header(file, ds, pixels, left)
     except FileError as error:
-        return Outcome(file, Reason(error.reason), str(error), *uids)
+        found = Outcome(file, Reason(error.reason), str(error))
+    except BROKEN as error:
+        found = _broken(file, content, f"header cannot be understood: {type(error).__name__}")
     return replace(found, study=uids[0], series=uids[1]) if isinstance(found, Outcome) else found
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import cache
+from importlib.metadata import version
 from operator import attrgetter
 from typing import Any
 
@@ -10,6 +12,9 @@ from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
 FORMAT = 4
 """Of the JSON form; a cache of another format is read anew."""
+
+LIBRARIES = ("pydicom", "nibabel", "pillow", "SimpleITK")
+"""That read headers."""
 
 MAX_FRAMES = 2**18
 """Of one file. A slide of 130,000 x 130,000 pixels has as many tiles of 256 x 256."""
@@ -104,6 +109,12 @@ class Header:
     notes: tuple[str, ...] = field(default=())
 
 
+@cache
+def tools() -> str:
+    """Versions of the libraries that read headers: another may read what these cannot."""
+    return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+
+
 _names = [f.name for f in fields(Header)]
 _rest = attrgetter(*_names[_names.index("study_uid") :])
 _layer = attrgetter(*(f.name for f in fields(Layer)))
@@ -117,7 +128,7 @@ def to_json(found: Header | Outcome) -> dict[str, Any]:
     """
     if isinstance(found, Outcome):
         told = [found.reason.value, found.detail, found.study, found.series]
-        return {"format": FORMAT, "outcome": told}
+        return {"format": FORMAT, "tools": tools(), "outcome": told}
     layers = [_layer(layer) for layer in found.layers]
     volume = None if found.volume is None else _volume(found.volume)
     return {
@@ -127,10 +138,15 @@ def to_json(found: Header | Outcome) -> dict[str, Any]:
 
 
 def from_json(file: ArchiveFile, data: dict[str, Any]) -> Header | Outcome | None:
-    """What `to_json` made, or None where another version of medscan wrote it."""
+    """What `to_json` made; None where another version of medscan wrote it.
+
+    None also for what is no image to other versions of the libraries that read it.
+    """
     if data.get("format") != FORMAT:
         return None
     if "outcome" in data:
+        if data.get("tools") != tools():
+            return None
         reason, *told = data["outcome"]
         return Outcome(file, Reason(reason), *told)
     kind, frames, layers, volume, *rest = data["header"]

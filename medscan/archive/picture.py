@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from PIL import ExifTags, Image
@@ -15,6 +17,14 @@ from medscan.errors import CorruptError, TooLargeError
 OURS = "medscan"
 """Software that the EXIF data of medscan's own pictures name: a report is no archive."""
 _MAX_PAGES = 10_000
+_LATE = (
+    b"eXIf",
+    b"iTXtXML:com.adobe.xmp",
+    b"iTXtRaw profile type exif",
+    b"tEXtRaw profile type exif",
+    b"zTXtRaw profile type exif",
+)
+"""Chunks of a PNG, and their first bytes, that may say how it is turned."""
 _TURNED = 5
 """EXIF orientations from here on swap rows and columns (TIFF 6.0, section 8)."""
 _BROKEN = (
@@ -64,16 +74,42 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
 
 def _pages(stream: BinaryIO) -> tuple[bool, tuple[Layer, ...]]:
     """Whether medscan made it, and its pages."""
+    exif = _exif_reader(stream)
     with Image.open(stream, formats=("PNG", "JPEG", "TIFF")) as image:
         pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
         if pages > _MAX_PAGES:
             raise TooLargeError(f"it declares {pages} pages")
-        own = image.getexif().get(ExifTags.Base.Software) == OURS
+        own = exif(image).get(ExifTags.Base.Software) == OURS
         layers = []
         for page in range(pages):
             if page:
                 image.seek(page)
             size = (image.height, image.width)
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= _TURNED
+            turned = exif(image).get(ExifTags.Base.Orientation, 1) >= _TURNED
             layers.append(Layer(*(size[::-1] if turned else size)))
     return own, tuple(layers)
+
+
+def _exif_reader(stream: BinaryIO) -> Callable[[Image.Image], Image.Exif]:
+    """How to ask for EXIF data: of a PNG, Pillow would decode the pixels to see what follows."""
+    at = stream.tell()
+    is_png = stream.read(8) == b"\x89PNG\r\n\x1a\n"
+    late = not is_png or any(data.startswith(_LATE) for data in _after_pixels(stream))
+    stream.seek(at)
+    return Image.Image.getexif if not late else _asked
+
+
+def _asked(image: Image.Image) -> Image.Exif:
+    return image.getexif()
+
+
+def _after_pixels(stream: BinaryIO) -> Iterator[bytes]:
+    """Type and first bytes of the chunks of a PNG from its pixels on."""
+    seen = False
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">L4s", head)
+        seen = seen or kind == b"IDAT"
+        start = stream.read(min(length, 32))
+        if seen:
+            yield kind + start
+        stream.seek(length - len(start) + 4, os.SEEK_CUR)

@@ -15,6 +15,7 @@ from typing import Any
 
 from medscan import __version__
 from medscan.archive.header import FORMAT as HEADER_FORMAT
+from medscan.archive.header import tools
 from medscan.archive.types import (
     ArchiveFile,
     Catalogue,
@@ -56,7 +57,7 @@ def digest_of(found: Iterable[Found], plane: Plane | None, rule: str = "") -> st
     str
         64 hexadecimal digits.
     """
-    how = (__version__, HEADER_FORMAT, FORMAT, plane, rule)
+    how = (__version__, tools(), HEADER_FORMAT, FORMAT, plane, rule)
     digest = hashlib.sha256(repr(how).encode())
     digest.update("".join(map(_line, found)).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

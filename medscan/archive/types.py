@@ -75,7 +75,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.DUPLICATE: (Bucket.SKIPPED, "the same SOP instance was found in another file"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
     Reason.BACKGROUND: (Bucket.SKIPPED, "its slices are all black or of one grey: nothing to see"),
-    Reason.ARRIVING: (Bucket.SKIPPED, "a file of its study is younger than --settle: next time"),
+    Reason.ARRIVING: (Bucket.SKIPPED, "a file of its study is too young, or not listed: next time"),
     Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan was stopped before its study: next time"),
     Reason.UNREADABLE: (Bucket.FAILED, "the operating system would not hand it out"),
     Reason.TRUNCATED: (Bucket.FAILED, "it ends before its content does"),

@@ -45,10 +45,13 @@ def value(ds: Dataset, keyword: str) -> Any:
 def text(ds: Dataset, keyword: str) -> str:
     """An element's value as text, at most 256 characters; empty where there is none."""
     found = value(ds, keyword)
-    if found is None:
+    if found is None or isinstance(found, pydicom.Sequence):
         return ""
     parts = found if isinstance(found, _SEVERAL) else [found]
-    return "\\".join(str(p).strip(" \0\t\r\n") for p in parts)[:_TEXT_LIMIT]
+    try:
+        return "\\".join(str(p).strip(" \0\t\r\n") for p in parts)[:_TEXT_LIMIT]
+    except BROKEN:
+        return ""
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:

@@ -64,11 +64,19 @@ def _walk_folders(top: Path) -> Iterator[ArchiveFile | Outcome]:
         deeper: list[str] = []
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir(follow_symlinks=False):
+            if _is_folder(entry):
                 deeper.append(path)
             else:
                 yield _entry(entry, path, top)
         pending.extend(reversed(deeper))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Asks the file system where the folder does not tell; not if it cannot say."""
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
 
 
 def _entry(entry: os.DirEntry[str], path: str, top: Path) -> ArchiveFile | Outcome:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from medscan.export import Left
 
 
+_NAMED = "; they name the patients, as their sources do"
+_UNMASKED = "; sources are written as they are, with any text burned into their pixels"
+
+
 class Target(StrEnum):
     """What can be exported: `medscan.export.FORMATS`, and detectors."""
 
@@ -57,28 +61,31 @@ def export(
     with_source: Annotated[
         bool, typer.Option("--with-source", help="Nifti: write the source beside its map.")
     ] = False,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
+    ] = None,
 ) -> None:
     """Write results for other programs, or a detector for other runtimes."""
     from medscan import results as reader
+    from medscan.cli.keys import pseudonyms_for
     from medscan.errors import UsageError
     from medscan.export import Grid, Job, Sources, exporter
-    from medscan.scan.secret import pseudonyms_beside
 
+    missing = next((root for root in archive or [] if not root.exists()), None)
+    if missing is not None:
+        raise UsageError(f"--archive {missing}: it does not exist")
     if to is Target.onnx:
         _onnx(results, out, archive or [])
         return
     identifies = to.value.startswith("dicom-")
     if (identifies or with_source) and not archive:
         raise UsageError(f"--to {to.value}: name the folder of the scanned files with --archive")
-    missing = next((root for root in archive or [] if not root.exists()), None)
-    if missing is not None:
-        raise UsageError(f"--archive {missing}: it does not exist")
     found, folder = reader.open(results), out or Path("export")
-    sources = Sources(archive, pseudonyms_beside(results)) if archive else None
+    sources = Sources(archive, pseudonyms_for(found, key_file)) if archive else None
     job = Job(found, folder, sources, Grid(grid.value), with_source)
     written, left = _told(exporter(to.value)(job))
-    warning = "; they name the patients, as their sources do" if identifies and written else ""
-    typer.echo(f"{written} files written to {folder}{warning}")
+    warning = _NAMED if identifies else _UNMASKED if with_source else ""
+    typer.echo(f"{written} files written to {folder}{warning if written else ''}")
     if left:
         raise typer.Exit(3)
 

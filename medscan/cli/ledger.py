@@ -72,8 +72,10 @@ def forget(
     at: At = None,
 ) -> None:
     """Forget studies: the next scan does them as if they were new; results stay until then."""
+    from medscan.scan import remains
+
     with _locked(results, at) as opened:
-        done = [key for key in study if opened.forget(key)]
+        done = [key for key in study if remains.forget(opened, results, key)]
     typer.echo(f"{len(done)} studies will be scanned again")
     _check_all(study, done)
 
@@ -84,6 +86,10 @@ def _check_all(asked: list[str] | tuple[()], done: list[str]) -> None:
     unknown = sorted(set(asked) - set(done))
     if unknown:
         raise UsageError(f"the ledger knows nothing of {unknown[0]!r}")
+
+
+def _path(results: Path, at: Path | None) -> Path:
+    return at or results.with_name(results.name + ".ledger")
 
 
 @contextmanager
@@ -98,7 +104,7 @@ def _opened(results: Path, at: Path | None) -> Iterator[Ledger]:
     from medscan.errors import UsageError
     from medscan.scan.ledger import Ledger
 
-    path = at or results.with_name(results.name + ".ledger")
+    path = _path(results, at)
     if not path.is_file():
         raise UsageError(f"there is no ledger {path}; name a results file that `medscan scan` made")
     opened = Ledger(path)
@@ -115,5 +121,5 @@ def _locked(results: Path, at: Path | None) -> Iterator[Ledger]:
 
     with _opened(results, at):
         pass
-    with locked(results), _opened(results, at) as opened:
+    with locked(results), locked(_path(results, at)), _opened(results, at) as opened:
         yield opened

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,16 +116,20 @@ def begin() -> None:
 
 
 @contextmanager
-def logging_to(path: Path | None) -> Iterator[None]:
+def logging_to(path: Path | None, outputs: Iterable[Path] = ()) -> Iterator[None]:
     """Log a scan: into a file, if there is one, and where nobody looks errors only on the screen.
 
     Raises
     ------
     medscan.errors.UsageError
-        The file cannot be opened.
+        The file cannot be opened, is no regular one, or is one of the other `outputs`.
     """
     from medscan.errors import MedscanError, UsageError
 
+    if path and path.exists() and not path.is_file():
+        raise UsageError(f"--log-file {path} is no regular file")
+    if path and path.resolve() in {output.resolve() for output in outputs}:
+        raise UsageError(f"--log-file {path}: the scan itself writes that file")
     try:
         file = LogFile(path) if path else None
     except OSError as error:

@@ -15,7 +15,7 @@ one is kept as
 A damaged part is removed and its study scanned again.
 The line at the end says so.
 .Pp
-One scan at a time writes to a results file.
+One scan at a time uses a results file or a ledger.
 Another one exits 75 and names the first: its process, host and start.
 The lock of a process that has died is taken over; that of a scan on another
 host once it has not been touched for ten minutes.
@@ -39,6 +39,7 @@ An archive that is not mounted looks like one that was emptied: a study counts
 as absent only while other files are found below the same
 .Ar archive ,
 and never because a folder could not be listed.
+A study with a known file in such a folder is left for the next scan.
 If an archive goes away during a scan, the scan ends there.
 .Fl -prune Ar 30d
 drops results that have been absent for so long, but none that the scan before
@@ -55,6 +56,12 @@ not prolong the scan.
 and
 .Cm oldest
 go by the date of the study, then by path; studies without a date come last.
+Whatever the order, studies that are new or have changed come before those that
+are done once more.
+.Fl -rescan Cm all
+and
+.Cm failed
+begin with the same studies every time: without a budget, they reach all.
 .Pp
 Reasons that may pass, such as a decoder that died, are tried again by every
 scan.
@@ -94,7 +101,7 @@ User=medscan
 UMask=0027
 Nice=10
 SuccessExitStatus=3
-ExecStart=/usr/local/bin/medscan scan /archive --out /srv/night.h5 --settle 15m
+ExecStart=/usr/local/bin/medscan scan /archive --out /srv/night.h5 --settle 15m --until 06:00
 TimeoutStartSec=8h
 TimeoutStopSec=10min
 .Ed
@@ -129,6 +136,8 @@ scans leave it alone until it changes, or until it is let out.
 Studies are named by their keys, as in
 .Xr medscan-results 5 .
 Changes wait for no scan: while one runs, they exit 75.
+.Cm forget
+removes a finished result that no scan has published yet, too.
 .Pp
 .Cm show
 prints the number of studies that are done, stale and absent, and then a line a

@@ -11,6 +11,8 @@ _REPORT = Text(
 reads results files as one and writes a folder that works from a file share,
 without a server or a network.
 A study that several files hold is taken from the one written last.
+Counts of files are sums over the runs, in which a file that several runs met
+counts in each; a run that is given twice counts once.
 .Bl -tag -width Ds
 .It Pa index.html
 The studies, worst first: score, flag, scores along the slices, worst slice.
@@ -72,17 +74,22 @@ The columns are described in
 Results hold pictures of the worst slices only; other slices are shown as
 heatmaps alone, unless
 .Fl -archive
-says where to draw them from.
+says where to draw them from; a page of
+.Fl -single-file
+gets the three slices of each series with the highest scores.
+Volumes and pictures are found by the key file of the scan.
 Where pictures were withheld because they may carry burned-in text, they stay
 withheld.
 .Pp
 With
 .Fl -compare ,
-studies are marked as newly flagged, newly cleared, new, or moved: with another
-score and another place among the studies that both files hold.
+studies are marked as newly flagged, newly cleared, not scored now, new, or
+moved: with another score and another place among the studies that both files
+hold.
 .Pp
-An earlier report in the folder is replaced, and what it had of studies that are
-gone is removed; other files there are left alone.
+An earlier report in the folder is replaced, and what it had besides is removed:
+pages and pictures of studies that are gone, tables that are not asked for
+again; other files there are left alone.
 A folder that is not empty and holds no report is refused.
 """,
     examples="""
@@ -111,13 +118,15 @@ of the model, or with
 on the patches; they are 0 where a slice was not scored.
 Their affine puts them on the source volume; that of a tilted stack is sheared,
 and only in the sform.
-Unevenly spaced slices are put on the nearest layer of an even grid.
+Unevenly spaced slices are put on the nearest layer of an even grid; where two
+share a layer, the one with the higher score stays.
 Where the source says nothing of its geometry, voxels are 1 mm and the
 description in the header says so.
 .Fl -with-source
 writes
 .Pa STUDY_STACK_source.nii.gz
-too: the source after rescale, under its map.
+too: the source after rescale, under its map, with any text that is burned into
+its pixels.
 .It Cm dicom-pm
 A Parametric Map of every scored stack: its patch scores as floats, a frame for
 each scored slice, on either grid; the grid of the model is much smaller.
@@ -160,7 +169,10 @@ which take column, row and slice of pixels and of patches to millimetres (RAS).
 .It Cm csv
 A table
 .Pa slices.csv
-with a row a slice.
+with a row a slice, as
+.Ql medscan report --slices
+writes it; see
+.Xr medscan-results 5 .
 .It Cm onnx
 A detector's backbone and method as one graph, from
 .Cm image ,
@@ -185,6 +197,11 @@ Names of files hold no identity.
 DICOM objects do: they carry the patient and the study of their source, so that
 a PACS files them there, in a new series.
 They are written nowhere but into the folder named.
+.Pp
+Volume files are found in
+.Fl -archive
+by their path: name all folders of the scan, and its key file where it does not
+lie beside the results.
 .Pp
 Exporting the same results again gives the same bytes.
 So the UID of an object is made of its content, that of its series of the
@@ -241,15 +258,13 @@ largest difference of slice scores and of maps.
 On one machine there is none at the same batch size; other hardware rounds
 otherwise, within
 .Fl -tolerance .
-Give
-.Fl -precision
-and
-.Fl -plane
-as they were given to the scan, and the detectors unless medscan finds them
-itself.
+The results say how they were scanned; name the detectors unless medscan finds
+them itself.
+Studies whose files were absent at the last scan are counted and not scored
+again.
 .Pp
 Nothing is written.
-A line says what is wrong, and the last one what was looked at.
+A line says what is wrong, and then one what was looked at.
 """,
     exits="""
 .Bl -tag -width Ds -compact
@@ -259,8 +274,8 @@ All is as it should be.
 It is not: the lines say what.
 .It 2
 Wrong usage: the message says what to change.
-.It 130
-Stopped by the interrupt signal.
+.It 130 , 143
+Stopped by SIGINT or SIGTERM: the rest was not scored again.
 .El
 """,
     examples="""

@@ -41,10 +41,14 @@ def report(
         bool, typer.Option("--jsonl", help="Write the tables as JSON lines too.")
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes that decode --archive.")] = 1,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
+    ] = None,
 ) -> None:
     """Write the worklist of results: a folder of pages to open in a browser, and tables."""
     from medscan import report
     from medscan import results as reader
+    from medscan.cli.keys import pseudonyms_for
     from medscan.errors import UsageError
 
     if pictures != "all" and not pictures.isdecimal():
@@ -57,15 +61,15 @@ def report(
         archives=tuple(archive or ()),
         old=reader.open(compare) if compare else None,
         workers=workers,
+        keys=tuple(pseudonyms_for(file, key_file) for file in found) if archive else (None,),
     )
+    writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})
     folder = out or results[0].with_suffix(".report")
-    if single_file:
-        report.claim(folder)
-        report.write_html(found, folder / "index.html", options)
-    else:
-        report.write_report(found, folder, options)
+    (report.write_single if single_file else report.write_report)(found, folder, options)
+    written = set()
     for table in ["results", *["series"] * series, *["slices"] * slices]:
-        report.write_csv(found, folder / f"{table}.csv", table)
-        if jsonl:
-            report.write_json_lines(found, folder / f"{table}.jsonl", table)
+        for kind, write in writers.items():
+            written.add(folder / f"{table}.{kind}")
+            write(found, folder / f"{table}.{kind}", table)
+    report.sweep_tables(folder, written)
     typer.echo(f"open {folder / 'index.html'}")

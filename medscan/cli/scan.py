@@ -102,6 +102,8 @@ def scan(
     ] = False,
 ) -> None:
     """Scan archives: score every slice, write results.h5, .csv and .html."""
+    from dataclasses import replace
+
     from medscan.archive import Plane
     from medscan.errors import UsageError
     from medscan.scan import Order, Rescan, ScanOptions
@@ -141,7 +143,7 @@ def scan(
     if dry_run:
         typer.echo(_dry_run(options, as_json=as_json))
         return
-    with logging_to(log_file):
+    with logging_to(log_file, replace(options, log_file=None).outputs):
         summary = scan_and_report(options)
     typer.echo(json.dumps(manifest(options, summary)) if as_json else summary.line())
     if summary.failure:
@@ -178,13 +180,13 @@ def scan_and_report(options: ScanOptions) -> Summary:
     """Scan with a progress bar on a terminal, and write the worklist beside the results."""
     from medscan import report, results, scan
 
-    with progressing() as watch:
-        summary = scan.scan(options, watch)
-    table, page = options.out.with_suffix(".csv"), options.out.with_suffix(".html")
-    if options.out.exists() and not (_newer(table, options.out) and _newer(page, options.out)):
-        found = [results.open(options.out)]
+    def publish(out: Path, table: Path, page: Path) -> None:
+        found = [results.open(out)]
         report.write_csv(found, table)
         report.write_html(found, page)
+
+    with progressing() as watch:
+        summary = scan.scan(options, watch, publish)
     _account(options, summary.entries)
     return summary
 
@@ -194,10 +196,6 @@ def _account(options: ScanOptions, entries: list[Entry]) -> None:
 
     if options.accounting is not None:
         report.write_accounting(entries, options.accounting)
-
-
-def _newer(path: Path, than: Path) -> bool:
-    return path.exists() and path.stat().st_mtime_ns >= than.stat().st_mtime_ns
 
 
 def _dry_run(options: ScanOptions, *, as_json: bool) -> str:

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
+from medscan.cli.logs import tell
+from medscan.cli.options import Device, PlaneName, Precision
 
 
 def verify(
@@ -30,10 +31,12 @@ def verify(
         Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
     ] = None,
     plane: Annotated[
-        PlaneName | None, typer.Option(help="Plane that the scan cut volume files in.")
+        PlaneName | None, typer.Option(help="Plane to cut volume files in; default: as the scan.")
     ] = None,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.fp32,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Of arithmetic; default: as the scan.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Check that results are whole, add up and come out the same again."""
@@ -54,7 +57,7 @@ def verify(
         detectors=tuple(detectors_of(detector, None)),
         named=True,
         device=device,
-        precision=precision.value,
+        precision=precision.value if precision else "",
         plane=Plane(plane.value) if plane else None,
         key_file=key_file,
     )
@@ -69,5 +72,10 @@ def verify(
             f"{verdict.rescored} studies scored again: scores differ by at most "
             f"{verdict.score_difference:.2g}, maps by {verdict.map_difference:.2g}"
         )
+        if verdict.absent:
+            typer.echo(f"{verdict.absent} studies are absent since an earlier scan")
+    if verdict.stopped:
+        tell(f"stopped by {verdict.stopped} before all were scored again")
+        raise typer.Exit({"SIGINT": 130, "SIGTERM": 143}[verdict.stopped])
     if verdict.problems:
         raise MedscanError(f"{results}: {len(verdict.problems)} things are not as they should be")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from medscan.export.job import Grid, Job, Left, make_folder, scored
+from medscan.export.job import Grid, Job, Left, scored
 from medscan.export.nifti import affine_of
+from medscan.files import make_folder
 from medscan.results import StackResult, replacing
 
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
-from medscan.archive import BURNED_IN
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import Job, Left, each_stack, key_slices
+from medscan.export.job import Job, Left, each_stack, key_slices, may_carry_text
 from medscan.export.overlay import overlays
 from medscan.results import StackResult, StudyResult
 
@@ -30,10 +29,10 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, _: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     places, detector = sorted(key_slices(stack)), job.detector(stack)
-    origins = dicom.origins_of(job, stack, places)
-    for number, (at, picture) in enumerate(overlays(job, stack, places), 1):
+    origins = dicom.origins_of(job, study.key, stack, places)
+    for number, (at, picture) in enumerate(overlays(job, study.key, stack, places), 1):
         part = Part(stack, [at], [origins[number - 1]], number)
         yield dicom.write(job, part, partial(_object, detector, part, picture))
 
@@ -55,7 +54,7 @@ def _object(
     )
     if not turn:
         made.PatientOrientation = ""
-    made.BurnedInAnnotation = "YES" if BURNED_IN in part.stack.info["notes"] else "NO"
+    made.BurnedInAnnotation = "YES" if may_carry_text(part.stack) else "NO"
     made.DerivationDescription = f"Anomaly score by {dicom.name_of(detector)} laid over the source"
     made.SourceImageSequence = [_source(image)]
     made.Laterality = part.header.get("Laterality", "")

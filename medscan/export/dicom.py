@@ -161,8 +161,8 @@ def thickness(stack: StackResult, header: Dataset, layer: Layer) -> DSfloat | No
 # --- sources -----------------------------------------------------------------------------------
 
 
-def origins_of(job: Job, stack: StackResult, places: list[int]) -> list[Origin]:
-    """Where slices come from.
+def origins_of(job: Job, study: str, stack: StackResult, places: list[int]) -> list[Origin]:
+    """Where slices of a stack come from; `study` is the key of its study.
 
     Raises
     ------
@@ -171,7 +171,7 @@ def origins_of(job: Job, stack: StackResult, places: list[int]) -> list[Origin]:
     """
     if stack.info["kind"] != Kind.DICOM:
         raise ExportError("its source is no DICOM series: there is no study to put an object into")
-    frames = job.archive.stack(stack, places).frames
+    frames = job.archive.stack(study, stack, places).frames
     found = [_origin(frame.file, frame.index) for frame in frames]
     size = (int(stack.info["rows"]), int(stack.info["columns"]))
     if any((o.layer.rows, o.layer.columns) != size for o in found):
@@ -204,9 +204,9 @@ def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
     return header, told
 
 
-def parts_of(job: Job, stack: StackResult, places: list[int]) -> Iterator[Part]:
+def parts_of(job: Job, study: str, stack: StackResult, places: list[int]) -> Iterator[Part]:
     """The objects that slices become: one, or one each where they do not lie apart in space."""
-    origins = origins_of(job, stack, places)
+    origins = origins_of(job, study, stack, places)
     positions = {o.layer.position for o in origins if located(o.layer)}
     if len(positions) == len(origins):
         yield Part(stack, places, origins)

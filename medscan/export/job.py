@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from medscan.errors import DiskError, ExportError, FileError, UsageError
+from medscan.archive import BURNED_IN
+from medscan.errors import ExportError, FileError, UsageError
 from medscan.export.sources import Sources
+from medscan.files import make_folder
 from medscan.report.colours import Scale
 from medscan.results import Results, StackResult, State, StudyResult
+from medscan.scan.assemble import TEXTUAL
 
 MOST_KEY_SLICES = 10
 
@@ -43,7 +46,7 @@ class Job:
     ----------
     results : Results
     out : Path
-        Folder; `make_folder` makes it.
+        Folder; made if missing.
     sources : Sources or None
         The archive that was scanned, for formats that need its files.
     grid : Grid
@@ -108,20 +111,6 @@ Exporter = Callable[[Job], Iterator[Path | Left]]
 """Writes files one by one, and tells of each what it is or what is missing and why."""
 
 
-def make_folder(out: Path) -> None:
-    """Make a folder and its parents unless they are there.
-
-    Raises
-    ------
-    DiskError
-        It cannot be made, or something else has its name.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DiskError(f"{out} could not be made: {error.strerror}") from error
-
-
 def each_stack(
     job: Job, write: Callable[[Job, StudyResult, StackResult], Iterator[Path]]
 ) -> Iterator[Path | Left]:
@@ -152,3 +141,10 @@ def key_slices(stack: StackResult) -> list[int]:
     reached = int((score >= stack.info["slice_threshold"]).sum())
     found: list[int] = order[: min(max(reached, 1), MOST_KEY_SLICES)].tolist()
     return found
+
+
+def may_carry_text(stack: StackResult) -> bool:
+    """Whether text that names the patient may be burned into its pixels."""
+    info = stack.info
+    withheld = str(info.get("thumbnails", "")).startswith("withheld")
+    return withheld or BURNED_IN in info["notes"] or info["modality"] in TEXTUAL

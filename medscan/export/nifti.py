@@ -50,7 +50,7 @@ def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     stem, layer = f"{study.key}_{stack.key}", _map_layer(stack, job.grid)
     yield _volume(job.out / f"{stem}_map.nii.gz", stack, job.grid, layer, "anomaly map")
     if job.with_source:
-        layer, path = _source(job, stack), job.out / f"{stem}_source.nii.gz"
+        layer, path = _source(job, study.key, stack), job.out / f"{stem}_source.nii.gz"
         yield _volume(path, stack, Grid.SOURCE, layer, "source")
 
 
@@ -65,7 +65,7 @@ def _map_layer(stack: StackResult, grid: Grid) -> Layer:
     return layer
 
 
-def _source(job: Job, stack: StackResult) -> Layer:
+def _source(job: Job, study: str, stack: StackResult) -> Layer:
     """Values of the source; 0 for a slice that the scan could not read either.
 
     Raises
@@ -73,7 +73,7 @@ def _source(job: Job, stack: StackResult) -> Layer:
     ExportError
         It is in colour, or a file is not in the archive.
     """
-    whole = job.archive.stack(stack, range(len(stack.state)))
+    whole = job.archive.stack(study, stack, range(len(stack.state)))
 
     def layer(at: int) -> NDArray[Any]:
         plane: PixelPlane | FileError = next(read_planes(whole, whole.frames[at : at + 1], LIMIT))
@@ -189,7 +189,8 @@ def layers_of(stack: StackResult) -> list[int]:
     """Place of the slice on each layer of an even grid, -1 where there is none.
 
     The grid starts at the first slice and has the stack's median spacing; a slice lies on the
-    layer nearest to it. Without positions each slice is a layer.
+    layer nearest to it, and where two share one, that with the higher score stays. Without
+    positions each slice is a layer.
     """
     count, step = len(stack.state), _spacing(stack)
     offset = (stack.position_mm - stack.position_mm[:1]) / step
@@ -197,8 +198,9 @@ def layers_of(stack: StackResult) -> list[int]:
         return list(range(count))
     nearest = np.rint(offset).astype(np.intp)
     layers = [-1] * (int(nearest[-1]) + 1)
-    # Those nearest to their layer come last, and stay where two share one.
-    for at in np.argsort(-np.abs(offset - nearest), kind="stable").tolist():
+    # Those with the highest scores come last, of equal ones the nearest, and stay.
+    score = np.where(stack.state == State.SCORED, stack.slice_score, -np.inf)
+    for at in np.lexsort((-np.abs(offset - nearest), score)).tolist():
         layers[nearest[at]] = at
     return layers
 

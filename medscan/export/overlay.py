@@ -26,9 +26,11 @@ def window_of(job: Job, result: StackResult, stack: Stack) -> Window:
 
 
 def overlays(
-    job: Job, result: StackResult, places: Sequence[int]
+    job: Job, study: str, result: StackResult, places: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Place, and the slice's stored frame with its map over it, uint8 (rows, columns, 3).
+
+    `study` is the key of the study.
 
     Raises
     ------
@@ -37,7 +39,8 @@ def overlays(
     FileError
         One cannot be read.
     """
-    scale, whole = job.scale(result), job.archive.stack(result, range(len(result.state)))
+    scale = job.scale(result)
+    whole = job.archive.stack(study, result, range(len(result.state)))
     window = window_of(job, result, whole)
     frames = [whole.frames[at] for at in places]
     for at, plane in zip(places, read_planes(whole, frames, LIMIT), strict=True):

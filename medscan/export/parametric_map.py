@@ -38,9 +38,9 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, _: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
-    for part in dicom.parts_of(job, stack, scored(stack)):
+    for part in dicom.parts_of(job, study.key, stack, scored(stack)):
         if not all(dicom.located(origin.layer) for origin in part.origins):
             raise ExportError("its source does not say where it lies, as a Parametric Map must")
         where = _on_grid(part) if job.grid is Grid.MODEL else {}

@@ -33,7 +33,7 @@ def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     scale = job.scale(stack)
     if stack.info["thumbnails"].startswith("withheld"):
         raise ExportError(f"its pictures are {stack.info['thumbnails']}")
-    found = _from_thumbnails(stack) if job.sources is None else _from_sources(job, stack)
+    found = _from_thumbnails(stack) if job.sources is None else _from_sources(job, study.key, stack)
     for at, picture in found:
         path = job.out / f"{study.key}_{stack.key}_{at + 1:04d}.png"
         _save(path, scale, stack, at, picture)
@@ -56,8 +56,10 @@ def _from_thumbnails(stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8
             yield at, picture
 
 
-def _from_sources(job: Job, stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    whole = job.archive.stack(stack, range(len(stack.state)))
+def _from_sources(
+    job: Job, study: str, stack: StackResult
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    whole = job.archive.stack(study, stack, range(len(stack.state)))
     side = min(max(whole.rows, whole.columns, SMALLEST), LARGEST)
     places = key_slices(stack)
     drawn = render(

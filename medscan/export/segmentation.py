@@ -32,9 +32,9 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, _: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, threshold = job.detector(stack), job.scale(stack).middle
-    for part in dicom.parts_of(job, stack, scored(stack)):
+    for part in dicom.parts_of(job, study.key, stack, scored(stack)):
         found = np.stack([regions(stack, at, threshold) for at in part.places])
         if found.any():
             yield dicom.write(job, part, partial(_object, detector, part, found, threshold))

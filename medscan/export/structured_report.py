@@ -15,7 +15,8 @@ from pydicom.uid import MRImageStorage
 from medscan.errors import ExportError, FileError
 from medscan.export import dicom
 from medscan.export.dicom import Origin
-from medscan.export.job import Job, Left, key_slices, make_folder, scored
+from medscan.export.job import Job, Left, key_slices, scored
+from medscan.files import make_folder
 from medscan.results import StackResult, StudyResult
 
 FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
@@ -34,7 +35,7 @@ def export(job: Job) -> Iterator[Path | Left]:
         origins: list[Origin] = []
         for stack in (s for s in study.stacks if scored(s)):
             try:
-                found, theirs = _groups(job, stack)
+                found, theirs = _groups(job, study.key, stack)
             except (ExportError, FileError) as error:
                 yield Left(f"study {study.key}, stack {stack.key}", str(error))
                 continue
@@ -79,9 +80,9 @@ def _write(job: Job, study: StudyResult, groups: list[Any], origins: list[Origin
         return dicom.save(job, made, header)
 
 
-def _groups(job: Job, stack: StackResult) -> tuple[list[Any], list[Origin]]:
+def _groups(job: Job, study: str, stack: StackResult) -> tuple[list[Any], list[Origin]]:
     places = key_slices(stack)
-    origins = dicom.origins_of(job, stack, places)
+    origins = dicom.origins_of(job, study, stack, places)
     info, detector = stack.info, job.detector(stack)
     measured = [_measurement(codes.SCT.Score, stack.score)]
     for name, value in (

@@ -2,18 +2,20 @@
 
 from medscan.report.accounting import write_accounting
 from medscan.report.content import ReportOptions
-from medscan.report.folder import claim, write_report
+from medscan.report.folder import write_report, write_single
 from medscan.report.single import write_html
+from medscan.report.sweep import sweep_tables
 from medscan.report.table import COLUMNS, TABLES, write_csv, write_json_lines
 
 __all__ = [
     "COLUMNS",
     "TABLES",
     "ReportOptions",
-    "claim",
+    "sweep_tables",
     "write_accounting",
     "write_csv",
     "write_html",
     "write_json_lines",
     "write_report",
+    "write_single",
 ]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medscan.archive import Pseudonyms
 from medscan.report.cards import card_of, cards_of
 from medscan.report.entries import (
     FIELDS,
@@ -56,12 +57,15 @@ class ReportOptions:
         To compare with.
     workers : int
         Processes that decode.
+    keys : tuple of Pseudonyms or None
+        What the files of the archives are named by in the results.
     """
 
     most: int | None = FEATURED
     archives: tuple[Path, ...] = ()
     old: Results | None = None
     workers: int = 1
+    keys: tuple[Pseudonyms | None, ...] = (None,)
 
 
 DEFAULT = ReportOptions()
@@ -81,8 +85,11 @@ class Report:
         self._messages = messages(runs)
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
 
-    def draw(self, put: Put) -> None:
-        """Keep a picture of every slice of the featured studies that the archives hold."""
+    def draw(self, put: Put, most: int | None = None) -> None:
+        """Keep pictures of the slices of the featured studies that the archives hold.
+
+        Of each stack the `most` slices with the highest scores; None: all.
+        """
         if not self.options.archives:
             return
         from medscan.report.source import draw  # decoding is a scan's business: only now
@@ -92,7 +99,7 @@ class Report:
             self._drawn[study, stack][at] = address
 
         wanted = [row for row in self.rows if row.study.key in self.featured]
-        draw(self.options.archives, wanted, self.cards, keep, self.options.workers)
+        draw(self.options, wanted, self.cards, keep, most)
 
     def pictures(self, study: StudyResult, put: Put) -> dict[str, dict[int, str]]:
         """Addresses of a study's pictures by stack and place: drawn ones, else thumbnails."""

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from medscan.errors import UsageError
 from medscan.files import make_folder, replacing
 from medscan.report.content import DEFAULT, Report, ReportOptions, page_name
 from medscan.report.page import SCRIPT, STYLE, asset, render
+from medscan.report.single import write_html
+from medscan.report.sweep import INDEX, RUN, STUDIES, claim, sweep
 from medscan.results import Results
-
-STUDIES = "studies"
-MARK = '<meta name="generator" content="medscan">'
-"""By this a page is known to be a report's."""
-_PAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.html")
-_PICTURE = re.compile(r"icon\.jpg|[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{4,}\.jpg")
 
 
 def write_report(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> None:
@@ -53,29 +47,19 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
         folder.write(page, render("study.html", context, root="../").encode())
         icon = report.icon(row, study, folder.put)
         entries.append(report.entry(row, page, icon and f"{STUDIES}/{icon}"))
-    folder.write("run.html", render("run.html", {"run": report.run}, root="").encode())
-    folder.write("index.html", render("index.html", report.index(entries), root="").encode())
-    folder.sweep()
+    folder.write(RUN, render("run.html", {"run": report.run}, root="").encode())
+    folder.write(INDEX, render("index.html", report.index(entries), root="").encode())
+    sweep(out, folder.written)
 
 
-def claim(out: Path) -> None:
-    """Make a folder for a report; one that holds a report already, whole or not, is taken over.
+def write_single(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> None:
+    """Write index.html, a page that holds everything, in place of any report in the folder.
 
-    Raises
-    ------
-    UsageError
-        It holds something else.
-    DiskError
-        It could not be made.
+    Parameters and errors are those of `write_report`.
     """
-    make_folder(out)
-    index, names = out / "index.html", {path.name for path in out.iterdir()}
-    if index.is_file():
-        ours = MARK in index.read_text("utf-8", errors="replace")
-    else:
-        ours = names <= {STYLE, SCRIPT, STUDIES, "run.html"}
-    if not ours:
-        raise UsageError(f"{out} is not empty and holds no report; name another folder")
+    claim(out)
+    write_html(results, out / INDEX, options)
+    sweep(out, {out / INDEX})
 
 
 class _Folder:
@@ -98,15 +82,3 @@ class _Folder:
         with replacing(path, synced=False) as aside:
             aside.write_bytes(data)
         self.written.add(path)
-
-    def sweep(self) -> None:
-        """Remove pages and pictures of earlier reports."""
-        studies = self.out / STUDIES
-        old = [p for p in studies.glob("*.html") if _PAGE.fullmatch(p.name)]
-        old += [p for p in studies.glob("*/*.jpg") if _PICTURE.fullmatch(p.name)]
-        for path in old:
-            if path not in self.written:
-                path.unlink()
-        for folder in studies.iterdir():
-            if folder.is_dir() and not folder.is_symlink() and not any(folder.iterdir()):
-                folder.rmdir()

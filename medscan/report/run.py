@@ -47,7 +47,8 @@ class RunView:
 
 
 def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunView:
-    """The accounting of several files as one."""
+    """The accounting of several files as one; a run that two of them tell of counts once."""
+    runs = [run for at, run in enumerate(runs) if run not in runs[:at]]
     failures = sorted({failure for run in runs for failure in run.failures})
     counts: Counter[str] = sum((Counter(run.counts) for run in runs), Counter())
     return RunView(

@@ -9,13 +9,15 @@ from medscan.files import replacing
 from medscan.report.content import DEFAULT, Report, ReportOptions, safe_name
 from medscan.report.page import render
 from medscan.report.pictures import data_uri
+from medscan.report.study import KEYS
 from medscan.results import Results
 
 
 def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> None:
     """Write the worklist as one HTML page: all studies in the index, the worst with their slices.
 
-    The slices of a study are those that there are pictures of.
+    The slices of a study are those that there are pictures of: of an archive, the worst of each
+    stack, so that the page can be mailed.
 
     Parameters
     ----------
@@ -31,7 +33,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
         It could not be written.
     """
     report = Report(results, options)
-    report.draw(_embed)
+    report.draw(_embed, most=KEYS)
     entries, views = [], []
     for place, row in enumerate(report.rows):
         if row.study.key not in report.featured:

@@ -111,6 +111,7 @@ class Change(StrEnum):
 
     FLAGGED = "newly flagged"
     CLEARED = "newly cleared"
+    UNSCORED = "not scored now"
     MOVED = "moved"
     NEW = "new"
     SAME = ""
@@ -164,11 +165,13 @@ def _places(rows: Mapping[str, Row], among: Set[str]) -> dict[str, int]:
 
 
 def _change(before: Row, now: Row, was: int | None, place: int | None) -> tuple[Change, str]:
+    if was is not None and place is None:
+        return Change.UNSCORED, str(Change.UNSCORED)
     if now.study.flagged != before.study.flagged:
         change = Change.FLAGGED if now.study.flagged else Change.CLEARED
         return change, str(change)
     if was == place or now.study.score == before.study.score:
         return Change.SAME, ""
     if was is None or place is None:
-        return Change.MOVED, "moved: scored now" if was is None else "moved: not scored now"
+        return Change.MOVED, "moved: scored now"
     return Change.MOVED, f"moved {'up' if place < was else 'down'} {abs(place - was)}"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 
 from medscan import __version__
 from medscan.errors import DiskError, UsageError
-from medscan.files import forgiving, replacing
+from medscan.files import forgiving, free_bytes, replacing
 from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work
 
 SCHEMA = 1
@@ -33,12 +32,22 @@ NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
 LISTS = ("orientation", "pixel_spacing", "origin", "last", "notes", "skipped")
 """Attributes that are lists, kept as JSON."""
+NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
+          "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
+          "orientation", "pixel_spacing", "origin", "slice_spacing", "notes")  # fmt: skip
+"""Attributes that every stack has."""
 WORK = ("content", "maker", "root", "tools")
 """Attributes of a study that say how its result came about."""
 MARKS = ("stale", "absent")
+MANNER = ("precision", "plane", "identify", "hash_paths")
+"""Attributes of the root that say how the scan was asked to work."""
 FILES = "files"
 """Data set of a study: JSON of what became of its files."""
 COMPRESSED = {"compression": "gzip", "shuffle": True}
+
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError,
+          ArithmeticError, MemoryError)  # fmt: skip
+"""What reading a damaged file raises, in HDF5 and after it."""
 
 # Files are only ever replaced whole: readers need no locks, which network file systems may lack.
 
@@ -144,7 +153,7 @@ def publish(
     parts : sequence of Path
         Files of `write_part`; a study in one of them replaces its older result.
     changes : mapping
-        New marks of older results by study; None drops one.
+        New marks by study; None drops one.
 
     Raises
     ------
@@ -155,13 +164,9 @@ def publish(
     with replacing(path) as aside, forgiving(aside) as stream, h5py.File(stream, "w") as file:
         _write_run(file, run)
         studies = file.create_group("studies")
-        for part in parts:
-            with h5py.File(part, "r", locking=False) as source:
-                for key in source["studies"]:
-                    source.copy(source["studies"][key], studies)
-        if path.exists():
-            with h5py.File(path, "r", locking=False) as old:
-                _keep(old["studies"], studies, changes)
+        for one in [*parts, *([path] if path.exists() else [])]:
+            with h5py.File(one, "r", locking=False) as source:
+                _keep(source["studies"], studies, changes)
 
 
 def _keep(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
@@ -179,7 +184,7 @@ def _check_space(path: Path, parts: Sequence[Path]) -> None:
     """Refuse to begin what the disk cannot hold: old and new results lie there together."""
     sizes = [part.stat().st_size for part in parts]
     needed = sum(sizes) + (path.stat().st_size if path.exists() else 0) + SPARE
-    free = shutil.disk_usage(path.parent).free
+    free = free_bytes(path.parent)
     if free < needed:
         raise DiskError(
             f"{path} needs {needed >> 20} MiB to be written anew, but {free >> 20} MiB are free; "
@@ -190,7 +195,7 @@ def _check_space(path: Path, parts: Sequence[Path]) -> None:
 def _write_run(file: Any, run: RunInfo) -> None:
     file.attrs["schema_version"] = SCHEMA
     file.attrs["medscan_version"] = run.version or __version__
-    told = ("created", "command", "aggregation", "key_fingerprint")
+    told = ("created", "command", "aggregation", "key_fingerprint", *MANNER)
     _put_attributes(file, {name: getattr(run, name) for name in told})
     file.attrs["detectors"] = json.dumps(run.detectors, sort_keys=True)
     for name, value in run.counts.items():
@@ -256,6 +261,10 @@ class Results:
                 seconds=float(attributes.get("seconds", math.nan)),
                 slices=int(attributes.get("slices", 0)),
                 key_fingerprint=str(attributes.get("key_fingerprint", "")),
+                precision=str(attributes.get("precision", "")),
+                plane=str(attributes.get("plane", "")),
+                identify=bool(attributes.get("identify", False)),
+                hash_paths=bool(attributes.get("hash_paths", True)),
             )
 
     def keys(self) -> list[str]:
@@ -296,15 +305,21 @@ def _reading(path: Path) -> Iterator[Any]:
         hint = "is no HDF5 file or is damaged" if path.exists() else "does not exist"
         raise UsageError(f"{path} {hint}; name a results file that `medscan scan` wrote") from error
     with file:
-        if "schema_version" not in file.attrs or "studies" not in file:
-            raise UsageError(f"{path} is an HDF5 file, but not one that `medscan scan` wrote")
-        version = int(file.attrs["schema_version"])
-        if version > SCHEMA:
-            raise UsageError(f"{path} has schema {version}; this medscan reads up to {SCHEMA}")
         try:
+            _check_kind(file, path)
             yield file
-        except (OSError, RuntimeError) as error:  # as HDF5 tells of damage
-            raise UsageError(f"{path} is damaged ({str(error).splitlines()[0]})") from error
+        except DAMAGE as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{path} is damaged ({why})") from error
+
+
+def _check_kind(file: Any, path: Path) -> None:
+    """Raise UsageError if it is no results file, or one of a newer medscan."""
+    if "schema_version" not in file.attrs or "studies" not in file:
+        raise UsageError(f"{path} is an HDF5 file, but not one that `medscan scan` wrote")
+    version = int(file.attrs["schema_version"])
+    if version > SCHEMA:
+        raise UsageError(f"{path} has schema {version}; this medscan reads up to {SCHEMA}")
 
 
 def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:
@@ -342,13 +357,20 @@ def _read_stack(group: Any, *, arrays: bool) -> StackResult:
     thumbnail = group.get("thumbnail") if arrays else None
     fields: dict[str, Any] = {name: data[()] for name, data in values.items()}
     fields |= {name: [_text(v) for v in group[name][()]] for name in TEXTS}
+    lengths = {len(heavy), *map(len, fields.values())}
+    shown = group["thumbnail_index"][()]
+    if len(lengths) != 1 or (thumbnail is not None and len(thumbnail) != len(shown)):
+        raise ValueError(f"data sets of {group.name} differ in length")
+    info = _info(group, "score", "percentile")
+    if missing := [name for name in NEEDED if name not in info]:
+        raise KeyError(f"{group.name} has no {missing[0]}")
     return StackResult(
         key=group.name.rsplit("/", 1)[-1],
-        info=_info(group, "score", "percentile"),
+        info=info,
         score=float(group.attrs["score"]),
         percentile=float(group.attrs["percentile"]),
         heatmap=heavy[()] if arrays else np.zeros((0, *heavy.shape[1:]), np.float16),
         thumbnail=np.zeros((0, 0, 0, 1), np.uint8) if thumbnail is None else thumbnail[()],
-        thumbnail_index=group["thumbnail_index"][()],
+        thumbnail_index=shown,
         **fields,
     )

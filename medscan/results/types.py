@@ -179,6 +179,11 @@ class RunInfo:
         That this scan scored.
     key_fingerprint : str
         Of the key that pseudonyms were made with.
+    precision, plane : str
+        Of the scan, and in which volumes were cut, empty for none; a file of an older version
+        says neither.
+    identify, hash_paths : bool
+        Whether identities were written as they are, and paths as hashes.
     """
 
     created: str
@@ -194,3 +199,7 @@ class RunInfo:
     seconds: float = math.nan
     slices: int = 0
     key_fingerprint: str = ""
+    precision: str = ""
+    plane: str = ""
+    identify: bool = False
+    hash_paths: bool = True

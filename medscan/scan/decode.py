@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from medscan import imaging
 from medscan.archive import ArchiveFile, Frame, Stack
@@ -69,6 +69,8 @@ class Job:
         Bytes that a file may be, unpack to or need decoded; a worker may hold `COPIES` times that.
     study : str
         Key of the study.
+    companions : tuple of ArchiveFile
+        Where the voxels of its files are, if not in these.
     """
 
     stack: Stack
@@ -79,6 +81,7 @@ class Job:
     modality: str
     limit: int
     study: str = ""
+    companions: tuple[ArchiveFile, ...] = ()
 
 
 Drawn = list[Slice | FileError]
@@ -87,8 +90,10 @@ Drawn = list[Slice | FileError]
 def draw(job: Job, windows: dict[Any, Window]) -> Drawn:
     """Do a job in this process; `windows` keeps the last stack's window."""
     found = _drawn(job, windows)
-    changed = {f.file for f in job.frames if _has_changed(f.file)}
     error = UnreadableError("it has changed since the archive was indexed")
+    if any(map(_has_changed, job.companions)):
+        return [error] * len(found)
+    changed = {f.file for f in job.frames if _has_changed(f.file)}
     pairs = zip(job.frames, found, strict=True)
     return [error if frame.file in changed else item for frame, item in pairs]
 
@@ -226,9 +231,12 @@ class _Worker:
         try:
             while self.connection.poll():
                 with self._bounded():
-                    found: Drawn | ArchiveFile = self.connection.recv()
+                    found: Any = self.connection.recv()
+                if found == READY:  # it came later than it was waited for
+                    self.ready = True
+                    continue
                 if not isinstance(found, ArchiveFile):
-                    return found
+                    return cast("Drawn", found)
                 self.reading, self.left_s = found, self.timeout_s
         except (EOFError, OSError):
             self.gone = True

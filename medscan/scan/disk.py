@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from medscan.files import free_bytes
 from medscan.scan.assemble import THUMBNAILS
 from medscan.scan.options import ScanOptions
 from medscan.scan.plan import Task
@@ -50,7 +50,7 @@ class Room:
         """What is missing for scanning one more study, in words; empty when there is room."""
         size = self.estimate(task)
         needed = self.old + self.parts + 2 * (self.promised + size) + SPARE
-        free = shutil.disk_usage(self.out.parent).free
+        free = free_bytes(self.out.parent)
         if free < needed:
             return (
                 f"{self.out.parent} has {free >> 20} MiB free; the next study and publishing "

@@ -111,11 +111,21 @@ def _look_at_devices(health: Health) -> None:
         health.problems.append(f"torch cannot be loaded ({error})")
         return
     for number in range(torch.cuda.device_count()):
-        found = torch.cuda.get_device_properties(number)
-        gpu = {"name": f"cuda:{number}", "model": found.name, "memory_bytes": found.total_memory}
-        health.devices.append(gpu | {"free_bytes": torch.cuda.mem_get_info(number)[0]})
+        try:
+            health.devices.append(_gpu(number))
+        except RuntimeError as error:  # say, a driver that is too old
+            told = (str(error).splitlines() or ["no reason told"])[0]
+            health.notes.append(f"cuda:{number} cannot be used ({told})")
     if not torch.cuda.device_count():
         health.notes.append("there is a GPU driver, but this PyTorch sees no GPU")
+
+
+def _gpu(number: int) -> dict[str, Any]:
+    import torch
+
+    found = torch.cuda.get_device_properties(number)
+    gpu = {"name": f"cuda:{number}", "model": found.name, "memory_bytes": found.total_memory}
+    return gpu | {"free_bytes": torch.cuda.mem_get_info(number)[0]}
 
 
 def _available(memory: int) -> int:

@@ -6,11 +6,12 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from medscan import results
+from medscan.errors import DiskError
 from medscan.imaging import Slice
 from medscan.scan.accounting import Entry, account
 from medscan.scan.decode import Drawn, Job, decode
@@ -20,6 +21,7 @@ from medscan.scan.options import ScanOptions, check
 from medscan.scan.plan import Task, by_content, by_time, is_due, make_plan, ordered
 from medscan.scan.remains import agree, stamp_of
 from medscan.scan.secret import BYTES, pseudonym_key
+from medscan.scan.settle import listed
 
 SAMPLE = 8
 """Slices that are drawn and scored to measure the time of one."""
@@ -87,7 +89,9 @@ def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
         there = fingerprint or options.key_path.exists()
         key = pseudonym_key(options, fingerprint) if there else secrets.token_bytes(BYTES)
         pseudonyms = pseudonyms_of(options, key)
-        catalogue, forecast.arriving = catalogue_of(options, cache, pseudonyms)
+        catalogue, arriving = catalogue_of(options, cache, pseudonyms)
+        catalogue, cut = listed(catalogue, known.work, pseudonyms)
+        forecast.arriving = arriving + cut
         plan = make_plan(
             catalogue,
             [detector for _, detector in options.detectors],
@@ -97,7 +101,8 @@ def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
             pseudonyms=pseudonyms,
             fingerprint=by_content if options.paranoid else by_time,
         )
-        due = ordered([t for t in plan if _is_due(t, known, options)], options.order)
+        due = [t for t in plan if _is_due(t, known, options)]
+        due = ordered(due, options.order, known.work)
         forecast.studies, forecast.unchanged = len(plan), len(plan) - len(due)
         forecast.entries = account(catalogue, plan, known.work, Task.foreseen, pseudonyms)
     aside = Counter(str(o.reason) for o in catalogue.set_aside)
@@ -118,9 +123,11 @@ def _knowing(options: ScanOptions) -> Iterator[tuple[Ledger | None, Ledger]]:
     A dry run may go beside a scan, so that it makes what agrees in memory and leaves the file.
     """
     with ExitStack() as opened:
-        ledger = Ledger(options.ledger_path) if options.ledger_path.exists() else None
-        if ledger is not None:
-            opened.callback(ledger.close)
+        ledger = None
+        if options.ledger_path.exists():
+            with suppress(DiskError):  # what it would tell, the results do
+                ledger = Ledger(options.ledger_path, read_only=True)
+                opened.callback(ledger.close)
         cache = None if options.paranoid else ledger
         if ledger is not None and ledger.meta("results") == stamp_of(options.out):
             yield cache, ledger

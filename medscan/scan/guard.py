@@ -32,6 +32,7 @@ class Stop:
 
     def __init__(self, until: datetime.time | None = None) -> None:
         self.signal: int | None = None
+        self.at_once = False
         self.failure = ""
         self._until = until
         self._deadline = None if until is None else time.monotonic() + seconds_until(until)
@@ -74,7 +75,8 @@ def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if stop.signal is not None:
-            raise KeyboardInterrupt
+            stop.at_once = True
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         stop.signal = number
 
     if threading.current_thread() is not threading.main_thread():

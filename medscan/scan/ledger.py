@@ -45,6 +45,8 @@ STRIKES = 3
 """Scans running in which a study's decoder dies, after which the study is left alone."""
 KEEP_S = 5.0
 """Seconds of reading headers that a scan which is killed may lose."""
+BUSY_S = 30.0
+"""Longest wait for a process that is writing."""
 NO_MARK = Mark()
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -85,6 +87,8 @@ class Ledger:
     ----------
     path : Path or None
         Made when missing, with mode 0600; None: in memory.
+    read_only : bool
+        A scan may be using it: nothing is made, and what is put or remembered is not kept.
 
     Raises
     ------
@@ -94,12 +98,13 @@ class Ledger:
         It is none, or damaged.
     """
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
+        self.path, self.read_only = path, read_only
         self._committed = time.monotonic()
-        if path is not None:
+        if path is not None and not read_only:
             _touch(path)
-        self._base = sqlite3.connect(path or ":memory:")
+        with self._telling():
+            self._base = _connected(path, read_only=read_only)
         try:
             with self._telling():
                 self._prepare()
@@ -108,11 +113,16 @@ class Ledger:
             raise
 
     def _prepare(self) -> None:
+        with closing(self._base.execute("PRAGMA user_version")) as rows:
+            known = rows.fetchone()[0] == VERSION
+        if self.read_only:
+            if not known:
+                raise LedgerError(f"ledger {self.path} is of another version")
+            return
         # No WAL: it does not work on network file systems, where archives often lie.
         self._base.execute("PRAGMA journal_mode = DELETE")
-        with closing(self._base.execute("PRAGMA user_version")) as rows:
-            if rows.fetchone()[0] == VERSION:
-                return
+        if known:
+            return
         with self._base:
             self._base.execute("BEGIN IMMEDIATE")
             for name, columns in TABLES.items():
@@ -139,6 +149,8 @@ class Ledger:
 
     def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
         """Remember what was read of files; kept every few seconds, and at the next `commit`."""
+        if self.read_only:
+            return
         rows = [
             (_safe(str(file.root)), _safe(file.path), file.size, file.mtime_ns, header)
             for file, header in headers
@@ -155,6 +167,8 @@ class Ledger:
 
     def remember(self, name: str, catalogue: bytes) -> None:
         """Remember a catalogue in place of the last one; kept at the next `commit`."""
+        if self.read_only:
+            return
         with self._telling():
             self._base.execute("DELETE FROM catalogue")
             self._base.execute("INSERT INTO catalogue VALUES (?, ?)", (name, catalogue))
@@ -312,6 +326,12 @@ class Ledger:
             raise kind(f"ledger {self.path} cannot be used ({error})") from error
         except json.JSONDecodeError as error:
             raise LedgerError(f"ledger {self.path} is damaged") from error
+
+
+def _connected(path: Path | None, *, read_only: bool) -> sqlite3.Connection:
+    if path is None or not read_only:
+        return sqlite3.connect(path or ":memory:", timeout=BUSY_S)
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", timeout=BUSY_S, uri=True)
 
 
 def _touch(path: Path) -> None:

@@ -13,7 +13,7 @@ from medscan.detector import Detector
 from medscan.scan.ledger import Ledger
 from medscan.scan.options import ScanOptions
 from medscan.scan.routing import SEQUENCE
-from medscan.scan.score import AUTO, Scorer
+from medscan.scan.score import AUTO, Scorer, device_error
 from medscan.scan.settle import settled
 
 if TYPE_CHECKING:
@@ -147,7 +147,23 @@ def plane_of(options: ScanOptions) -> Plane | None:
 
 
 def load_scorers(options: ScanOptions) -> dict[str, Scorer]:
-    """A scorer for each detector; detectors of one backbone and size share it."""
+    """A scorer for each detector; detectors of one backbone and size share it.
+
+    Raises
+    ------
+    medscan.errors.DeviceError
+        The device has no room for them, or is lost.
+    """
+    try:
+        return _scorers(options)
+    except (RuntimeError, MemoryError) as error:
+        told = device_error(error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _scorers(options: ScanOptions) -> dict[str, Scorer]:
     from medscan.clip.device import choose_device
 
     device = choose_device(options.device)

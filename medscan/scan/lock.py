@@ -56,7 +56,8 @@ def locked(out: Path) -> Iterator[str]:
         finally:
             over.set()
             beat.join()
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # free it is all the same
+                path.unlink()
 
 
 def _beat(handle: int, over: threading.Event) -> None:
@@ -75,7 +76,8 @@ def _acquire(path: Path, out: Path) -> tuple[TextIO, str]:
         if not alone:
             _check_alone(path, out, me)
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         stream.close()
         raise DiskError(f"{path} cannot be written: {error.strerror}") from error
     except LockedError:

@@ -73,7 +73,7 @@ class ScanOptions:
     @property
     def parts(self) -> Path:
         """Folder of finished studies that are not in the results file yet."""
-        return self.out.with_name(self.out.name + ".parts")
+        return parts_folder(self.out)
 
     @property
     def identity(self) -> str:
@@ -93,11 +93,15 @@ class ScanOptions:
         return ", ".join([*versions, f"{self.max_file_bytes} bytes", f"{self.file_timeout_s} s"])
 
     @property
+    def worklists(self) -> list[Path]:
+        """The table and the page beside the results."""
+        return [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
+
+    @property
     def outputs(self) -> list[Path]:
         """Files that the scan makes."""
         found = [self.out, self.ledger_path, self.key_path]
-        found += [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
-        return [*found, *filter(None, (self.accounting, self.log_file))]
+        return [*found, *self.worklists, *filter(None, (self.accounting, self.log_file))]
 
     def own(self) -> Callable[[Path], bool]:
         """Tells whether a path is one that this scan itself makes."""
@@ -108,10 +112,16 @@ class ScanOptions:
             if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
                 return True
             whole = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
-            whole = whole.removesuffix("-journal").removesuffix(".damaged")
+            for end in ("-journal", ".damaged", ".lock"):
+                whole = whole.removesuffix(end)
             return parts in path.parents or path.with_name(whole) in outputs
 
         return is_own
+
+
+def parts_folder(out: Path) -> Path:
+    """Folder of the finished studies that are not in a results file yet."""
+    return out.with_name(out.name + ".parts")
 
 
 @dataclass(slots=True)

@@ -103,7 +103,7 @@ class Pipeline:
                 builders = [self._builder(*entry) for entry in task.stacks]
                 self.studies[key] = _Study(task, {b.stack.key: b for b in builders})
             for builder in builders:
-                yield from self._stack_jobs(key, builder)
+                yield from self._stack_jobs(task, builder)
             if key in self.studies:
                 self.studies[key].fed = True
                 self._finish_if_complete(key)
@@ -118,7 +118,7 @@ class Pipeline:
             series, stack, detector, backbone.size, backbone.grid, backbone.patch, thumbnails
         )
 
-    def _stack_jobs(self, study: str, builder: StackBuilder) -> Iterator[Job]:
+    def _stack_jobs(self, task: Task, builder: StackBuilder) -> Iterator[Job]:
         frames = builder.stack.frames
         for first in range(0, len(frames), CHUNK):
             yield Job(
@@ -129,7 +129,8 @@ class Pipeline:
                 builder.detector.window,
                 builder.series.modality,
                 self.options.max_file_bytes,
-                study,
+                task.study.key,
+                task.companions,
             )
 
     def _take(self, job: Job, drawn: Sequence[Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -82,6 +82,8 @@ class Task:
     maker : str
         Key of what it is scanned with: versions of detectors, backbones and preprocessing. When
         only this changes, the result is stale.
+    companions : tuple of ArchiveFile
+        Where the voxels of its files are, if not in these.
     """
 
     study: Study
@@ -89,6 +91,7 @@ class Task:
     beyond: tuple[tuple[Series, Stack], ...]
     content: str
     maker: str
+    companions: tuple[ArchiveFile, ...] = ()
 
     def out_of_scope(self) -> list[Outcome]:
         """Outcomes of the files that no scanned stack uses."""
@@ -148,8 +151,11 @@ def make_plan(
     """
     studies = [_own_key(study, known, pseudonyms) for study in catalogue.studies]
     identity = f"{identity} {pseudonyms.digest('identity')}"  # another key: other pseudonyms
+    beside: dict[ArchiveFile, list[ArchiveFile]] = {}
+    for companion, header in catalogue.companions.items():
+        beside.setdefault(header, []).append(companion)
     return [
-        _task(study, detectors, identity, fingerprint, named=named)
+        _task(study, beside, detectors, identity, fingerprint, named=named)
         for study in sorted(studies, key=lambda study: study.key)
     ]
 
@@ -170,6 +176,7 @@ def _own_key(study: Study, known: Find, pseudonyms: Pseudonyms) -> Study:
 
 def _task(
     study: Study,
+    beside: Mapping[ArchiveFile, Sequence[ArchiveFile]],
     detectors: Sequence[Detector],
     identity: str,
     fingerprint: Fingerprint,
@@ -185,9 +192,11 @@ def _task(
                 beyond.append((series, stack))
             else:
                 stacks.append((series, stack, detector))
+    files = study.files()
+    companions = tuple(sorted(c for file in files for c in beside.get(file, ())))
     content = {
         "identity": identity,
-        "files": [[file.path, fingerprint(file)] for file in study.files()],
+        "files": [[file.path, fingerprint(file)] for file in (*files, *companions)],
         "stacks": [
             [stack.key, stack.plane, detector.name, detector.calibration.target_fpr]
             for _, stack, detector in stacks
@@ -198,7 +207,7 @@ def _task(
         "preprocessing": PREPROCESSING,
         "detectors": [[d.digest, d.backbone_digest] for _, _, d in stacks],
     }
-    return Task(study, tuple(stacks), tuple(beyond), _digest(content), _digest(maker))
+    return Task(study, tuple(stacks), tuple(beyond), _digest(content), _digest(maker), companions)
 
 
 def _digest(facts: object) -> str:
@@ -225,7 +234,7 @@ def is_due(
     rescan : Rescan
         What is done again although it is done.
     """
-    if work is None or work.content != task.content:
+    if work is None or is_new(task, work):
         return True
     if rescan is Rescan.ALL or (rescan is Rescan.STALE and work.maker != task.maker):
         return True
@@ -234,6 +243,11 @@ def is_due(
         return False
     retried = work.tools != tools or bool(failed.intersection(PASSING))
     return retried or rescan is Rescan.FAILED
+
+
+def is_new(task: Task, work: Work | None) -> bool:
+    """Whether there is no result of the study as it is now."""
+    return work is None or work.content != task.content
 
 
 def is_quarantined(task: Task, trouble: Trouble | None) -> bool:
@@ -247,10 +261,13 @@ def failures(work: Work) -> set[Reason]:
     return {reason for reason in reasons if reason.bucket is Bucket.FAILED}
 
 
-def ordered(tasks: Sequence[Task], order: Order) -> list[Task]:
-    """Tasks by the date of their studies, unknown dates last, then by path; or by path alone."""
+def ordered(tasks: Sequence[Task], order: Order, known: Find) -> list[Task]:
+    """What is new or has changed, then what is done once more: a budget reaches what is new.
+
+    Each by the date of the studies, unknown dates last, then by path; or by path alone.
+    """
     found = sorted(tasks, key=lambda task: task.study.files()[0])
-    if order is Order.PATH:
-        return found
-    found.sort(key=lambda task: task.study.date, reverse=order is Order.NEWEST)
-    return sorted(found, key=lambda task: not task.study.date)
+    if order is not Order.PATH:
+        found.sort(key=lambda task: task.study.date, reverse=order is Order.NEWEST)
+        found.sort(key=lambda task: not task.study.date)
+    return sorted(found, key=lambda task: not is_new(task, known(task.study.key)))

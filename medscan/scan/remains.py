@@ -9,9 +9,10 @@ from pathlib import Path
 
 from medscan import results
 from medscan.errors import DiskError
+from medscan.files import remove
 from medscan.results import Mark, Work
 from medscan.scan.ledger import Ledger
-from medscan.scan.options import ScanOptions
+from medscan.scan.options import ScanOptions, parts_folder
 
 
 def sweep(options: ScanOptions) -> None:
@@ -19,7 +20,7 @@ def sweep(options: ScanOptions) -> None:
     left = [options.parts.glob(".*.part")]
     left += [path.parent.glob(f".{path.name}.*.part") for path in options.outputs]
     for path in chain.from_iterable(left):
-        path.unlink(missing_ok=True)
+        remove(path)
     with suppress(OSError):  # it still holds parts, or is not there
         options.parts.rmdir()
 
@@ -27,6 +28,15 @@ def sweep(options: ScanOptions) -> None:
 def parts_of(options: ScanOptions) -> list[Path]:
     """Part files: studies that are finished, but not in the results yet."""
     return sorted(options.parts.glob("*.h5")) if options.parts.is_dir() else []
+
+
+def forget(ledger: Ledger, out: Path, study: str) -> bool:
+    """Let the next scan do a study as if it were new; whether anything was known of it."""
+    folder = parts_folder(out)
+    parts = [part for part in folder.glob("*.h5") if part.stem == study] if folder.is_dir() else []
+    for part in parts:
+        remove(part)
+    return ledger.forget(study) or bool(parts)
 
 
 def move_away(path: Path) -> Path:
@@ -61,7 +71,7 @@ def agree(ledger: Ledger, options: ScanOptions, notes: list[str] | None = None) 
         ledger.forget(study)
     if damaged and notes is not None:
         for part in damaged:
-            part.unlink()
+            remove(part)
         notes.append(f"{len(damaged)} damaged part files were removed")
 
 

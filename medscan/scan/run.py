@@ -10,18 +10,27 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from medscan import results
 from medscan.archive import Bucket, Catalogue
-from medscan.errors import LedgerError, UsageError
+from medscan.errors import DeviceError, LedgerError, UsageError
+from medscan.files import make_folder, remove
 from medscan.results import RunInfo, State, StudyResult
 from medscan.scan.accounting import account
 from medscan.scan.assemble import AGGREGATION
 from medscan.scan.changes import Changes, changes_of
 from medscan.scan.guard import Stop, StoppedError, Watchdog, stopping
 from medscan.scan.ledger import Ledger
-from medscan.scan.load import catalogue_of, describe, load_scorers, pseudonyms_of, walk
+from medscan.scan.load import (
+    catalogue_of,
+    describe,
+    load_scorers,
+    plane_of,
+    pseudonyms_of,
+    walk,
+)
 from medscan.scan.lock import locked
 from medscan.scan.options import ScanOptions, Summary, check
 from medscan.scan.pipeline import Pipeline, Watch
@@ -36,13 +45,20 @@ from medscan.scan.plan import (
 )
 from medscan.scan.remains import agree, move_away, parts_of, stamp_of, sweep
 from medscan.scan.secret import fingerprint_of, pseudonym_key
+from medscan.scan.settle import listed
 from medscan.scan.unchanged import is_final, recall, remember, signature
 
 log = logging.getLogger("medscan.scan")
 
 
-def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
-    """Scan archives and publish the results.
+Publish = Callable[[Path, Path, Path], None]
+"""`publish(out, table, page)` writes the worklist of a results file."""
+
+
+def scan(
+    options: ScanOptions, watch: Watch | None = None, publish: Publish | None = None
+) -> Summary:
+    """Scan archives and publish the results, and their worklist if `publish` writes one.
 
     Returns
     -------
@@ -54,7 +70,7 @@ def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
     medscan.errors.UsageError
         Before anything is written: a root is missing, a detector does not fit.
     medscan.errors.LockedError
-        Another scan writes to the same results file.
+        Another scan uses the same results file or ledger.
     medscan.errors.DiskError
         An output could not be written.
     """
@@ -65,6 +81,7 @@ def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
     log.info("scan begins", extra={"pid": os.getpid(), "host": socket.gethostname()})
     with (
         locked(options.out) as dead,
+        locked(options.ledger_path),
         stopping(options.until) as stop,
         Watchdog() as watchdog,
         _nothing_left(options),
@@ -72,26 +89,42 @@ def scan(options: ScanOptions, watch: Watch | None = None) -> Summary:
         notes = [f"the lock of {dead}, which is dead, was taken over"] if dead else []
         sweep(options)
         try:
-            summary = _scan(options, stop, watchdog, watch, notes)
+            summary = _scan(options, stop, watchdog, watch, publish, notes)
         except LedgerError:  # once more, with a new one made from parts and results
             notes.append(f"the damaged ledger is now {move_away(options.ledger_path).name}")
-            summary = _scan(options, stop, watchdog, watch, notes)
+            summary = _scan(options, stop, watchdog, watch, publish, notes)
     summary.seconds = round(time.monotonic() - started, 3)
     log.info("scan ends", extra=_summed(summary))
     return summary
 
 
 def _scan(
-    options: ScanOptions, stop: Stop, watchdog: Watchdog, watch: Watch | None, notes: list[str]
+    options: ScanOptions,
+    stop: Stop,
+    watchdog: Watchdog,
+    watch: Watch | None,
+    publish: Publish | None,
+    notes: list[str],
 ) -> Summary:
     ledger = Ledger(options.ledger_path)
     try:
         agree(ledger, options, notes)
         summary = _Run(options, ledger, stop, watchdog, watch).go()
+        if publish is not None:
+            _publish_worklist(options, ledger, publish)
     finally:
         ledger.close()
     summary.notes = notes
     return summary
+
+
+def _publish_worklist(options: ScanOptions, ledger: Ledger, publish: Publish) -> None:
+    """Write the worklist unless it is there and of these very results: no clock is trusted."""
+    stamp, (table, page) = stamp_of(options.out), options.worklists
+    there = table.exists() and page.exists()
+    if stamp and not (there and ledger.meta("worklist") == stamp):
+        publish(options.out, table, page)
+        ledger.note("worklist", stamp)
 
 
 @contextmanager
@@ -102,7 +135,7 @@ def _nothing_left(options: ScanOptions) -> Iterator[None]:
         yield
     except UsageError:
         for path in new:
-            path.unlink(missing_ok=True)
+            remove(path)
         sweep(options)
         raise
 
@@ -146,7 +179,8 @@ class _Run:
         going = self._going("the archive is indexed")
         with summary.stage("index"):
             found = catalogue_of(options, cache, self.pseudonyms, walked, going)
-        catalogue, summary.arriving = found
+        catalogue, cut = listed(found[0], self.ledger.work, self.pseudonyms)
+        summary.arriving = found[1] + cut
         self._look_at(catalogue)
         if is_final(walked, catalogue.set_aside, summary) and not any(map(self._is_due, self.plan)):
             remember(self.ledger, signature(options, walked, self.pseudonyms), summary)
@@ -165,13 +199,24 @@ class _Run:
         options, summary = self.options, self.summary
         with summary.stage("plan"):
             self.plan = plan = self._plan(catalogue)
-            due = ordered([task for task in plan if self._is_due(task)], options.order)
+            due = [task for task in plan if self._is_due(task)]
+            due = ordered(due, options.order, self.ledger.work)
         summary.studies, summary.unchanged = len(plan), len(plan) - len(due)
-        left_before = parts_of(options)
-        if due:
-            failed = sum(outcome.bucket is Bucket.FAILED for outcome in catalogue.set_aside)
-            with summary.stage("scan"):
+        left_before, whole = parts_of(options), False
+        failed = sum(outcome.bucket is Bucket.FAILED for outcome in catalogue.set_aside)
+        try:
+            if due:
                 self._scan(due, failed)
+            whole = True
+        finally:  # what is finished is published, whatever ended the rest
+            if whole or (summary.scanned and not self.stop.at_once):
+                self._conclude(catalogue, plan, left_before)
+
+    def _conclude(
+        self, catalogue: Catalogue, plan: Sequence[Task], left_before: Sequence[Path]
+    ) -> None:
+        """Account for all, and publish what has changed."""
+        options, summary = self.options, self.summary
         self.watchdog.fed("results are published")
         self._account(catalogue, plan)
         changes = changes_of(catalogue, plan, self.ledger, self.pseudonyms, options.prune_s)
@@ -179,8 +224,8 @@ class _Run:
         if summary.scanned or left_before or (told and not summary.failure):
             with summary.stage("publish"):
                 self._publish(changes)
+            summary.pruned = sum(mark is None for mark in changes.values())
         summary.quarantined = sum(map(self._is_quarantined, plan))
-        summary.pruned = sum(mark is None for mark in changes.values())
         _, summary.stale, summary.absent = self.ledger.counts()
 
     def _plan(self, catalogue: Catalogue) -> list[Task]:
@@ -205,17 +250,29 @@ class _Run:
     def _scan(self, due: Sequence[Task], failed: int) -> None:
         options, summary = self.options, self.summary
         tasks = due[: options.max_studies]
-        scorers = load_scorers(options) if any(task.stacks for task in tasks) else {}
-        options.parts.mkdir(exist_ok=True)
+        with summary.stage("scan"):
+            done = self._pipe(tasks, failed)
+        summary.left = len(due) - done
+        if summary.left:
+            summary.stopped = self.stop.reason or f"--max-studies {options.max_studies}"
+        summary.failure = self.stop.failure
+
+    def _pipe(self, tasks: Sequence[Task], failed: int) -> int:
+        """How many were done."""
+        options = self.options
+        try:
+            scorers = load_scorers(options) if any(task.stacks for task in tasks) else {}
+        except DeviceError as error:
+            self.stop.failure = str(error)
+            return 0
+        make_folder(options.parts)
         pipeline = Pipeline(
             options, self.pseudonyms, scorers, self.stop, self.watchdog, self._keep, self.watch
         )
         pipeline.failed = failed
         pipeline.run(tasks)
-        summary.slices, summary.left = pipeline.slices, len(due) - pipeline.done
-        if summary.left:
-            summary.stopped = self.stop.reason or f"--max-studies {options.max_studies}"
-        summary.failure = self.stop.failure
+        self.summary.slices = pipeline.slices
+        return pipeline.done
 
     def _keep(self, study: StudyResult, died: str) -> None:
         """Write the part of a study, then note it: a part that is not noted is found again."""
@@ -270,12 +327,16 @@ class _Run:
             seconds=round(time.monotonic() - self.started, 3),
             slices=self.summary.slices,
             key_fingerprint=self.key_fingerprint,
+            precision=options.precision,
+            plane=plane_of(options) or "",
+            identify=options.identify,
+            hash_paths=options.hashes_paths,
         )
         parts = parts_of(options)
         results.publish(options.out, run, parts, changes)
         self.ledger.published(stamp_of(options.out), changes)
         for part in parts:
-            part.unlink()
+            remove(part)
         sweep(options)
 
     def _described(self) -> list[dict[str, Any]]:

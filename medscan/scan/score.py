@@ -22,6 +22,10 @@ AUTO = {"cpu": 8, "cuda": 64}
 """Batch sizes of `--batch-size auto`."""
 
 
+FULL = ("can't allocate memory", "not enough memory", "out of memory")
+"""How PyTorch says that the memory of the CPU, or of its driver, is full."""
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
     """What a detector says of one slice.
@@ -85,10 +89,11 @@ class Scorer:
         except torch.cuda.OutOfMemoryError as error:
             self._shrink(error)
             return None
-        except RuntimeError as error:
-            if _is_lost(error):
-                raise DeviceError(f"the GPU is lost ({str(error).splitlines()[0]})") from error
-            raise
+        except (RuntimeError, MemoryError) as error:
+            told = device_error(error)
+            if told is None:
+                raise
+            raise told from error
 
     def _predict(self, batch: NDArray[np.float32]) -> tuple[Any, Any]:
         import torch
@@ -105,6 +110,19 @@ class Scorer:
         self.batch_size = max(1, self.batch_size // 2)
         torch.cuda.empty_cache()
         log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
+
+
+def device_error(error: Exception) -> DeviceError | None:
+    """What an error says of the device, in one line; None when it is a mistake of the program."""
+    import torch
+
+    said = str(error).partition("\n")[0]
+    full = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    if full or any(words in said for words in FULL):
+        return DeviceError("memory is too small for the detector; give a smaller --batch-size")
+    if isinstance(error, RuntimeError) and _is_lost(error):
+        return DeviceError(f"the GPU is lost ({said})")
+    return None
 
 
 def _is_lost(error: RuntimeError) -> bool:

@@ -49,10 +49,37 @@ def key_beside(results: Path) -> Path:
     return results.with_name(results.name + ".key")
 
 
-def pseudonyms_beside(results: Path) -> Pseudonyms | None:
-    """What names the files that results are of; None without the key file beside them."""
-    path = key_beside(results)
-    return Pseudonyms(read_key(path)) if path.is_file() else None
+def pseudonyms_of(
+    results: Path, fingerprint: str, key_file: Path | None = None
+) -> Pseudonyms | None:
+    """What names the files that results are of; None where no key was ever named.
+
+    Parameters
+    ----------
+    results : Path
+    fingerprint : str
+        Of the key that they were made with; empty in files of older versions.
+    key_file : Path, optional
+        In place of the one beside the results.
+
+    Raises
+    ------
+    UsageError
+        The key file is missing, is none, or is not the one that the results were made with.
+    DiskError
+        It cannot be read.
+    """
+    path = key_file or key_beside(results)
+    if not os.path.lexists(path):
+        if not fingerprint and key_file is None:
+            return None
+        raise UsageError(f"key file {path} is missing: name that of {results} with --key-file")
+    key = read_key(path)
+    if fingerprint and fingerprint_of(key) != fingerprint:
+        raise UsageError(
+            f"{path} is not the key file that {results} was made with: name that with --key-file"
+        )
+    return Pseudonyms(key)
 
 
 def read_key(path: Path) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from medscan.archive import ArchiveFile, Bucket, Catalogue, Outcome, Reason, Study
+from medscan.archive import ArchiveFile, Bucket, Catalogue, Outcome, Pseudonyms, Reason, Study
+from medscan.results import Work
+from medscan.scan.plan import Find, root_of
 
 
 def settled(catalogue: Catalogue, settle_s: float, now_ns: int) -> tuple[Catalogue, int]:
@@ -34,13 +36,46 @@ def settled(catalogue: Catalogue, settle_s: float, now_ns: int) -> tuple[Catalog
     held = {s.key: s for s in catalogue.studies if s.uid in named or young.intersection(s.files())}
     named |= {study.uid for study in held.values() if study.uid}
     aside = [_aside(outcome, young, named) for outcome in catalogue.set_aside]
-    aside += [outcome for study in held.values() for outcome in _outcomes(study)]
-    left = replace(
+    return _without(catalogue, held, aside), len(held)
+
+
+def listed(catalogue: Catalogue, known: Find, pseudonyms: Pseudonyms) -> tuple[Catalogue, int]:
+    """Set aside studies with a known file in a folder that could not be listed.
+
+    What is seen of them is not all: their results stay as they are until it can be.
+
+    Returns
+    -------
+    (Catalogue, int)
+        Without them, and their number.
+    """
+    unread = [o.file for o in catalogue.set_aside if o.reason is Reason.UNREADABLE]
+    folders = {(root_of(f, pseudonyms), f"{pseudonyms.path(f.path)}/") for f in unread}
+    if not folders:
+        return catalogue, 0
+    held = {s.key: s for s in catalogue.studies if _is_below(known(s.key), folders)}
+    why = "a folder of its study could not be listed"
+    return _without(catalogue, held, catalogue.set_aside, why), len(held)
+
+
+def _is_below(work: Work | None, folders: set[tuple[str, str]]) -> bool:
+    """Whether a result is of a file below one of the folders."""
+    if work is None:
+        return False
+    tops = tuple(folder for root, folder in folders if root == work.root)
+    return any(path.startswith(tops) for path, _, _ in work.outcomes)
+
+
+def _without(
+    catalogue: Catalogue, held: Mapping[str, Study], aside: Iterable[Outcome], why: str = ""
+) -> Catalogue:
+    """The catalogue with studies set aside."""
+    found = [*aside, *(outcome for study in held.values() for outcome in _outcomes(study, why))]
+    return replace(
         catalogue,
         studies=tuple(study for study in catalogue.studies if study.key not in held),
-        set_aside=tuple(sorted(aside, key=lambda outcome: outcome.file)),
+        set_aside=tuple(sorted(found, key=lambda outcome: outcome.file)),
     )
-    return left, len(held)
 
 
 def _young(catalogue: Catalogue, oldest: int) -> set[ArchiveFile]:
@@ -58,10 +93,10 @@ def _aside(outcome: Outcome, young: set[ArchiveFile], named: set[str]) -> Outcom
     return outcome
 
 
-def _outcomes(study: Study) -> Iterable[Outcome]:
+def _outcomes(study: Study, why: str) -> Iterable[Outcome]:
     """One for each file of a study that is held."""
     return {
-        frame.file: Outcome(frame.file, Reason.ARRIVING, "", study.uid, series.uid)
+        frame.file: Outcome(frame.file, Reason.ARRIVING, why, study.uid, series.uid)
         for series in study.series
         for stack in series.stacks
         for frame in stack.frames

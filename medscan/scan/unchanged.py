@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from medscan.archive import Outcome, Pseudonyms
+from medscan.archive import Outcome, Pseudonyms, Reason
 from medscan.scan.ledger import Ledger
 from medscan.scan.load import Walk
 from medscan.scan.options import ScanOptions, Summary
@@ -64,5 +64,8 @@ def remember(ledger: Ledger, signed: str, summary: Summary) -> None:
 def is_final(walked: Walk, outcomes: Iterable[Outcome], summary: Summary) -> bool:
     """Whether the next scan would find the same if no file changes."""
     given_up = {item.file for item in walked.found if isinstance(item, Outcome)}
-    passing = any(o.reason in PASSING and o.file not in given_up for o in outcomes)
+    passing = any(
+        o.reason is Reason.ARRIVING or (o.reason in PASSING and o.file not in given_up)
+        for o in outcomes
+    )
     return not (passing or summary.left or summary.arriving or summary.failure)

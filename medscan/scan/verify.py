@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 
 from medscan import results
-from medscan.archive import REASONS, Bucket, Reason
+from medscan.archive import REASONS, Bucket, Plane, Reason
+from medscan.detector import Detector
 from medscan.errors import MedscanError
 from medscan.results import Results, RunInfo, StackResult, State, StudyResult
 from medscan.scan.assemble import aggregate
@@ -22,16 +23,38 @@ from medscan.scan.guard import Watchdog, stopping
 from medscan.scan.load import catalogue_of, load_scorers, pseudonyms_of
 from medscan.scan.options import ScanOptions
 from medscan.scan.pipeline import Pipeline
-from medscan.scan.plan import make_plan
+from medscan.scan.plan import Task, make_plan
 from medscan.scan.secret import pseudonym_key
 
 Rescored = dict[str, StudyResult | None]
 
+ARRAYS = (
+    "score",
+    "state",
+    "heatmap",
+    "frame",
+    "position_mm",
+    "grid_to_pixel",
+    "path",
+    "sop_instance_uid",
+    "thumbnail_index",
+)
+"""Data sets that every stack has."""
 TOLERANCE = 1e-3
 """Scores and maps that differ by less are the same: other hardware rounds otherwise."""
 ROUNDED = 1e-6
 """Sums of the same numbers differ by less."""
-_BROKEN = (OSError, KeyError, ValueError, TypeError, IndexError)
+_BROKEN = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MedscanError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What h5py, and results of other shapes and types than they should have, raise."""
 
 
 @dataclass(slots=True)
@@ -42,10 +65,14 @@ class Verdict:
     ----------
     studies, stacks, slices : int
         That the file holds.
+    absent : int
+        Studies whose files were gone at the last scan: they are not scored again.
     rescored : int
         Studies that were scored again.
     score_difference, map_difference : float
         Largest that was found between slice scores, and between maps.
+    stopped : str
+        Signal that ended it before all were scored again; empty for none.
     problems : list of str
         A line each; none: all is well.
     """
@@ -53,9 +80,11 @@ class Verdict:
     studies: int = 0
     stacks: int = 0
     slices: int = 0
+    absent: int = 0
     rescored: int = 0
     score_difference: float = 0.0
     map_difference: float = 0.0
+    stopped: str = ""
     problems: list[str] = field(default_factory=list)
 
 
@@ -65,8 +94,8 @@ def verify(options: ScanOptions, sample: int, tolerance: float = TOLERANCE) -> V
     Parameters
     ----------
     options : ScanOptions
-        Of a scan that would give the results in `out`; `roots` may be empty, then nothing is
-        scored again.
+        Of a scan that would give the results in `out`, but for what the results say themselves of
+        theirs. `roots` may be empty, then nothing is scored again.
     sample : int
         Studies to score again at most: the same ones every time.
     tolerance : float
@@ -78,8 +107,13 @@ def verify(options: ScanOptions, sample: int, tolerance: float = TOLERANCE) -> V
         There are no results, or a root is missing.
     """
     found = results.open(options.out)
-    run, verdict, whole = found.run(), Verdict(), []
-    verdict.problems += accounting_problems(run)
+    verdict, whole = Verdict(), []
+    try:
+        run = found.run()
+        verdict.problems += accounting_problems(run)
+    except _BROKEN as error:
+        verdict.problems.append(f"its root cannot be read ({type(error).__name__})")
+        return verdict
     for key in sorted(found.keys()):
         problems = list(study_problems(options.out, key, verdict))
         verdict.problems += [f"study {key}: {problem}" for problem in problems]
@@ -119,18 +153,26 @@ def _belongs(reason: str, bucket: Bucket) -> bool:
 
 
 def study_problems(path: Path, key: str, verdict: Verdict) -> Iterator[str]:
-    """What is wrong with a study in the file; counts its stacks and slices."""
+    """What is wrong with a study in the file; counts its stacks and slices if they are there."""
     try:
-        with h5py.File(path, "r") as file:
-            group = file["studies"][key]
-            for name in (n for n in group if isinstance(group[n], h5py.Group)):
-                yield from (f"stack {name}: {p}" for p in _array_problems(group[name]))
-        study = Results(path).study(key)
+        shapes = list(_shape_problems(path, key))
+        # Numbers are only looked at where they are what they should be.
+        yield from shapes or _number_problems(Results(path).study(key), verdict)
     except _BROKEN as error:
         yield f"cannot be read ({type(error).__name__})"
-        return
+
+
+def _shape_problems(path: Path, key: str) -> Iterator[str]:
+    with h5py.File(path, "r", locking=False) as file:
+        group = file["studies"][key]
+        for name in (n for n in group if isinstance(group[n], h5py.Group)):
+            yield from (f"stack {name}: {p}" for p in _array_problems(group[name]))
+
+
+def _number_problems(study: StudyResult, verdict: Verdict) -> Iterator[str]:
     verdict.stacks += len(study.stacks)
     verdict.slices += sum(len(stack.state) for stack in study.stacks)
+    verdict.absent += bool(study.mark.absent)
     for stack in study.stacks:
         yield from (f"stack {stack.key}: {p}" for p in _stack_problems(stack))
     yield from _total_problems(study)
@@ -138,6 +180,10 @@ def study_problems(path: Path, key: str, verdict: Verdict) -> Iterator[str]:
 
 def _array_problems(group: Any) -> Iterator[str]:
     """Data sets of another shape or type than they must have."""
+    lost = [name for name in ARRAYS if not isinstance(group.get(name), h5py.Dataset)]
+    if lost:
+        yield f"{', '.join(lost)}: no such data set"
+        return
     n, k = len(group["state"]), len(group["thumbnail_index"])
     side = group["heatmap"].shape[-1]
     wanted: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -162,6 +208,8 @@ def _array_problems(group: Any) -> Iterator[str]:
 
 def _stack_problems(stack: StackResult) -> Iterator[str]:
     scored = stack.state == State.SCORED
+    if not all(isinstance(stack.info.get(name), str) for name in ("detector", "detector_hash")):
+        yield "it does not say which detector scored it"
     if not np.isin(stack.state, list(State)).all():
         yield "state holds what is none"
     if not np.array_equal(np.isfinite(stack.slice_score), scored):
@@ -199,44 +247,76 @@ def _same(one: float, other: float) -> bool:
 
 
 def _sampled(found: Results, keys: Sequence[str], count: int) -> list[StudyResult]:
-    """Some of the studies that were scored, whatever the order of the file."""
+    """Some of the studies that were scored and are not absent, whatever the order of the file."""
     shuffled = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
-    scored = (s for s in map(found.study, shuffled) if not math.isnan(s.score))
+    scored = (s for s in map(found.study, shuffled) if not (math.isnan(s.score) or s.mark.absent))
     return list(islice(scored, count))
 
 
-def _rescore(options: ScanOptions, run: RunInfo, sample: Sequence[StudyResult]) -> Rescored:
+def _as_scanned(options: ScanOptions, run: RunInfo) -> ScanOptions:
+    """With the options of the scan, as far as its results say them and no others are given."""
+    return replace(
+        options,
+        identify=run.identify,
+        hash_paths=run.hash_paths,
+        precision=options.precision or run.precision or "fp32",
+        plane=options.plane or (Plane(run.plane) if run.plane else None),
+        thumbnails=False,
+    )
+
+
+def _rescore(
+    options: ScanOptions, run: RunInfo, sample: Sequence[StudyResult], verdict: Verdict
+) -> Rescored:
     """The sample as it comes out today, by key; None for what is not in the archive.
+
+    What a signal left undone is not in it.
 
     Raises
     ------
     MedscanError
-        It was stopped before its end.
+        The device is lost, or a disk full.
     """
-    found: dict[str, StudyResult | None] = {study.key: None for study in sample}
+    found: Rescored = {}
 
     def keep(study: StudyResult, _died: str) -> None:
         found[study.key] = study
 
     key = pseudonym_key(options, run.key_fingerprint) if run.key_fingerprint else b""
     pseudonyms = pseudonyms_of(options, key)
-    catalogue, _ = catalogue_of(options, None, pseudonyms)
-    detectors = [detector for _, detector in options.detectors]
+    # Results that say how they were made say the plane: it does not depend on the detectors here.
+    planes = replace(options, detectors=()) if run.precision else options
+    catalogue, _ = catalogue_of(planes, None, pseudonyms)
     plan = make_plan(
         catalogue,
-        detectors,
+        [],
         lambda _: None,
-        named=True,
+        named=False,
         identity=options.identity,
         pseudonyms=pseudonyms,
     )
+    tasks = list(_tasks(plan, sample, [detector for _, detector in options.detectors]))
     with stopping() as stop, Watchdog() as watchdog:
         scorers = load_scorers(options)
         pipeline = Pipeline(options, pseudonyms, scorers, stop, watchdog, keep)
-        pipeline.run([task for task in plan if task.study.key in found])
-    if stop:
-        raise MedscanError(f"stopped before the end: {stop.reason}")
-    return found
+        pipeline.run(tasks)
+    if stop.failure:
+        raise MedscanError(f"stopped before the end: {stop.failure}")
+    verdict.stopped = stop.reason
+    there = {task.study.key for task in tasks}
+    return found | {study.key: None for study in sample if study.key not in there}
+
+
+def _tasks(
+    plan: Sequence[Task], sample: Sequence[StudyResult], detectors: Sequence[Detector]
+) -> Iterator[Task]:
+    """Tasks of the sample: each stack by the detector that scored it, whatever it is fitted for."""
+    by_hash = {detector.digest: detector for detector in detectors}
+    used = {t.key: {s.key: by_hash[s.info["detector_hash"]] for s in t.stacks} for t in sample}
+    for task in plan:
+        if (of := used.get(task.study.key)) is not None:
+            stacks = ((s, k, of[k.key]) for s, k in task.beyond if k.key in of)
+            yield replace(task, stacks=tuple(stacks))
 
 
 def _compare_all(
@@ -257,8 +337,9 @@ def _compare_all(
     chosen = [t for t in sample if not missing & {s.info["detector_hash"] for s in t.stacks}]
     if not chosen:
         return
-    again = _rescore(replace(options, detectors=here, thumbnails=False), run, chosen)
-    for study in chosen:
+    options = _as_scanned(replace(options, detectors=here), run)
+    again = _rescore(options, run, chosen, verdict)
+    for study in (study for study in chosen if study.key in again):
         new = again[study.key]
         if new is None:
             verdict.problems.append(f"study {study.key}: is not in the archive")

@@ -9,6 +9,7 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.tag import Tag
 
 from medscan.archive import Header, Outcome, dicom, index, read_header
 from tests.benchmarks.fuzz import corpus, fuzz, mutated
@@ -57,6 +58,21 @@ def test_plain_headers_are_read_as_pydicom_reads_them(tmp_path, monkeypatch):
     for content in [*sources, *(mutated(rng, rng.choice(sources)) for _ in range(250))]:
         path.write_bytes(content)
         assert read_header(as_file(path)) == by_pydicom(as_file(path), monkeypatch)
+
+
+@pytest.mark.parametrize("inner", [b"US", b"FD"])
+@pytest.mark.parametrize(
+    "keyword", [k for k in dicom._KEYWORDS if k not in ("Rows", "Columns", "BitsAllocated")]
+)
+def test_a_value_that_claims_to_be_a_sequence(tmp_path, keyword, inner):
+    tag = Tag(keyword)
+    raw = element(0x28, 0x10, inner, b"abc", implicit=False)
+    item = struct.pack("<HHL", 0xFFFE, 0xE000, len(raw)) + raw
+    claim = struct.pack("<HH2sHL", tag.group, tag.element, b"SQ", 0, len(item)) + item
+    plain = write(tmp_path / "plain", **{keyword: None}).read_bytes()
+    at = plain.index(b"\x28\0\x10\0US") if tag < 0x00280010 else plain.index(b"\xe0\x7f\x10\0")
+    (tmp_path / "x").write_bytes(plain[:at] + claim + plain[at:])
+    assert isinstance(read_header(as_file(tmp_path / "x")), Header | Outcome)
 
 
 texts = st.text(st.sampled_from("0123456789+-.eE \\\0a\x1b\xe4"), max_size=12)

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medscan.archive import Plane, Pseudonyms, Reason, index, readers, walk
+from medscan.archive import Plane, Pseudonyms, Reason, header, index, readers, snapshot, walk
 from medscan.archive.snapshot import digest_of, from_bytes
 from medscan.scan.ledger import Ledger
 
-from .conftest import write
+from .conftest import Cache, write
 
 
 class Memory:
@@ -181,6 +181,24 @@ def test_names_differ_where_walks_differ(tree):
     names = {digest_of(walked[:n], None) for n in range(len(walked))}
     names |= {digest_of(walked, None, "rule"), digest_of(walked, Plane.AXIAL)}
     assert len(names) == len(walked) + 2
+
+
+def test_what_was_no_image_to_another_library_is_read_again(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
+    Image.new("L", (5, 3)).save(tmp_path / "y.png")
+    read, seen, memory = readers.read_header, [], Cache(whole=True)
+
+    def noted(file):
+        seen.append(file.path)
+        return read(file)
+
+    monkeypatch.setattr(readers, "read_header", noted)
+    for tools, expected in (("1", ["x", "y.png"]), ("1", []), ("2", ["x"])):
+        monkeypatch.setattr(header, "tools", lambda tools=tools: tools)
+        monkeypatch.setattr(snapshot, "tools", lambda tools=tools: tools)
+        seen.clear()
+        index([tmp_path], cache=memory)
+        assert seen == expected
 
 
 def test_the_ledger_keeps_one_catalogue(tmp_path):

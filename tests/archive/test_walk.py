@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import socket
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,28 @@ def test_a_folder_that_vanished_meanwhile_is_unreadable(tmp_path):
     next(found)
     (tmp_path / "b").rmdir()
     assert [o.reason for o in found] == [Reason.UNREADABLE]
+
+
+def test_an_entry_of_which_nothing_can_be_told_is_unreadable(tmp_path, monkeypatch):
+    class Stale:
+        name = "stale"
+
+        def is_dir(self, *, follow_symlinks):
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+        stat = is_dir
+
+    real = os.scandir
+    (tmp_path / "file").write_bytes(b"x")
+
+    @contextmanager
+    def scandir(path):
+        with real(path) as found:
+            yield [*found, Stale()]
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert reasons(tmp_path) == {"stale": Reason.UNREADABLE}
+    assert len(list(walk(tmp_path))) == 2
 
 
 def test_a_device_is_named_and_not_opened():

@@ -188,6 +188,14 @@ def test_gpus_are_told_where_a_driver_is(monkeypatch):
         "batch_size": gpu["batch_size"],
     }
     assert gpu["batch_size"] >= 64
+
+    def fails(_):
+        raise RuntimeError("CUDA error: out of memory\nand more")
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", fails)
+    health = doctor.examine(Path("results.h5"))
+    assert len(health.devices) == 1
+    assert health.notes[0] == "cuda:0 cannot be used (CUDA error: out of memory)"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert "sees no GPU" in doctor.examine(Path("results.h5")).notes[0]
 

@@ -84,6 +84,26 @@ def test_a_log_that_cannot_be_is_refused_before_anything_is_written(inside, scan
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["results.h5", "results.csv", "results.html", "results.h5.ledger", "results.h5.key", "a.csv"],
+)
+def test_a_log_over_another_output_is_refused(inside, scan, name):
+    Path(name).write_bytes(b"as it was")
+    code, out, err = inside(*scan, "--accounting", "a.csv", "--log-file", f"./{name}")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "--log-file" in err
+    assert [(path.name, path.read_bytes()) for path in Path.cwd().iterdir()] == [
+        (name, b"as it was")
+    ]
+
+
+def test_a_log_into_a_fifo_is_refused_and_not_waited_for(inside, scan):
+    os.mkfifo("log.jsonl")
+    code, _, err = inside(*scan, "--log-file", "log.jsonl")
+    assert (code, "is no regular file" in err) == (2, True)
+
+
 def test_a_scan_that_fails_says_so_in_the_log_and_to_a_person(inside, scan):
     Path("results.h5").write_text("no results")
     code, _, err = inside(*scan, "--log-file", "log.jsonl")

@@ -16,6 +16,9 @@ def test_a_folder_beside_the_results_with_tables(medscan, tmp_path):
     again = medscan("report", "night.h5", "--single-file", "--pictures", "1", "--out", "mail")
     assert again.returncode == 0, again.stderr
     assert {p.name for p in (tmp_path / "mail").iterdir()} == {"index.html", "results.csv"}
+    again = medscan("report", "night.h5", "--single-file")
+    assert again.returncode == 0, again.stderr
+    assert {p.name for p in (tmp_path / "night.report").iterdir()} == {"index.html", "results.csv"}
 
 
 def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):

@@ -1,7 +1,9 @@
 """`medscan verify` and `medscan locate`."""
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import h5py
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from medscan import results
+from medscan.scan.verify import ARRAYS
 from tests import tiny
 
 
@@ -123,6 +126,73 @@ def test_a_stack_that_is_not_whole(verify, harm, told):
     assert told in out
 
 
+def _shorter(data):
+    return data[:-1]
+
+
+def _text(data):
+    return np.full(data.shape, "x", h5py.string_dtype())
+
+
+def _scalar(data):
+    return np.float32(0)
+
+
+def _group(data):
+    return None
+
+
+@pytest.mark.parametrize("change", [_shorter, _text, _scalar, _group])
+@pytest.mark.parametrize("name", [*ARRAYS, "thumbnail"])
+def test_any_array_that_is_not_what_it_should_be(verify, archive, name, change):
+    with h5py.File("results.h5", "r+") as file:
+        study = file["studies"][sorted(file["studies"])[0]]
+        stack = next(item for item in study.values() if isinstance(item, h5py.Group))
+        new = change(stack[name][()])
+        if name in ("path", "sop_instance_uid") and change is _text:
+            new = np.zeros(len(new))
+        del stack[name]
+        if new is None:
+            stack.create_group(name)
+        else:
+            stack[name] = new
+    code, out, err = verify("--sample", 0)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert out.startswith("study ")
+
+
+def _no_attribute(file):
+    del file.attrs["aggregation"]
+
+
+def _no_study(file):
+    name = sorted(file["studies"])[0]
+    del file["studies"][name]
+    file["studies"][name] = 1
+
+
+def _nameless(file):
+    study = file["studies"][sorted(file["studies"])[0]]
+    stack = next(item for item in study.values() if isinstance(item, h5py.Group))
+    stack.attrs["detector_hash"] = 7
+
+
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (_no_attribute, "its root cannot be read ("),
+        (_no_study, "cannot be read ("),
+        (_nameless, "it does not say which detector scored it"),
+    ],
+)
+def test_what_else_may_be_lost(verify, harm, told):
+    with h5py.File("results.h5", "r+") as file:
+        harm(file)
+    code, out, err = verify("--sample", 1)
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert told in out
+
+
 def _totals(file):
     file.attrs["files"] += 1
 
@@ -173,6 +243,59 @@ def test_pixels_that_changed_are_seen(verify, archive, tmp_path):
     assert "scores differ by up to" in out
     assert "is not in the archive" in out
     assert "3 studies scored again" in out
+
+
+def test_it_scores_as_the_scan_did_and_not_as_it_would_be_told(inside, archive, detector_file):
+    words = ("--detector", detector_file, "--identify", "--plane", "axial", "--workers", 0)
+    assert inside("scan", archive, "--out", "r.h5", *words)[0] == 3
+    run = results.open("r.h5").run()
+    assert (run.identify, run.hash_paths, run.plane, run.precision) == (
+        True,
+        False,
+        "axial",
+        "fp32",
+    )
+    code, out, _ = inside("verify", "r.h5", "--archive", archive, "--detector", detector_file)
+    assert (code, "4 studies scored again: scores differ by at most 0" in out) == (0, True)
+
+
+def test_a_stack_is_scored_by_the_detector_that_its_results_name(verify, monkeypatch):
+    from medscan.scan import plan
+
+    monkeypatch.setattr(plan, "route", lambda *_, **__: None)
+    code, out, _ = verify()
+    assert (code, "4 studies scored again: scores differ by at most 0" in out) == (0, True)
+
+
+def test_absent_studies_are_counted_and_no_problem(verify, archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "less")
+    shutil.rmtree(tmp_path / "less" / "p2")
+    with h5py.File("results.h5", "r+") as file:
+        study = next(s for s in file["studies"].values() if s.attrs["StudyInstanceUID"] == "1.2.2")
+        study.attrs["absent"] = "2026-01-02T03:04:05+00:00"
+    code, out, err = verify(archive=tmp_path / "less")
+    assert (code, err) == (0, "")
+    assert "3 studies scored again" in out
+    assert "1 studies are absent" in out
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it(verify, monkeypatch, number, code):
+    from medscan.scan import pipeline
+
+    real, sent = pipeline.Pipeline._finish, []
+
+    def finish(self, study):
+        real(self, study)
+        if not sent:
+            sent.append(number)
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(pipeline.Pipeline, "_finish", finish)
+    found, out, err = verify()
+    assert (found, len(err.splitlines())) == (code, 1)
+    assert "is not in the archive" not in out
+    assert " 0 studies scored again" not in out
 
 
 def test_a_detector_that_is_not_here(inside, verify, archive):

@@ -19,13 +19,14 @@ from medscan.scan.load import describe
 from tests.imaging.make import LIMIT, header, write_dicom
 from tests.report import make as results_of
 
-ROWS, COLUMNS, COUNT = 45, 35, 6
+ROWS, COLUMNS, COUNT = 45, 13, 6
 SIZE, PATCH = 45, 5
 GRID = SIZE // PATCH
-PIXEL = (12, 27)
+PIXEL = (11, 27)
 """Of the marker, (column, row): the centre of a patch, however the frame is turned."""
 SLICE = 4
-SPACING = (1.5, 1.5)
+SPACING = (0.8, 2.4)
+"""Of rows and of columns: whoever swaps them is found out."""
 STEP = 3.0
 DETECTOR = Detector(
     "seen", "clip", "clean", "", True, {}, "b", "h", Domain(), "auto",

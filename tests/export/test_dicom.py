@@ -17,6 +17,7 @@ from medscan.export import Grid
 from medscan.export.capture import letter
 from tests.export import make
 from tests.export.make import PIXEL, SLICE, exported, multiframe, scanned, single
+from tests.report import make as plain
 
 HALF = 0.5 * make.SPACING[0]
 SOURCES = {plane: single for plane in make.PLANES} | {"multi-frame": multiframe}
@@ -146,6 +147,23 @@ def test_a_capture_shows_the_key_slice(made, tmp_path):
     assert frame == (5 if made.folder.name == "multi-frame" else None)
     row, column, _ = make.geometry("oblique" if frame else made.folder.name)
     assert list(ds.PatientOrientation) == [letter(tuple(row)), letter(tuple(column))]
+
+
+TEXTUAL = (
+    {"thumbnails": "withheld: may carry burned-in text"},
+    {"modality": "US"},
+    {"notes": ["burned-in text likely"]},
+)
+
+
+@pytest.mark.parametrize("changed", TEXTUAL)
+def test_a_capture_says_that_text_may_be_burned_in(axial, tmp_path, changed):
+    study = next(axial.results.studies())
+    stack = replace(study.stacks[0], info=study.stacks[0].info | changed)
+    results = plain.results(tmp_path, [replace(study, stacks=(stack,))], axial.results.run())
+    clean = pydicom.dcmread(only("dicom-sc", axial.job(tmp_path / "a")))
+    noted = pydicom.dcmread(only("dicom-sc", replace(axial, results=results).job(tmp_path / "b")))
+    assert (clean.BurnedInAnnotation, noted.BurnedInAnnotation) == ("NO", "YES")
 
 
 def test_letters_name_the_nearest_side():

@@ -70,6 +70,26 @@ def test_a_detector_without_calibration_has_no_threshold(tmp_path, name):
     assert "not calibrated" in left.why
 
 
+def test_the_same_path_below_two_roots_is_two_sources(tmp_path):
+    keys = []
+    for at, root in enumerate(("a", "b")):
+        (tmp_path / root).mkdir()
+        volume = np.full((4, 5, 6), at + 1, np.int16)
+        nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / root / "v.nii")
+    roots = [tmp_path / "a", tmp_path / "b"]
+    sources = Sources(roots)
+    for study in index(roots).studies:
+        stack = study.series[0].stacks[0]
+        frames = np.array([f.index for f in stack.frames], np.int32)
+        facts = {"kind": "nifti", "rows": stack.rows, "columns": stack.columns}
+        result = plain.stack(stack.key, n=len(frames), pictures=0, **facts)
+        found = sources.stack(study.key, replace(result, frame=frames), range(len(frames)))
+        keys.append((stack.key, found.frames[0].file.root, stack.frames[0].file.root))
+    assert keys[0][0] == keys[1][0]
+    assert [found for _, found, _ in keys] == [real for _, _, real in keys]
+    assert len({found for _, found, _ in keys}) == 2
+
+
 def test_files_that_moved_are_found(axial, tmp_path):
     for n, path in enumerate(sorted(axial.folder.iterdir(), reverse=True)):
         (tmp_path / f"x{n}" / "y").mkdir(parents=True)

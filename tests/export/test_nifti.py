@@ -150,10 +150,17 @@ def test_gaps_stay_empty_and_later_slices_keep_their_place():
     assert layers_of(stack) == [0, 1, 2, -1, -1, 3, 4, 5]
 
 
-def test_two_slices_on_one_layer_keep_the_nearer():
-    stack = make.stack("s1", n=4)
-    assert layers_of(replace(stack, position_mm=np.array([0, 3.0, 3.9, 6]))) == [0, 1, 3]
-    assert layers_of(replace(stack, position_mm=np.array([0, 2.0, 3.1, 6]))) == [0, 2, 3]
+def test_two_slices_on_one_layer_keep_the_higher_score_then_the_nearer():
+    stack = replace(make.stack("s1", n=4), position_mm=np.array([0, 3.0, 3.9, 6]))
+
+    def layers(*scores, states=(0, 0, 0, 0)):
+        changed = {"slice_score": np.array(scores, np.float32), "state": np.array(states, np.uint8)}
+        return layers_of(replace(stack, **changed))
+
+    assert layers(0.1, 0.2, 0.9, 0.1) == [0, 2, 3]
+    assert layers(0.1, 0.9, 0.2, 0.1) == [0, 1, 3]
+    assert layers(0.1, 0.2, 0.2, 0.1) == [0, 1, 3]
+    assert layers(0.1, np.nan, 0.2, 0.1, states=(0, 1, 0, 0)) == [0, 2, 3]
 
 
 def test_a_stray_position_does_not_blow_the_volume_up():

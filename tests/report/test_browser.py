@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
+from playwright.sync_api import expect
 
 from medscan.report import write_html, write_report
 from medscan.report.content import DEFAULT, Report
@@ -62,7 +63,7 @@ def test_sort_and_filter(tab, report):
     tab.get_by_label("Modality").select_option("CT")
     assert names(tab) == ["site/fff"]
     tab.get_by_role("button", name="Reset").click()
-    tab.wait_for_function("document.querySelectorAll('#rows tr').length === 6")
+    expect(tab.locator("#rows tr")).to_have_count(6)
     tab.get_by_label("Flag").select_option("flagged")
     assert names(tab) == ["site/aaa", "site/bbb"]
     assert tab.get_by_role("status").inner_text() == "2 of 6 studies"
@@ -126,7 +127,7 @@ def test_slider_wheel_and_keys_step_through_slices(tab, report):
     assert viewer.locator(".source .none").is_visible()
     viewer.locator(".painted").hover()
     tab.mouse.wheel(0, 100)
-    tab.wait_for_function("document.querySelector('.now').textContent.startsWith('Slice 5 of')")
+    expect(now).to_have_text(re.compile("^Slice 5 of"))
     viewer.focus()
     for key in ("ArrowRight", "ArrowUp", "ArrowLeft", "PageUp"):
         tab.keyboard.press(key)

@@ -225,6 +225,20 @@ def test_tables_of_files_are_bounded(tmp_path, monkeypatch):
     assert "; 1 more are in the results file" in rendered(tmp_path, make.few_studies()).text
 
 
+def test_a_run_that_was_given_twice_counts_once(tmp_path):
+    results = make.results(tmp_path, make.few_studies())
+    copy = make.results(tmp_path, make.few_studies(), name="copy.h5")
+    later = make.results(tmp_path, [], make.run(created="2026-02-01"), name="later.h5")
+    write_html([results, copy], tmp_path / "twice.html")
+    twice = Page(tmp_path / "twice.html").text
+    assert "files found 60 scanned 50 skipped 8 failed 2" in twice
+    assert "a file that several of them met" not in twice
+    write_html([results, later], tmp_path / "two.html")
+    assert "Sums over 2 runs: a file that several of them met counts in each." in (
+        Page(tmp_path / "two.html").text
+    )
+
+
 def test_an_empty_result_is_a_page(tmp_path):
     counts = dict.fromkeys(("files", "scanned", "skipped", "failed"), 0)
     empty = make.run(detectors=[], counts=counts, failures=[], skipped=[])

@@ -1,6 +1,7 @@
 """Pictures of all slices, drawn again from the archive."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from PIL import Image
 
 from medscan import archive
 from medscan.errors import CorruptError
-from medscan.report import ReportOptions, write_report
+from medscan.report import ReportOptions, write_html, write_report
+from medscan.report.study import KEYS
 from medscan.scan import decode
 from tests import tiny
 from tests.report import make
@@ -56,6 +58,15 @@ def test_as_many_studies_as_asked_for(scanned, tmp_path):
     roots, studies = scanned
     assert len(drawn(tmp_path, roots, studies, most=1)) == 6
     assert drawn(tmp_path, roots, studies, most=0) == []
+
+
+def test_a_single_page_holds_the_worst_slices_only(scanned, tmp_path):
+    roots, studies = scanned
+    write_html(
+        [make.results(tmp_path, studies)], tmp_path / "w.html", ReportOptions(archives=(roots,))
+    )
+    viewers = re.findall(r'"pictures": \[.*?\]', (tmp_path / "w.html").read_text("utf-8"))
+    assert [viewer.count("data:image/jpeg") for viewer in viewers] == [KEYS, KEYS]
 
 
 def test_what_may_carry_burned_in_text_stays_withheld(scanned, tmp_path):

@@ -1,9 +1,11 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from medscan.report import ReportOptions, write_report
 from medscan.report.worklist import Change, compare, featured, rank
+from medscan.results import State
 from tests.report import make
 from tests.report.markup import Page
 
@@ -68,14 +70,29 @@ def test_a_study_moves_when_its_own_score_does(tmp_path):
     assert found["ddd"] == (Change.MOVED, "moved: scored now")
     back = compare(rank([old]), make.results(tmp_path, now, name="other.h5")).by_key
     assert back["aaa"] == (Change.MOVED, "moved up 2")
-    assert back["ddd"] == (Change.MOVED, "moved: not scored now")
+    assert back["ddd"] == (Change.UNSCORED, "not scored now")
+
+
+def test_a_flagged_study_that_could_not_be_scored_is_not_cleared(tmp_path):
+    old = make.results(tmp_path, [one("aaa", 0.9), one("bbb", 0.3)], name="old.h5")
+    failed = make.stack("s1", 0.9, 6, pictures=0)
+    failed.slice_score[:] = np.nan
+    failed.state[:] = State.FAILED
+    failed = dataclasses.replace(failed, score=float("nan"))
+    new = make.results(tmp_path, [make.study("aaa", [failed]), one("bbb", 0.3)], name="new.h5")
+    found = compare(rank([new]), old)
+    assert found.by_key["aaa"] == (Change.UNSCORED, "not scored now")
+    assert found.count(Change.CLEARED) == 0
 
 
 def test_the_report_says_what_is_new(changes, tmp_path):
     new, old = changes
     write_report([new], tmp_path / "out", ReportOptions(old=old))
     text = Page(tmp_path / "out" / "index.html").text
-    assert "Since 2026-01-01: 1 newly flagged, 1 newly cleared, 0 moved, 1 new, " in text
+    assert (
+        "Since 2026-01-01: 1 newly flagged, 1 newly cleared, 0 not scored now, 0 moved, 1 new, "
+        in text
+    )
     assert "1 no longer there" in text
     assert "newly cleared" in Page(tmp_path / "out" / "studies" / "bbb.html").text
     assert "newly" not in Page(tmp_path / "out" / "studies" / "aaa.html").text

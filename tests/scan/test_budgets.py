@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import signal
 import time
 from dataclasses import replace
 from zoneinfo import ZoneInfo
@@ -10,8 +11,8 @@ import pytest
 
 from medscan import results
 from medscan.errors import UsageError
-from medscan.scan import Order, scan
-from medscan.scan.guard import Stop, seconds_until
+from medscan.scan import Order, Rescan, scan
+from medscan.scan.guard import Stop, seconds_until, stopping
 from tests import tiny
 
 HOUR = 3600
@@ -118,3 +119,24 @@ def test_a_scan_that_is_stopped_while_it_reads_headers_goes_on_there(options, fo
     assert 0 < first < 8
     assert scan(options).scanned == 4
     assert len(opened) == 8
+
+
+def test_a_budget_reaches_what_is_new_before_what_is_done_once_more(options, four):
+    tiny.write_series(four / "z", tiny.head_volume(1, slices=2), study="1.200")
+    (four / "z").rename(four.parent / "z")
+    scan(options)
+    (four.parent / "z").rename(four / "z")
+    again = replace(options, rescan=Rescan.ALL, max_studies=1)
+    assert scan(again).left == 4
+    assert "z" in done(options)
+
+
+def test_a_second_signal_ends_at_once_by_its_own_number():
+    with stopping() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert not stop.at_once
+        with pytest.raises(SystemExit, match="143"):
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert stop.at_once

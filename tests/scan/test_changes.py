@@ -8,8 +8,9 @@ import pydicom
 import pytest
 
 from medscan import detector, results
+from medscan.errors import DeviceError
 from medscan.results import Mark
-from medscan.scan import Rescan, foresee, scan
+from medscan.scan import Rescan, foresee, run, scan
 from tests import tiny
 
 DAY = 86400.0
@@ -202,3 +203,54 @@ def test_the_paranoid_read_every_file(options, two):
     victim.write_bytes(data)
     os.utime(victim, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert scan(sure).scanned == 1
+
+
+def test_a_study_that_is_seen_in_part_keeps_its_result(options, two, monkeypatch):
+    tiny.write_series(two / "a2", tiny.head_volume(3, slices=2), study="1.97")  # as that of a
+    assert scan(options).scanned == 2
+    published = {s.key: s.info["slices"] for s in results.open(options.out).studies()}
+    real = os.scandir
+
+    def scandir(path):
+        if os.fspath(path).endswith("/a2"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert foresee(options).arriving == 1
+        summary = scan(options)
+    assert (summary.scanned, summary.unchanged, summary.arriving) == (0, 1, 1)
+    assert (summary.stale, summary.absent) == (0, 0)
+    found = results.open(options.out)
+    assert {s.key: s.info["slices"] for s in found.studies()} == published
+    assert scan(options).unchanged == 2
+
+
+def test_a_part_that_waited_is_marked_when_it_is_published(options, two, monkeypatch, tmp_path):
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scan(options)
+    shutil.move(two / "a", tmp_path / "away")
+    assert scan(options).absent == 1
+    assert marks(options)["a"].absent
+    assert marks(options)["b"] == Mark()
+
+
+def test_what_was_not_dropped_is_not_said_to_be(options, two, monkeypatch):
+    scan(options)
+    shutil.rmtree(two / "a")
+    scan(options)
+    tiny.write_series(two / "c", tiny.head_volume(3, slices=2), study="1.3")
+
+    def fail(*_):
+        raise DeviceError("the GPU is lost")
+
+    monkeypatch.setattr(run, "load_scorers", fail)
+    summary = scan(replace(options, prune_s=0.0))
+    assert (summary.failure, summary.pruned, summary.absent) == ("the GPU is lost", 0, 1)
+    assert set(marks(options)) == {"a", "b"}

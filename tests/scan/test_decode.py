@@ -115,3 +115,10 @@ def test_jobs_are_taken_only_as_fast_as_they_are_used(stack):
         next(results)
     assert len(taken) < 15
     results.close()
+
+
+def test_a_worker_that_is_ready_late_is_no_broken_one(stack, monkeypatch):
+    monkeypatch.setattr(module, "STARTUP_S", 0.0)
+    ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 60)
+    assert not any(isinstance(item, FileError) for item in drawn)
+    assert len(drawn) == 8

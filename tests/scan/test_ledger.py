@@ -7,7 +7,9 @@ import pytest
 from medscan.archive import ArchiveFile
 from medscan.errors import DiskError, LedgerError
 from medscan.results import Mark, Work
+from medscan.scan import foresee, scan
 from medscan.scan.ledger import Ledger, Trouble
+from tests import tiny
 
 
 def file(path="a/b", size=3, mtime_ns=5):
@@ -147,3 +149,29 @@ def test_a_locked_base_is_one_line(tmp_path):
         ledger.put([(file(), "")])
     other.close()
     ledger.close()
+
+
+def test_a_dry_run_neither_waits_for_a_scan_nor_holds_it_up(options, root):
+    tiny.write_series(root / "a", tiny.head_volume(1, slices=2), study="1.1")
+    scan(options)
+    tiny.write_series(root / "b", tiny.head_volume(2, slices=2), study="1.2")
+    before = options.ledger_path.read_bytes()
+    assert foresee(options).unchanged == 1
+    assert options.ledger_path.read_bytes() == before
+    options.ledger_path.write_bytes(b"no database" * 500)
+    assert foresee(options).unchanged == 1  # as the results say
+
+
+def test_a_ledger_that_is_read_only_keeps_nothing_and_locks_nothing(tmp_path):
+    Ledger(tmp_path / "ledger").close()
+    reader = Ledger(tmp_path / "ledger", read_only=True)
+    writer = Ledger(tmp_path / "ledger")
+    reader.put([(file(), "header")])
+    reader.remember("name", b"catalogue")
+    assert reader.get([file()]) == [None]
+    assert reader.recall("name") is None
+    writer.note("a", "b")
+    assert reader.meta("a") == "b"
+    with pytest.raises(DiskError):
+        Ledger(tmp_path / "none", read_only=True)
+    assert not (tmp_path / "none").exists()

@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 
 from medscan import results
-from medscan.errors import DiskError, LedgerError, UsageError
+from medscan.errors import DiskError, LedgerError, LockedError, UsageError
 from medscan.scan import foresee, scan
 from medscan.scan import run as module
 from medscan.scan.ledger import Ledger
+from medscan.scan.remains import forget
 from tests import tiny
 from tests.scan.reading import content
 
@@ -209,3 +210,37 @@ def test_with_another_key_parts_are_scanned_again(options, three, monkeypatch):
     options.key_path.unlink()
     assert scan(options).scanned == 3
     assert len({s.info["patient"] for s in results.open(options.out).studies()}) == 1
+
+
+def test_two_scans_do_not_use_one_ledger_at_once(options, three, tmp_path):
+    one = replace(options, ledger=tmp_path / "shared.ledger")
+    two, met = replace(one, out=tmp_path / "two.h5"), []
+
+    def meanwhile(*_):
+        if not met:
+            met.append(True)
+            with pytest.raises(LockedError, match=r"shared\.ledger is in use by process"):
+                scan(two)
+
+    scan(one, meanwhile)
+    assert met == [True]
+    assert scan(two).scanned == 3
+    assert len(results.open(two.out).keys()) == len(results.open(one.out).keys()) == 3
+
+
+def test_a_study_that_is_forgotten_leaves_no_part(options, three, monkeypatch):
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.results, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scan(options)
+    key = min(options.parts.glob("*.h5")).stem
+    ledger = Ledger(options.ledger_path)
+    assert forget(ledger, options.out, key)
+    assert not forget(ledger, options.out, key)
+    assert not forget(ledger, options.out, f"../{options.parts.name}/{key}")
+    ledger.close()
+    assert len(list(options.parts.glob("*.h5"))) == 2
+    assert scan(options).scanned == 1

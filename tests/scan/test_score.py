@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from medscan import detector
-from medscan.errors import MedscanError
+from medscan.errors import DeviceError, MedscanError
+from medscan.scan.load import load_scorers
 from medscan.scan.score import Scorer
 
 
@@ -52,3 +53,28 @@ def test_memory_too_small_for_one_slice_is_one_line(detector_file, method, monke
     list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
     with pytest.raises(MedscanError, match="use --device cpu"):
         list(scorer.flush())
+
+
+def test_memory_of_the_cpu_that_runs_out_is_one_line(detector_file, method, monkeypatch):
+    def full(_images):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
+
+    monkeypatch.setattr(method, "predict", full)
+    scorer = Scorer(detector.read(detector_file), method, 1)
+    with pytest.raises(DeviceError, match="memory is too small"):
+        list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
+
+
+def test_no_room_for_the_model_is_one_line_and_a_mistake_is_none(options, monkeypatch):
+    def fail(error):
+        def load(*_args, **_kwargs):
+            raise error
+
+        monkeypatch.setattr(detector.Detector, "load_backbone", load)
+
+    fail(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate"))
+    with pytest.raises(DeviceError, match="memory is too small"):
+        load_scorers(options)
+    fail(RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        load_scorers(options)

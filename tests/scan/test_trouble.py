@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from medscan import archive, results
+from medscan.errors import DiskError
 from medscan.scan import Rescan, scan
 from medscan.scan import decode as decoding
 from medscan.scan.assemble import StackBuilder
@@ -246,3 +247,31 @@ def test_a_worker_that_is_stopped_is_replaced(three):
     drawn = [item for _, part in decode(jobs(), 1, 3.0) for item in part]
     assert len(drawn) == 3
     assert not [item for item in drawn if isinstance(item, Exception)]
+
+
+def test_a_mistake_that_ends_the_scan_publishes_what_is_finished(options, three, monkeypatch):
+    real, calls = Scorer._predict, []
+
+    def predict(self, batch):
+        calls.append(batch)
+        if len(calls) > 4:
+            raise RuntimeError("a mistake")
+        return real(self, batch)
+
+    monkeypatch.setattr(Scorer, "_predict", predict)
+    with pytest.raises(RuntimeError, match="a mistake"):
+        scan(replace(options, batch_size=1))
+    assert len(results.open(options.out).keys()) == 1
+    assert not options.parts.exists()
+    monkeypatch.undo()
+    summary = scan(options)
+    assert (summary.scanned, summary.unchanged) == (2, 1)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(options, three, monkeypatch):
+    def mkdir(*_args, **_kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(options.parts), "mkdir", mkdir)
+    with pytest.raises(DiskError, match="parts could not be made: Permission denied"):
+        scan(options)

@@ -130,3 +130,14 @@ def test_nothing_heavy_is_loaded_for_nothing(options, two, environment):
     first, loaded = done.stdout.splitlines()
     assert first.startswith("nothing new: 2 studies unchanged")
     assert loaded == "[]"
+
+
+def test_a_file_that_is_still_arriving_is_looked_at_again(options, two, looks):
+    settling = replace(options, settle_s=3600.0)
+    for path in two.rglob("*"):
+        os.utime(path, (1, 1))
+    half = tiny.write_nifti(two / "half.nii", tiny.head_volume(3, slices=2))
+    half.write_bytes(half.read_bytes()[:-100])  # young, and in no study
+    assert scan(settling).reasons["arriving"] == 1
+    scan(settling)
+    assert len(looks) == 2

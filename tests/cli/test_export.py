@@ -1,0 +1,67 @@
+"""`medscan export`, and the key file that it and `medscan report` find files by."""
+
+from dataclasses import replace
+
+import pytest
+
+from medscan.archive import Pseudonyms, index
+from medscan.scan.secret import fingerprint_of, key_beside
+from tests import tiny
+from tests.report import make
+
+KEY = b"k" * 32
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """Results of a volume, named by a key that lies in another place than beside them."""
+    root = tmp_path / "archive"
+    root.mkdir()
+    tiny.write_nifti(root / "v.nii", tiny.head_volume(1))
+    (study,) = index([root], pseudonyms=Pseudonyms(KEY)).studies
+    (stack,) = study.series[0].stacks
+    facts = {"kind": "nifti", "rows": stack.rows, "columns": stack.columns, "thumbnails": "kept",
+             "plane": str(stack.plane)}  # fmt: skip
+    result = make.stack(stack.key, 0.9, len(stack.frames), pictures=0, **facts)
+    result.frame[:] = [frame.index for frame in stack.frames]
+    uids = [frame.sop_instance_uid for frame in stack.frames]
+    info = make.run(key_fingerprint=fingerprint_of(KEY))
+    studies = [make.study(study.key, [replace(result, sop_instance_uid=uids)])]
+    results = make.results(tmp_path, studies, info, name="night.h5")
+    (tmp_path / "right.key").write_text(KEY.hex())
+    (tmp_path / "wrong.key").write_text("00" * 32)
+    return results.path
+
+
+EXPORT = ("export", "night.h5", "--with-source", "--archive", "archive")
+REPORT = ("report", "night.h5", "--archive", "archive")
+
+
+def test_the_key_file_finds_volumes(medscan, volume, tmp_path):
+    done = medscan(*EXPORT, "--key-file", "right.key")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 files written to export; sources are written as they are, with any text" in (
+        done.stdout
+    )
+    done = medscan(*REPORT, "--key-file", "right.key")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((tmp_path / "night.report" / "studies").glob("*/*-*.jpg"))) > 3
+
+
+@pytest.mark.parametrize("words", [EXPORT, REPORT])
+def test_a_key_that_does_not_fit_is_said(medscan, volume, words):
+    done = medscan(*words)
+    assert "key file night.h5.key is missing" in done.stderr.splitlines()[0]
+    assert "without it only DICOM files are found" in done.stderr.splitlines()[0]
+    key_beside(volume).write_text("00" * 32)
+    done = medscan(*words)
+    assert "night.h5.key is not the key file that night.h5 was made with" in done.stderr
+    done = medscan(*words, "--key-file", "wrong.key")
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "wrong.key is not the key file that night.h5 was made with" in done.stderr
+
+
+def test_an_archive_that_is_missing_is_said_first(medscan):
+    done = medscan("export", "nothing", "--to", "onnx", "--archive", "missing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--archive missing: it does not exist" in done.stderr
