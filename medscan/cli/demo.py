@@ -33,9 +33,13 @@ def demo(
         out=out / "results.h5",
         detectors=tuple(detectors_of(None, None)),
         named=False,
+        hash_paths=False,  # public files: a newcomer wants to see which
         command="medscan demo",
     )
     summary = scan_and_report(options)
     typer.echo(summary.line())
+    if summary.failure:
+        typer.echo(f"medscan: {summary.failure}", err=True)
+        raise typer.Exit(1)
     typer.echo(f"The generated head has one lesion: {phantom.where()}.")
     typer.echo(f"Open {options.out.with_suffix('.html')} in a browser.")

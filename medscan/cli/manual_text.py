@@ -76,7 +76,7 @@ exit status here.
 .Bl -tag -width Ds
 .It Pa medscan-demo/results.html
 The worklist to open.
-.It Pa medscan-demo/phantom
+.It Pa medscan-demo/archive/phantom
 The drawn series; drawn again when a file is missing.
 .El
 """,

@@ -25,16 +25,17 @@ def gather(folder: Path, phantom: Phantom) -> tuple[Path, ...]:
     Returns
     -------
     tuple of Path
-        What to scan: the phantom's folder, pydicom's test files, nibabel's volume.
+        What to scan: the folder with the phantom's, pydicom's test files, nibabel's volume.
     """
-    series = folder / "phantom"
-    series.mkdir(exist_ok=True)
+    drawn = folder / "archive"
+    series = drawn / "phantom"
+    series.mkdir(parents=True, exist_ok=True)
     write_series(phantom, series, "medscan demo")
     wheels = (
         _package("pydicom") / "data" / "test_files",
         _package("nibabel") / "tests" / "data" / "example4d.nii.gz",
     )
-    return (series, *(path for path in wheels if path.exists()))
+    return (drawn, *(path for path in wheels if path.exists()))
 
 
 def write_series(phantom: Phantom, folder: Path, name: str) -> None:

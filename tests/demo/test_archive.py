@@ -41,7 +41,7 @@ def test_what_is_gathered_is_there(tmp_path):
     roots = demo.gather(tmp_path, demo.draw_head(0))
     assert len(roots) == 3
     assert all(root.exists() for root in roots)
-    assert len(list(roots[0].glob("*.dcm"))) == SHAPE[2]
+    assert len(list(roots[0].glob("phantom/*.dcm"))) == SHAPE[2]
 
 
 def _hottest_is_inside(study, lesion):
