@@ -85,7 +85,9 @@ def _pages(stream: BinaryIO) -> tuple[bool, tuple[Layer, ...]]:
             if page:
                 image.seek(page)
             size = (image.height, image.width)
-            turned = exif(image).get(ExifTags.Base.Orientation, 1) >= _TURNED
+            # Pillow gives the size of a TIFF as it will be when turned.
+            stored = image.format != "TIFF"
+            turned = stored and exif(image).get(ExifTags.Base.Orientation, 1) >= _TURNED
             layers.append(Layer(*(size[::-1] if turned else size)))
     return own, tuple(layers)
 

@@ -122,13 +122,30 @@ def test_render_keeps_order_and_reports_what_failed(tmp_path):
     assert apply_window(only(stack_of([good.file], 8, 8)), Window(0, 63)).max() == 1.0
 
 
+TURNS = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: a.swapaxes(0, 1)[:, ::-1],
+    7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda a: a.swapaxes(0, 1)[::-1],
+}
+"""What each EXIF orientation asks for (TIFF 6.0, section 8)."""
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_pictures_have_the_size_that_the_index_tells(tmp_path, orientation):
+def test_turned_pictures_have_the_size_that_the_index_tells(tmp_path, orientation, suffix):
     image = Image.fromarray(RGB)
     exif = image.getexif()
     exif[0x0112] = orientation
-    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.save(tmp_path / f"turned.{suffix}", exif=exif)
     (study,) = index([tmp_path]).studies
     (found,) = study.series[0].stacks
     assert (found.rows, found.columns) == ((9, 6) if orientation >= 5 else (6, 9))
-    assert only(found).pixels.shape == (found.rows, found.columns, 3)
+    pixels = only(found).pixels
+    assert pixels.shape == (found.rows, found.columns, 3)
+    if suffix != "jpg":
+        assert np.array_equal(pixels, TURNS[orientation](RGB))
