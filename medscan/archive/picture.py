@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable, Iterator
+from operator import methodcaller
 from typing import BinaryIO
 
 from PIL import ExifTags, Image
@@ -98,11 +99,7 @@ def _exif_reader(stream: BinaryIO) -> Callable[[Image.Image], Image.Exif]:
     is_png = stream.read(8) == b"\x89PNG\r\n\x1a\n"
     late = not is_png or any(data.startswith(_LATE) for data in _after_pixels(stream))
     stream.seek(at)
-    return Image.Image.getexif if not late else _asked
-
-
-def _asked(image: Image.Image) -> Image.Exif:
-    return image.getexif()
+    return Image.Image.getexif if not late else methodcaller("getexif")
 
 
 def _after_pixels(stream: BinaryIO) -> Iterator[bytes]:

@@ -43,6 +43,9 @@ class RescanName(StrEnum):
     all = "all"
 
 
+SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
+"""Exit status by the signal that stopped a command."""
+
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of weights and activations.")]
 

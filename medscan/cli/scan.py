@@ -10,6 +10,7 @@ import typer
 
 from medscan.cli.logs import logging_to, progressing
 from medscan.cli.options import (
+    SIGNAL_EXITS,
     Device,
     OrderName,
     PlaneName,
@@ -154,8 +155,7 @@ def scan(
 def _exit_code(summary: Summary) -> int:
     if summary.failure:
         return 1
-    stopped = {"SIGINT": 130, "SIGTERM": 143}
-    return stopped.get(summary.stopped) or (3 if summary.files.get("failed") else 0)
+    return SIGNAL_EXITS.get(summary.stopped) or (3 if summary.files.get("failed") else 0)
 
 
 def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medscan.cli.logs import tell
-from medscan.cli.options import Device, PlaneName, Precision
+from medscan.cli.options import SIGNAL_EXITS, Device, PlaneName, Precision
 
 
 def verify(
@@ -76,6 +76,6 @@ def verify(
             typer.echo(f"{verdict.absent} studies are absent since an earlier scan")
     if verdict.stopped:
         tell(f"stopped by {verdict.stopped} before all were scored again")
-        raise typer.Exit({"SIGINT": 130, "SIGTERM": 143}[verdict.stopped])
+        raise typer.Exit(SIGNAL_EXITS[verdict.stopped])
     if verdict.problems:
         raise MedscanError(f"{results}: {len(verdict.problems)} things are not as they should be")

@@ -17,6 +17,18 @@ from tests import tiny
 from tests.scan.reading import content
 
 
+def scan_without_publishing(options, monkeypatch):
+    """A scan that is killed when every part is written."""
+
+    def killed(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.results, "publish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scan(options)
+
+
 @pytest.fixture
 def three(root):
     for number in range(3):
@@ -88,13 +100,7 @@ def test_damage_that_shows_in_the_middle_of_a_scan_loses_nothing(options, three,
 
 
 def test_without_ledger_and_results_the_parts_are_enough(options, three, monkeypatch):
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.results, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scan(options)
+    scan_without_publishing(options, monkeypatch)
     options.ledger_path.unlink()
     assert foresee(options).unchanged == 3
     assert not options.ledger_path.exists()
@@ -108,13 +114,7 @@ def test_a_damaged_part_is_removed_and_its_study_scanned_again(options, three, m
     other = replace(options, out=options.out.with_name("other.h5"))
     scan(options)
 
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.results, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scan(other)
+    scan_without_publishing(other, monkeypatch)
     harm(sorted(other.parts.glob("*.h5"))[1])
     summary = scan(other)
     assert (summary.scanned, summary.unchanged) == (1, 2)
@@ -123,13 +123,7 @@ def test_a_damaged_part_is_removed_and_its_study_scanned_again(options, three, m
 
 
 def test_parts_that_somebody_removed_are_scanned_again(options, three, monkeypatch):
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.results, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scan(options)
+    scan_without_publishing(options, monkeypatch)
     shutil.rmtree(options.parts)
     summary = scan(options)
     assert (summary.scanned, summary.unchanged) == (3, 0)
@@ -200,13 +194,7 @@ def test_a_key_is_not_read_through_a_link(options, three, tmp_path):
 
 
 def test_with_another_key_parts_are_scanned_again(options, three, monkeypatch):
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.results, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scan(options)
+    scan_without_publishing(options, monkeypatch)
     options.key_path.unlink()
     assert scan(options).scanned == 3
     assert len({s.info["patient"] for s in results.open(options.out).studies()}) == 1
@@ -229,13 +217,7 @@ def test_two_scans_do_not_use_one_ledger_at_once(options, three, tmp_path):
 
 
 def test_a_study_that_is_forgotten_leaves_no_part(options, three, monkeypatch):
-    def killed(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.results, "publish", killed)
-        with pytest.raises(KeyboardInterrupt):
-            scan(options)
+    scan_without_publishing(options, monkeypatch)
     key = min(options.parts.glob("*.h5")).stem
     ledger = Ledger(options.ledger_path)
     assert forget(ledger, options.out, key)
