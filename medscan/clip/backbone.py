@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medscan.clip.linear import linear, quicken
 from medscan.errors import UsageError, WeightsError
 
 Hook = Callable[[int, Tensor], Tensor]
@@ -80,7 +81,7 @@ class _ClipTower:
         return pooled if projection is None else pooled @ projection  # type: ignore[no-any-return]
 
     def project(self, tokens: Tensor) -> Tensor:
-        return self.visual.ln_post(tokens) @ self.visual.proj  # type: ignore[no-any-return]
+        return linear(self.visual.ln_post(tokens), self.visual.proj.mT)
 
 
 class _TimmTower:
@@ -146,6 +147,7 @@ class Backbone:
         std: Sequence[float],
     ) -> None:
         self.model = model.eval().requires_grad_(False)
+        quicken(self.model)
         self.tokenizer = tokenizer
         self.name, self.digest, self.size = name, digest, size
         self.mean, self.std = tuple(mean), tuple(std)
@@ -154,6 +156,9 @@ class Backbone:
         self._tower = _tower_of(model.visual, name)
         weight = next(self.model.visual.parameters())
         self.device, self.dtype = weight.device, weight.dtype
+        self._mean, self._std = (
+            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (mean, std)
+        )
         with torch.inference_mode():
             tokens = self._tower.embed(self._blank())
         self.width: int = tokens.shape[-1]
@@ -196,9 +201,7 @@ class Backbone:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [0, 1] -> the checkpoint's own mean 0, deviation 1."""
-        mean = torch.tensor(self.mean, device=images.device, dtype=images.dtype).view(3, 1, 1)
-        std = torch.tensor(self.std, device=images.device, dtype=images.dtype).view(3, 1, 1)
-        return (images - mean) / std
+        return (images - self._mean.to(images)) / self._std.to(images)
 
     # --- images -------------------------------------------------------------------------------
 

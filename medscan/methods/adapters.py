@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medscan.clip.linear import Linear
+
 SLOPE = 0.01
 """Negative slope of LeakyReLU in the published code."""
 
@@ -22,13 +24,16 @@ class ResidualAdapter(nn.Module):
 
     def __init__(self, width: int, joint_width: int) -> None:
         super().__init__()
-        self.down = nn.Linear(width, joint_width, bias=False)
-        self.up = nn.Linear(joint_width, width, bias=False)
+        self.down = Linear(width, joint_width, bias=False)
+        self.up = Linear(joint_width, width, bias=False)
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, T, d) -> aligned features (B, T, D) and the update (B, T, d)."""
-        aligned = F.leaky_relu(self.down(tokens), SLOPE)
-        return aligned, F.leaky_relu(self.up(aligned), SLOPE)
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T, d) -> aligned features (B, T, D)."""
+        return F.leaky_relu(self.down(tokens), SLOPE)
+
+    def update(self, aligned: Tensor) -> Tensor:
+        """Aligned features (B, T, D) -> what is added to the tokens (B, T, d)."""
+        return F.leaky_relu(self.up(aligned), SLOPE)
 
 
 class DualBranchAdapter(nn.Module):
@@ -48,9 +53,9 @@ class DualBranchAdapter(nn.Module):
     def __init__(self, width: int, joint_width: int, heads: int = 2) -> None:
         super().__init__()
         self.count = heads
-        self.shared = nn.Linear(width, 2 * width, bias=False)
+        self.shared = Linear(width, 2 * width, bias=False)
         self.heads = nn.ModuleList(
-            nn.Linear(width, heads * joint_width, bias=False) for _ in ("normal", "abnormal")
+            Linear(width, heads * joint_width, bias=False) for _ in ("normal", "abnormal")
         )
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +60,10 @@ class DualResidual(Method):
         wide, joint = self.backbone.width, self.backbone.joint_width
         return nn.ModuleList(ResidualAdapter(wide, joint) for _ in self.taps)
 
+    def _at(self, level: int) -> list[ResidualAdapter]:
+        """Adapters of a tap: of the det branch, then of the seg branch where there is one."""
+        return [cast(ResidualAdapter, part[level]) for part in (self.det, self.seg) if len(part)]
+
     @abstractmethod
     def sentences(self, organs: Tensor | None = None) -> Tensor:
         """Unit features normal, abnormal: (2, D) of the scored organ, (B, 2, D) of `organs`."""
@@ -79,23 +84,23 @@ class DualResidual(Method):
         """Aligned features (B, T, D) of both branches at every tap, whatever the organ."""
         seg: list[Tensor] = []
         det: list[Tensor] = []
+        keep, mix = self.settings.keep, self.settings.mix
+        keep += 0 if len(self.seg) else mix  # there is no seg branch to give the rest
 
         def adapt(block: int, tokens: Tensor) -> Tensor:
             if block not in self.taps:
                 return tokens
-            level, mix = self.taps.index(block), self.settings.mix
-            # Adapters stay in single precision whatever the tower computes in.
-            wide = tokens.float()
-            aligned, change = self.det[level](wide)
-            det.append(aligned)
-            keep = self.settings.keep
-            if len(self.seg):
-                seg_aligned, seg_change = self.seg[level](wide)
-                seg.append(seg_aligned)
-                change = change + seg_change
-            else:
-                keep += mix  # there is no seg branch to give the rest
-            mixed: Tensor = keep * wide + mix * change
+            level = self.taps.index(block)
+            # Adapters are trained in single precision whatever the tower computes in.
+            wide = tokens.float() if self.training else tokens
+            adapters = self._at(level)
+            aligned = [adapter(wide) for adapter in adapters]
+            for branch, features in zip((det, seg), aligned, strict=False):
+                branch.append(features)
+            if block == self.taps[-1]:
+                return tokens  # nothing reads what the last adapters would write back
+            changes = [a.update(features) for a, features in zip(adapters, aligned, strict=True)]
+            mixed: Tensor = keep * wide + mix * reduce(torch.add, changes)
             return mixed.to(tokens.dtype)
 
         first = self.taps[0]

@@ -107,9 +107,9 @@ class Madclip(Method):
     # --- features -----------------------------------------------------------------------------
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Patch tokens (B, L, N, d) at the taps, float32: nothing trained comes before them."""
+        """Patch tokens (B, L, N, d) at the taps: nothing trained comes before them."""
         levels = self.backbone.features(self.input(images), self.taps).levels
-        return torch.stack([tokens[:, 1:].float() for tokens in levels], 1)
+        return torch.stack([tokens[:, 1:] for tokens in levels], 1)
 
     def sentences(self) -> Tensor:
         """Unit vectors (2, D), normal and abnormal: the mean feature of each one's sentences."""
@@ -127,6 +127,8 @@ class Madclip(Method):
         text = self.sentences() if self.training else self.text
         gap = text[0] - text[1]
         levels = []
+        # Adapters are trained in single precision whatever the tower computes in.
+        prepared = prepared.float() if self.training else prepared
         for adapter, tokens in zip(self.adapters, prepared.unbind(1), strict=True):
             normal, abnormal = adapter(tokens)
             levels.append(torch.stack([_along(normal, gap), -_along(abnormal, gap)], -1))
@@ -185,5 +187,6 @@ class Madclip(Method):
 
 def _along(features: Tensor, direction: Tensor) -> Tensor:
     """Unit features (..., D) times a vector (D,), without writing the unit features out."""
-    lengths: Tensor = features.norm(dim=-1)
-    return features @ direction / lengths.clamp_min(1e-12)
+    wide = features.float()
+    lengths: Tensor = wide.norm(dim=-1)
+    return wide @ direction / lengths.clamp_min(1e-12)

@@ -6,8 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-CHUNK = 8192
-"""Queries searched at a time; bounds the distance matrix."""
+from medscan.clip.linear import linear
+
+CELLS = 1 << 24
+"""Distances that are worked out at a time: 64 MiB."""
 
 
 def distances(queries: Tensor, bank: Tensor) -> Tensor:
@@ -15,12 +17,12 @@ def distances(queries: Tensor, bank: Tensor) -> Tensor:
 
     Both need not be unit vectors.
     """
-    rows = F.normalize(bank.float(), dim=-1).t()
+    rows = F.normalize(bank.float(), dim=-1)
     flat = F.normalize(queries.float(), dim=-1).flatten(0, -2)
     # A graph for any number of images has one part.
-    parts = [flat] if torch.compiler.is_compiling() else torch.split(flat, CHUNK)
-    nearest = [1 - (part @ rows).amax(-1) for part in parts]
-    return torch.cat(nearest).view(queries.shape[:-1])
+    whole = torch.compiler.is_compiling()
+    parts = [flat] if whole else torch.split(flat, max(1, CELLS // len(rows)))
+    return torch.cat([1 - linear(part, rows).amax(-1) for part in parts]).view(queries.shape[:-1])
 
 
 def coreset(features: Tensor, rows: int) -> Tensor:
@@ -99,7 +101,7 @@ class MemoryBank(nn.Module):
             Whether CLS tokens are remembered too.
         """
         rows, scales = [], []
-        for features in levels:
+        for features in (level.float() for level in levels):
             flat = features[:, 0 if cls else 1 :].flatten(0, 1).cpu()
             rows.append(flat[coreset(flat, size or len(flat))])
             gaps = leave_one_out(features[:, 1:].cpu(), patients)

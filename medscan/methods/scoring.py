@@ -21,7 +21,10 @@ def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
     -------
     Tensor (B, N, 2)
     """
-    return scale * F.normalize(tokens, dim=-1) @ text.mT
+    # Divided afterwards, so that no unit tokens are written out.
+    lengths = tokens.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    cosines: Tensor = (tokens @ text.mT) / lengths
+    return scale * cosines
 
 
 def on_grid(patches: Tensor) -> Tensor:
@@ -40,7 +43,10 @@ def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:
 
 
 def abnormal_probability(logits: Tensor, dim: int) -> Tensor:
-    """Softmax over (normal, abnormal) along `dim`, the abnormal part."""
+    """Softmax over (normal, abnormal) along `dim`, the abnormal part.
+
+    Not a sigmoid: a CPU rounds the last few of many otherwise, so that a place in the batch counts.
+    """
     return logits.softmax(dim).select(dim, 1)
 
 

@@ -91,14 +91,14 @@ class Zero(Method):
 
 def _windows(grid: Tensor, side: int) -> Tensor:
     """Mean of the windows that hold each patch: (B, D, G, G) -> (B, N, D)."""
-    unit = F.normalize(grid, dim=1)
     kept = min(side, grid.shape[-1])
-    inner = F.avg_pool2d(unit, kept, stride=1)
+    inner = F.avg_pool2d(F.normalize(grid, dim=1), kept, stride=1)
     # Each window's embedding is spread over its patches; a patch has the mean of its windows.
-    spread = F.conv_transpose2d(
-        inner.flatten(0, 1).unsqueeze(1), inner.new_ones(1, 1, kept, kept)
-    ).view_as(unit)
-    ones = F.conv_transpose2d(
-        inner.new_ones(1, 1, *inner.shape[-2:]), inner.new_ones(1, 1, kept, kept)
-    )
+    spread, ones = _summed(inner, kept), _summed(torch.ones_like(inner[:1, :1]), kept)
     return (spread / ones).flatten(2).transpose(1, 2)
+
+
+def _summed(windows: Tensor, side: int) -> Tensor:
+    """Sum of the windows that hold each patch."""
+    padded = F.pad(windows, [side - 1] * 4)
+    return F.avg_pool2d(padded, side, stride=1, divisor_override=1)

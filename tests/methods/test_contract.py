@@ -7,6 +7,7 @@ from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.fit import FitOptions, fit, read_items
 from medscan.methods import METHODS, build, settings_of
+from medscan.report.colours import OPEN
 from tests import tiny
 
 SHORT = {"epochs": 1}
@@ -47,6 +48,12 @@ def test_a_score_depends_on_no_other_image(fitted, name):
         alone, grid = method.predict(images(5)[i : i + 1])
         assert torch.allclose(alone[0], together[i], atol=1e-5)
         assert torch.allclose(grid[0], maps[i], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_patch_scores_end_at_one_unless_the_colour_scale_knows_better(fitted, name):
+    assert name in OPEN or fitted[name][1].predict(images(5))[1].max() <= 1
+    assert set(OPEN) <= METHODS.keys()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,0 +1,80 @@
+"""Linear layers through oneDNN where the CPU has no faster library.
+
+For products in single precision PyTorch asks MKL, which leaves half of AVX-512 unused on processors
+that are not Intel's. oneDNN, which comes with PyTorch and is what it asks for bfloat16, takes half
+the time there. It adds up in another order, so that results differ by rounding.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# What PyTorch's own compiler calls; it is in every build of PyTorch that has oneDNN.
+_ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+_KNOWN = {"need_weights", "attn_mask"}
+"""Options of attention that are seen to here."""
+
+
+def _by_onednn(x: Tensor) -> bool:
+    """Whether oneDNN is asked for a product of x: it gives no gradients and no exported graph."""
+    return (
+        _ONEDNN is not None
+        and x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Inputs (..., d), weight (D, d) and bias (D,) -> (..., D), in the inputs' precision."""
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    if _by_onednn(x):
+        found: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
+        return found
+    return F.linear(x, weight, bias)
+
+
+class Linear(nn.Linear):
+    """nn.Linear by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See `linear`."""
+        return linear(x, self.weight, self.bias)
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """nn.MultiheadAttention by `linear`, with no map of attention, where it attends to itself.
+
+    PyTorch's own turns the batch about first; with frozen weights it then copies them for every
+    image, which takes most of the time in bfloat16.
+    """
+
+    def forward(self, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
+        """See nn.MultiheadAttention."""
+        plain = self.batch_first and self.in_proj_weight is not None and options.keys() <= _KNOWN
+        itself = len(rest) == 2 and rest[0] is query and rest[1] is query
+        if options.get("need_weights", True) or not (plain and itself):
+            return super().forward(query, *rest, **options)
+        shape = (*query.shape[:2], 3, self.num_heads, self.head_dim)
+        packed = linear(query, self.in_proj_weight, self.in_proj_bias).view(shape)
+        q, k, v = packed.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=options.get("attn_mask"))
+        out = self.out_proj
+        return linear(mixed.transpose(1, 2).flatten(2), out.weight, out.bias), None
+
+
+def quicken(model: nn.Module) -> None:
+    """Have a model's layers compute by `linear`; their parameters stay where they are."""
+    kinds: dict[type[nn.Module], type[nn.Module]] = {
+        nn.Linear: Linear,
+        nn.MultiheadAttention: SelfAttention,
+    }
+    for part in model.modules():
+        part.__class__ = kinds.get(type(part), type(part))
