@@ -1,7 +1,8 @@
 """A detector: a fitted method with the domain it is for and how its scores are to be read.
 
 The file is safetensors: the tensors of `Method.state_dict()`, and a JSON text under the metadata
-key `medscan` with everything else. Reading the header needs no torch.
+key `medscan` with everything else; but where it was made of another detector, that is told under a
+key of its own, so that older versions read such files too. Reading the header needs no torch.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import os
 import struct
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from medscan.methods import Method
 
 FORMAT = 1
+_MALFORMED = (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,36 @@ def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[
 
 
 @dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A detector that another one was made of, with a radiologist's verdicts.
+
+    Parameters
+    ----------
+    name, digest, licence : str
+        Of the detector.
+    verdicts : int
+        Rows of the verdict file.
+    decisions : str
+        SHA-256 of that file.
+    results : tuple of str
+        When the results that it judges were written, ISO 8601.
+    kept : int
+        Shots of the detector that were found again.
+    added : int
+        Slices that the verdicts added to them.
+    """
+
+    name: str
+    digest: str
+    licence: str
+    verdicts: int
+    decisions: str
+    results: tuple[str, ...]
+    kept: int
+    added: int
+
+
+@dataclass(frozen=True, slots=True)
 class Detector:
     """Everything about a fitted method but its tensors.
 
@@ -145,6 +177,8 @@ class Detector:
         Of the data it was fitted on.
     versions : dict
         Of medscan and the libraries that fitted it.
+    lineage : tuple of Ancestor
+        What it was made of, oldest first; empty for one that was fitted on data alone.
     """
 
     name: str
@@ -164,6 +198,7 @@ class Detector:
     seed: int = 0
     licence: str = "unknown"
     versions: dict[str, str] = field(default_factory=dict)
+    lineage: tuple[Ancestor, ...] = ()
     digest: str = ""
 
     @property
@@ -189,6 +224,15 @@ class Detector:
 
         return clip.load(self.backbone, device=device, precision=precision, **self.tower)
 
+    def check(self, backbone: Backbone) -> None:
+        """Raise DetectorError if it was fitted on another backbone."""
+        if backbone.digest != self.backbone_digest:
+            raise DetectorError(
+                f"detector {self.name} was fitted on backbone {self.backbone} with hash "
+                f"{self.backbone_digest[:12]}, but the one here has {backbone.digest[:12]}; fit it "
+                "again or bring that backbone"
+            )
+
     def save(self, path: Path, method: Method) -> Detector:
         """Write the detector with a method's tensors, whole or not at all.
 
@@ -202,8 +246,10 @@ class Detector:
         facts = asdict(self) | {"format": FORMAT}
         for transient in ("digest", "name"):
             facts.pop(transient)
+        lineage = facts.pop("lineage")
+        told = {"medscan.lineage": json.dumps(lineage)} if lineage else {}
         tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-        data = save(tensors, metadata={"medscan": json.dumps(facts, sort_keys=True)})
+        data = save(tensors, metadata=told | {"medscan": json.dumps(facts, sort_keys=True)})
         with replacing(path) as aside:
             aside.write_bytes(data)
         return replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
@@ -220,12 +266,7 @@ class Detector:
 
         from medscan.methods import build, settings_of
 
-        if backbone.digest != self.backbone_digest:
-            raise DetectorError(
-                f"detector {path} was fitted on backbone {self.backbone} with hash "
-                f"{self.backbone_digest[:12]}, but the one here has {backbone.digest[:12]}; fit it "
-                "again or bring that backbone"
-            )
+        self.check(backbone)
         settings = settings_of(self.method, **self.settings)
         method = build(self.method, backbone, self.organ, settings, masked=self.masked)
         state = load_file(path)
@@ -266,16 +307,17 @@ def read(path: Path) -> Detector:
         header = json.loads(data[8 : 8 + length])
         end = max((int(v["data_offsets"][1]) for k, v in header.items() if k != "__metadata__"))
         facts = json.loads(header["__metadata__"]["medscan"])
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError) as error:
+        lineage = json.loads(header["__metadata__"].get("medscan.lineage", "[]"))
+    except _MALFORMED as error:
         raise DetectorError(f"{path} is no detector file, or is damaged") from error
     if len(data) != 8 + length + end:
         raise DetectorError(f"detector {path} is damaged: it has {len(data)} bytes")
     if facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan does not read")
-    return _from_facts(path, facts, hashlib.sha256(data).hexdigest())
+    return _from_facts(path, facts, lineage, hashlib.sha256(data).hexdigest())
 
 
-def _from_facts(path: Path, facts: dict[str, Any], digest: str) -> Detector:
+def _from_facts(path: Path, facts: dict[str, Any], lineage: Any, digest: str) -> Detector:
     try:
         calibration = facts.pop("calibration")
         for name in ("normals", "abnormals"):
@@ -286,10 +328,24 @@ def _from_facts(path: Path, facts: dict[str, Any], digest: str) -> Detector:
             domain=Domain(**facts.pop("domain")),
             calibration=Calibration(**calibration),
             fingerprints=tuple(facts.pop("fingerprints", ())),
+            lineage=tuple(map(_ancestor, lineage)),
             **facts,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DetectorError(f"detector {path} lacks what a detector must say: {error}") from error
+
+
+def _ancestor(facts: dict[str, Any]) -> Ancestor:
+    """An entry of the lineage; what a newer version says beside is passed over."""
+    found = {f.name: facts[f.name] for f in fields(Ancestor)}
+    results = found["results"]
+    texts = [found[name] for name in ("name", "digest", "licence", "decisions")]
+    counts = [found[name] for name in ("verdicts", "kept", "added")]
+    if not isinstance(results, list) or not all(isinstance(t, str) for t in [*texts, *results]):
+        raise TypeError("its lineage is none")
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise TypeError("its lineage does not count")
+    return Ancestor(**found | {"results": tuple(results)})
 
 
 def folders() -> list[Path]:

@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -80,6 +80,67 @@ def test_missing_facts_are_refused(detector_file, tmp_path):
     save_file(load_file(detector_file), path, {"medscan": json.dumps(facts)})
     with pytest.raises(DetectorError, match="lacks"):
         detector.read(path)
+
+
+# --- lineage ------------------------------------------------------------------------------------
+
+PARENT = detector.Ancestor("old", "a" * 64, "CC0", 3, "b" * 64, ("2026-01-02",), 4, 2)
+
+
+def test_a_lineage_reads_back_and_older_versions_pass_over_it(detector_file, backbone, tmp_path):
+    """They look at one key of the metadata, and know every fact under it."""
+    read = detector.read(detector_file)
+    method = read.load_method(detector_file, backbone)
+    path = tmp_path / "child.safetensors"
+    replace(read, lineage=(PARENT, replace(PARENT, name="new"))).save(path, method)
+    assert [a.name for a in detector.read(path).lineage] == ["old", "new"]
+    assert detector.read(path).lineage[0] == PARENT
+    old, new = metadata_of(detector_file), metadata_of(path)
+    assert old.keys() == {"medscan"}
+    assert new["medscan"] == old["medscan"]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "{",
+        "3",
+        "[3]",
+        '{"name": 1}',
+        "[" * 100_000,
+        json.dumps([{"name": "only"}]),
+        json.dumps([asdict(PARENT) | {"name": ["x"]}]),
+        json.dumps([asdict(PARENT) | {"results": "2026"}]),
+        json.dumps([asdict(PARENT) | {"results": [1]}]),
+        json.dumps([asdict(PARENT) | {"kept": -1}]),
+        json.dumps([asdict(PARENT) | {"added": True}]),
+    ],
+)
+def test_a_lineage_that_is_none_is_refused(detector_file, tmp_path, told):
+    with pytest.raises(DetectorError, match=r"lacks|damaged"):
+        detector.read(with_lineage(detector_file, tmp_path, told))
+
+
+def test_what_a_newer_version_adds_to_a_lineage_is_passed_over(detector_file, tmp_path):
+    told = json.dumps([asdict(PARENT) | {"mood": "good"}])
+    assert detector.read(with_lineage(detector_file, tmp_path, told)).lineage == (PARENT,)
+
+
+def metadata_of(path):
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return file.metadata()
+
+
+def with_lineage(detector_file, folder, told):
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "told.safetensors"
+    save_file(
+        load_file(detector_file), path, metadata_of(detector_file) | {"medscan.lineage": told}
+    )
+    return path
 
 
 # --- calibration --------------------------------------------------------------------------------

@@ -38,9 +38,19 @@ class GridName(StrEnum):
     model = "model"
 
 
+class SegTypeName(StrEnum):
+    """`medscan.export.SegType` again."""
+
+    binary = "binary"
+    fractional = "fractional"
+
+
 def export(
     results: Annotated[
-        Path, typer.Argument(help="Results file; with --to onnx a detector, by file or name.")
+        list[Path],
+        typer.Argument(
+            help="Results files, several read as one; with --to onnx a detector, by file or name."
+        ),
     ],
     to: Annotated[Target, typer.Option(help="Format.")] = Target.nifti,
     out: Annotated[
@@ -58,6 +68,15 @@ def export(
         GridName,
         typer.Option(help="Of nifti and dicom-pm: pixels of the source, or patches of the model."),
     ] = GridName.source,
+    seg_type: Annotated[
+        SegTypeName,
+        typer.Option(help="Of dicom-seg: regions above the threshold, or how far the map is."),
+    ] = SegTypeName.binary,
+    study: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this study, by key or StudyInstanceUID; may be repeated."),
+    ] = None,
+    flagged: Annotated[bool, typer.Option("--flagged", help="Only flagged studies.")] = False,
     with_source: Annotated[
         bool, typer.Option("--with-source", help="Nifti: write the source beside its map.")
     ] = False,
@@ -69,20 +88,28 @@ def export(
     from medscan import results as reader
     from medscan.cli.keys import pseudonyms_for
     from medscan.errors import UsageError
-    from medscan.export import Grid, Job, Sources, exporter
+    from medscan.export import Grid, Job, SegType, exporter
+    from medscan.scan.sources import Sources
 
     missing = next((root for root in archive or [] if not root.exists()), None)
     if missing is not None:
         raise UsageError(f"--archive {missing}: it does not exist")
     if to is Target.onnx:
-        _onnx(results, out, archive or [])
+        _onnx(results, out, archive or [], chosen=flagged or bool(study))
         return
     identifies = to.value.startswith("dicom-")
     if (identifies or with_source) and not archive:
         raise UsageError(f"--to {to.value}: name the folder of the scanned files with --archive")
-    found, folder = reader.open(results), out or Path("export")
-    sources = Sources(archive, pseudonyms_for(found, key_file)) if archive else None
-    job = Job(found, folder, sources, Grid(grid.value), with_source)
+    folder, files = out or Path("export"), [reader.open(path) for path in results]
+    found = reader.selected(files, study or (), flagged=flagged)
+    if not any(file.keys() for file in found):
+        typer.echo(f"nothing to write: {'no study is flagged' if flagged else 'no studies'}")
+        return
+    sources = None
+    if archive:
+        names = reader.paths(found) if study or flagged else None
+        sources = Sources(archive, [pseudonyms_for(file, key_file) for file in found], names)
+    job = Job(found, folder, sources, Grid(grid.value), with_source, SegType(seg_type.value))
     written, left = _told(exporter(to.value)(job))
     warning = _NAMED if identifies else _UNMASKED if with_source else ""
     typer.echo(f"{written} files written to {folder}{warning if written else ''}")
@@ -102,10 +129,13 @@ def _told(found: Iterable[Path | Left]) -> tuple[int, int]:
     return written, left
 
 
-def _onnx(name: Path, out: Path | None, archive: list[Path]) -> None:
+def _onnx(names: list[Path], out: Path | None, archive: list[Path], *, chosen: bool) -> None:
     from medscan import detector
+    from medscan.errors import UsageError
     from medscan.export.graph import export_onnx
 
-    path = detector.find(name)
+    if len(names) > 1 or chosen:
+        raise UsageError("--to onnx: name one detector, and no studies")
+    path = detector.find(names[0])
     told = export_onnx(path, out or Path(f"{path.stem}.onnx"), archive)
     typer.echo(told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -12,15 +12,23 @@ from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
+    from medscan.feedback import Learnt
     from medscan.fit import FitOptions
     from medscan.methods import Method
 
 
+OWN = {"data", "out", "folds", "licence", "device", "precision",
+       "from_", "add", "results", "archive", "key_file"}  # fmt: skip
+"""What may be said with --from; the detector that is named decides all else."""
+
+
 def fit(
+    context: typer.Context,
     data: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Folder or CSV manifest of labelled images; several to learn zero-shot."
+            help="Folder or CSV manifest of labelled images; several to learn zero-shot; with "
+            "--from what that one was fitted on, if it is there."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Detector file to write.")] = Path(
@@ -77,6 +85,24 @@ def fit(
         typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the method."),
     ] = None,
     licence: Annotated[str, typer.Option(help="Of the data; kept in the detector.")] = "unknown",
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="DETECTOR", help="Fit as this one was fitted; with --add verdicts."
+        ),
+    ] = None,
+    add: Annotated[
+        Path | None, typer.Option(help="CSV of a radiologist's verdicts on --results.")
+    ] = None,
+    results: Annotated[
+        list[Path] | None, typer.Option(help="Results that were judged; may be repeated.")
+    ] = None,
+    archive: Annotated[
+        list[Path] | None, typer.Option(help="Folder that they were scanned from; may be repeated.")
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
+    ] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.fp32,
 ) -> None:
@@ -106,8 +132,73 @@ def fit(
         licence=licence,
         settings=dict(_setting(text) for text in setting or []),
     )
+    if from_ or add:
+        _check_inherited(context)
+        verdicts = _Verdicts(from_, add, tuple(results or ()), tuple(archive or ()), key_file)
+        typer.echo(_learn(verdicts, data or [], options, out))
+        return
+    if results or archive or key_file:
+        raise UsageError("--results, --archive and --key-file are only for --from and --add")
     detector, fitted = fit(data or [], options, _bar, _judge(select, data or [], options))
     typer.echo(_told(detector.save(out, fitted), out))
+
+
+def _check_inherited(context: typer.Context) -> None:
+    """Refuse options that the detector it is made of decides."""
+    from medscan.errors import UsageError
+
+    for param in context.command.params:
+        source = context.get_parameter_source(str(param.name))
+        if source is not None and source.name == "COMMANDLINE" and param.name not in OWN:
+            raise UsageError(f"{param.opts[0]}: with --from, the detector named decides that")
+
+
+class _Verdicts(NamedTuple):
+    """The options of a fit from another detector, as they were given."""
+
+    parent: Path | None
+    add: Path | None
+    results: tuple[Path, ...]
+    archive: tuple[Path, ...]
+    key_file: Path | None
+
+
+def _learn(asked: _Verdicts, data: list[Path], options: FitOptions, out: Path) -> str:
+    """Fit a detector from another one and verdicts; what is said of it."""
+    from medscan import detector
+    from medscan import results as reader
+    from medscan.cli.keys import pseudonyms_for
+    from medscan.errors import UsageError
+    from medscan.feedback import Verdicts, learn
+    from medscan.report import read_decisions
+
+    if not (asked.parent and asked.add and asked.results and asked.archive):
+        raise UsageError("--from, --add, --results and --archive belong together: name all four")
+    if missing := [root for root in asked.archive if not root.exists()]:
+        raise UsageError(f"--archive {missing[0]} does not exist")
+    if len(data) > 1:
+        raise UsageError("with --from, name one data set: that which the detector was fitted on")
+    path = detector.find(asked.parent)
+    if out.exists() and out.samefile(path):
+        raise UsageError(f"--out {out}: that would replace the detector that it is made of")
+    parent = detector.read(path)
+    files = [reader.open(path) for path in asked.results]
+    decisions = read_decisions(asked.add, files)
+    keys = [pseudonyms_for(file, asked.key_file) for file in files]
+    verdicts = Verdicts(decisions, files, asked.archive, keys)
+    made, fitted, learnt = learn(parent, verdicts, data[0] if data else None, options, _bar)
+    return f"{_told(made.save(out, fitted), out)}\n{_told_of_verdicts(learnt, parent.name)}"
+
+
+def _told_of_verdicts(learnt: Learnt, parent: str) -> str:
+    added = ", ".join(f"{count} {label}" for label, count in learnt.added.items())
+    text = f"slices added: {added}; shots of {parent} kept: {learnt.kept}"
+    text += f", not there: {learnt.lost}" * bool(learnt.lost)
+    if learnt.missed:
+        text += f"; left out: {learnt.missed} abnormal, not flagged, without a slice named"
+    if learnt.unused:
+        text += f"; left out: {learnt.unused} not scored in its domain"
+    return text
 
 
 def _judge(select: str, data: list[Path], options: FitOptions) -> Callable[[Method], float] | None:

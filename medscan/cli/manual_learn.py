@@ -121,9 +121,75 @@ takes
 .Cm fp32 , bf16
 or
 .Cm fp16 .
+.Ss Learning from verdicts
+With
+.Fl -from
+and
+.Fl -add ,
+slices that a radiologist judged become shots of a new detector, which has the
+method, settings, backbone, organ, domain, window, seed and rate of the one
+named.
+.Xr medscan-report 1
+describes the file of verdicts.
+The slices are read from
+.Fl -archive ;
+volumes and pictures are found by the key file of the scan.
+Only stacks count that a detector of the same domain scored.
+.Bl -bullet
+.It
+A slice that is named is a shot of the label that it was given, without a mask.
+.It
+Of a study, or stack, that is called normal, two slices of each stack are normal
+shots: the one with the highest score, to learn from, and one drawn at random.
+.It
+Of a study that is called abnormal, without a slice, the one with the highest
+score is an abnormal shot where the study was flagged.
+Where it was not, nobody can say which slice it is: the study is left out, and
+the last line says so.
+.It
+What is called unsure is no shot.
+.El
+.Pp
+The threshold rests on normals that were drawn, not on those that a score or a
+person picked out, which would set it too high.
+Studies are not judged at random either: where mostly flagged ones were judged,
+expect fewer false positives than the rate aimed at, and more misses.
+.Pp
+A detector holds the names of its shots, not the images.
+.Ar data
+is the data that the parent was fitted on: its shots there are taken again, and
+those that earlier verdicts made from
+.Fl -results
+that hold them; it is an error if one is missing or has changed.
+Without
+.Ar data
+the new detector rests on verdicts alone; the last line says how many shots of
+the parent are not there.
+A study that is judged anew is known by the new verdicts only; so is a series
+whose files are among
+.Ar data :
+no shot is taken of them there.
+.Pp
+Folds never split a patient of the results, whom a pseudonym stands for; so
+results of one key file only are taken at a time.
+Patients of
+.Ar data
+are taken for others than these, but where the judged series share a file with
+them.
+.Pp
+Files that have changed since the scan are refused, as far as their size, their
+slices and the pictures in the results tell.
+.Pp
+The new detector says what it was made from: name, hash and licence of the
+parent and of its parents, number of verdicts, hash of their file, when the
+results were written, and how many shots were kept and added.
+.Nm medscan weights list
+and the pages of a report show it.
 """,
     examples="""
 .Bd -literal -offset indent
+medscan fit --from flair.safetensors --add decisions.csv flair/ \\e
+    --results night.h5 --archive /archive --out flair-2.safetensors
 medscan fit flair/ --shots 16 --organ brain --modality MR \\e
     --body-part BRAIN --sequence FLAIR --out flair.safetensors
 medscan fit normals/ --method patchcore --out normals.safetensors

@@ -10,7 +10,8 @@ _REPORT = Text(
 .Nm
 reads results files as one and writes a folder that works from a file share,
 without a server or a network.
-A study that several files hold is taken from the one written last.
+A study that several files hold is taken from the one written last of those that
+have a score for it.
 Counts of files are sums over the runs, in which a file that several runs met
 counts in each; a run that is given twice counts once.
 .Bl -tag -width Ds
@@ -37,7 +38,9 @@ and
 .Cm s
 switch the heatmap, the contours and the source beside it.
 A colour means the same patch score in every study of a detector: the middle of
-the scale is its threshold for patches, the low end the median of normal ones.
+the scale is its threshold for patches, the low end the median of normal ones,
+and the top end is as far above the middle as the low end is below it, but no
+higher than patch scores go: 1, where they are probabilities.
 Contours lie at that threshold.
 .Cm j
 and
@@ -86,7 +89,63 @@ With
 studies are marked as newly flagged, newly cleared, not scored now, new, or
 moved: with another score and another place among the studies that both files
 hold.
+.Ss Verdicts
+.Fl -decisions
+reads a CSV file of a radiologist's verdicts.
+The list then shows and filters them, the page of a study holds them all, and
+the run page sets them beside the flags: sensitivity and specificity of the
+judged studies, which are no random sample.
+.Xr medscan-fit 1
+makes a new detector of them.
 .Pp
+Such a file comes from the pages themselves: on the page of a study,
+.Cm a
+calls the slice in view abnormal,
+.Cm n
+the study normal, and buttons do the same;
+the list counts the verdicts and saves them as
+.Pa decisions.csv .
+The browser keeps them under the keys of studies until they are forgotten there;
+nothing is sent.
+They are on the results as written: a report of results that a scan has written
+since begins without them, so save them before.
+In a browser that lets no page see what another one keeps for files, the buttons
+are missing from the folder, but not from
+.Fl -single-file .
+Or add a column
+.Li verdict
+to a copy of
+.Pa results.csv , series.csv
+or
+.Pa slices.csv .
+.Pp
+The first row names the columns, in any order:
+.Bl -tag -width verdict
+.It Li study
+Key of the study, or its StudyInstanceUID.
+.It Li verdict
+.Cm abnormal , normal
+or
+.Cm unsure ;
+a row without one is passed over.
+.It Li stack
+Optional: key of a stack, as
+.Pa series.csv
+has it; the verdict is on that stack.
+.It Li slice
+Optional: number of a slice of the stack, from 1, as
+.Pa slices.csv
+and the viewer count; the verdict is on that slice.
+The stack may be left out where the study has only one.
+.El
+.Pp
+Other columns, such as comments, are neither read nor shown.
+Commas, semicolons and tabs separate.
+A study is abnormal where a part of it is; that the whole is called otherwise is
+a contradiction.
+A row that contradicts another, or names what the results do not have, is named,
+and nothing is written.
+.Ss Earlier reports
 An earlier report in the folder is replaced, and what it had besides is removed:
 pages and pictures of studies that are gone, tables that are not asked for
 again; other files there are left alone.
@@ -96,6 +155,7 @@ A folder that is not empty and holds no report is refused.
 .Dl medscan report monday.h5 tuesday.h5 --out /srv/worklist/week
 .Dl medscan report night.h5 --compare last.h5 --archive /archive
 .Dl medscan report night.h5 --single-file --pictures 20 --out mail
+.Dl medscan report night.h5 --decisions decisions.csv
 """,
 )
 
@@ -103,7 +163,15 @@ _EXPORT = Text(
     brief="write results, or a detector, for other programs",
     description="""
 .Nm
-writes what a results file holds into a folder.
+writes what results files hold into a folder.
+Several are read as one: a study that several hold is taken from the one written
+last of those that have a score for it.
+.Fl -study ,
+by key or StudyInstanceUID, and
+.Fl -flagged
+choose some; where no study is flagged, a line says so and nothing is written.
+Of the archive, only headers of their files are read then, unless one has moved.
+.Pp
 Below, a key slice is one whose score reaches the detector's threshold, at most
 ten of a stack, or its worst slice where none does.
 The formats are as follows:
@@ -130,12 +198,17 @@ its pixels.
 .It Cm dicom-pm
 A Parametric Map of every scored stack: its patch scores as floats, a frame for
 each scored slice, on either grid; the grid of the model is much smaller.
-A source that does not say where it lies has none.
+A source that does not say where it lies has none, for the standard asks for it:
+each such series is named.
 .It Cm dicom-seg
 A Segmentation of every stack with regions whose patch score reaches the
 threshold for patches.
-It is binary: an anomaly score is neither a probability nor a share of a pixel,
-which is what the fractional kind holds.
+With
+.Fl -seg-type Cm fractional
+a pixel holds where its score lies on the colour scale of the detector instead:
+0 is the median of normal patches or less, 0.5 the threshold, 1 the top end or
+more; cut at 0.5 it is the binary one.
+It is declared to be a probability, which it is not: DICOM has no better word.
 .It Cm dicom-sc
 The key slices with their map over them, as Secondary Captures in RGB.
 .It Cm dicom-sr
@@ -200,15 +273,20 @@ They are written nowhere but into the folder named.
 .Pp
 Volume files are found in
 .Fl -archive
-by their path: name all folders of the scan, and its key file where it does not
-lie beside the results.
+by their path below the folder that was scanned, under the name that it had
+then: the same path below another folder is another file, and refused.
+Name the key file of the scan where it does not lie beside the results.
+DICOM files are found by their UIDs, wherever they lie.
 .Pp
 Exporting the same results again gives the same bytes.
 So the UID of an object is made of its content, that of its series of the
 detector and the source series, and its dates are those of the study, not of the
 export.
+.Pp
 .Nm medscan scan
-skips such objects where it finds them.
+skips what was written here where it finds it: DICOM objects by their
+manufacturer, PNG pictures by the software in their EXIF data, NIfTI files,
+sources included, by their description.
 """,
     exits="""
 .Bl -tag -width Ds -compact
@@ -229,6 +307,7 @@ Stopped by the interrupt signal.
 """,
     examples="""
 .Dl medscan export results.h5 --to nifti --out maps
+.Dl medscan export shard-*.h5 --to png --flagged --out flagged
 .Dl medscan export results.h5 --to dicom-seg --archive /archive --out objects
 .Dl medscan export brain-flair --to onnx --out brain-flair.onnx
 """,

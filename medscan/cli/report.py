@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medscan.results import Results
+
+LISTED = 10
+"""Missing shards that are named."""
 
 
 def report(
@@ -30,6 +36,10 @@ def report(
     ] = "200",
     compare: Annotated[
         Path | None, typer.Option(help="Older results file: say what is new since.")
+    ] = None,
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="CSV of a radiologist's verdicts, shown beside the flags."),
     ] = None,
     series: Annotated[
         bool, typer.Option("--series", help="Write series.csv too: a row a series.")
@@ -56,12 +66,14 @@ def report(
     if missing := [root for root in archive or [] if not root.exists()]:
         raise UsageError(f"--archive {missing[0]} does not exist")
     found = [reader.open(path) for path in results]
+    _tell_of_shards(found)
     options = report.ReportOptions(
         most=None if pictures == "all" else int(pictures),
         archives=tuple(archive or ()),
         old=reader.open(compare) if compare else None,
         workers=workers,
         keys=tuple(pseudonyms_for(file, key_file) for file in found) if archive else (None,),
+        decisions=report.read_decisions(decisions, found) if decisions else None,
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})
     folder = out or results[0].with_suffix(".report")
@@ -73,3 +85,14 @@ def report(
             write(found, folder / f"{table}.{kind}", table)
     report.sweep_tables(folder, written)
     typer.echo(f"open {folder / 'index.html'}")
+
+
+def _tell_of_shards(files: list[Results]) -> None:
+    """A worklist that lacks studies must not look whole."""
+    from medscan.cli.logs import tell
+    from medscan.results import missing_shards
+
+    missing = missing_shards(files)
+    if missing and len(files) > 1:
+        more = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
+        tell(f"not in this report: shards {', '.join(missing[:LISTED])}{more}")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medscan.detector import Detector
 
 weights = typer.Typer(help="Backbones and detectors on this machine.", no_args_is_help=True)
 
@@ -52,8 +55,17 @@ def list_() -> None:
         found = detector.read(path)
         typer.echo(
             f"detector  {found.name}  {found.domain}  {found.method} on {found.backbone}  "
-            f"{found.licence}  {path}"
+            f"{found.licence}  {path}{_lineage(found)}"
         )
+
+
+def _lineage(detector: Detector) -> str:
+    """What a detector was made of, newest first."""
+    from medscan.report.text import printable
+
+    parents = (f"{a.name} {a.digest[:12]} by {a.verdicts} verdicts" for a in detector.lineage)
+    told = ", made from ".join(reversed(list(parents)))
+    return f"  made from {printable(told)}" if told else ""
 
 
 @weights.command()

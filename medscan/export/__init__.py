@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from medscan.export.job import Exporter, Grid, Job, Left
-from medscan.export.sources import Sources
+from medscan.export.job import Exporter, Grid, Job, Left, SegType
 
 FORMATS = {
     "nifti": "nifti",
@@ -26,4 +25,4 @@ def exporter(name: str) -> Exporter:
     return found
 
 
-__all__ = ["FORMATS", "Grid", "Job", "Left", "Sources", "exporter"]
+__all__ = ["FORMATS", "Grid", "Job", "Left", "SegType", "exporter"]

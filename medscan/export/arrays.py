@@ -23,7 +23,7 @@ def export(job: Job) -> Iterator[Path | Left]:
     millimetres (RAS), where the slices lie evenly; NaN where the geometry is not known.
     """
     make_folder(job.out)
-    for study in job.results.studies():
+    for study in job.studies():
         arrays = {
             f"{stack.key}/{name}": array
             for stack in study.stacks

@@ -31,8 +31,8 @@ def export(job: Job) -> Iterator[Path | Left]:
 
 def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     places, detector = sorted(key_slices(stack)), job.detector(stack)
-    origins = dicom.origins_of(job, study.key, stack, places)
-    for number, (at, picture) in enumerate(overlays(job, study.key, stack, places), 1):
+    origins = dicom.origins_of(job, study, stack, places)
+    for number, (at, picture) in enumerate(overlays(job, study, stack, places), 1):
         part = Part(stack, [at], [origins[number - 1]], number)
         yield dicom.write(job, part, partial(_object, detector, part, picture))
 

@@ -39,7 +39,7 @@ from medscan.archive.header import Layer
 from medscan.errors import ExportError
 from medscan.export.job import Job
 from medscan.files import replacing
-from medscan.results import StackResult
+from medscan.results import StackResult, StudyResult
 
 # It would log a name that it finds odd.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)
@@ -161,8 +161,8 @@ def thickness(stack: StackResult, header: Dataset, layer: Layer) -> DSfloat | No
 # --- sources -----------------------------------------------------------------------------------
 
 
-def origins_of(job: Job, study: str, stack: StackResult, places: list[int]) -> list[Origin]:
-    """Where slices of a stack come from; `study` is the key of its study.
+def origins_of(job: Job, study: StudyResult, stack: StackResult, places: list[int]) -> list[Origin]:
+    """Where slices of a stack come from.
 
     Raises
     ------
@@ -172,11 +172,7 @@ def origins_of(job: Job, study: str, stack: StackResult, places: list[int]) -> l
     if stack.info["kind"] != Kind.DICOM:
         raise ExportError("its source is no DICOM series: there is no study to put an object into")
     frames = job.archive.stack(study, stack, places).frames
-    found = [_origin(frame.file, frame.index) for frame in frames]
-    size = (int(stack.info["rows"]), int(stack.info["columns"]))
-    if any((o.layer.rows, o.layer.columns) != size for o in found):
-        raise ExportError("its source has changed since it was scanned: frames of another size")
-    return found
+    return [_origin(frame.file, frame.index) for frame in frames]
 
 
 def _origin(file: ArchiveFile, index: int) -> Origin:
@@ -204,7 +200,7 @@ def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
     return header, told
 
 
-def parts_of(job: Job, study: str, stack: StackResult, places: list[int]) -> Iterator[Part]:
+def parts_of(job: Job, study: StudyResult, stack: StackResult, places: list[int]) -> Iterator[Part]:
     """The objects that slices become: one, or one each where they do not lie apart in space."""
     origins = origins_of(job, study, stack, places)
     positions = {o.layer.position for o in origins if located(o.layer)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,11 +12,11 @@ import numpy as np
 
 from medscan.archive import BURNED_IN
 from medscan.errors import ExportError, FileError, UsageError
-from medscan.export.sources import Sources
 from medscan.files import make_folder
 from medscan.report.colours import Scale
 from medscan.results import Results, StackResult, State, StudyResult
 from medscan.scan.assemble import TEXTUAL
+from medscan.scan.sources import Sources
 
 MOST_KEY_SLICES = 10
 
@@ -28,6 +28,15 @@ class Grid(StrEnum):
     """The pixels of the source."""
     MODEL = "model"
     """The patches of the model: all that it said, and small."""
+
+
+class SegType(StrEnum):
+    """What pixels of a Segmentation hold."""
+
+    BINARY = "binary"
+    """Whether the score reaches the threshold."""
+    FRACTIONAL = "fractional"
+    """Where the score lies on the scale of the detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +53,8 @@ class Job:
 
     Parameters
     ----------
-    results : Results
+    results : sequence of Results
+        Every study in one of them only; see `medscan.results.selected`.
     out : Path
         Folder; made if missing.
     sources : Sources or None
@@ -53,19 +63,26 @@ class Job:
         Of NIfTI and Parametric Maps.
     with_source : bool
         NIfTI: write what the maps lie on too.
+    seg_type : SegType
     """
 
-    results: Results
+    results: Sequence[Results]
     out: Path
     sources: Sources | None = None
     grid: Grid = Grid.SOURCE
     with_source: bool = False
+    seg_type: SegType = SegType.BINARY
     detectors: dict[str, dict[str, Any]] = field(init=False)
     """Entries of `RunInfo.detectors` by hash."""
 
     def __post_init__(self) -> None:
-        found = {str(d["hash"]): d for d in self.results.run().detectors}
+        found = {str(d["hash"]): d for file in self.results for d in file.run().detectors}
         object.__setattr__(self, "detectors", found)
+
+    def studies(self) -> Iterator[StudyResult]:
+        """Every study, by file and key."""
+        for file in self.results:
+            yield from file.studies()
 
     @property
     def archive(self) -> Sources:
@@ -116,7 +133,7 @@ def each_stack(
 ) -> Iterator[Path | Left]:
     """Write every stack with a scored slice, in order of study and stack."""
     make_folder(job.out)
-    for study in job.results.studies():
+    for study in job.studies():
         for stack in study.stacks:
             if (stack.state == State.SCORED).any():
                 try:

@@ -13,6 +13,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
+from medscan.archive import OURS
 from medscan.errors import ExportError, FileError
 from medscan.export.job import Grid, Job, Left, each_stack
 from medscan.export.overlay import LIMIT
@@ -50,7 +51,7 @@ def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     stem, layer = f"{study.key}_{stack.key}", _map_layer(stack, job.grid)
     yield _volume(job.out / f"{stem}_map.nii.gz", stack, job.grid, layer, "anomaly map")
     if job.with_source:
-        layer, path = _source(job, study.key, stack), job.out / f"{stem}_source.nii.gz"
+        layer, path = _source(job, study, stack), job.out / f"{stem}_source.nii.gz"
         yield _volume(path, stack, Grid.SOURCE, layer, "source")
 
 
@@ -65,7 +66,7 @@ def _map_layer(stack: StackResult, grid: Grid) -> Layer:
     return layer
 
 
-def _source(job: Job, study: str, stack: StackResult) -> Layer:
+def _source(job: Job, study: StudyResult, stack: StackResult) -> Layer:
     """Values of the source; 0 for a slice that the scan could not read either.
 
     Raises
@@ -73,7 +74,7 @@ def _source(job: Job, study: str, stack: StackResult) -> Layer:
     ExportError
         It is in colour, or a file is not in the archive.
     """
-    whole = job.archive.stack(study, stack, range(len(stack.state)))
+    whole = job.archive.stack(study, stack)
 
     def layer(at: int) -> NDArray[Any]:
         plane: PixelPlane | FileError = next(read_planes(whole, whole.frames[at : at + 1], LIMIT))
@@ -129,11 +130,11 @@ def _header(stack: StackResult, grid: Grid, shape: tuple[int, int, int], what: s
 
 def _description(stack: StackResult, affine: NDArray[np.float64] | None, what: str) -> str:
     if affine is None:
-        return f"medscan {what}; source geometry unknown: voxels taken as 1 mm"
+        return f"{OURS} {what}; source geometry unknown: voxels taken as 1 mm"
     if math.isnan(_spacing(stack)):
-        return f"medscan {what}; slice spacing unknown: taken as 1 mm"
+        return f"{OURS} {what}; slice spacing unknown: taken as 1 mm"
     even = np.allclose(np.diff(stack.position_mm), _spacing(stack), rtol=0.02)
-    return f"medscan {what}" + ("" if even else "; uneven slices on a median grid")
+    return f"{OURS} {what}" + ("" if even else "; uneven slices on a median grid")
 
 
 def _spacing(stack: StackResult) -> float:

@@ -13,7 +13,7 @@ from medscan.export.job import Job
 from medscan.imaging import PixelPlane, apply_window, measure, read_planes
 from medscan.imaging.types import Window
 from medscan.report.colours import Scale
-from medscan.results import StackResult
+from medscan.results import StackResult, StudyResult
 from medscan.results.maps import on_frame
 
 LIMIT = 8 << 30
@@ -26,11 +26,9 @@ def window_of(job: Job, result: StackResult, stack: Stack) -> Window:
 
 
 def overlays(
-    job: Job, study: str, result: StackResult, places: Sequence[int]
+    job: Job, study: StudyResult, result: StackResult, places: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Place, and the slice's stored frame with its map over it, uint8 (rows, columns, 3).
-
-    `study` is the key of the study.
 
     Raises
     ------
@@ -40,7 +38,7 @@ def overlays(
         One cannot be read.
     """
     scale = job.scale(result)
-    whole = job.archive.stack(study, result, range(len(result.state)))
+    whole = job.archive.stack(study, result)
     window = window_of(job, result, whole)
     frames = [whole.frames[at] for at in places]
     for at, plane in zip(places, read_planes(whole, frames, LIMIT), strict=True):

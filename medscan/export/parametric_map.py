@@ -40,9 +40,14 @@ def export(job: Job) -> Iterator[Path | Left]:
 
 def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
-    for part in dicom.parts_of(job, study.key, stack, scored(stack)):
-        if not all(dicom.located(origin.layer) for origin in part.origins):
-            raise ExportError("its source does not say where it lies, as a Parametric Map must")
+    parts = list(dicom.parts_of(job, study, stack, scored(stack)))
+    # PS3.3 A.75.5: pixel measures are mandatory, and planes where the frame of reference is one.
+    if not all(dicom.located(origin.layer) for part in parts for origin in part.origins):
+        raise ExportError(
+            "its source does not say where it lies, as a Parametric Map must; dicom-seg, dicom-sc "
+            "and dicom-sr need not know"
+        )
+    for part in parts:
         where = _on_grid(part) if job.grid is Grid.MODEL else {}
         pixels = _pixels(part, job.grid)
         yield dicom.write(job, part, partial(_object, detector, scale, part, pixels, where))
@@ -66,7 +71,7 @@ def _object(
         quantity_definition=codes.SCT.Score,
     )
     window = VOILUTTransformation(
-        scale.middle, scale.high - scale.low, voi_lut_function="LINEAR_EXACT"
+        (scale.low + scale.high) / 2, scale.high - scale.low, voi_lut_function="LINEAR_EXACT"
     )
     made = ParametricMap(
         images,

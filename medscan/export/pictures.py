@@ -14,6 +14,7 @@ from medscan.export.job import Job, Left, each_stack, key_slices
 from medscan.export.overlay import LIMIT, window_of
 from medscan.imaging import render
 from medscan.report.colours import Scale
+from medscan.report.pictures import mark
 from medscan.results import StackResult, StudyResult, replacing
 
 KEPT = "kept"
@@ -33,7 +34,7 @@ def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     scale = job.scale(stack)
     if stack.info["thumbnails"].startswith("withheld"):
         raise ExportError(f"its pictures are {stack.info['thumbnails']}")
-    found = _from_thumbnails(stack) if job.sources is None else _from_sources(job, study.key, stack)
+    found = _from_thumbnails(stack) if job.sources is None else _from_sources(job, study, stack)
     for at, picture in found:
         path = job.out / f"{study.key}_{stack.key}_{at + 1:04d}.png"
         _save(path, scale, stack, at, picture)
@@ -44,7 +45,7 @@ def _save(
     path: Path, scale: Scale, stack: StackResult, at: int, picture: NDArray[np.uint8]
 ) -> None:
     with replacing(path) as aside:
-        Image.fromarray(scale.overlay(picture, stack.heatmap[at])).save(aside, "PNG")
+        Image.fromarray(scale.overlay(picture, stack.heatmap[at])).save(aside, "PNG", exif=mark())
 
 
 def _from_thumbnails(stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -57,9 +58,9 @@ def _from_thumbnails(stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8
 
 
 def _from_sources(
-    job: Job, study: str, stack: StackResult
+    job: Job, study: StudyResult, stack: StackResult
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    whole = job.archive.stack(study, stack, range(len(stack.state)))
+    whole = job.archive.stack(study, stack)
     side = min(max(whole.rows, whole.columns, SMALLEST), LARGEST)
     places = key_slices(stack)
     drawn = render(

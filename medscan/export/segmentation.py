@@ -1,12 +1,14 @@
-"""Regions above threshold as DICOM Segmentations (PS3.3 A.51).
+"""Anomaly maps as DICOM Segmentations (PS3.3 A.51): regions above threshold, or how far they are.
 
-They are binary: the fractional kind holds probabilities or shares of a pixel, and an anomaly score
-is neither. Scores are in the Parametric Map.
+A fractional one holds where each score lies on the fixed scale of its detector: 0 at the median of
+normal patches and below, 0.5 at the threshold, 1 at the top. So a viewer that cuts it at half shows
+the binary one. It is called a probability because the other kind, an occupancy, it is still less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,8 @@ from pydicom.sr.codedict import codes
 
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import Job, Left, each_stack, scored
+from medscan.export.job import Job, Left, SegType, each_stack, scored
+from medscan.report.colours import Scale
 from medscan.results import StackResult, StudyResult
 from medscan.results.maps import on_frame
 
@@ -27,29 +30,72 @@ from medscan.results.maps import on_frame
 def export(job: Job) -> Iterator[Path | Left]:
     """Write, for each stack with any, where the map reaches the detector's threshold for patches.
 
-    Frames without such a pixel are left out, and so are objects without a frame.
+    Fractional ones are written for each stack with a score above the low end of the scale. Frames
+    where every pixel is 0 are left out, and so are objects without a frame.
     """
     return each_stack(job, _write)
 
 
 def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
-    detector, threshold = job.detector(stack), job.scale(stack).middle
-    for part in dicom.parts_of(job, study.key, stack, scored(stack)):
-        found = np.stack([regions(stack, at, threshold) for at in part.places])
+    detector, scale = job.detector(stack), job.scale(stack)
+    for part in dicom.parts_of(job, study, stack, scored(stack)):
+        found = np.stack([_values(stack, at, scale, job.seg_type) for at in part.places])
         if found.any():
-            yield dicom.write(job, part, partial(_object, detector, part, found, threshold))
+            make = partial(_object, KINDS[job.seg_type], detector, scale, part, found)
+            yield dicom.write(job, part, make)
+
+
+def _values(
+    stack: StackResult, at: int, scale: Scale, kind: SegType
+) -> NDArray[np.uint8 | np.float64]:
+    """Of the pixels (rows, columns) of a slice's frame: 0 or 1, or from 0 to 1."""
+    size = int(stack.info["rows"]), int(stack.info["columns"])
+    scores = on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *size)
+    if kind is SegType.FRACTIONAL:
+        return scale.place(scores)
+    return (scores >= scale.middle).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What differs between the kinds: words, and the place of their series after the source's."""
+
+    label: str
+    description: str
+    series: str
+    order: int
+    options: dict[str, Any]
+
+
+KINDS = {
+    SegType.BINARY: _Kind(
+        "Anomaly score of at least {middle:.4g}",
+        "Regions above the anomaly threshold",
+        "regions above threshold",
+        2,
+        {"segmentation_type": "BINARY"},
+    ),
+    SegType.FRACTIONAL: _Kind(
+        "Anomaly: 0.5 is a score of {middle:.4g}",
+        "Anomaly scores on the detector's scale",
+        "fractional anomaly map",
+        5,
+        {"segmentation_type": "FRACTIONAL", "fractional_type": "PROBABILITY"},
+    ),
+}
 
 
 def _object(
+    kind: _Kind,
     detector: dict[str, Any],
+    scale: Scale,
     part: Part,
-    found: NDArray[np.bool_],
-    threshold: float,
+    found: NDArray[np.uint8 | np.float64],
     images: list[Dataset],
 ) -> Dataset:
     segment = SegmentDescription(
         segment_number=1,
-        segment_label=f"Anomaly score of at least {threshold:.4g}",
+        segment_label=kind.label.format(middle=scale.middle),
         segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
         segmented_property_type=codes.NCIt.Abnormality,
         algorithm_type="AUTOMATIC",
@@ -57,19 +103,10 @@ def _object(
     )
     return Segmentation(
         images,
-        found.astype(np.uint8),
-        segmentation_type="BINARY",
+        found,
         segment_descriptions=[segment],
         content_label="ANOMALY",
-        content_description="Regions above the anomaly threshold",
-        **dicom.of_stack(detector, part, "regions above threshold", 2),
+        content_description=kind.description,
+        **kind.options,
+        **dicom.of_stack(detector, part, kind.series, kind.order),
     )
-
-
-def regions(stack: StackResult, at: int, threshold: float) -> NDArray[np.bool_]:
-    """Pixels (rows, columns) of a slice's frame whose score reaches the threshold."""
-    size = int(stack.info["rows"]), int(stack.info["columns"])
-    found: NDArray[np.bool_] = (
-        on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *size) >= threshold
-    )
-    return found

@@ -14,5 +14,5 @@ def export(job: Job) -> Iterator[Path | Left]:
     """Write `slices.csv`, a row a slice: the very table of `medscan report --slices`."""
     make_folder(job.out)
     path = job.out / "slices.csv"
-    write_csv([job.results], path, "slices")
+    write_csv(job.results, path, "slices")
     yield path

@@ -30,12 +30,12 @@ def export(job: Job) -> Iterator[Path | Left]:
     each key image follows as a group with its own score.
     """
     make_folder(job.out)
-    for study in job.results.studies():
+    for study in job.studies():
         groups: list[Any] = []
         origins: list[Origin] = []
         for stack in (s for s in study.stacks if scored(s)):
             try:
-                found, theirs = _groups(job, study.key, stack)
+                found, theirs = _groups(job, study, stack)
             except (ExportError, FileError) as error:
                 yield Left(f"study {study.key}, stack {stack.key}", str(error))
                 continue
@@ -80,7 +80,7 @@ def _write(job: Job, study: StudyResult, groups: list[Any], origins: list[Origin
         return dicom.save(job, made, header)
 
 
-def _groups(job: Job, study: str, stack: StackResult) -> tuple[list[Any], list[Origin]]:
+def _groups(job: Job, study: StudyResult, stack: StackResult) -> tuple[list[Any], list[Origin]]:
     places = key_slices(stack)
     origins = dicom.origins_of(job, study, stack, places)
     info, detector = stack.info, job.detector(stack)

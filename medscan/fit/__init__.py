@@ -1,8 +1,9 @@
 """A few labelled images -> a detector."""
 
+from medscan.fit.again import find_shots, labels_of, refit, renamed, unjudged
 from medscan.fit.data import Item, read_items, stem
 from medscan.fit.run import FitOptions, fingerprint, fit
-from medscan.fit.shots import LabelledSlice, Shots, load_items, stream_slices
+from medscan.fit.shots import LabelledSlice, Shots, Slot, load_items, load_slot, stream_slices
 from medscan.fit.train import Progress, scores
 
 __all__ = [
@@ -11,11 +12,18 @@ __all__ = [
     "LabelledSlice",
     "Progress",
     "Shots",
+    "Slot",
+    "find_shots",
     "fingerprint",
     "fit",
+    "labels_of",
     "load_items",
+    "load_slot",
     "read_items",
+    "refit",
+    "renamed",
     "scores",
     "stem",
     "stream_slices",
+    "unjudged",
 ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medscan.detector import Calibration, conformal_threshold
+from medscan.fit.shots import Shots
 from medscan.fit.train import Prepared, Progress, remember, scores, train
 from medscan.methods import Method
 
@@ -25,7 +27,7 @@ def calibrate(
     """Cross-validate over the patients of the shots.
 
     Every shot is scored by a method that was trained without any shot of its patient. No data
-    beyond the shots is used.
+    beyond the shots is used; normals that were picked out do not count.
 
     Parameters
     ----------
@@ -56,8 +58,15 @@ def calibrate(
         remember(method, rest)
         part = data.take(chosen)
         found, maps = scores(method, part)
-        held += zip(part.shots.labels.tolist(), found.tolist(), maps, strict=True)
+        scored = zip(part.shots.labels.tolist(), found.tolist(), maps, strict=True)
+        held += compress(scored, _counted(part.shots).tolist())
     return summarise(held, target_fpr)
+
+
+def _counted(shots: Shots) -> Tensor:
+    """The shots (I,), bool, whose scores tell where slices of their label score."""
+    everyone = torch.ones(len(shots), dtype=torch.bool)
+    return everyone if shots.typical is None else shots.typical | (shots.labels == 1)
 
 
 def patient_folds(labels: Tensor, patients: Tensor, folds: int, seed: int) -> list[Tensor]:

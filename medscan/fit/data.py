@@ -42,6 +42,8 @@ class Item:
         1 abnormal.
     patient : str
         Items of one patient are never on both sides of a split.
+    typical : bool
+        False for a slice that was picked out: it teaches, but says nothing of where normals score.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Item:
     label: int
     patient: str
     mask: Path | None = None
+    typical: bool = True
 
 
 def read_items(data: Path, split: str = "train", *, required: bool = True) -> list[Item]:

@@ -13,6 +13,7 @@ import torch
 
 from medscan import clip
 from medscan.archive import Plane
+from medscan.clip import Backbone
 from medscan.detector import Calibration, Detector, Domain
 from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, summarise
@@ -91,7 +92,20 @@ def fit(
         quick_gelu=settings.quick_gelu,
         text_quick_gelu=settings.text_quick_gelu,
     )
-    shots = _shots(folders, options, backbone.size)
+    return fit_shots(
+        _shots(folders, options, backbone.size), backbone, options, settings, progress, judge
+    )
+
+
+def fit_shots(
+    shots: Shots | None,
+    backbone: Backbone,
+    options: FitOptions,
+    settings: Settings,
+    progress: Callable[[str], Progress] | None = None,
+    judge: Callable[[Method], float] | None = None,
+) -> tuple[Detector, Method]:
+    """`fit` on shots, a backbone and settings that are there already; without shots, on nothing."""
     masked = shots is not None and shots.masks is not None
     words = (options.organ, *options.source_organs)
 

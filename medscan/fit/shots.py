@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Shots:
         int64, what an image shows: an index into the words that a method is built with.
     files : frozenset of Path
         Where they were read from.
+    typical : Tensor (I,) or None
+        bool; False for one that was picked out, which calibration leaves alone. None: all are.
     """
 
     names: list[str]
@@ -55,6 +57,7 @@ class Shots:
     patients: Tensor
     organs: Tensor
     files: frozenset[Path] = frozenset()
+    typical: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -70,6 +73,7 @@ class Shots:
             self.patients[chosen],
             self.organs[chosen],
             self.files,
+            None if self.typical is None else self.typical[chosen],
         )
 
 
@@ -101,13 +105,13 @@ def draw_shots(
                 f"data or a smaller --shots"
             )
         found += drawn
-    return _stacked(found)
+    return stacked(found)
 
 
 def load_items(items: list[Item], *, size: int, window: str, plane: Plane | None) -> Shots:
     """Every slice of every item; of an abnormal volume with a mask, those that it touches."""
     slots = (slot for item in items for slot in _slots([item], plane))
-    return _stacked([s for slot in slots if (s := _load(slot, size=size, window=window))])
+    return stacked([s for slot in slots if (s := load_slot(slot, size=size, window=window))])
 
 
 def stream_slices(
@@ -124,7 +128,7 @@ def stream_slices(
     """
     for item in items:
         for slot in _slots([item], plane, whole=True):
-            found = _load(slot, size=size, window=window)
+            found = load_slot(slot, size=size, window=window)
             if found is not None:
                 yield found
 
@@ -155,8 +159,19 @@ def joined(parts: Sequence[tuple[str, Shots]]) -> Shots:
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
-    """A slice that could become a shot."""
+class Slot:
+    """A slice that could become a shot.
+
+    Parameters
+    ----------
+    item : Item
+        With the slice's own name and label.
+    stack : Stack
+        Whole: its window is measured over all its frames.
+    frame : Frame
+        Of the slice.
+    modality : str
+    """
 
     item: Item
     stack: Stack
@@ -191,7 +206,7 @@ def _drawn(
     """Shots in drawing order; background slices are passed over."""
     found = 0
     for slot in _turns(items, seed, plane):
-        shot = _load(slot, size=size, window=window)
+        shot = load_slot(slot, size=size, window=window)
         if shot is not None:
             yield shot
             found += 1
@@ -199,7 +214,7 @@ def _drawn(
             return
 
 
-def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[_Slot]:
+def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[Slot]:
     """Slices in drawing order: a picture is opened when its turn comes, a volume beforehand."""
     volumes = [item for item in items if item.path.name.lower().endswith(VOLUMES)]
     slots = {slot.item.name: slot for slot in _slots(volumes, plane)}
@@ -211,7 +226,7 @@ def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[_Slot]
             yield from _slots([item], plane)
 
 
-def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> Iterator[_Slot]:
+def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> Iterator[Slot]:
     """Slices of items; of an abnormal volume those that its mask touches, or with `whole` all."""
     for item in items:
         stack, modality = _stack_of(item.path, plane)
@@ -228,7 +243,7 @@ def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> It
             if abnormal or whole:
                 name = f"{item.name}#{frame.index}" if len(stack.frames) > 1 else item.name
                 label = item.label if abnormal else 0
-                yield _Slot(replace(item, name=name, label=label), stack, frame, modality)
+                yield Slot(replace(item, name=name, label=label), stack, frame, modality)
 
 
 def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
@@ -265,8 +280,14 @@ def _check_size(item: Item, image: Stack, mask: Stack) -> None:
         raise UsageError(f"the mask of {item.name} is {text[1]}, but the image is {text[0]}")
 
 
-def _load(slot: _Slot, *, size: int, window: str) -> LabelledSlice | None:
-    """Render a slice and its mask; None for background."""
+def load_slot(slot: Slot, *, size: int, window: str) -> LabelledSlice | None:
+    """Render a slice and its mask; None for background.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read, or its mask does not fit.
+    """
     drawn = _render(slot, size, window)
     if isinstance(drawn, FileError):
         raise UsageError(f"{slot.item.name} cannot be fitted on: {drawn}")
@@ -283,7 +304,7 @@ def _load(slot: _Slot, *, size: int, window: str) -> LabelledSlice | None:
     return LabelledSlice(slot.item, image, mask, (top, left, top + rows, left + columns))
 
 
-def _render(slot: _Slot, size: int, window: str) -> imaging.Slice | FileError:
+def _render(slot: Slot, size: int, window: str) -> imaging.Slice | FileError:
     try:
         measured = imaging.measure(slot.stack, window, slot.modality, LIMIT)
         return imaging.render(slot.stack, [slot.frame], size, measured, LIMIT)[0]
@@ -291,7 +312,7 @@ def _render(slot: _Slot, size: int, window: str) -> imaging.Slice | FileError:
         return error
 
 
-def _draw_mask(slot: _Slot, size: int) -> NDArray[np.bool_]:
+def _draw_mask(slot: Slot, size: int) -> NDArray[np.bool_]:
     stack, _ = _stack_of(_mask_path(slot.item), slot.stack.plane)
     _check_size(slot.item, slot.stack, stack)
     frame = next(f for f in stack.frames if f.index == slot.frame.index)
@@ -303,7 +324,14 @@ def _draw_mask(slot: _Slot, size: int) -> NDArray[np.bool_]:
     return imaging.Letterbox.of(slot.stack, size).draw_mask(inside)
 
 
-def _stacked(found: list[LabelledSlice]) -> Shots:
+def stacked(found: Sequence[LabelledSlice]) -> Shots:
+    """Slices as the tensors that a method learns from.
+
+    Raises
+    ------
+    UsageError
+        There is none.
+    """
     if not found:
         raise UsageError("every image is background: there is nothing to fit on")
     patients = {name: n for n, name in enumerate(sorted({s.item.patient for s in found}))}
@@ -320,7 +348,30 @@ def _stacked(found: list[LabelledSlice]) -> Shots:
         patients=torch.tensor([patients[s.item.patient] for s in found]),
         organs=torch.zeros(len(found), dtype=torch.int64),
         files=frozenset(s.item.path for s in found),
+        typical=torch.tensor([s.item.typical for s in found]),
     )
 
 
-__all__ = ["LabelledSlice", "Shots", "draw_shots", "joined", "load_items", "stream_slices"]
+def named_slices(
+    items: list[Item], names: Collection[str], *, size: int, window: str, plane: Plane | None
+) -> Iterator[LabelledSlice]:
+    """The slices of items that have one of the names, background left out."""
+    files = {name.rpartition("#")[0] for name in names} | set(names)
+    for slot in _slots([item for item in items if item.name in files], plane):
+        found = load_slot(slot, size=size, window=window) if slot.item.name in names else None
+        if found is not None:
+            yield found
+
+
+__all__ = [
+    "LabelledSlice",
+    "Shots",
+    "Slot",
+    "draw_shots",
+    "joined",
+    "load_items",
+    "load_slot",
+    "named_slices",
+    "stacked",
+    "stream_slices",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -35,12 +36,25 @@ class Card:
     @property
     def legend(self) -> Markup | None:
         """The colour bar as a data URI."""
-        return data_uri(jpeg(self.scale.legend())) if self.scale else None
+        return _legend(self.scale) if self.scale else None
 
     @property
     def domain(self) -> str:
         """What it was fitted for, in words."""
         return str(self.facts.get("domain") or "anything")
+
+    @property
+    def parents(self) -> list[tuple[str, str, str]]:
+        """Name, short hash and number of verdicts of what it was made from, oldest first."""
+        found = self.facts.get("lineage")
+        known = [a for a in found if isinstance(a, dict)] if isinstance(found, list) else []
+        texts = [[str(a.get(n, "")) for n in ("name", "digest", "verdicts")] for a in known]
+        return [(name, digest[:12], verdicts) for name, digest, verdicts in texts]
+
+
+@lru_cache
+def _legend(scale: Scale) -> Markup:
+    return data_uri(jpeg(scale.legend()))
 
 
 Cards = dict[str, Card]
@@ -64,8 +78,8 @@ def card_of(stack: StackResult, cards: Cards) -> Card | None:
 def profile_of(
     stack: StackResult, card: Card | None, size: tuple[int, int], most: int | None = None
 ) -> Profile:
-    """Scores along a stack on the scale of its detector."""
-    threshold = float(stack.info["threshold"])
+    """Scores along a stack on the scale of its detector, with its threshold for slices."""
+    threshold = float(stack.info["slice_threshold"])
     low = card.low if card else np.nan
     if not low < threshold:
         low = float(np.nanmin(stack.slice_score, initial=np.nan_to_num(threshold)))

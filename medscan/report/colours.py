@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,11 @@ _LIGHTNESS, _CHROMA, _HUE = (0.45, 0.95), 0.17, (300.0, 465.0)
 """Ends in OKLCh: dark violet over red and orange to light yellow; lightness grows evenly."""
 _CLEAR, _FULL, OPACITY = 0.2, 0.5, 0.6
 """Transparent up to `_CLEAR` of the scale, `OPACITY` from `_FULL` (the threshold) on."""
+
+MARKS = (0.0, 0.5, 1.0)
+"""Places of `Scale.low`, `middle` and `high`."""
+OPEN = ("patchcore",)
+"""Methods whose patch scores are distances without an end; those of all others end at 1."""
 
 
 @cache
@@ -66,27 +72,35 @@ class Scale:
         Patch score at the low end: the median of the detector's normals.
     middle : float
         At mid-scale: its threshold.
+    top : float
+        The highest score that its method can give.
     """
 
     low: float
     middle: float
+    top: float = math.inf
 
     @classmethod
     def of(cls, detector: Mapping[str, Any]) -> Scale | None:
         """The scale of an entry of `RunInfo.detectors`, None where its calibration gives none."""
         low, middle = (float(detector.get(n, np.nan)) for n in ("map_low", "map_high"))
-        return cls(low, middle) if middle > low else None
+        top = math.inf if detector.get("method") in OPEN else 1.0
+        return cls(low, middle, top) if middle > low else None
 
     @property
     def high(self) -> float:
-        """Patch score at the top end; higher ones look the same."""
-        return 2 * self.middle - self.low
+        """Patch score at the top end; higher ones look the same.
+
+        The upper half is as wide as the lower one, but ends where scores do: of a scale that went
+        beyond that, the brightest colours would never be seen.
+        """
+        mirrored = 2 * self.middle - self.low
+        return min(mirrored, self.top) if self.top > self.middle else mirrored
 
     def place(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Where patch scores lie on the scale, 0 to 1."""
-        at = (np.asarray(values, dtype=np.float64) - self.low) / (self.high - self.low)
-        clipped: NDArray[np.float64] = np.clip(np.nan_to_num(at), 0, 1)
-        return clipped
+        """Where patch scores lie on the scale, 0 to 1: linear below and above the middle."""
+        ends = self.low, self.middle, self.high
+        return np.asarray(np.interp(np.nan_to_num(values, nan=self.low), ends, MARKS))
 
     def paint(self, image: ArrayLike, values: ArrayLike) -> NDArray[np.uint8]:
         """Lay the colours of patch scores over an image.
@@ -112,6 +126,7 @@ class Scale:
 
     def legend(self, width: int = 320, height: int = 16) -> NDArray[np.uint8]:
         """The scale from left to right as it looks on mid-grey tissue: uint8 (height, width, 3)."""
-        values = np.linspace(self.low, self.high, width)
+        ends = self.low, self.middle, self.high
+        values = np.interp(np.linspace(0, 1, width), MARKS, ends)
         grey = np.full((height, width, 1), 110, np.uint8)
         return self.paint(grey, np.broadcast_to(values, (height, width)))

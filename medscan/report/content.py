@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Pseudonyms
+from medscan.report.agreement import agreement, words_of
 from medscan.report.cards import card_of, cards_of
+from medscan.report.decisions import Decisions
 from medscan.report.entries import (
     FIELDS,
     Entry,
@@ -59,6 +61,8 @@ class ReportOptions:
         Processes that decode.
     keys : tuple of Pseudonyms or None
         What the files of the archives are named by in the results.
+    decisions : Decisions or None
+        What a radiologist says of the studies.
     """
 
     most: int | None = FEATURED
@@ -66,6 +70,7 @@ class ReportOptions:
     old: Results | None = None
     workers: int = 1
     keys: tuple[Pseudonyms | None, ...] = (None,)
+    decisions: Decisions | None = None
 
 
 DEFAULT = ReportOptions()
@@ -81,6 +86,10 @@ class Report:
         self.cards = cards_of(runs)
         self.changes = compare(self.rows, options.old) if options.old else None
         self.run = run_view(runs, self.rows, self.cards)
+        written = "\n".join(sorted({run.created for run in runs}))
+        self.name = hashlib.sha256(written.encode()).hexdigest()[:12]
+        judged = options.decisions
+        self.agreement = agreement(self.rows, judged) if judged else None
         self.featured = featured(self.rows, options.most)
         self._messages = messages(runs)
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
@@ -140,11 +149,24 @@ class Report:
         pictures = self.pictures(study, put)
         stacks = view_of(study, self.cards, pictures, self._messages, every=every)
         change = self.changes.by_key[study.key][1] if self.changes else ""
-        return StudyView(row, stacks, before, after, change, notes_of(row), list(_facts(row)))
+        judged = self.options.decisions
+        return StudyView(
+            row,
+            stacks,
+            before,
+            after,
+            change,
+            notes_of(row),
+            list(_facts(row)),
+            list(words_of(study.key, judged)) if judged else [],
+            study.key if _SAFE.fullmatch(study.key) else "",
+        )
 
     def entry(self, row: Row, href: str, icon: str) -> Entry:
         """A study for the index."""
-        return entry(row, self.cards, self.changes, href=href, icon=icon)
+        judged = self.options.decisions
+        word = judged.word(row.study.key) if judged else None
+        return entry(row, self.cards, self.changes, href=href, icon=icon, verdict=word or "")
 
     def index(self, entries: Sequence[Entry]) -> dict[str, Any]:
         """What the template of the index is given."""
@@ -163,6 +185,8 @@ class Report:
             "changes": self.changes,
             "kinds": [c for c in Change if c is not Change.SAME],
             "run": self.run,
+            "agreement": self.agreement,
+            "report": self.name,
         }
 
 

@@ -40,6 +40,8 @@ FIELDS = (
     "detector",
     "change",
     "changed",
+    "verdict",
+    "key",
     "ids",
 )
 """What is kept; the names of the row's cells in the template and the script."""
@@ -49,7 +51,9 @@ FLAGS = ("flagged", "not flagged", "not scored")
 Entry = dict[str, str]
 
 
-def entry(row: Row, cards: Cards, changes: Changes | None, *, href: str, icon: str) -> Entry:
+def entry(
+    row: Row, cards: Cards, changes: Changes | None, *, href: str, icon: str, verdict: str = ""
+) -> Entry:
     """A study as texts that are safe to show, by the names of `FIELDS`.
 
     Parameters
@@ -59,6 +63,8 @@ def entry(row: Row, cards: Cards, changes: Changes | None, *, href: str, icon: s
     changes : Changes or None
     href, icon : str
         Address of its page and of its picture; empty for none.
+    verdict : str
+        A radiologist's; empty for none.
     """
     info = row.study.info
     changed, change = changes.by_key[row.study.key] if changes else (Change.SAME, "")
@@ -78,6 +84,8 @@ def entry(row: Row, cards: Cards, changes: Changes | None, *, href: str, icon: s
         "slices": str(row.slices),
         "change": change,
         "changed": str(changed),
+        "verdict": verdict,
+        "key": row.study.key,
         "note": "; ".join(notes_of(row)),
         "ids": f"{row.study.key} {info.get('StudyInstanceUID', '')}",
     }

@@ -40,14 +40,15 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     report.draw(folder.put)
     entries = []
     for place, row in enumerate(report.rows):
-        study = row.results.study(row.study.key)
+        study = row.results.whole(row.study)
         view = report.view(place, study, folder.put, every=True)
         page = f"{STUDIES}/{page_name(study.key)}"
-        context = {"view": view, "total": len(report.rows)}
+        context = {"view": view, "total": len(report.rows), "report": report.name}
         folder.write(page, render("study.html", context, root="../").encode())
         icon = report.icon(row, study, folder.put)
         entries.append(report.entry(row, page, icon and f"{STUDIES}/{icon}"))
-    folder.write(RUN, render("run.html", {"run": report.run}, root="").encode())
+    about = {"run": report.run, "agreement": report.agreement}
+    folder.write(RUN, render("run.html", about, root="").encode())
     folder.write(INDEX, render("index.html", report.index(entries), root="").encode())
     sweep(out, folder.written)
 

@@ -20,18 +20,20 @@ MOST_POINTS = 66
 
 
 def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
-    """An image (H, W, 1) or (H, W, 3) as a JPEG, at most `side` pixels wide.
-
-    It says that medscan made it, so that a scan does not take it for part of an archive.
-    """
+    """An image (H, W, 1) or (H, W, 3) as a JPEG with its `mark`, at most `side` pixels wide."""
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     if side and side < picture.width:
         picture = picture.resize((side, side), Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=mark())
+    return stream.getvalue()
+
+
+def mark() -> Image.Exif:
+    """EXIF data that say that medscan made a picture, so that archives leave it out."""
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = OURS
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=exif)
-    return stream.getvalue()
+    return exif
 
 
 def data_uri(picture: bytes) -> Markup:
@@ -75,7 +77,7 @@ def profile(
     """Draw scores along slices.
 
     The threshold lies at half height and `low`, the median of normals, at the bottom, in every
-    study: heights compare. Slices that were not scored leave gaps.
+    study of a detector: heights compare. Slices that were not scored leave gaps.
 
     Parameters
     ----------
@@ -133,4 +135,5 @@ def _words(scores: NDArray[np.float32], threshold: float) -> str:
     if np.isnan(threshold):
         return f"{scored} scored slices; the highest is {highest}."
     over = int((scores >= threshold).sum())
-    return f"{over} of {scored} scored slices reach {threshold:.3f}; the highest is {highest}."
+    reach = f"{over} of {scored} scored slices reach the slice threshold of {threshold:.3f}"
+    return f"{reach}; the highest is {highest}."

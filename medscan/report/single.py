@@ -39,7 +39,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
         if row.study.key not in report.featured:
             entries.append(report.entry(row, "", ""))
             continue
-        study = row.results.study(row.study.key)
+        study = row.results.whole(row.study)
         anchor = f"study-{safe_name(study.key)}"
         entries.append(report.entry(row, f"#{anchor}", report.icon(row, study, _embed)))
         views.append((anchor, report.view(place, study, _embed, every=False)))

@@ -107,6 +107,10 @@ class StudyView:
     """What became of it since older results."""
     notes: Sequence[str] = ()
     facts: Sequence[tuple[str, str]] = ()
+    verdicts: Sequence[str] = ()
+    """A radiologist's on it and its parts, in words."""
+    key: str = ""
+    """By which verdicts name it; empty where that is no plain name."""
 
 
 def view_of(
@@ -217,6 +221,7 @@ def _slices(
     """
     low, high, maps = _packed(stack.heatmap[list(shown)])
     return {
+        "stack": stack.key,
         "of": len(stack.state),
         "threshold": _finite(float(stack.info["slice_threshold"])),
         "numbers": [at + 1 for at in shown],

@@ -53,9 +53,8 @@ def sweep(out: Path, written: Set[Path]) -> None:
         One could not be read or removed.
     """
     with _disk(out):
-        for path in [*_files(out), *_unfinished(out)]:
-            if path not in written:
-                path.unlink()
+        for path in [*_files(out, written), *_unfinished(out)]:
+            path.unlink()
         for folder in (*_folders(out / STUDIES), out / STUDIES):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -76,14 +75,15 @@ def sweep_tables(out: Path, written: Set[Path]) -> None:
                     path.unlink()
 
 
-def _files(out: Path) -> list[Path]:
-    """Pages and pictures that bear medscan's mark, and what such pages load."""
-    studies, found = out / STUDIES, []
-    if _marked(out / RUN):
-        found = [out / RUN, *(p for p in (out / STYLE, out / SCRIPT) if p.is_file())]
-    found += [p for p in studies.glob("*.html") if _PAGE.fullmatch(p.name) and _marked(p)]
-    for folder in _folders(studies):
-        found += [p for p in folder.glob("*.jpg") if _PICTURE.fullmatch(p.name) and _drawn(p)]
+def _files(out: Path, written: Set[Path]) -> list[Path]:
+    """Pages and pictures that bear medscan's mark, and what such pages load; none written now."""
+    shell = (out / RUN, out / STYLE, out / SCRIPT)
+    found = [p for p in shell if p.is_file() and p not in written] if _marked(out / RUN) else []
+    pages = set((out / STUDIES).glob("*.html")) - written
+    found += [p for p in pages if _PAGE.fullmatch(p.name) and _marked(p)]
+    for folder in _folders(out / STUDIES):
+        pictures = set(folder.glob("*.jpg")) - written
+        found += [p for p in pictures if _PICTURE.fullmatch(p.name) and _drawn(p)]
     return found
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from medscan.results import Results, StackResult, State, StudyResult
+from medscan.results import Results, StackResult, State, StudyResult, distinct
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,7 @@ def worst_slice(stack: StackResult) -> int:
 
 
 def rank(results: Sequence[Results]) -> list[Row]:
-    """Studies of all files, worst first; unscored ones last, ties by key.
-
-    A study that several files hold is taken from the one that was written last.
-    """
+    """Studies of all files, as `distinct` takes them, worst first; unscored last, ties by key."""
     written = tuple(file.path.stat().st_mtime_ns for file in results)
     return list(_ranked(tuple(results), written))
 
@@ -87,10 +84,8 @@ def rank(results: Sequence[Results]) -> list[Row]:
 @lru_cache(maxsize=2)
 def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Row, ...]:
     """Read once for all tables and pages of files that have not been written since."""
-    ordered = sorted(results, key=lambda r: (r.run().created, str(r.path)))
-    latest = {study.key: (file, study) for file in ordered for study in file.ranked()}
     found = sorted(
-        latest.values(),
+        ((file, study) for file in distinct(results) for study in file.ranked()),
         key=lambda f: (np.isnan(f[1].score), -np.nan_to_num(f[1].score), f[1].key),
     )
     return tuple(

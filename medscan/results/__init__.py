@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from medscan.files import replacing
-from medscan.results.store import Results, publish, read_part, write_part
+from medscan.results.reader import Results, read_part
+from medscan.results.several import distinct, paths, selected
+from medscan.results.shards import missing_shards
+from medscan.results.store import publish, write_part
 from medscan.results.types import Mark, RunInfo, StackResult, State, StudyResult, Work
 
 
@@ -28,9 +31,13 @@ __all__ = [
     "State",
     "StudyResult",
     "Work",
+    "distinct",
+    "missing_shards",
     "open",
+    "paths",
     "publish",
     "read_part",
     "replacing",
+    "selected",
     "write_part",
 ]

@@ -1,4 +1,4 @@
-"""results.h5: written whole and moved into place, read back study by study.
+"""Writing results.h5: whole, and moved into place.
 
 The layout is documented in man/medscan-results.5.
 """
@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import io
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import h5py
-import numpy as np
 
 from medscan import __version__
-from medscan.errors import DiskError, UsageError
+from medscan.errors import DiskError
 from medscan.files import forgiving, free_bytes, replacing
-from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work
+from medscan.results.types import Mark, RunInfo, StackResult, StudyResult
 
 SCHEMA = 1
 SPARE = 4 << 20
@@ -32,27 +28,16 @@ NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
 LISTS = ("orientation", "pixel_spacing", "origin", "last", "notes", "skipped")
 """Attributes that are lists, kept as JSON."""
-NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
-          "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
-          "orientation", "pixel_spacing", "origin", "slice_spacing", "notes")  # fmt: skip
-"""Attributes that every stack has."""
 WORK = ("content", "maker", "root", "tools")
-"""Attributes of a study that say how its result came about."""
+"""Attributes of a study that say how its result came about; `root` is read with it too."""
 MARKS = ("stale", "absent")
 MANNER = ("precision", "plane", "identify", "hash_paths")
 """Attributes of the root that say how the scan was asked to work."""
 FILES = "files"
 """Data set of a study: JSON of what became of its files."""
 COMPRESSED = {"compression": "gzip", "shuffle": True}
-
-DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError,
-          ArithmeticError, MemoryError)  # fmt: skip
-"""What reading a damaged file raises, in HDF5 and after it."""
-
-# Files are only ever replaced whole: readers need no locks, which network file systems may lack.
-
-
-# --- writing -----------------------------------------------------------------------------------
+SMALL = 4096
+"""Bytes up to which an array is stored as it is: the index of its chunks would be larger."""
 
 
 def write_part(path: Path, study: StudyResult) -> None:
@@ -69,17 +54,6 @@ def write_part(path: Path, study: StudyResult) -> None:
         _write_study(file.create_group("studies"), study)
     with replacing(path) as aside:
         aside.write_bytes(memory.getbuffer())
-
-
-def read_part(path: Path) -> Work | None:
-    """How the result in a part file came about; None when the file is damaged anywhere."""
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            group = file["studies"][path.stem]
-            _read_study(group, arrays=True)
-            return _read_work(group)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
-        return None
 
 
 def _write_study(parent: Any, study: StudyResult) -> None:
@@ -106,9 +80,10 @@ def _write_stack(group: Any, stack: StackResult) -> None:
     group.attrs["percentile"] = stack.percentile
     for name in ARRAYS:
         array = getattr(stack, name)
-        chunks = (1, *array.shape[1:]) if name == "heatmap" and array.size else None
-        options = COMPRESSED if array.size else {}
-        group.create_dataset(NAMES.get(name, name), data=array, chunks=chunks, **options)
+        options: dict[str, Any] = COMPRESSED if array.nbytes > SMALL else {}
+        if name == "heatmap" and options:
+            options = options | {"chunks": (1, *array.shape[1:])}
+        group.create_dataset(NAMES.get(name, name), data=array, **options)
     for name in TEXTS:
         _put_texts(group, name, getattr(stack, name))
     if len(stack.thumbnail):
@@ -195,7 +170,7 @@ def _check_space(path: Path, parts: Sequence[Path]) -> None:
 def _write_run(file: Any, run: RunInfo) -> None:
     file.attrs["schema_version"] = SCHEMA
     file.attrs["medscan_version"] = run.version or __version__
-    told = ("created", "command", "aggregation", "key_fingerprint", *MANNER)
+    told = ("created", "command", "aggregation", "key_fingerprint", "shard", *MANNER)
     _put_attributes(file, {name: getattr(run, name) for name in told})
     file.attrs["detectors"] = json.dumps(run.detectors, sort_keys=True)
     for name, value in run.counts.items():
@@ -208,169 +183,3 @@ def _write_run(file: Any, run: RunInfo) -> None:
         table = file.create_group(name)
         for position, column in enumerate(columns):
             _put_texts(table, column, [row[position] for row in rows])
-
-
-# --- reading -----------------------------------------------------------------------------------
-
-
-def _text(value: Any) -> str:
-    raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _info(group: Any, *leave: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in group.attrs.items():
-        if name in leave:
-            continue
-        if name in LISTS:
-            value = json.loads(value)
-        found[name] = value.item() if isinstance(value, np.generic) else value
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """A results file open for reading; nothing is held open between calls."""
-
-    path: Path
-
-    def check(self) -> None:
-        """Raise UsageError if this is no results file that can be read."""
-        with _reading(self.path):
-            pass
-
-    def key_fingerprint(self) -> str:
-        """Of the key that pseudonyms were made with; empty in files of older versions."""
-        with _reading(self.path) as file:
-            return str(file.attrs.get("key_fingerprint", ""))
-
-    def run(self) -> RunInfo:
-        """What the file says of itself."""
-        with _reading(self.path) as file:
-            attributes = file.attrs
-            return RunInfo(
-                created=str(attributes["created"]),
-                command=str(attributes["command"]),
-                aggregation=str(attributes["aggregation"]),
-                detectors=json.loads(attributes["detectors"]),
-                counts={k: int(attributes[k]) for k in ("files", "scanned", "skipped", "failed")},
-                version=str(attributes["medscan_version"]),
-                failures=_rows(file["failures"], ("path", "stage", "reason", "message")),
-                skipped=_rows(file["skipped"], ("path", "reason")),
-                seconds=float(attributes.get("seconds", math.nan)),
-                slices=int(attributes.get("slices", 0)),
-                key_fingerprint=str(attributes.get("key_fingerprint", "")),
-                precision=str(attributes.get("precision", "")),
-                plane=str(attributes.get("plane", "")),
-                identify=bool(attributes.get("identify", False)),
-                hash_paths=bool(attributes.get("hash_paths", True)),
-            )
-
-    def keys(self) -> list[str]:
-        """Keys of its studies, sorted."""
-        with _reading(self.path) as file:
-            return sorted(file["studies"])
-
-    def study(self, key: str, *, arrays: bool = True) -> StudyResult:
-        """One study; without `arrays`, heatmaps and thumbnails are left empty."""
-        with _reading(self.path) as file:
-            return _read_study(file["studies"][key], arrays=arrays)
-
-    def studies(self, *, arrays: bool = True) -> Iterator[StudyResult]:
-        """Every study, by key."""
-        for key in self.keys():
-            yield self.study(key, arrays=arrays)
-
-    def works(self) -> Iterator[tuple[str, Work, Mark]]:
-        """How each result came about, by key; those that do not say so are left out."""
-        with _reading(self.path) as file:
-            for key, group in file["studies"].items():
-                work = _read_work(group)
-                if work is not None:
-                    yield key, work, _read_mark(group)
-
-    def ranked(self) -> list[StudyResult]:
-        """Studies without arrays, worst first; unscored ones last; ties by key."""
-        with _reading(self.path) as file:
-            found = [_read_study(file["studies"][key], arrays=False) for key in file["studies"]]
-        return sorted(found, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        hint = "is no HDF5 file or is damaged" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {hint}; name a results file that `medscan scan` wrote") from error
-    with file:
-        try:
-            _check_kind(file, path)
-            yield file
-        except DAMAGE as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{path} is damaged ({why})") from error
-
-
-def _check_kind(file: Any, path: Path) -> None:
-    """Raise UsageError if it is no results file, or one of a newer medscan."""
-    if "schema_version" not in file.attrs or "studies" not in file:
-        raise UsageError(f"{path} is an HDF5 file, but not one that `medscan scan` wrote")
-    version = int(file.attrs["schema_version"])
-    if version > SCHEMA:
-        raise UsageError(f"{path} has schema {version}; this medscan reads up to {SCHEMA}")
-
-
-def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:
-    return list(zip(*([_text(v) for v in table[c][()]] for c in columns), strict=True))
-
-
-def _read_study(group: Any, *, arrays: bool) -> StudyResult:
-    return StudyResult(
-        key=group.name.rsplit("/", 1)[-1],
-        info=_info(group, "score", "percentile", "flagged", *WORK, *MARKS),
-        score=float(group.attrs["score"]),
-        percentile=float(group.attrs["percentile"]),
-        flagged=bool(group.attrs["flagged"]),
-        stacks=tuple(
-            _read_stack(group[key], arrays=arrays) for key in sorted(group) if key != FILES
-        ),
-        mark=_read_mark(group),
-    )
-
-
-def _read_mark(group: Any) -> Mark:
-    return Mark(bool(group.attrs.get("stale", False)), str(group.attrs.get("absent", "")))
-
-
-def _read_work(group: Any) -> Work | None:
-    if FILES not in group:
-        return None
-    told = {name: str(group.attrs[name]) for name in WORK}
-    return Work(**told, outcomes=json.loads(group[FILES].asstr()[()]))
-
-
-def _read_stack(group: Any, *, arrays: bool) -> StackResult:
-    values: dict[str, Any] = {n: group[NAMES.get(n, n)] for n in ARRAYS}
-    heavy = values.pop("heatmap")
-    thumbnail = group.get("thumbnail") if arrays else None
-    fields: dict[str, Any] = {name: data[()] for name, data in values.items()}
-    fields |= {name: [_text(v) for v in group[name][()]] for name in TEXTS}
-    lengths = {len(heavy), *map(len, fields.values())}
-    shown = group["thumbnail_index"][()]
-    if len(lengths) != 1 or (thumbnail is not None and len(thumbnail) != len(shown)):
-        raise ValueError(f"data sets of {group.name} differ in length")
-    info = _info(group, "score", "percentile")
-    if missing := [name for name in NEEDED if name not in info]:
-        raise KeyError(f"{group.name} has no {missing[0]}")
-    return StackResult(
-        key=group.name.rsplit("/", 1)[-1],
-        info=info,
-        score=float(group.attrs["score"]),
-        percentile=float(group.attrs["percentile"]),
-        heatmap=heavy[()] if arrays else np.zeros((0, *heavy.shape[1:]), np.float16),
-        thumbnail=np.zeros((0, 0, 0, 1), np.uint8) if thumbnail is None else thumbnail[()],
-        thumbnail_index=shown,
-        **fields,
-    )

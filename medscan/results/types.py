@@ -135,6 +135,7 @@ class StudyResult:
         StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), path (the
         folder or file below the archive root), slices (number scored), and with `--identify` also
         patient_id. `skipped`: list of [what, reason] for stacks that no detector was fitted for.
+        When read from a file also `root`, as in `Work`, where the file says it.
     score, percentile : float
         Of the stack with the highest score; NaN when nothing was scored.
     flagged : bool
@@ -184,6 +185,8 @@ class RunInfo:
         says neither.
     identify, hash_paths : bool
         Whether identities were written as they are, and paths as hashes.
+    shard : str
+        Share of the archive that the file is of, such as 3/16; empty: all of it.
     """
 
     created: str
@@ -203,3 +206,4 @@ class RunInfo:
     plane: str = ""
     identify: bool = False
     hash_paths: bool = True
+    shard: str = ""

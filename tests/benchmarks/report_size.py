@@ -1,12 +1,14 @@
-"""How long a browser takes to open the report of thousands of studies, and how much memory.
+"""What a report of thousands of studies costs to write, and a browser to open.
 
     python tests/benchmarks/report_size.py [--studies 3000] [--rounds 3] [--keep FOLDER]
 
 Writes a results file of copies of a few phantom studies, and from it the folder and the single
-page. Then opens, each in a fresh browser (Chromium on PATH): an empty page, the index of 3 studies,
-the index of all, the single page of all. Prints seconds from the request to the last row drawn, the
-best of the rounds, and the proportional set size of all the browser's processes; each also as a
-ratio to the index of 3 studies.
+page. Prints processor time a study, also as a ratio to reading all studies from the file once.
+
+Then, unless there are 0 rounds, opens, each in a fresh browser (Chromium on PATH): an empty page,
+the index of 3 studies, the index of all, the single page of all. Prints seconds from the request to
+the last row drawn, the best of the rounds, and the proportional set size of all the browser's
+processes; each also as a ratio to the index of 3 studies.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import h5py
 from playwright.sync_api import Browser, sync_playwright
 
 from medscan import results
-from medscan.report import write_html, write_report
+from medscan.report import TABLES, write_csv, write_html, write_report
 from tests.report import make
 from tests.report.conftest import CHROMIUM
 
@@ -43,10 +45,24 @@ def results_of(folder: Path, studies: int) -> results.Results:
     return found
 
 
-def timed(what: str, do: Callable[..., None], *given: Any) -> None:
-    started = time.perf_counter()
+def costs(what: str, studies: int, reference: float, do: Callable[..., Any], *given: Any) -> float:
+    """Milliseconds of the processor a study; printed with the ratio to `reference`."""
+    started = time.process_time()
     do(*given)
-    print(f"{what:34s} {time.perf_counter() - started:8.2f} s")
+    spent = 1e3 * (time.process_time() - started) / studies
+    print(f"{what:34s} {spent:8.2f} ms a study ({spent / (reference or spent):5.2f})")
+    return spent
+
+
+def read(found: results.Results) -> None:
+    """Every study, whole."""
+    for _ in found.studies():
+        pass
+
+
+def write_tables(found: results.Results, folder: Path) -> None:
+    for table in TABLES:
+        write_csv([found], folder / f"{table}.csv", table)
 
 
 def opened(launch: Callable[[], Browser], address: str) -> tuple[float, float]:
@@ -79,9 +95,16 @@ def main() -> None:
         folder = options.keep or Path(temporary)
         folder.mkdir(exist_ok=True)
         few, many = results_of(folder, 3), results_of(folder, options.studies)
-        write_report([few], folder / "few")
-        timed(f"folder of {options.studies} written", write_report, [many], folder / "many")
-        timed("single page written", write_html, [many], folder / "single.html")
+        write_report([few], folder / "few")  # imports, and compiles the templates
+        bare = costs("studies read", options.studies, 0, read, many)
+        for what, write, *given in (
+            ("folder written", write_report, [many], folder / "many"),
+            ("tables written", write_tables, many, folder),
+            ("single page written", write_html, [many], folder / "single.html"),
+        ):
+            costs(what, options.studies, bare, write, *given)
+        if not options.rounds:
+            return
         pages = {
             "empty page": "about:blank",
             "index of 3": (folder / "few" / "index.html").as_uri(),

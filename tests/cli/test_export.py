@@ -65,3 +65,40 @@ def test_an_archive_that_is_missing_is_said_first(medscan):
     done = medscan("export", "nothing", "--to", "onnx", "--archive", "missing")
     assert (done.returncode, done.stdout) == (2, "")
     assert "--archive missing: it does not exist" in done.stderr
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two results files, of which both hold study bbb."""
+    few = make.few_studies()
+    make.results(tmp_path, few[:2], make.run(created="2026-01-02"), "one.h5")
+    make.results(tmp_path, few[1:], make.run(created="2026-01-03"), "two.h5")
+    return "export", "one.h5", "two.h5", "--to", "npz"
+
+
+def test_several_results_are_exported_as_one(medscan, shards, tmp_path):
+    done = medscan(*shards)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "4 files written to export\n"
+    names = sorted(path.stem for path in (tmp_path / "export").iterdir())
+    assert names == ["aaa", "bbb", "ccc", "ddd"]
+
+
+def test_some_studies_are_exported(medscan, shards, tmp_path):
+    done = medscan(*shards, "--study", "ccc", "--study", "aaa", "--out", "some")
+    assert (done.returncode, done.stdout) == (0, "2 files written to some\n")
+    done = medscan(*shards, "--flagged", "--out", "flagged")
+    assert (done.returncode, done.stdout) == (0, "2 files written to flagged\n")
+    assert sorted(path.stem for path in (tmp_path / "flagged").iterdir()) == ["aaa", "bbb"]
+
+
+def test_studies_that_are_not_there_are_said(medscan, shards, tmp_path):
+    done = medscan(*shards, "--study", "nope")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "medscan: --study nope: no such study in one.h5, two.h5\n"
+    done = medscan(*shards, "--study", "ccc", "--flagged")
+    assert (done.returncode, done.stdout) == (0, "nothing to write: no study is flagged\n")
+    assert not (tmp_path / "export").exists()
+    done = medscan("export", "brain-flair", "--to", "onnx", "--flagged")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "one detector, and no studies" in done.stderr

@@ -21,19 +21,37 @@ def test_a_folder_beside_the_results_with_tables(medscan, tmp_path):
     assert {p.name for p in (tmp_path / "night.report").iterdir()} == {"index.html", "results.csv"}
 
 
+def test_a_table_with_a_column_of_verdicts_is_read(medscan, tmp_path):
+    """Both tables that name slices or studies do, once somebody added that column."""
+    make.results(tmp_path, make.few_studies(), name="night.h5")
+    assert medscan("report", "night.h5", "--slices").returncode == 0
+    for table, hint in (("results", "1 of 1 (100 %) flagged"), ("slices", "none was judged so")):
+        head, first, *rest = (tmp_path / "night.report" / f"{table}.csv").read_text().splitlines()
+        word = "abnormal" if table == "results" else "normal"
+        rows = [f"{head},verdict", f"{first},{word}", *(f"{row}," for row in rest)]
+        (tmp_path / "mine.csv").write_text("\n".join(rows))
+        done = medscan("report", "night.h5", "--decisions", "mine.csv", "--out", "judged")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert hint in (tmp_path / "judged" / "run.html").read_text()
+
+
 def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):
     make.results(tmp_path, make.few_studies()[:1], name="night.h5")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
+    (tmp_path / "zzz.csv").write_text("study,verdict\naaa,normal\nzzz,normal\n")
     for words, hint in (
         (("--pictures", "most"), "--pictures most: a whole number, or all"),
         (("--archive", "gone"), "--archive gone does not exist"),
         (("--compare", "old.h5"), "old.h5 does not exist"),
+        (("--decisions", "none.csv"), "none.csv does not exist, or is no file"),
+        (("--decisions", "mine/thesis.txt"), "mine/thesis.txt row 1: it must name the columns"),
+        (("--decisions", "zzz.csv"), "zzz.csv row 3: the results have no study 'zzz'"),
         (("--out", "mine", "--single-file"), "mine is not empty and holds no report"),
     ):
         done = medscan("report", "night.h5", *words)
         assert (done.returncode, done.stdout) == (2, "")
         assert hint in done.stderr
         assert len(done.stderr.splitlines()) == 1
-    assert {p.name for p in tmp_path.iterdir()} == {"night.h5", "mine"}
+    assert {p.name for p in tmp_path.iterdir()} == {"night.h5", "mine", "zzz.csv"}
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]

@@ -11,11 +11,12 @@ from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
 from medscan.archive import Pseudonyms, index
 from medscan.detector import Calibration, Detector, Domain
-from medscan.export import Job, Left, Sources, exporter
+from medscan.export import Job, Left, exporter
 from medscan.imaging import Window, render
 from medscan.results import Results
 from medscan.scan.assemble import StackBuilder
 from medscan.scan.load import describe
+from medscan.scan.sources import Sources
 from tests.imaging.make import LIMIT, header, write_dicom
 from tests.report import make as results_of
 
@@ -52,7 +53,7 @@ class Made:
     results: Results | None = None
 
     def job(self, out, **options) -> Job:
-        return Job(self.results, out, Sources([self.folder]), **options)
+        return Job([self.results], out, Sources([self.folder]), **options)
 
 
 def pixels() -> np.ndarray:

@@ -13,8 +13,9 @@ import pytest
 import SimpleITK
 
 from medscan.archive import Reason, index
-from medscan.export import Grid
+from medscan.export import Grid, SegType
 from medscan.export.capture import letter
+from medscan.results.maps import on_frame
 from tests.export import make
 from tests.export.make import PIXEL, SLICE, exported, multiframe, scanned, single
 from tests.report import make as plain
@@ -93,6 +94,24 @@ def test_a_segmentation_says_what_its_regions_are(axial, tmp_path):
     assert segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmName == "seen"
     assert "0.4" in segment.SegmentLabel
     assert ds.NumberOfFrames == 1
+
+
+def test_a_fractional_segmentation_holds_places_on_the_scale(made, tmp_path):
+    job = made.job(tmp_path, seg_type=SegType.FRACTIONAL)
+    path = only("dicom-seg", job)
+    assert np.linalg.norm(brightest(path) - made.marker) < HALF
+    seg = highdicom.seg.segread(path)
+    assert (seg.SegmentationType, seg.SegmentationFractionalType) == ("FRACTIONAL", "PROBABILITY")
+    (stack,) = next(job.studies()).stacks
+    size = int(stack.info["rows"]), int(stack.info["columns"])
+    scores = on_frame(stack.heatmap[SLICE], stack.grid_to_pixel[SLICE], *size)
+    found = seg.pixel_array.reshape(-1, *size) / seg.MaximumFractionalValue
+    wanted = job.scale(stack).place(scores)
+    frame = found[np.abs(found - wanted).max(axis=(1, 2)).argmin()]
+    np.testing.assert_allclose(frame, wanted, atol=0.5 / 255)
+    assert np.array_equal(frame >= 0.5, scores >= job.scale(stack).middle)
+    binary = pydicom.dcmread(only("dicom-seg", made.job(tmp_path / "binary")))
+    assert binary.SeriesInstanceUID != seg.SeriesInstanceUID
 
 
 def test_a_nifti_map_lies_on_its_source(made, tmp_path):
@@ -220,10 +239,15 @@ def test_an_object_belongs_to_its_patient_and_study_but_to_a_new_series(axial, t
     assert "InstanceCreationDate" not in ds
 
 
+FRACTIONAL = {"seg_type": SegType.FRACTIONAL}
+
+
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")
-@pytest.mark.parametrize("name", FORMATS)
-def test_objects_are_valid(made, tmp_path, name):
-    path = only(name, made.job(tmp_path))
+@pytest.mark.parametrize(
+    ("name", "options"), [*((n, {}) for n in FORMATS), ("dicom-seg", FRACTIONAL)]
+)
+def test_objects_are_valid(made, tmp_path, name, options):
+    path = only(name, made.job(tmp_path, **options))
     done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)
     assert [line for line in done.stderr.splitlines() if line.startswith("Error")] == []
 

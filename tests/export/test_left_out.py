@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 
 import nibabel
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage
 
-from medscan.archive import index
-from medscan.cli.export import GridName, Target
+from medscan.archive import Reason, index
+from medscan.cli.export import GridName, SegTypeName, Target
 from medscan.errors import UsageError
-from medscan.export import FORMATS, Grid, Job, Left, Sources, exporter
+from medscan.export import FORMATS, Grid, Job, Left, SegType, exporter
 from medscan.export.dicom import UNKNOWN_DATE
 from medscan.export.job import key_slices
-from medscan.results import State
+from medscan.results import Results, State
+from medscan.scan.sources import Sources
 from tests.export import make
 from tests.export.make import exported, scanned, single
 from tests.report import make as plain
@@ -49,7 +53,7 @@ def test_a_volume_file_has_no_study_to_put_an_object_into(tmp_path, name):
 @pytest.mark.parametrize("name", DICOM)
 def test_a_missing_source_costs_its_stack_only(axial, tmp_path, name):
     (tmp_path / "empty").mkdir()
-    job = Job(axial.results, tmp_path / "out", Sources([tmp_path / "empty"]))
+    job = Job([axial.results], tmp_path / "out", Sources([tmp_path / "empty"]))
     files, (left,) = exported(name, job)
     assert files == []
     assert "not in the archive" in left.why
@@ -57,7 +61,7 @@ def test_a_missing_source_costs_its_stack_only(axial, tmp_path, name):
 
 def test_without_an_archive_nothing_is_written(axial, tmp_path):
     with pytest.raises(UsageError, match="--archive"):
-        list(exporter("dicom-pm")(Job(axial.results, tmp_path / "out")))
+        list(exporter("dicom-pm")(Job([axial.results], tmp_path / "out")))
 
 
 @pytest.mark.parametrize("name", ["dicom-pm", "dicom-seg", "dicom-sc", "png"])
@@ -70,31 +74,11 @@ def test_a_detector_without_calibration_has_no_threshold(tmp_path, name):
     assert "not calibrated" in left.why
 
 
-def test_the_same_path_below_two_roots_is_two_sources(tmp_path):
-    keys = []
-    for at, root in enumerate(("a", "b")):
-        (tmp_path / root).mkdir()
-        volume = np.full((4, 5, 6), at + 1, np.int16)
-        nibabel.Nifti1Image(volume, np.eye(4)).to_filename(tmp_path / root / "v.nii")
-    roots = [tmp_path / "a", tmp_path / "b"]
-    sources = Sources(roots)
-    for study in index(roots).studies:
-        stack = study.series[0].stacks[0]
-        frames = np.array([f.index for f in stack.frames], np.int32)
-        facts = {"kind": "nifti", "rows": stack.rows, "columns": stack.columns}
-        result = plain.stack(stack.key, n=len(frames), pictures=0, **facts)
-        found = sources.stack(study.key, replace(result, frame=frames), range(len(frames)))
-        keys.append((stack.key, found.frames[0].file.root, stack.frames[0].file.root))
-    assert keys[0][0] == keys[1][0]
-    assert [found for _, found, _ in keys] == [real for _, _, real in keys]
-    assert len({found for _, found, _ in keys}) == 2
-
-
 def test_files_that_moved_are_found(axial, tmp_path):
     for n, path in enumerate(sorted(axial.folder.iterdir(), reverse=True)):
         (tmp_path / f"x{n}" / "y").mkdir(parents=True)
         (tmp_path / f"x{n}" / "y" / "scan").write_bytes(path.read_bytes())
-    moved = Job(axial.results, tmp_path / "b", Sources([tmp_path]))
+    moved = Job([axial.results], tmp_path / "b", Sources([tmp_path]))
     (there,), _ = exported("dicom-pm", axial.job(tmp_path / "a"))
     (here,), _ = exported("dicom-pm", moved)
     assert here.read_bytes() == there.read_bytes()
@@ -105,7 +89,7 @@ def test_sources_that_changed_are_refused(axial, tmp_path):
         ds = pydicom.dcmread(path)
         ds.Rows, ds.PixelData = ds.Rows - 1, ds.PixelData[: -2 * ds.Columns]
         ds.save_as(tmp_path / path.name)
-    _, (left,) = exported("dicom-seg", Job(axial.results, tmp_path / "o", Sources([tmp_path])))
+    _, (left,) = exported("dicom-seg", Job([axial.results], tmp_path / "o", Sources([tmp_path])))
     assert "changed since" in left.why
 
 
@@ -123,6 +107,37 @@ def test_frames_without_a_place_become_an_object_each(tmp_path):
     for grid in Grid:
         _, (left,) = exported("dicom-pm", made.job(tmp_path / "out", grid=grid))
         assert "does not say where it lies" in left.why
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")
+@pytest.mark.parametrize(
+    ("modality", "sop_class"),
+    [("US", UltrasoundImageStorage), ("OT", SecondaryCaptureImageStorage)],
+)
+def test_pictures_without_a_place_have_all_but_a_parametric_map(tmp_path, modality, sop_class):
+    nowhere = ("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "PixelSpacing")
+    tags = {"Modality": modality, "SOPClassUID": sop_class, "FrameOfReferenceUID": None}
+    made = scanned(single(tmp_path / "s", **dict.fromkeys(nowhere), **tags))
+    files, (left,) = exported("dicom-pm", made.job(tmp_path / "out"))
+    assert files == []
+    assert "does not say where it lies, as a Parametric Map must; dicom-seg" in left.why
+    for name in DICOM[1:]:
+        files, left = exported(name, made.job(tmp_path / "out"))
+        assert (len(files) > 0, left) == (True, [])
+        done = subprocess.run(["dciodvfy", files[0]], capture_output=True, text=True, check=False)
+        assert [line for line in done.stderr.splitlines() if line.startswith("Error")] == []
+
+
+def test_pictures_and_volumes_are_not_scanned_again(axial, tmp_path):
+    for name in ("png", "nifti"):
+        assert exported(name, axial.job(tmp_path, with_source=True))[0]
+    plain.results(tmp_path, plain.few_studies())
+    exported("png", Job([Results(tmp_path / "results.h5")], tmp_path))
+    found = index([tmp_path])
+    assert found.studies == ()
+    kinds = {o.file.path.partition(".")[2] for o in found.set_aside if o.reason == Reason.DERIVED}
+    assert kinds == {"png", "nii.gz"}
+    assert {o.detail for o in found.set_aside if o.reason == Reason.DERIVED} == {"made by medscan"}
 
 
 HOSTILE = {
@@ -166,7 +181,7 @@ def test_the_rest_is_written(axial, tmp_path):
     foreign = replace(study.stacks[0], key="a", info=study.stacks[0].info | {"kind": "nifti"})
     both = replace(study, stacks=(foreign, study.stacks[0]))
     results = plain.results(tmp_path, [both], axial.results.run())
-    found = list(exporter("dicom-pm")(Job(results, tmp_path / "o", Sources([axial.folder]))))
+    found = list(exporter("dicom-pm")(Job([results], tmp_path / "o", Sources([axial.folder]))))
     assert [isinstance(f, Left) for f in found] == [True, False]
     assert index([tmp_path / "o"]).studies == ()
 
@@ -174,3 +189,4 @@ def test_the_rest_is_written(axial, tmp_path):
 def test_the_command_offers_what_there_is():
     assert {target.value for target in Target} == {*FORMATS, "onnx"}
     assert {grid.value for grid in GridName} == {grid.value for grid in Grid}
+    assert {kind.value for kind in SegTypeName} == {kind.value for kind in SegType}

@@ -28,7 +28,11 @@ def studies():
 def run():
     """What the file says of itself, as bad."""
     return make.run(
-        detectors=[make.DETECTOR | {"name": WORDS, "licence": WORDS, "domain": WORDS}],
+        detectors=[
+            make.DETECTOR
+            | {"name": WORDS, "licence": WORDS, "domain": WORDS}
+            | {"lineage": [dict.fromkeys(("name", "digest", "verdicts"), WORDS)]}
+        ],
         failures=[(WORDS, WORDS, WORDS, WORDS)],
         skipped=[(WORDS, WORDS)],
         command=WORDS,

@@ -41,6 +41,21 @@ def test_no_calibration_no_scale(card):
     assert Scale.of(card) is None
 
 
+def test_probabilities_end_the_scale_at_one():
+    shipped = {"method": "madclip", "map_low": 0.042, "map_high": 0.873}
+    scale = Scale.of(shipped)
+    assert scale.high == 1
+    np.testing.assert_allclose(
+        scale.place([0.042, 0.4575, 0.873, 0.9365, 1]), [0, 0.25, 0.5, 0.75, 1]
+    )
+    assert scale.place(0.982) > 0.9, "the hottest patch of a study has nearly the last colour"
+    distances = Scale.of(shipped | {"method": "patchcore"})
+    assert distances.high == pytest.approx(2 * 0.873 - 0.042)
+    assert Scale.of(shipped | {"map_high": 1.0}).high > 1, (
+        "a threshold at the end has colours above"
+    )
+
+
 def test_same_score_same_colour_and_low_ones_are_clear():
     scale = Scale.of(make.DETECTOR)
     image = make.phantom(24)
@@ -68,3 +83,6 @@ def test_the_legend_shows_the_whole_scale():
     assert legend.shape == (4, 101, 3)
     assert (legend[:, 0] == 110).all()
     assert len(np.unique(legend[0, 50:], axis=0)) > 30
+    uneven = Scale(0.2, 0.9, 1.0)
+    at_threshold = uneven.paint(np.full((1, 1, 1), 110, np.uint8), [[0.9]])
+    assert (uneven.legend(101, 4)[0, 50] == at_threshold[0, 0]).all()

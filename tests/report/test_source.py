@@ -24,9 +24,11 @@ def scanned(tmp_path):
     tiny.write_nifti(tmp_path / "archive" / "b.nii", tiny.head_volume(2))
     studies = []
     for study in archive.index([tmp_path / "archive"], plane=archive.Plane.AXIAL).studies:
-        (stack,) = study.series[0].stacks
+        (series,) = study.series
+        (stack,) = series.stacks
         facts = {"rows": stack.rows, "columns": stack.columns, "kind": str(stack.kind)}
-        result = make.stack("s1", 0.9, len(stack.frames), pictures=0, size=48, grid=6, **facts)
+        facts["SeriesInstanceUID"] = series.uid
+        result = make.stack(stack.key, 0.9, len(stack.frames), pictures=0, size=48, grid=6, **facts)
         uids, frames = zip(*((f.sop_instance_uid, f.index) for f in stack.frames), strict=True)
         result = dataclasses.replace(
             result, sop_instance_uid=list(uids), frame=np.array(frames, np.int32)

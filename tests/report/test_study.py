@@ -103,7 +103,8 @@ def test_a_profile_keeps_its_peaks_however_long_it_is():
     assert drawn.line.count(" ") < 2 * 67
     assert len(drawn.hot.split("M")) == 2
     assert (
-        "1 of 4999 scored slices reach 0.600; the highest is slice 1235 with 0.700" in drawn.words
+        "1 of 4999 scored slices reach the slice threshold of 0.600; the highest is slice 1235"
+        " with 0.700" in drawn.words
     )
     assert "nan" not in drawn.line
 
@@ -115,3 +116,9 @@ def test_a_profile_has_gaps_and_dots():
     assert drawn.hot == ""
     empty = profile(scores * np.nan, float("nan"), 0.0, (100, 20))
     assert (empty.line, empty.limit, empty.words) == ("", "", "No slice was scored.")
+
+
+@pytest.mark.parametrize("lineage", [None, 5, "abc", {"name": "a"}, [1], [{}]])
+def test_a_lineage_that_is_none_does_not_stop_a_report(lineage):
+    (card,) = cards_of([make.run(detectors=[make.DETECTOR | {"lineage": lineage}])]).values()
+    assert card.parents == ([("", "", "")] if lineage == [{}] else [])

@@ -25,7 +25,7 @@ def test_a_study_in_two_files_is_listed_once_as_it_was_last(tmp_path):
             (1, "aaa", 0.9),
             (2, "bbb", 0.5),
         ]
-        assert rows[0].results is new
+        assert rows[0].results.path == new.path
 
 
 def test_featured_are_flagged_ones_first_then_by_rank(tmp_path):

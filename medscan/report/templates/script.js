@@ -8,6 +8,98 @@
   const plain = (event) => !(event.ctrlKey || event.altKey || event.metaKey);
   document.documentElement.classList.add("js");
 
+  // --- verdicts -------------------------------------------------------------------------------
+
+  /** Verdicts that this browser keeps of a report: by study, then by "STACK SLICE" or "". */
+  class Verdicts {
+    static kept = "{}"; // of this page, where a browser keeps nothing for files
+
+    constructor(report) {
+      this.name = `medscan verdicts ${report}`;
+    }
+
+    /** Whether other pages of the report see what this one keeps. */
+    get shared() {
+      try {
+        return localStorage.getItem(this.name) !== null;
+      } catch {
+        return false;
+      }
+    }
+
+    get all() {
+      try {
+        return JSON.parse(localStorage.getItem(this.name) ?? Verdicts.kept);
+      } catch {
+        return JSON.parse(Verdicts.kept);
+      }
+    }
+
+    set all(studies) {
+      Verdicts.kept = JSON.stringify(studies);
+      try {
+        localStorage.setItem(this.name, Verdicts.kept);
+      } catch {
+        // then only this page knows them
+      }
+    }
+
+    put(study, found) {
+      const studies = this.all;
+      delete studies[study];
+      this.all = Object.keys(found).length ? { ...studies, [study]: found } : studies;
+    }
+
+    /** The verdict on a whole study, of those on its parts; empty for none. */
+    static word(found = {}) {
+      const words = Object.values(found);
+      return words.includes("abnormal") ? "abnormal" : words[0] ?? "";
+    }
+
+    get csv() {
+      const rows = Object.entries(this.all).flatMap(([study, found]) =>
+        Object.entries(found).map(([part, word]) => [study, ...(part || " ").split(" "), word]));
+      const plain = rows.filter((row) => /^(\w[\w.-]*)?(,(\w[\w.-]*)?){3}$/.test(`${row}`));
+      return [["study", "stack", "slice", "verdict"], ...plain].map((row) => `${row}\r\n`).join("");
+    }
+  }
+
+  function download(text, name) {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
+  /** The buttons on a study's page; returns what its keys do. */
+  function judge(part) {
+    const { study, report } = part.dataset, verdicts = new Verdicts(report), told = $("[role=status]", part);
+    if (!verdicts.shared && !$("#data")) return () => {}; // the list would never hear of them
+    const show = () => {
+      const found = verdicts.all[study] ?? {}, word = Verdicts.word(found);
+      const parts = Object.keys(found).filter(Boolean).map((place) => `slice ${place.split(" ")[1]}`);
+      told.textContent = parts.length ? `${word}: ${parts.join(", ")}` : word;
+      for (const button of all("button", part)) button.ariaPressed = String(button.value === word);
+      $("[value='']", part).hidden = !word;
+    };
+    const say = (word) => {
+      const before = verdicts.all[study] ?? {}, place = word === "abnormal" && shown(part);
+      if (!word) verdicts.put(study, {});
+      else if (!place) verdicts.put(study, { "": word });
+      else verdicts.put(study, { ...(before[""] ? {} : before), [place]: word });
+      show();
+      dispatchEvent(new Event("judged"));
+    };
+    for (const button of all("button", part)) button.addEventListener("click", () => say(button.value));
+    for (const name of ["pageshow", "storage", "judged"]) addEventListener(name, show);
+    part.hidden = false;
+    show();
+    return (event) => {
+      if (event.key === "a" || event.key === "n") say(event.key === "a" ? "abnormal" : "normal");
+    };
+  }
+
   // --- the index ------------------------------------------------------------------------------
 
   const NUMBERS = new Set(["rank", "score", "percentile", "series", "slices"]);
@@ -19,6 +111,7 @@
     const form = $(".filters"), body = $("#rows"), blank = $("#row").content.firstElementChild;
     const studies = rows.map((row) => Object.fromEntries(fields.map((f, i) => [f, row[i]])));
     for (const s of studies) s.found = SEARCHED.map((f) => s[f]).join(" ").toLowerCase();
+    const given = studies.map((s) => s.verdict), bar = $(".judged"), verdicts = new Verdicts(bar.dataset.report);
     const state = { sort: "rank", down: false, page: 0 };
     let shown = studies;
 
@@ -33,7 +126,8 @@
     };
     const passes = (s, f) =>
       f.text.toLowerCase().split(" ").every((word) => s.found.includes(word)) &&
-      ["flag", "modality", "detector", "changed"].every((name) => !f[name] || s[name] === f[name]) &&
+      ["flag", "modality", "detector", "changed", "verdict"]
+        .every((name) => !f[name] || (s[name] || "none") === f[name]) &&
       (!f.from || (s.date && s.date >= f.from)) && (!f.to || (s.date && s.date <= f.to));
 
     function fill(s) {
@@ -63,13 +157,15 @@
       }
     }
 
-    function choose(page = 0) {
+    function pick(page) {
       const wanted = Object.fromEntries(new FormData(form));
       shown = studies.filter((s) => passes(s, wanted)).sort(compare);
       state.page = page;
       draw();
-      keep(wanted);
+      return wanted;
     }
+
+    const choose = (page = 0) => keep(pick(page));
 
     function keep(wanted) {
       const words = Object.entries({ ...wanted, ...state }).filter(([, word]) => word);
@@ -98,6 +194,23 @@
       }
       all("tr", body)[next]?.focus();
     }
+
+    function heed() {
+      const kept = verdicts.all, count = Object.keys(kept).length;
+      studies.forEach((s, at) => { s.verdict = Verdicts.word(kept[s.key]) || given[at]; });
+      bar.hidden = !count;
+      $("[role=status]", bar).textContent =
+        `Verdicts on ${count} ${count === 1 ? "study" : "studies"} are kept in this browser only.`;
+      pick(state.page);
+    }
+
+    verdicts.all = verdicts.all; // from now on the studies' pages see that they are kept
+    $("[name=save]", bar).addEventListener("click", () => download(verdicts.csv, "decisions.csv"));
+    $("[name=forget]", bar).addEventListener("click", () => {
+      verdicts.all = {};
+      dispatchEvent(new Event("judged"));
+    });
+    for (const name of ["pageshow", "storage", "judged"]) addEventListener(name, heed);
 
     form.addEventListener("input", () => choose());
     form.addEventListener("reset", () => setTimeout(choose));
@@ -164,9 +277,11 @@
 
     paint(canvas, at) {
       const side = canvas.width, context = canvas.getContext("2d");
-      const image = context.createImageData(side, side), [low, , high] = this.scale;
+      const image = context.createImageData(side, side), [low, middle, high] = this.scale;
+      const below = 0.5 / (middle - low), above = 0.5 / (high - middle);
       this.field(at, side).forEach((score, p) => {
-        const shade = Math.round(Math.min(Math.max((score - low) / (high - low), 0), 1) * 255);
+        const place = 0.5 + (score - middle) * (score < middle ? below : above);
+        const shade = Math.round(Math.min(Math.max(place, 0), 1) * 255);
         image.data.set(RGB.slice(3 * shade, 3 * shade + 3), 4 * p);
         image.data[4 * p + 3] = 255 * colours.alpha[shade];
       });
@@ -200,7 +315,14 @@
 
   // --- the slice viewer -----------------------------------------------------------------------
 
-  let current = null;
+  let current = null; // the viewer in use, and what its keys do
+
+  /** "STACK SLICE" that the viewer in use shows, of the study whose verdict is asked for. */
+  function shown(part) {
+    const within = part.closest("details.study") ?? document;
+    const used = within.contains(current?.figure ?? null) ? current.figure : $(".viewer.ready", within);
+    return used?.dataset.slice;
+  }
 
   function viewer(figure) {
     const slices = data($(":scope > script", figure)), count = slices.numbers.length;
@@ -230,6 +352,7 @@
       for (const text of all(".none", figure)) text.hidden = Boolean(slices.pictures[at]);
       now.textContent = slider.ariaValueText = words(at);
       now.title = slices.files[at];
+      figure.dataset.slice = `${slices.stack} ${slices.numbers[at]}`;
       $(".cursor", figure).setAttribute("d", `M${across(slices.numbers[at]).toFixed(1)} 0V${box.height}`);
       if (maps) {
         canvas.hidden = !(heat.checked && scored);
@@ -274,7 +397,9 @@
       if (maps) maps.paint($("canvas", button), Number(button.dataset.at));
     }
     $(".panes", figure).addEventListener("wheel", (event) => {
-      if (plain(event) && step(Math.sign(event.deltaY))) event.preventDefault();
+      if (!plain(event) || !step(Math.sign(event.deltaY))) return;
+      event.preventDefault();
+      use();
     }, { passive: false });
     pane.addEventListener("pointermove", (event) => {
       const box = pane.getBoundingClientRect(), at = Number(slider.value);
@@ -289,8 +414,14 @@
       const distance = (number) => Math.abs(across(number) - x);
       go(slices.numbers.reduce((best, number, at) => distance(number) < distance(slices.numbers[best]) ? at : best, 0));
     });
-    for (const name of ["focusin", "pointerdown"]) figure.addEventListener(name, () => { current = key; });
-    current ??= key;
+    function use() {
+      current = { figure, key };
+      for (const other of all(".viewer.current")) other.classList.remove("current");
+      figure.classList.add("current");
+    }
+
+    for (const name of ["focusin", "pointerdown"]) figure.addEventListener(name, use);
+    current ??= { figure, key };
     draw();
     figure.classList.add("ready");
   }
@@ -304,15 +435,21 @@
       }
     }, { rootMargin: "50%" });
     for (const figure of all(".viewer")) seen.observe(figure);
+    const judges = new Map(all(".judge").map((part) => [part, judge(part)]));
+    const judged = () => {
+      const within = judges.size === 1 ? document : $(".viewer.current")?.closest("details.study[open]");
+      return within && judges.get($(".judge", within));
+    };
     document.addEventListener("keydown", (event) => {
       if (typing(event) || !plain(event)) return;
+      judged()?.(event);
       const link = { j: "next", k: "prev", u: "up" }[event.key];
       if (link) $(`a[rel=${link}]`)?.click();
-      else current?.(event);
+      else current?.key(event);
     });
   }
 
   const table = $(".studies");
   if (table && $("#data")) index(table);
-  if ($(".viewer")) study();
+  if ($(".viewer, .judge")) study();
 })();

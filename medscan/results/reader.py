@@ -1,0 +1,248 @@
+"""Reading results.h5 back, study by study, whatever is in it.
+
+The layout is documented in man/medscan-results.5.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from medscan.errors import UsageError
+from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, SCHEMA, TEXTS, WORK
+from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work
+
+NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
+          "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
+          "orientation", "pixel_spacing", "origin", "slice_spacing", "notes")  # fmt: skip
+"""Attributes that every stack has."""
+DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError,
+          ArithmeticError, MemoryError)  # fmt: skip
+"""What reading a damaged file raises, in HDF5 and after it."""
+
+# Files are only ever replaced whole: readers need no locks, which network file systems may lack.
+
+
+def read_part(path: Path) -> Work | None:
+    """How the result in a part file came about; None when the file is damaged anywhere."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            group = file["studies"][path.stem]
+            _read_study(group, arrays=True)
+            return _read_work(group)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
+        return None
+
+
+def _text(value: Any) -> str:
+    raw = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _info(group: Any, *leave: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in group.attrs.items():
+        if name in leave:
+            continue
+        if name in LISTS:
+            value = json.loads(value)
+        found[name] = value.item() if isinstance(value, np.generic) else value
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A results file open for reading; nothing is held open between calls.
+
+    Parameters
+    ----------
+    path : Path
+    only : frozenset of str, optional
+        Keys of the studies that are read of it; None: all.
+    """
+
+    path: Path
+    only: frozenset[str] | None = None
+
+    def check(self) -> None:
+        """Raise UsageError if this is no results file that can be read."""
+        with _reading(self.path):
+            pass
+
+    def key_fingerprint(self) -> str:
+        """Of the key that pseudonyms were made with; empty in files of older versions."""
+        with _reading(self.path) as file:
+            return str(file.attrs.get("key_fingerprint", ""))
+
+    def shard(self) -> str:
+        """Share of the archive that it is of, such as 3/16; empty: all of it."""
+        with _reading(self.path) as file:
+            return str(file.attrs.get("shard", ""))
+
+    def run(self) -> RunInfo:
+        """What the file says of itself."""
+        with _reading(self.path) as file:
+            attributes = file.attrs
+            return RunInfo(
+                created=str(attributes["created"]),
+                command=str(attributes["command"]),
+                aggregation=str(attributes["aggregation"]),
+                detectors=json.loads(attributes["detectors"]),
+                counts={k: int(attributes[k]) for k in ("files", "scanned", "skipped", "failed")},
+                version=str(attributes["medscan_version"]),
+                failures=_rows(file["failures"], ("path", "stage", "reason", "message")),
+                skipped=_rows(file["skipped"], ("path", "reason")),
+                seconds=float(attributes.get("seconds", math.nan)),
+                slices=int(attributes.get("slices", 0)),
+                key_fingerprint=str(attributes.get("key_fingerprint", "")),
+                precision=str(attributes.get("precision", "")),
+                plane=str(attributes.get("plane", "")),
+                identify=bool(attributes.get("identify", False)),
+                hash_paths=bool(attributes.get("hash_paths", True)),
+                shard=str(attributes.get("shard", "")),
+            )
+
+    def keys(self) -> list[str]:
+        """Keys of its studies, sorted."""
+        with _reading(self.path) as file:
+            return self._keys(file)
+
+    def _keys(self, file: Any) -> list[str]:
+        return sorted(key for key in file["studies"] if self.only is None or key in self.only)
+
+    def scored(self) -> list[str]:
+        """Keys of its studies that have a score, sorted."""
+        with _reading(self.path) as file:
+            studies = file["studies"]
+            return [k for k in self._keys(file) if not math.isnan(studies[k].attrs["score"])]
+
+    def flagged(self) -> list[str]:
+        """Keys of its flagged studies, sorted."""
+        with _reading(self.path) as file:
+            studies = file["studies"]
+            return [key for key in self._keys(file) if bool(studies[key].attrs["flagged"])]
+
+    def study(self, key: str, *, arrays: bool = True) -> StudyResult:
+        """One study; without `arrays`, heatmaps and thumbnails are left empty."""
+        with _reading(self.path) as file:
+            return _read_study(file["studies"][key], arrays=arrays)
+
+    def whole(self, study: StudyResult) -> StudyResult:
+        """A study that was read without arrays, with them; nothing else is read again."""
+        with _reading(self.path) as file:
+            group = file["studies"][study.key]
+            return replace(study, stacks=tuple(_whole(group[s.key], s) for s in study.stacks))
+
+    def studies(self, *, arrays: bool = True) -> Iterator[StudyResult]:
+        """Every study, by key."""
+        for key in self.keys():
+            yield self.study(key, arrays=arrays)
+
+    def works(self) -> Iterator[tuple[str, Work, Mark]]:
+        """How each result came about, by key; those that do not say so are left out."""
+        with _reading(self.path) as file:
+            for key in self._keys(file):
+                group = file["studies"][key]
+                work = _read_work(group)
+                if work is not None:
+                    yield key, work, _read_mark(group)
+
+    def ranked(self) -> list[StudyResult]:
+        """Studies without arrays, worst first; unscored ones last; ties by key."""
+        with _reading(self.path) as file:
+            found = [_read_study(file["studies"][key], arrays=False) for key in self._keys(file)]
+        return sorted(found, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        hint = "is no HDF5 file or is damaged" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {hint}; name a results file that `medscan scan` wrote") from error
+    with file:
+        try:
+            _check_kind(file, path)
+            yield file
+        except DAMAGE as error:
+            why = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{path} is damaged ({why})") from error
+
+
+def _check_kind(file: Any, path: Path) -> None:
+    """Raise UsageError if it is no results file, or one of a newer medscan."""
+    if "schema_version" not in file.attrs or "studies" not in file:
+        raise UsageError(f"{path} is an HDF5 file, but not one that `medscan scan` wrote")
+    version = int(file.attrs["schema_version"])
+    if version > SCHEMA:
+        raise UsageError(f"{path} has schema {version}; this medscan reads up to {SCHEMA}")
+
+
+def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:
+    return list(zip(*([_text(v) for v in table[c][()]] for c in columns), strict=True))
+
+
+def _read_study(group: Any, *, arrays: bool) -> StudyResult:
+    return StudyResult(
+        key=group.name.rsplit("/", 1)[-1],
+        info=_info(group, "score", "percentile", "flagged", "content", "maker", "tools", *MARKS),
+        score=float(group.attrs["score"]),
+        percentile=float(group.attrs["percentile"]),
+        flagged=bool(group.attrs["flagged"]),
+        stacks=tuple(
+            _read_stack(group[key], arrays=arrays) for key in sorted(group) if key != FILES
+        ),
+        mark=_read_mark(group),
+    )
+
+
+def _read_mark(group: Any) -> Mark:
+    return Mark(bool(group.attrs.get("stale", False)), str(group.attrs.get("absent", "")))
+
+
+def _read_work(group: Any) -> Work | None:
+    if FILES not in group:
+        return None
+    told = {name: str(group.attrs[name]) for name in WORK}
+    return Work(**told, outcomes=json.loads(group[FILES].asstr()[()]))
+
+
+def _read_stack(group: Any, *, arrays: bool) -> StackResult:
+    heavy = group["heatmap"]
+    fields: dict[str, Any] = {n: group[NAMES.get(n, n)][()] for n in ARRAYS if n != "heatmap"}
+    fields |= {name: [_text(v) for v in group[name][()]] for name in TEXTS}
+    if len({len(heavy), *map(len, fields.values())}) != 1:
+        raise ValueError(f"data sets of {group.name} differ in length")
+    info = _info(group, "score", "percentile")
+    if missing := [name for name in NEEDED if name not in info]:
+        raise KeyError(f"{group.name} has no {missing[0]}")
+    stack = StackResult(
+        key=group.name.rsplit("/", 1)[-1],
+        info=info,
+        score=float(group.attrs["score"]),
+        percentile=float(group.attrs["percentile"]),
+        heatmap=np.zeros((0, *heavy.shape[1:]), np.float16),
+        thumbnail=np.zeros((0, 0, 0, 1), np.uint8),
+        thumbnail_index=group["thumbnail_index"][()],
+        **fields,
+    )
+    return _whole(group, stack) if arrays else stack
+
+
+def _whole(group: Any, stack: StackResult) -> StackResult:
+    """With heatmaps and thumbnails."""
+    heatmap, thumbnail = group["heatmap"][()], stack.thumbnail
+    if "thumbnail" in group:
+        thumbnail = group["thumbnail"][()]
+        if len(thumbnail) != len(stack.thumbnail_index):
+            raise ValueError(f"data sets of {group.name} differ in length")
+    return replace(stack, heatmap=heatmap, thumbnail=thumbnail)

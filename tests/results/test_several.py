@@ -1,0 +1,67 @@
+"""Results files read as one, and what is chosen of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from medscan.archive import key_of
+from medscan.errors import UsageError
+from medscan.report.worklist import rank
+from medscan.results import distinct, paths, selected
+from tests.report import make
+
+UID = "1.2.840.99"
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two files; both hold study b, which the later one flags no more."""
+    early = [make.study("a", [make.stack("s1", 0.9)]), make.study("b", [make.stack("s1", 0.8)])]
+    late = [make.study("b", [make.stack("s1", 0.3)]), make.study(key_of(UID), [make.stack("s1")])]
+    return [
+        make.results(tmp_path, late, make.run(created="2026-01-03T00:00:00+00:00"), "late.h5"),
+        make.results(tmp_path, early, make.run(created="2026-01-02T00:00:00+00:00"), "early.h5"),
+    ]
+
+
+def held(files):
+    return {file.path.stem: file.keys() for file in files}
+
+
+def test_a_study_is_taken_from_the_file_written_last(shards):
+    wanted = {"late": sorted(["b", key_of(UID)]), "early": ["a"]}
+    for files in (shards, shards[::-1], [*shards, *shards]):
+        assert held(distinct(files)) == wanted
+        assert [row.study.flagged for row in rank(files) if row.study.key == "b"] == [False]
+    assert sorted(study.key for file in distinct(shards) for study in file.studies()) == sorted(
+        ["a", "b", key_of(UID)]
+    )
+
+
+def test_a_later_file_without_a_score_hides_no_study(tmp_path):
+    """Such as that of a scan with a detector for another body part."""
+    info = make.run(created="2026-01-04T00:00:00+00:00")
+    flagged, out_of_scope = make.study("a", [make.stack("s1", 0.9)]), make.study("a")
+    early = make.results(tmp_path, [flagged], name="early.h5")
+    late = make.results(tmp_path, [out_of_scope, make.study("b")], info, "late.h5")
+    for files in ([early, late], [late, early]):
+        assert held(distinct(files)) == {"early": ["a"], "late": ["b"]}
+        assert [row.study.flagged for row in rank(files)] == [True, False]
+
+
+def test_some_studies_by_key_or_uid(shards):
+    assert held(selected(shards, ["a", UID])) == {"late": [key_of(UID)], "early": ["a"]}
+    assert held(selected(shards)) == held(distinct(shards))
+    with pytest.raises(UsageError, match=r"--study c: no such study in .*early.h5, .*late.h5"):
+        selected(shards, ["a", "c"])
+
+
+def test_flagged_by_the_file_that_counts(shards):
+    assert held(selected(shards, flagged=True)) == {"late": [key_of(UID)], "early": ["a"]}
+    assert held(selected(shards, ["b"], flagged=True)) == {"late": [], "early": []}
+
+
+def test_a_view_shows_no_other_study(shards):
+    view = replace(shards[1], only=frozenset("b"))
+    assert [study.key for study in view.ranked()] == ["b"]
+    assert paths([view]) == {f"study/s1/{at:03d}.dcm" for at in range(24)}
