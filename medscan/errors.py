@@ -5,10 +5,12 @@
     │   ├── WeightsError        exit 2  a backbone is missing, damaged or not what it claims
     │   └── DetectorError       exit 2  a detector file is missing, damaged or does not fit
     ├── LockedError             exit 75 another scan holds the results file
+    ├── ClusterError            exit 75 there is no cluster to scan on, or no room on it
     ├── DeviceError             exit 1  the GPU is lost, or too small for one slice
     ├── DiskError               exit 1  an output could not be written
     │   └── LedgerError         -       the ledger is damaged; the scan makes a new one
     ├── ExportError             exit 1  something cannot be had in the format asked for
+    │   └── SourceError         exit 1  what it was made from is not there, or has changed
     └── FileError               bucket `failed`: one file of the archive cannot be used
         ├── UnreadableError     the operating system would not hand it out
         ├── TruncatedError      it ends before its content does
@@ -53,6 +55,12 @@ class LockedError(MedscanError):
     exit_code = 75
 
 
+class ClusterError(MedscanError):
+    """No Ray cluster answers, or none of its nodes can scan; try again later (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
 class DeviceError(MedscanError):
     """The device that scores is lost, or has no room for a single slice."""
 
@@ -67,6 +75,10 @@ class LedgerError(DiskError):
 
 class ExportError(MedscanError):
     """A stack or a detector cannot be had in the format asked for; the rest is exported."""
+
+
+class SourceError(ExportError):
+    """The files that a stack was scanned from are not in the archive named, or have changed."""
 
 
 class FileError(MedscanError):

@@ -1,4 +1,5 @@
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated
 import h5py
 import pytest
 import typer
+import yaml
 
 from medscan.archive import REASONS
 from medscan.cli import app
@@ -40,7 +42,7 @@ def test_every_command_and_option_is_there():
 
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="needs mandoc to check the pages")
 def test_mandoc_finds_nothing():
-    names = sorted(path.name for path in MAN.glob("medscan*.[15]"))
+    names = sorted(path.name for path in MAN.glob("medscan*.[157]"))
     done = subprocess.run(
         ["mandoc", "-T", "lint", *names], cwd=MAN, capture_output=True, text=True, check=False
     )
@@ -69,6 +71,35 @@ def test_results_page_lists_every_reason():
     for reason, (bucket, _) in REASONS.items():
         assert f".It Cm {reason} Pq {bucket}\n" in text
     assert results_page(text) == text
+
+
+def test_the_cluster_page_shows_a_job_that_kubernetes_can_read():
+    text = (MAN / "medscan-cluster.7").read_text("utf-8")
+    (shown,) = re.findall(r"^(apiVersion: .*?)^\.Ed$", text, re.M | re.S)
+    spec = yaml.safe_load(shown)["spec"]
+    head, (workers,) = (spec["rayClusterSpec"][k] for k in ("headGroupSpec", "workerGroupSpecs"))
+    for group in (head, workers):
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        volumes = {volume["name"] for volume in pod["volumes"]}
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    words = shlex.split(shlex.split(spec["entrypoint"])[2].partition(" || ")[0])
+    options = [word[2:] for word in words if word.startswith("--")]
+    known = {name[2:] for p in tree().commands["scan"].params for name in p.opts}
+    assert set(options) <= known
+    # As many cores as a scanner takes: one beside those that decode.
+    needed = 1 + int(words[words.index("--workers") + 1])
+    assert int(container["resources"]["limits"]["cpu"]) >= needed
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash to check a script")
+def test_the_cluster_page_shows_a_script_that_bash_can_read():
+    text = (MAN / "medscan-cluster.7").read_text("utf-8")
+    (shown,) = re.findall(r"^(#!/bin/bash\n.*?)^\.Ed$", text, re.M | re.S)
+    script = shown.replace("\\e\n", "\\\n")
+    done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_any_command_tree_is_described():

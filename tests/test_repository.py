@@ -20,7 +20,7 @@ def test_files_are_short_and_finished(path):
 
 def test_rooms_use_only_rooms_before_them():
     order = ("archive", "imaging", "clip", "methods", "detector", "metrics", "results", "fit")
-    order = (*order, "scan", "report", "export", "evaluate", "demo", "cli")
+    order = (*order, "scan", "report", "feedback", "export", "evaluate", "demo", "cli")
     for path in SOURCES:
         room = path.relative_to(ROOT / "medscan").parts[0].removesuffix(".py")
         if room not in order:

@@ -12,11 +12,12 @@ from medscan.archive.geometry import (
 from medscan.archive.grouping import group, key_of
 from medscan.archive.header import Header, from_json, to_json
 from medscan.archive.indexing import HeaderCache, index, walk_all
-from medscan.archive.picture import OURS
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
+from medscan.archive.shard import Shard, number_of
 from medscan.archive.snapshot import digest_of
 from medscan.archive.types import (
+    OURS,
     REASONS,
     ArchiveFile,
     Bucket,
@@ -50,6 +51,7 @@ __all__ = [
     "Pseudonyms",
     "Reason",
     "Series",
+    "Shard",
     "Stack",
     "Study",
     "cut_geometry",
@@ -61,6 +63,7 @@ __all__ = [
     "key_of",
     "nearest_plane",
     "normal_of",
+    "number_of",
     "read_header",
     "to_json",
     "walk",

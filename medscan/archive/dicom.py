@@ -21,7 +21,7 @@ from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
 from medscan.archive.header import MAX_FRAMES, Header, Layer
 from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
-from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
+from medscan.archive.types import OURS, OWN, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.values import BROKEN, integer, numbers, sequence, text
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 
@@ -74,9 +74,6 @@ _TAGS: list[Any] = [Tag(tag) for tag in (*_KEYWORDS, *KEYWORDS, *mosaic.KEYWORDS
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _UNDEFINED = 0xFFFFFFFF
 _INFLATE_LIMIT = 64 * 2**20
-
-_OURS = "medscan"
-"""Manufacturer of what `medscan export` writes."""
 _DERIVED = {
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
@@ -209,8 +206,8 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
         return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {name}")
     if sop_class in _DERIVED:
         return Outcome(file, Reason.DERIVED, _DERIVED[sop_class])
-    if text(ds, "Manufacturer") == _OURS:
-        return Outcome(file, Reason.DERIVED, "made by medscan export")
+    if text(ds, "Manufacturer") == OURS:
+        return Outcome(file, Reason.DERIVED, OWN)
     if "LOCALIZER" in _image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
     if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:

@@ -134,11 +134,11 @@ def _unique(headers: list[Header]) -> tuple[list[Header], list[Outcome]]:
     return kept, copies
 
 
-def _study_identity(header: Header, name: Callable[[str], str]) -> str:
+def identity_of(
+    file: ArchiveFile, study: str = "", series: str = "", name: Callable[[str], str] = str
+) -> str:
     """What holds a study together: its UID, else its series' UID, else the file's path."""
-    if header.study_uid:
-        return header.study_uid
-    return f"series:{header.series_uid}" if header.series_uid else f"path:{name(header.file.path)}"
+    return study or (f"series:{series}" if series else f"path:{name(file.path)}")
 
 
 def _studies(
@@ -147,7 +147,7 @@ def _studies(
     groups: defaultdict[str, list[Header]] = defaultdict(list)
     first_root: dict[str, Path] = {}
     for header in headers:
-        identity = _study_identity(header, name)
+        identity = identity_of(header.file, header.study_uid, header.series_uid, name)
         if identity.startswith("path:"):
             # The same path below a further root is another study.
             home = first_root.setdefault(identity, header.file.root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
@@ -116,7 +117,10 @@ def tools() -> str:
 
 
 _names = [f.name for f in fields(Header)]
+_SHARED = ("study_uid", "series_uid", "date", "patient_id", "modality", "body_part", "description")
+"""What files of a study have in common: kept in memory once."""
 _rest = attrgetter(*_names[_names.index("study_uid") :])
+_shared = [_names.index(name) - _names.index("study_uid") for name in _SHARED]
 _layer = attrgetter(*(f.name for f in fields(Layer)))
 _volume = attrgetter(*(f.name for f in fields(Volume)))
 
@@ -150,6 +154,8 @@ def from_json(file: ArchiveFile, data: dict[str, Any]) -> Header | Outcome | Non
         reason, *told = data["outcome"]
         return Outcome(file, Reason(reason), *told)
     kind, frames, layers, volume, *rest = data["header"]
+    for at in _shared:
+        rest[at] = sys.intern(rest[at])
     return Header(
         file,
         Kind(kind),

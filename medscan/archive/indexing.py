@@ -16,6 +16,7 @@ from medscan.archive.grouping import group
 from medscan.archive.header import Header, from_json, to_json
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.readers import TIMEOUT_S, Job, Readers
+from medscan.archive.shard import Shard
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
 from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Plane, Reason
 from medscan.archive.walk import walk
@@ -50,6 +51,7 @@ def index(
     pseudonyms: Pseudonyms | None = None,
     timeout_s: float = TIMEOUT_S,
     walked: Sequence[ArchiveFile | Outcome] | None = None,
+    shard: Shard | None = None,
 ) -> Catalogue:
     """Find out what archives hold.
 
@@ -72,6 +74,8 @@ def index(
         Seconds after which the header of a file is given up.
     walked : sequence of ArchiveFile or Outcome
         What `walk_all` found, where that is known already.
+    shard : Shard or None
+        The share to find; None: everything. Headers of other shares are read, but not kept.
 
     Returns
     -------
@@ -83,17 +87,23 @@ def index(
     with _rare_collections():
         walked = list(walk_all(tops)) if walked is None else walked
         rule = f"{pseudonyms.rule} {pseudonyms.hash_paths}" if pseudonyms else ""
-        name = "" if shelf is None else digest_of(walked, plane, rule)
+        name = "" if shelf is None else digest_of(walked, plane, f"{rule} {shard or ''}".rstrip())
         known = _unchanged(walked, name, shelf)
         if known is not None:
             return known
         found: list[Header | Outcome] = []
-        for item in _read_all(iter(walked), cache, Readers(workers, pseudonyms, timeout_s)):
-            found.append(item)
+        lasts = True
+        read = _read_all(iter(walked), cache, Readers(workers, pseudonyms, timeout_s))
+        for count, (file, item) in enumerate(zip(walked, read, strict=True), 1):
+            lasts = lasts and not _passes(file, item)
+            if shard is None or shard.needs(item):
+                found.append(item)
             if progress is not None:
-                progress(len(found))
+                progress(count)
         catalogue = group(found, plane, pseudonyms.digest if pseudonyms else str)
-        if shelf is not None and not any(map(_passes, walked, found)):
+        if shard is not None:
+            catalogue = shard.of(catalogue)
+        if shelf is not None and lasts:
             _remember(catalogue, walked, name, shelf)
         return catalogue
 

@@ -11,12 +11,10 @@ from typing import BinaryIO
 from PIL import ExifTags, Image
 
 from medscan.archive.header import Header, Layer
-from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
+from medscan.archive.types import OURS, OWN, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import stem
 from medscan.errors import CorruptError, TooLargeError
 
-OURS = "medscan"
-"""Software that the EXIF data of medscan's own pictures name: a report is no archive."""
 _MAX_PAGES = 10_000
 _LATE = (
     b"eXIf",
@@ -63,7 +61,7 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
     except _BROKEN as error:
         raise CorruptError(f"picture cannot be parsed: {type(error).__name__}") from error
     if own:
-        return Outcome(file, Reason.DERIVED, "made by medscan report")
+        return Outcome(file, Reason.DERIVED, OWN)
     return Header(
         file=file,
         kind=Kind.PICTURE,

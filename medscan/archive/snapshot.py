@@ -5,11 +5,14 @@ Files are named by their numbers in the walk, so that neither paths nor times ar
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -29,9 +32,13 @@ from medscan.archive.types import (
     Study,
 )
 
-FORMAT = 1
+FORMAT = 2
 """Of these bytes, and of what grouping makes of headers: raised when either changes."""
-_BROKEN = (ArithmeticError, LookupError, TypeError, ValueError, zlib.error)
+LARGEST = 1 << 29
+"""Bytes of one that is kept: a row of SQLite can have a thousand million."""
+LINES = 4096
+"""Of a walk that are hashed at a time."""
+_BROKEN = (ArithmeticError, LookupError, TypeError, ValueError, EOFError, OSError, zlib.error)
 
 Found = ArchiveFile | Outcome
 """What a walk finds."""
@@ -59,7 +66,9 @@ def digest_of(found: Iterable[Found], plane: Plane | None, rule: str = "") -> st
     """
     how = (__version__, tools(), HEADER_FORMAT, FORMAT, plane, rule)
     digest = hashlib.sha256(repr(how).encode())
-    digest.update("".join(map(_line, found)).encode("utf-8", "surrogateescape"))
+    lines = map(_line, found)
+    while some := "".join(islice(lines, LINES)):
+        digest.update(some.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -70,32 +79,61 @@ def _line(item: Found) -> str:
 
 
 def to_bytes(catalogue: Catalogue, found: Sequence[Found]) -> bytes | None:
-    """A catalogue of the files of a walk; None where it holds files from elsewhere."""
-    numbers = {file: n for n, file in enumerate(map(_file, found))}
-    paths = {file.path: n for file, n in numbers.items()}
+    """A catalogue of the files of a walk; None where it holds files from elsewhere, or too many."""
+    told = io.BytesIO()
     try:
-        told = [
-            [_told_study(study, numbers) for study in catalogue.studies],
-            [_told_outcome(outcome, numbers, paths) for outcome in catalogue.set_aside],
-            [(numbers[one], numbers[other]) for one, other in catalogue.companions.items()],
-        ]
+        with gzip.GzipFile(fileobj=told, mode="wb", compresslevel=1, mtime=0) as stream:
+            for line in _lines(catalogue, found):
+                stream.write(json.dumps(line).encode("ascii") + b"\n")
     except KeyError:
         return None
-    return zlib.compress(json.dumps(told).encode("ascii"), 1)
+    return told.getvalue() if told.tell() <= LARGEST else None
 
 
 def from_bytes(data: bytes, found: Sequence[Found]) -> Catalogue | None:
     """The catalogue that `to_bytes` was given; None where the bytes are damaged."""
     files = [_file(item) for item in found]
     try:
-        studies, aside, companions = json.loads(zlib.decompress(data))
-        return Catalogue(
-            tuple(_study(values, files) for values in studies),
-            tuple(_outcome(values, files) for values in aside),
-            {files[one]: files[other] for one, other in companions},
-        )
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+            return _made(map(json.loads, stream), files)
     except _BROKEN:
         return None
+
+
+def _made(lines: Iterator[Any], files: list[ArchiveFile]) -> Catalogue:
+    counts: Any = next(lines, None)
+    studies, aside, companions = counts
+    catalogue = Catalogue(
+        tuple(_study(values, files) for values in islice(lines, studies)),
+        tuple(_outcome(values, files) for values in islice(lines, aside)),
+        {files[one]: files[other] for one, other in islice(lines, companions)},
+    )
+    if next(lines, None) is not None or _counts(catalogue) != counts:
+        raise ValueError("lines are missing, or too many")
+    return catalogue
+
+
+def _counts(catalogue: Catalogue) -> list[int]:
+    return [len(catalogue.studies), len(catalogue.set_aside), len(catalogue.companions)]
+
+
+def _lines(catalogue: Catalogue, found: Sequence[Found]) -> Iterator[list[Any]]:
+    """How many of each there are, then a line for each."""
+    own = set(_files(catalogue))
+    numbers = {file: n for n, file in enumerate(map(_file, found)) if file in own}
+    others = {outcome.other for outcome in catalogue.set_aside}
+    paths = {file.path: n for file, n in numbers.items() if file.path in others}
+    yield _counts(catalogue)
+    yield from (_told_study(study, numbers) for study in catalogue.studies)
+    yield from (_told_outcome(outcome, numbers, paths) for outcome in catalogue.set_aside)
+    yield from ([numbers[one], numbers[other]] for one, other in catalogue.companions.items())
+
+
+def _files(catalogue: Catalogue) -> Iterator[ArchiveFile]:
+    for study in catalogue.studies:
+        yield from study.files()
+    yield from (outcome.file for outcome in catalogue.set_aside)
+    yield from catalogue.companions
 
 
 def _file(item: Found) -> ArchiveFile:

@@ -23,6 +23,13 @@ class Kind(StrEnum):
     """PNG, JPEG or TIFF."""
 
 
+OURS = "medscan"
+"""What medscan's own files name as their maker: DICOM as manufacturer, pictures as software in
+their EXIF data, NIfTI at the start of the description."""
+OWN = "made by medscan"
+"""Why such a file is set aside: reports and exports are no part of an archive."""
+
+
 class Plane(StrEnum):
     """The anatomical plane that a slice lies in, or nearest to."""
 

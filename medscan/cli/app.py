@@ -14,6 +14,7 @@ from medscan.cli.export import export
 from medscan.cli.fit import fit
 from medscan.cli.ledger import ledger
 from medscan.cli.locate import locate
+from medscan.cli.plan import plan
 from medscan.cli.report import report
 from medscan.cli.scan import scan
 from medscan.cli.verify import verify
@@ -49,6 +50,7 @@ app.command()(demo)
 app.command()(fit)
 app.command()(evaluate)
 app.command()(scan)
+app.command()(plan)
 app.command()(report)
 app.command()(export)
 app.command()(verify)

@@ -16,7 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from medscan.archive import REASONS
-from medscan.cli import manual_learn, manual_nights, manual_scan, manual_show, manual_text
+from medscan.cli import (
+    manual_learn,
+    manual_nights,
+    manual_scan,
+    manual_shards,
+    manual_show,
+    manual_text,
+)
 from medscan.cli.manual_base import DATE, ENVIRONMENT, EXITS, Text
 from medscan.report import TABLES
 
@@ -25,6 +32,7 @@ TEXTS = (
     manual_text.TEXTS
     | manual_scan.TEXTS
     | manual_nights.TEXTS
+    | manual_shards.TEXTS
     | manual_show.TEXTS
     | manual_learn.TEXTS
 )
@@ -84,7 +92,10 @@ def _page(words: str, command: Any) -> str:
 
 def _see_also(page: str) -> str:
     others = [f"{name} 1" for name in sorted(TEXTS) if name != page]
-    return " ,\n".join(f".Xr {other}" for other in [*others, "medscan-results 5"])
+    return " ,\n".join(
+        f".Xr {other}"
+        for other in [*others, "medscan-results 5", "medscan-cluster 7", "medscan-scale 7"]
+    )
 
 
 def _commands(command: Any) -> list[tuple[str, Any]]:

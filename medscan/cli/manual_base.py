@@ -60,7 +60,8 @@ Wrong usage: the message says what to change; nothing was written.
 .It 3
 Done, but some files could not be read; the report lists them.
 .It 75
-Another scan holds the results file; try again later.
+Another scan holds the results file, or there is no Ray cluster to scan on; try
+again later.
 .It 130 , 143
 Stopped by the interrupt or termination signal; finished work was kept.
 .El

@@ -17,6 +17,10 @@ It is research software and not a medical device.
 .Pp
 No command but
 .Cm weights pull
+and
+.Cm scan
+with
+.Fl -engine Cm ray
 opens a network connection.
 """,
     exits=SCAN_EXITS,

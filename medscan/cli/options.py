@@ -5,9 +5,12 @@ from __future__ import annotations
 import datetime
 import re
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from medscan.archive import Shard
 
 
 class PlaneName(StrEnum):
@@ -41,6 +44,13 @@ class RescanName(StrEnum):
     stale = "stale"
     failed = "failed"
     all = "all"
+
+
+class EngineName(StrEnum):
+    """`medscan.scan.options.Engine` again."""
+
+    local = "local"
+    ray = "ray"
 
 
 SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
@@ -85,6 +95,42 @@ def clock(option: str, text: str | None) -> datetime.time | None:
     if found is None:
         raise UsageError(f"{option} {text}: a time of day, such as 06:00")
     return datetime.time(int(found[1]), int(found[2]))
+
+
+def batch(text: str) -> int | None:
+    """Slices a batch; None for auto.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        It is no whole number above 0.
+    """
+    from medscan.errors import UsageError
+
+    if text == "auto":
+        return None
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise UsageError(f"--batch-size {text}: a whole number above 0, or auto")
+    return int(text)
+
+
+def shard(text: str | None) -> Shard | None:
+    """A share of an archive, I/N with 1 <= I <= N; None for none.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        It is none.
+    """
+    from medscan.archive import Shard
+    from medscan.errors import UsageError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text.strip(), re.ASCII)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise UsageError(f"--shard {text}: I/N, such as 3/16; the first is 1/16, the last 16/16")
+    return Shard(int(found[1]), int(found[2]))
 
 
 def gib(option: str, value: float) -> int:

@@ -12,14 +12,17 @@ from medscan.cli.logs import logging_to, progressing
 from medscan.cli.options import (
     SIGNAL_EXITS,
     Device,
+    EngineName,
     OrderName,
     PlaneName,
     Precision,
     PrecisionOption,
     RescanName,
+    batch,
     clock,
     gib,
     seconds,
+    shard,
 )
 
 if TYPE_CHECKING:
@@ -97,6 +100,22 @@ def scan(
     log_file: Annotated[
         Path | None, typer.Option(help="File to append a JSON object a line to.")
     ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="I/N", help="Scan the I-th of N shares of the studies, from 1."
+        ),
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went, stage by stage.")
+    ] = False,
+    engine: Annotated[
+        EngineName, typer.Option(help="What to scan on: this machine, or a Ray cluster.")
+    ] = EngineName.local,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Head of the Ray cluster, HOST:PORT; default: RAY_ADDRESS, or local."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON.")] = False,
     dry_run: Annotated[
         bool, typer.Option(help="Only say what would be scanned, and about how long it takes.")
@@ -107,11 +126,11 @@ def scan(
 
     from medscan.archive import Plane
     from medscan.errors import UsageError
-    from medscan.scan import Order, Rescan, ScanOptions
+    from medscan.scan import Engine, Order, Rescan, ScanOptions
     from medscan.scan.manifest import manifest
 
-    if batch_size != "auto" and not (batch_size.isdigit() and int(batch_size)):
-        raise UsageError(f"--batch-size {batch_size}: a whole number above 0, or auto")
+    if profile and engine is EngineName.ray:
+        raise UsageError("--profile is of a scan on one machine, without --engine ray")
     options = ScanOptions(
         roots=tuple(archive),
         out=out,
@@ -119,7 +138,7 @@ def scan(
         named=bool(detector),
         device=device,
         precision=precision.value,
-        batch_size=None if batch_size == "auto" else int(batch_size),
+        batch_size=batch(batch_size),
         workers=workers,
         plane=Plane(plane.value) if plane else None,
         ledger=ledger,
@@ -139,7 +158,10 @@ def scan(
         identify=identify,
         hash_paths=hash_paths,
         log_file=log_file,
-        command=f"medscan scan {'ARCHIVE ' * len(archive)}--out {out.name}",
+        shard=shard(share),
+        engine=Engine(engine.value),
+        address=address,
+        command=f"medscan scan {'ARCHIVE ' * len(archive)}--out {out.name}{_share(share)}",
     )
     if dry_run:
         typer.echo(_dry_run(options, as_json=as_json))
@@ -147,9 +169,15 @@ def scan(
     with logging_to(log_file, replace(options, log_file=None).outputs):
         summary = scan_and_report(options)
     typer.echo(json.dumps(manifest(options, summary)) if as_json else summary.line())
+    if profile and not as_json:
+        typer.echo("\n".join(summary.profile.lines(summary.stages)))
     if summary.failure:
         typer.echo(f"medscan: {summary.failure}; {summary.left} studies are left over", err=True)
     raise typer.Exit(_exit_code(summary))
+
+
+def _share(text: str | None) -> str:
+    return f" --shard {text}" if text else ""
 
 
 def _exit_code(summary: Summary) -> int:

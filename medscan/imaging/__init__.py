@@ -2,13 +2,14 @@
 
 from medscan.imaging.decoders import Syntax, syntaxes
 from medscan.imaging.letterbox import Letterbox
-from medscan.imaging.read import read_planes, watch
+from medscan.imaging.read import KeptPlanes, read_planes, watch
 from medscan.imaging.render import is_background, render, render_plane
 from medscan.imaging.types import Affine2D, PixelPlane, Slice, Voi, Window
 from medscan.imaging.window import Rule, apply_window, measure, parse_rule
 
 __all__ = [
     "Affine2D",
+    "KeptPlanes",
     "Letterbox",
     "PixelPlane",
     "Rule",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
@@ -18,8 +19,34 @@ Read = Callable[[int], PixelPlane]
 _watchers: list[Callable[[ArchiveFile], object]] = []
 
 
+@dataclass(slots=True)
+class KeptPlanes:
+    """Planes of one stack that were read once and will be asked for once more.
+
+    Parameters
+    ----------
+    room : int
+        Bytes of pixels that may still be kept.
+    """
+
+    room: int
+    _planes: dict[Frame, PixelPlane] = field(default_factory=dict)
+
+    def keep(self, frame: Frame, plane: PixelPlane) -> None:
+        """Keep a plane while there is room."""
+        if plane.pixels.nbytes <= self.room:
+            self.room -= plane.pixels.nbytes
+            self._planes[frame] = plane
+
+    def take(self, frame: Frame) -> PixelPlane | None:
+        """The plane, which is then forgotten; None when it is not there."""
+        plane = self._planes.pop(frame, None)
+        self.room += 0 if plane is None else plane.pixels.nbytes
+        return plane
+
+
 def read_planes(
-    stack: Stack, frames: Sequence[Frame], max_file_bytes: int
+    stack: Stack, frames: Sequence[Frame], max_file_bytes: int, kept: KeptPlanes | None = None
 ) -> Iterator[PixelPlane | FileError]:
     """Read frames of a stack in the order given; each file is opened once per run of its frames.
 
@@ -30,19 +57,26 @@ def read_planes(
     frames : sequence of Frame
     max_file_bytes : int
         Limit on a file's size, unpacked.
+    kept : KeptPlanes, optional
+        Planes in it are taken from it instead.
 
     Yields
     ------
     PixelPlane or FileError
         One for each frame: what is wrong with one file costs that file only.
     """
-    for file, run in groupby(frames, key=lambda frame: frame.file):
+    found = ((frame, kept.take(frame) if kept else None) for frame in frames)
+    # Planes that are there already are a run of their own: their file is not opened.
+    for (file, there), run in groupby(found, key=lambda pair: (pair[0].file, pair[1] is not None)):
+        if there:
+            yield from (plane for _, plane in run if plane is not None)
+            continue
         try:
             read = _opened(stack, file, max_file_bytes)
         except FileError as error:
             yield from (error for _ in run)
             continue
-        for frame in run:
+        for frame, _ in run:
             yield _read(stack, frame, read)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from medscan.archive.types import Frame, Stack
 from medscan.errors import FileError
 from medscan.imaging.letterbox import Letterbox
-from medscan.imaging.read import read_planes
+from medscan.imaging.read import KeptPlanes, read_planes
 from medscan.imaging.types import Slice, Window
 from medscan.imaging.window import apply_window
 
@@ -25,7 +25,12 @@ it: as many pixels brighter than `BRIGHT`. Noise beyond the head or feet stays f
 
 
 def render(
-    stack: Stack, frames: Sequence[Frame], size: int, window: Window, max_file_bytes: int
+    stack: Stack,
+    frames: Sequence[Frame],
+    size: int,
+    window: Window,
+    max_file_bytes: int,
+    kept: KeptPlanes | None = None,
 ) -> list[Slice | FileError]:
     """Read, window and draw frames of a stack.
 
@@ -39,6 +44,7 @@ def render(
     window : Window
         As `measure` found it for the whole stack.
     max_file_bytes : int
+    kept : KeptPlanes, optional
         See `read_planes`.
 
     Returns
@@ -48,7 +54,7 @@ def render(
     """
     letterbox = Letterbox.of(stack, size)
     slices: list[Slice | FileError] = []
-    for plane in read_planes(stack, frames, max_file_bytes):
+    for plane in read_planes(stack, frames, max_file_bytes, kept):
         if isinstance(plane, FileError):
             slices.append(plane)
         else:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medscan.archive.types import Kind, Stack
 from medscan.errors import FileError, UsageError
-from medscan.imaging.read import read_planes
+from medscan.imaging.read import KeptPlanes, read_planes
 from medscan.imaging.tables import lookup
 from medscan.imaging.types import PixelPlane, Voi, Window
 
@@ -62,7 +62,13 @@ def parse_rule(text: str) -> Rule:
     return Rule(name, low, high)
 
 
-def measure(stack: Stack, rule: Rule | str, modality: str, max_file_bytes: int) -> Window:
+def measure(
+    stack: Stack,
+    rule: Rule | str,
+    modality: str,
+    max_file_bytes: int,
+    kept: KeptPlanes | None = None,
+) -> Window:
     """Window of a stack by a rule; explicit ones need no pixels.
 
     "auto" is, for CT, the first frame's window in the header, else -160 to 240; for radiographs,
@@ -78,6 +84,8 @@ def measure(stack: Stack, rule: Rule | str, modality: str, max_file_bytes: int) 
         As in DICOM; empty when unknown.
     max_file_bytes : int
         See `read_planes`.
+    kept : KeptPlanes, optional
+        Takes the planes looked at, so that `render` need not read them again.
 
     Raises
     ------
@@ -90,12 +98,12 @@ def measure(stack: Stack, rule: Rule | str, modality: str, max_file_bytes: int) 
     if rule.name == "window":
         return Window(rule.low, rule.high)
     if rule.name == "auto" and modality == "CT":
-        return _header_window(stack, max_file_bytes)
+        return _header_window(stack, max_file_bytes, kept)
     as_is = rule.name == "voi" or (rule.name == "auto" and stack.kind is Kind.PICTURE)
     if rule.name == "auto":
         as_is = as_is or modality in _RADIOGRAPHS
         rule = Rule("voi") if modality in _RADIOGRAPHS else _PERCENTILE
-    samples, white = _samples(stack, max_file_bytes)
+    samples, white = _samples(stack, max_file_bytes, kept)
     voi = rule.name == "voi"
     if white is not None and (as_is or not samples.size):
         return Window(0.0, white, voi)
@@ -148,9 +156,9 @@ def _apply_voi(values: NDArray[np.float32], voi: Voi) -> NDArray[np.float64]:
     return (from_center + 0.5) / (voi.width - 1.0) + 0.5
 
 
-def _header_window(stack: Stack, max_file_bytes: int) -> Window:
+def _header_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Window:
     """Linear window that the first readable frame's header asks for, else one for soft tissue."""
-    for plane in _readable(stack, max_file_bytes):
+    for plane in _readable(stack, max_file_bytes, kept):
         voi = plane.voi
         if voi is None or voi.table is not None or voi.width <= 1.0:
             return _CT
@@ -159,26 +167,30 @@ def _header_window(stack: Stack, max_file_bytes: int) -> Window:
     return _CT
 
 
-def _readable(stack: Stack, max_file_bytes: int) -> Iterator[PixelPlane]:
+def _readable(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Iterator[PixelPlane]:
     """Planes of the frames looked at; those that cannot be read are left out."""
     failure: FileError | None = None
     found = False
     frames = [stack.frames[i] for i in evenly(len(stack.frames), MEASURED_FRAMES)]
-    for plane in read_planes(stack, frames, max_file_bytes):
+    for frame, plane in zip(frames, read_planes(stack, frames, max_file_bytes), strict=True):
         if isinstance(plane, FileError):
             failure = failure or plane
-        else:
-            found = True
-            yield plane
+            continue
+        found = True
+        if kept is not None:
+            kept.keep(frame, plane)
+        yield plane
     if failure is not None and not found:
         raise failure
 
 
-def _samples(stack: Stack, max_file_bytes: int) -> tuple[NDArray[np.float32], float | None]:
+def _samples(
+    stack: Stack, max_file_bytes: int, kept: KeptPlanes | None
+) -> tuple[NDArray[np.float32], float | None]:
     """Grey values of the stack, spread evenly, and the value its encoding shows as white."""
     values: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
     white: set[float | None] = set()
-    for plane in _readable(stack, max_file_bytes):
+    for plane in _readable(stack, max_file_bytes, kept):
         white.add(plane.white)
         if not plane.colour:
             rows, columns = (evenly(n, MEASURED_SIDE) for n in plane.pixels.shape)

@@ -139,24 +139,20 @@ class StackBuilder:
         self.score[place], self.heatmap[place] = score, heatmap
         self.state[place] = State.SCORED
         self.left -= 1
-        for other in self._outdone():
+        for other in self._worst_kept()[THUMBNAILS:]:
             del self._kept[other]
 
-    def _worst(self) -> list[int]:
-        """Places of the worst slices, worst first; ties by place."""
-        known = np.flatnonzero(self.state == State.SCORED)
-        return sorted(known.tolist(), key=lambda i: (-self.score[i], i))[:THUMBNAILS]
-
-    def _outdone(self) -> list[int]:
-        worst = set(self._worst())
-        return [i for i in self._kept if self.state[i] == State.SCORED and i not in worst]
+    def _worst_kept(self) -> list[int]:
+        """Places of the scored slices whose picture is kept, worst first; ties by place."""
+        known = (i for i in self._kept if self.state[i] == State.SCORED)
+        return sorted(known, key=lambda i: (-self.score[i], i))
 
     def result(self, seconds: float, pseudonyms: Pseudonyms) -> StackResult:
         """The stack's result, when `left` is 0."""
         frames = self.stack.frames
         score = aggregate(self.score)
         normals = stack_calibration(self.detector.calibration, int((~np.isnan(self.score)).sum()))
-        worst = [i for i in self._worst() if i in self._kept]
+        worst = self._worst_kept()
         pictures = [self._kept[i].transpose(1, 2, 0) for i in worst]
         to_pixel = Letterbox.of(self.stack, self.size).grid_to_pixel(self.patch)
         return StackResult(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from pathlib import Path
 
-from medscan.archive import ArchiveFile, Catalogue, Outcome, Pseudonyms, Reason
+from medscan.archive import ArchiveFile, Outcome, Pseudonyms, Reason
 from medscan.results import Mark, Work
 from medscan.scan.ledger import Ledger
+from medscan.scan.load import Found
 from medscan.scan.plan import Task, root_of
 
 Changes = dict[str, Mark | None]
@@ -17,7 +17,7 @@ Changes = dict[str, Mark | None]
 
 
 def changes_of(
-    catalogue: Catalogue,
+    walked: Sequence[Found],
     plan: Sequence[Task],
     ledger: Ledger,
     pseudonyms: Pseudonyms,
@@ -32,7 +32,8 @@ def changes_of(
 
     Parameters
     ----------
-    catalogue : Catalogue
+    walked : sequence of ArchiveFile or Outcome
+        All that is there, of whatever shard.
     plan : sequence of Task
     ledger : Ledger
     pseudonyms : Pseudonyms
@@ -43,11 +44,11 @@ def changes_of(
     marks = {task.study.key: _mark(task, ledger.work(task.study.key)) for task in plan}
     changes: Changes = {key: m for key, m in marks.items() if m and m != ledger.mark(key)}
     now = datetime.datetime.now(datetime.UTC)
-    for files in _by_root(catalogue):
-        known = ledger.below(root_of(files[0], pseudonyms))
+    for found in _by_root(walked):
+        known = ledger.below(root_of(_file(found[0]), pseudonyms))
         missing = [key for key in known if key not in marks]
         if missing:
-            there = _There(files, catalogue.set_aside, pseudonyms)
+            there = _There(found, pseudonyms)
             changes |= _absences(missing, there, ledger, now, prune_s)
     return changes
 
@@ -58,25 +59,25 @@ def _mark(task: Task, work: Work | None) -> Mark | None:
     return Mark(stale=(work.content, work.maker) != (task.content, task.maker))
 
 
-def _by_root(catalogue: Catalogue) -> Iterable[list[ArchiveFile]]:
-    """All files found, those of a root together."""
-    found: dict[Path, list[ArchiveFile]] = {}
-    studies = (file for study in catalogue.studies for file in study.files())
-    aside = (outcome.file for outcome in catalogue.set_aside)
-    for file in chain(studies, aside, catalogue.companions):
-        found.setdefault(file.root, []).append(file)
+def _by_root(walked: Iterable[Found]) -> Iterable[list[Found]]:
+    """What was found, that of a root together."""
+    found: dict[Path, list[Found]] = {}
+    for item in walked:
+        found.setdefault(_file(item).root, []).append(item)
     return found.values()
+
+
+def _file(item: Found) -> ArchiveFile:
+    return item.file if isinstance(item, Outcome) else item
 
 
 class _There:
     """What is there below a root, by names as the ledger has them."""
 
-    def __init__(
-        self, files: Sequence[ArchiveFile], aside: Iterable[Outcome], pseudonyms: Pseudonyms
-    ) -> None:
-        root = files[0].root
-        self.paths = {pseudonyms.path(file.path) for file in files}
-        unread = (o for o in aside if o.reason is Reason.UNREADABLE and o.file.root == root)
+    def __init__(self, found: Sequence[Found], pseudonyms: Pseudonyms) -> None:
+        self.paths = {pseudonyms.path(_file(item).path) for item in found}
+        given_up = (item for item in found if isinstance(item, Outcome))
+        unread = (outcome for outcome in given_up if outcome.reason is Reason.UNREADABLE)
         # A folder that could not be listed is named like a file; "." is the root itself.
         self.unlisted = tuple(f"{pseudonyms.path(o.file.path)}/" for o in unread)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from medscan.files import free_bytes
 from medscan.scan.assemble import THUMBNAILS
@@ -27,6 +29,13 @@ def is_there(root: Path) -> bool:
         return False
 
 
+class Square(NamedTuple):
+    """Sides of what a detector sees and of the maps it makes, pixels and cells."""
+
+    size: int
+    grid: int
+
+
 class Room:
     """Keeps so much of the disk free that what is scanned can be published.
 
@@ -36,15 +45,20 @@ class Room:
     ----------
     options : ScanOptions
     scorers : mapping
-        By hash of their detector.
+        Scorers, or squares, by hash of their detector.
     """
 
-    def __init__(self, options: ScanOptions, scorers: Mapping[str, Scorer]) -> None:
-        self.out, self.scorers = options.out, scorers
-        parts = options.parts.glob("*.h5") if options.parts.is_dir() else ()
+    def __init__(self, options: ScanOptions, scorers: Mapping[str, Scorer | Square]) -> None:
+        self.out, self.folder = options.out, options.parts
+        self.squares = {digest: _square(scorer) for digest, scorer in scorers.items()}
         self.old = self.out.stat().st_size if self.out.exists() else 0
-        self.parts = sum(part.stat().st_size for part in parts)
         self.promised = 0
+
+    @cached_property
+    def parts(self) -> int:
+        """Bytes of the part files."""
+        parts = self.folder.glob("*.h5") if self.folder.is_dir() else ()
+        return sum(part.stat().st_size for part in parts)
 
     def lack(self, task: Task) -> str:
         """What is missing for scanning one more study, in words; empty when there is room."""
@@ -69,7 +83,14 @@ class Room:
         """Bytes that the part of a study takes at most."""
         total = STUDY + FILE * len(task.study.files())
         for _, stack, detector in task.stacks:
-            backbone = self.scorers[detector.digest].method.backbone
-            total += STACK + len(stack.frames) * (2 * backbone.grid**2 + SLICE)
-            total += THUMBNAILS * 3 * backbone.size**2
+            square = self.squares[detector.digest]
+            total += STACK + len(stack.frames) * (2 * square.grid**2 + SLICE)
+            total += THUMBNAILS * 3 * square.size**2
         return total
+
+
+def _square(scorer: Scorer | Square) -> Square:
+    if isinstance(scorer, Square):
+        return scorer
+    backbone = scorer.method.backbone
+    return Square(backbone.size, backbone.grid)

@@ -144,7 +144,9 @@ def _look_at_batches(health: Health) -> None:
     towers = [tower_of(clip.find(name)) for name in sorted(used)]
     known = [tower for tower in towers if tower is not None]
     for device in health.devices:
-        batches = [batch_for(device["free_bytes"], tower) for tower in known]
+        batches = [
+            batch_for(device["free_bytes"], tower, device.get("cores", 1)) for tower in known
+        ]
         device["batch_size"] = min(batches, default=0)
         if batches and not device["batch_size"]:
             health.notes.append(f"{device['name']} has too little free memory for one slice")

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medscan import results
+from medscan.archive import Pseudonyms, Series, Stack
+from medscan.detector import Detector
 from medscan.errors import DiskError
-from medscan.imaging import Slice
+from medscan.imaging import Slice, Window
 from medscan.scan.accounting import Entry, account
-from medscan.scan.decode import Drawn, Job, decode
+from medscan.scan.decode import decode
+from medscan.scan.draw import Drawn, Job
 from medscan.scan.ledger import Ledger
-from medscan.scan.load import catalogue_of, load_scorers, pseudonyms_of
+from medscan.scan.load import catalogue_of, loaded_scorers, pseudonyms_of, walk
 from medscan.scan.options import ScanOptions, check
 from medscan.scan.plan import Task, by_content, by_time, is_due, make_plan, ordered
 from medscan.scan.remains import agree, stamp_of
+from medscan.scan.score import Scorer
 from medscan.scan.secret import BYTES, pseudonym_key
 from medscan.scan.settle import listed
 
@@ -75,9 +82,15 @@ def foresee(options: ScanOptions) -> Forecast:
             counts["stacks"] += 1
             counts["slices"] += len(stack.frames)
             forecast.slices += len(stack.frames)
-    if forecast.slices:
-        forecast.seconds = round(_seconds_a_slice(options, todo) * forecast.slices, 1)
+    forecast.seconds = round(seconds_a_slice(options, todo) * forecast.slices, 1)
     return forecast
+
+
+def foreseen_pseudonyms(options: ScanOptions, fingerprint: str = "") -> Pseudonyms:
+    """Those of the scan; where there is no key file yet, others, for none is made."""
+    there = fingerprint or options.key_path.exists()
+    key = pseudonym_key(options, fingerprint) if there else secrets.token_bytes(BYTES)
+    return pseudonyms_of(options, key)
 
 
 def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
@@ -86,11 +99,10 @@ def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
         fingerprint = (
             results.open(options.out).run().key_fingerprint if options.out.exists() else ""
         )
-        there = fingerprint or options.key_path.exists()
-        key = pseudonym_key(options, fingerprint) if there else secrets.token_bytes(BYTES)
-        pseudonyms = pseudonyms_of(options, key)
-        catalogue, arriving = catalogue_of(options, cache, pseudonyms)
-        catalogue, cut = listed(catalogue, known.work, pseudonyms)
+        pseudonyms = foreseen_pseudonyms(options, fingerprint)
+        walked = walk(options)
+        catalogue, arriving = catalogue_of(options, cache, pseudonyms, walked)
+        catalogue, cut = listed(catalogue, walked.found, known.work, pseudonyms)
         forecast.arriving = arriving + cut
         plan = make_plan(
             catalogue,
@@ -138,32 +150,45 @@ def _knowing(options: ScanOptions) -> Iterator[tuple[Ledger | None, Ledger]]:
         yield cache, known
 
 
-def _seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:
-    """Drawing and scoring a few slices of the largest stack, one after the other."""
-    series, stack, detector = max(
-        (entry for task in todo for entry in task.stacks), key=lambda e: len(e[1].frames)
-    )
-    scorer = load_scorers(options)[detector.digest]
-    job = Job(
-        stack,
-        0,
-        stack.frames[:SAMPLE],
-        scorer.method.backbone.size,
-        detector.window,
-        series.modality,
-        options.max_file_bytes,
-    )
-    drawing, drawn = _drawn(options, job)
-    images = [d.image for d in drawn if isinstance(d, Slice)]
-    if not images:
-        return drawing
-    list(scorer.add(0, images[0]))
-    list(scorer.flush())  # the first batch pays for warming up
+def seconds_a_slice(options: ScanOptions, todo: list[Task]) -> float:
+    """Measured on a few slices of the largest stack; 0 where there is none to scan."""
+    entries = (entry for task in todo for entry in task.stacks)
+    largest = max(entries, key=lambda entry: len(entry[1].frames), default=None)
+    return 0.0 if largest is None else _measured(options, *largest)
+
+
+def _measured(options: ScanOptions, series: Series, stack: Stack, detector: Detector) -> float:
+    """Drawing and scoring, one after the other."""
+    with loaded_scorers(options) as scorers:
+        scorer = scorers[detector.digest]
+        job = Job(
+            stack,
+            0,
+            stack.frames[:SAMPLE],
+            scorer.method.backbone.size,
+            detector.window,
+            series.modality,
+            options.max_file_bytes,
+            window=Window(0.0, 1.0),  # any: the planes read to measure one are not read again
+        )
+        drawing, drawn = _drawn(options, job)
+        images = [d.image for d in drawn if isinstance(d, Slice)]
+        return max(drawing, _scoring(scorer, images[0])) if images else drawing
+
+
+def _scoring(scorer: Scorer, image: NDArray[np.float32]) -> float:
+    """Seconds for scoring a slice when all lanes are busy."""
+    _score(scorer, image, 1)  # the first batch pays for warming up
+    count = scorer.lanes.count * scorer.batch_size
     started = time.monotonic()
-    for image in [images[0]] * scorer.batch_size:
-        list(scorer.add(0, image))
-    scoring = (time.monotonic() - started) / scorer.batch_size
-    return max(drawing, scoring)
+    _score(scorer, image, count)
+    return (time.monotonic() - started) / count
+
+
+def _score(scorer: Scorer, image: NDArray[np.float32], times: int) -> None:
+    for _ in range(times):
+        deque(scorer.add(0, image), maxlen=0)
+    deque(scorer.flush(), maxlen=0)
 
 
 def _drawn(options: ScanOptions, job: Job) -> tuple[float, Drawn]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from medscan import archive
 from medscan.archive import ArchiveFile, Catalogue, Outcome, Plane, Pseudonyms
 from medscan.detector import Detector
+from medscan.scan.lanes import Lanes
 from medscan.scan.ledger import Ledger
 from medscan.scan.options import ScanOptions
+from medscan.scan.profile import Clock
 from medscan.scan.routing import SEQUENCE
-from medscan.scan.score import AUTO, Scorer, device_error
+from medscan.scan.score import AUTO, Scorer, device_errors
 from medscan.scan.settle import settled
 
 if TYPE_CHECKING:
@@ -130,6 +133,7 @@ def catalogue_of(
             pseudonyms=pseudonyms,
             timeout_s=options.file_timeout_s,
             walked=walked.found,
+            shard=options.shard,
         )
     finally:
         if ledger is not None:
@@ -146,27 +150,27 @@ def plane_of(options: ScanOptions) -> Plane | None:
     return Plane(plane) if plane else None
 
 
-def load_scorers(options: ScanOptions) -> dict[str, Scorer]:
-    """A scorer for each detector; detectors of one backbone and size share it.
+@contextmanager
+def loaded_scorers(options: ScanOptions, clock: Clock | None = None) -> Iterator[dict[str, Scorer]]:
+    """A scorer for each detector, by its hash; detectors of one backbone and size share it.
 
     Raises
     ------
     medscan.errors.DeviceError
         The device has no room for them, or is lost.
     """
-    try:
-        return _scorers(options)
-    except (RuntimeError, MemoryError) as error:
-        told = device_error(error)
-        if told is None:
-            raise
-        raise told from error
-
-
-def _scorers(options: ScanOptions) -> dict[str, Scorer]:
     from medscan.clip.device import choose_device
 
     device = choose_device(options.device)
+    with Lanes(device) as lanes:  # opened first: it also decides how sentences are computed
+        with device_errors():
+            scorers = _scorers(options, device, lanes, clock)
+        yield scorers
+
+
+def _scorers(
+    options: ScanOptions, device: str, lanes: Lanes, clock: Clock | None
+) -> dict[str, Scorer]:
     batch = options.batch_size or AUTO[device.split(":")[0]]
     backbones: dict[tuple[Any, ...], Backbone] = {}
     scorers = {}
@@ -175,7 +179,7 @@ def _scorers(options: ScanOptions) -> dict[str, Scorer]:
         if known not in backbones:
             backbones[known] = detector.load_backbone(device=device, precision=options.precision)
         method = detector.load_method(path, backbones[known])
-        scorers[detector.digest] = Scorer(detector, method, batch)
+        scorers[detector.digest] = Scorer(detector, method, batch, lanes, clock)
     return scorers
 
 
@@ -198,4 +202,5 @@ def describe(detector: Detector) -> dict[str, Any]:
         "map_high": calibration.map_high,
         "normals": list(calibration.normals),
         "licence": detector.licence,
+        "lineage": [asdict(parent) for parent in detector.lineage],
     }

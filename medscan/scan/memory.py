@@ -81,8 +81,16 @@ def _shapes(path: Path) -> dict[str, list[int]]:
     return {name: told["shape"] for name, told in header.items() if name != "__metadata__"}
 
 
-def batch_for(free_bytes: int, tower: Tower) -> int:
-    """Slices that fit into a device's free memory together, a power of two; 0 for none."""
+def batch_for(free_bytes: int, tower: Tower, lanes: int = 1) -> int:
+    """Slices a batch that fit into a device's free memory, a power of two; 0 for none.
+
+    Parameters
+    ----------
+    free_bytes : int
+    tower : Tower
+    lanes : int
+        Batches that are computed side by side, see `medscan.scan.lanes`.
+    """
     left = SHARE * free_bytes - tower.weights
-    count = int(left // tower.slice_bytes)
+    count = int(left // (lanes * tower.slice_bytes))
     return 0 if count < 1 else min(LARGEST, 1 << (count.bit_length() - 1))

@@ -12,20 +12,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from medscan import __version__, results
-from medscan.archive import Plane
+from medscan.archive import Plane, Shard
 from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.scan.accounting import Entry
 from medscan.scan.plan import Order, Rescan
+from medscan.scan.profile import Profile
 
 log = logging.getLogger("medscan.scan")
 
 DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
+
+
+class Engine(StrEnum):
+    """What a scan runs on."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,9 @@ class ScanOptions:
     paranoid: bool = False
     prune_s: float | None = None
     log_file: Path | None = None
+    shard: Shard | None = None
+    engine: Engine = Engine.LOCAL
+    address: str | None = None
     command: str = "medscan scan"
 
     @property
@@ -89,8 +103,7 @@ class ScanOptions:
     @property
     def tools(self) -> str:
         """What decides whether a file can be read: limits, and versions of what reads it."""
-        versions = [f"medscan {__version__}", *(f"{name} {version(name)}" for name in DECODERS)]
-        return ", ".join([*versions, f"{self.max_file_bytes} bytes", f"{self.file_timeout_s} s"])
+        return f"{_versions()}, {self.max_file_bytes} bytes, {self.file_timeout_s} s"
 
     @property
     def worklists(self) -> list[Path]:
@@ -117,6 +130,12 @@ class ScanOptions:
             return parts in path.parents or path.with_name(whole) in outputs
 
         return is_own
+
+
+@cache
+def _versions() -> str:
+    """Looked up once: it is asked for with every study, and takes milliseconds."""
+    return ", ".join([f"medscan {__version__}", *(f"{name} {version(name)}" for name in DECODERS)])
 
 
 def parts_folder(out: Path) -> Path:
@@ -147,12 +166,14 @@ class Summary:
     notes: list[str] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     out: str = ""
+    shard: str = ""
+    profile: Profile = field(default_factory=Profile)
     entries: list[Entry] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        names = [f.name for f in fields(self) if f.name != "entries"]
-        return {name: getattr(self, name) for name in names}
+        names = [f.name for f in fields(self) if f.name not in ("entries", "profile")]
+        return {name: getattr(self, name) for name in names} | {"profile": self.profile.as_dict()}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -179,6 +200,7 @@ class Summary:
             text = f"nothing new: {self.studies} studies unchanged; {total} files: {counts}"
         else:
             text = f"{self._work()}; {total} files: {counts}; results in {self.out}"
+        text = f"shard {self.shard}: {text}" if self.shard else text
         return "; ".join([text, *self._kept(), *self.notes])
 
     def _work(self) -> str:
@@ -202,8 +224,8 @@ class Summary:
         return [*(["results: " + ", ".join(found)] if found else []), *quarantine]
 
 
-def check(options: ScanOptions) -> None:
-    """Refuse what cannot work before anything is written."""
+def check_input(options: ScanOptions) -> None:
+    """Refuse archives that are not there, and limits that nothing keeps."""
     for root in options.roots:
         try:
             os.stat(root)  # noqa: PTH116 - Path.exists() hides why it failed
@@ -211,18 +233,40 @@ def check(options: ScanOptions) -> None:
             why = "does not exist" if error.errno == errno.ENOENT else f"({error.strerror})"
             raise UsageError(f"{root} {why}; name a folder or file to scan") from error
     _check_limits(options)
+
+
+def check(options: ScanOptions) -> None:
+    """Refuse what cannot work before anything is written."""
+    check_input(options)
+    _check_engine(options)
     out = options.out
     _check_output(out, "--out")
     if options.parts.is_symlink() or (options.parts.exists() and not options.parts.is_dir()):
         raise UsageError(f"{options.parts} is no folder; remove it, or choose another --out")
     if out.suffix in (".csv", ".html"):
         raise UsageError(f"{out}: the worklist is written there; end --out in .h5")
+    if options.shard and options.key_file is None:
+        raise UsageError("--shard needs --key-file: one file, the same for all shards")
     if out.exists():
-        results.open(out)
+        check_shard(options, results.open(out).shard())
     if options.accounting is not None:
         _check_accounting(options, options.accounting)
     if options.log_file is not None:
         _check_output(options.log_file, "--log-file")
+
+
+def check_shard(options: ScanOptions, held: str) -> None:
+    """Refuse to add one share of an archive to another: its studies would seem to be gone.
+
+    Parameters
+    ----------
+    options : ScanOptions
+    held : str
+        The shard that there are results of; empty: of the whole archive.
+    """
+    if held != str(options.shard or ""):
+        told = f"shard {held}" if held else "results without --shard"
+        raise UsageError(f"{options.out} holds {told}: scan that again, or choose another --out")
 
 
 def _check_limits(options: ScanOptions) -> None:
@@ -234,6 +278,19 @@ def _check_limits(options: ScanOptions) -> None:
         raise UsageError(f"--max-studies {options.max_studies}: a whole number above 0")
     if not 0 <= options.settle_s < math.inf:
         raise UsageError(f"--settle {options.settle_s:g}: 0, or a time such as 15m")
+
+
+def _check_engine(options: ScanOptions) -> None:
+    address = options.address
+    if options.engine is not Engine.RAY:
+        if address is not None:
+            raise UsageError(f"--address {address} is of a Ray cluster: give --engine ray too")
+        return
+    if find_spec("ray") is None:
+        raise UsageError("--engine ray needs Ray: pip install 'medscan[ray]'")
+    known = address in (None, "auto", "local")
+    if not known and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address or ""):
+        raise UsageError(f"--address {address}: HOST:PORT of the head, auto or local")
 
 
 def _check_output(path: Path, option: str) -> None:

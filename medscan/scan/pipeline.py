@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from medscan.archive import Outcome, Pseudonyms, Reason, Series, Stack
 from medscan.detector import Detector
 from medscan.errors import DeviceError, DiskError, FileError, LedgerError, MedscanError
 from medscan.results import StackResult, StudyResult, Work
 from medscan.scan.assemble import StackBuilder, study_result, thumbnails_of, worst_of
-from medscan.scan.decode import CHUNK, Job, decode
 from medscan.scan.disk import Room, is_there
+from medscan.scan.draw import CHUNK, Drawn, Job
 from medscan.scan.guard import Stop, Watchdog
 from medscan.scan.options import ScanOptions
 from medscan.scan.plan import Task, root_of
@@ -25,6 +24,8 @@ log = logging.getLogger("medscan.scan")
 
 Keep = Callable[[StudyResult, str], None]
 """Takes a study that is complete, and what became of its decoder if that died."""
+Decode = Callable[[Iterable[Job]], Generator[tuple[Job, Drawn], None, None]]
+"""Draws jobs in their order, which it takes only as fast as they are drawn."""
 Watch = Callable[[int, int, int, int], None]
 """`watch(done, studies, slices, failures)` after each batch; failures are of files and slices."""
 
@@ -56,6 +57,7 @@ class Pipeline:
     stop : Stop
         Takes effect between studies.
     watchdog : Watchdog
+    decode : callable
     keep : callable
     watch : callable or None
     """
@@ -67,11 +69,13 @@ class Pipeline:
         scorers: Mapping[str, Scorer],
         stop: Stop,
         watchdog: Watchdog,
+        decode: Decode,
         keep: Keep,
         watch: Watch | None = None,
     ) -> None:
         self.options, self.pseudonyms, self.scorers = options, pseudonyms, scorers
         self.stop, self.watchdog, self.keep, self.watch = stop, watchdog, keep, watch
+        self.decode = decode
         self.room = Room(options, scorers)
         self.studies: dict[str, _Study] = {}
         self.asked = self.done = self.slices = self.failed = 0
@@ -79,7 +83,7 @@ class Pipeline:
     def run(self, tasks: Sequence[Task]) -> None:
         """Scan studies until there are no more or something stops it; `stop` says what."""
         self.asked = len(tasks)
-        jobs = decode(self._jobs(tasks), self.options.workers, self.options.file_timeout_s)
+        jobs = self.decode(self._jobs(tasks))
         try:
             for job, drawn in jobs:
                 self._take(job, drawn)
@@ -133,7 +137,7 @@ class Pipeline:
                 task.companions,
             )
 
-    def _take(self, job: Job, drawn: Sequence[Any]) -> None:
+    def _take(self, job: Job, drawn: Drawn) -> None:
         self.watchdog.fed("slices are scored")
         builder = self.studies[job.study].builders[job.stack.key]
         scorer = self.scorers[builder.detector.digest]

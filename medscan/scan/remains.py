@@ -12,7 +12,11 @@ from medscan.errors import DiskError
 from medscan.files import remove
 from medscan.results import Mark, Work
 from medscan.scan.ledger import Ledger
-from medscan.scan.options import ScanOptions, parts_folder
+from medscan.scan.options import ScanOptions, check_shard, parts_folder
+
+
+WHOLE = "whole"
+"""In a ledger, in place of a shard."""
 
 
 def sweep(options: ScanOptions) -> None:
@@ -73,6 +77,18 @@ def agree(ledger: Ledger, options: ScanOptions, notes: list[str] | None = None) 
         for part in damaged:
             remove(part)
         notes.append(f"{len(damaged)} damaged part files were removed")
+
+
+def agree_shard(ledger: Ledger, options: ScanOptions) -> None:
+    """Let the ledger know which share of the archive its parts are of; see `check_shard`.
+
+    One that was made anew does not: its parts are taken for what is asked.
+    """
+    asked, held = str(options.shard or WHOLE), ledger.meta("shard")
+    if held and not options.out.exists() and parts_of(options):  # results were checked: they say it
+        check_shard(options, held.removeprefix(WHOLE))
+    if held != asked:
+        ledger.note("shard", asked)
 
 
 def _adopt(ledger: Ledger, part: Path) -> bool:

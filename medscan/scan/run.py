@@ -9,7 +9,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +17,25 @@ from medscan import results
 from medscan.archive import Bucket, Catalogue
 from medscan.errors import DeviceError, LedgerError, UsageError
 from medscan.files import make_folder, remove
-from medscan.results import RunInfo, State, StudyResult
+from medscan.results import RunInfo, StudyResult
 from medscan.scan.accounting import account
 from medscan.scan.assemble import AGGREGATION
 from medscan.scan.changes import Changes, changes_of
+from medscan.scan.decode import Decoders
+from medscan.scan.done import Done, write
 from medscan.scan.guard import Stop, StoppedError, Watchdog, stopping
 from medscan.scan.ledger import Ledger
 from medscan.scan.load import (
+    Walk,
     catalogue_of,
     describe,
-    load_scorers,
+    loaded_scorers,
     plane_of,
     pseudonyms_of,
     walk,
 )
 from medscan.scan.lock import locked
-from medscan.scan.options import ScanOptions, Summary, check
+from medscan.scan.options import Engine, ScanOptions, Summary, check
 from medscan.scan.pipeline import Pipeline, Watch
 from medscan.scan.plan import (
     Task,
@@ -43,7 +46,9 @@ from medscan.scan.plan import (
     make_plan,
     ordered,
 )
-from medscan.scan.remains import agree, move_away, parts_of, stamp_of, sweep
+from medscan.scan.profile import Clock, profile_of
+from medscan.scan.remains import agree, agree_shard, move_away, parts_of, stamp_of, sweep
+from medscan.scan.score import Scorer
 from medscan.scan.secret import fingerprint_of, pseudonym_key
 from medscan.scan.settle import listed
 from medscan.scan.unchanged import is_final, recall, remember, signature
@@ -108,6 +113,7 @@ def _scan(
 ) -> Summary:
     ledger = Ledger(options.ledger_path)
     try:
+        agree_shard(ledger, options)
         agree(ledger, options, notes)
         summary = _Run(options, ledger, stop, watchdog, watch).go()
         if publish is not None:
@@ -129,8 +135,9 @@ def _publish_worklist(options: ScanOptions, ledger: Ledger, publish: Publish) ->
 
 @contextmanager
 def _nothing_left(options: ScanOptions) -> Iterator[None]:
-    """A wrong request leaves nothing behind."""
-    new = [path for path in (options.ledger_path, options.key_path) if not path.exists()]
+    """A wrong request leaves nothing behind, but for the key of shards: others may have it by now."""
+    made = [options.ledger_path, *([] if options.shard else [options.key_path])]
+    new = [path for path in made if not path.exists()]
     try:
         yield
     except UsageError:
@@ -153,7 +160,7 @@ class _Run:
     ) -> None:
         self.options, self.ledger, self.stop = options, ledger, stop
         self.watchdog, self.watch = watchdog, watch
-        self.summary = Summary(out=str(options.out))
+        self.summary = Summary(out=str(options.out), shard=str(options.shard or ""))
         self.started = time.monotonic()
         self.plan: list[Task] = []
         old = results.open(options.out) if options.out.exists() else None
@@ -179,9 +186,9 @@ class _Run:
         going = self._going("the archive is indexed")
         with summary.stage("index"):
             found = catalogue_of(options, cache, self.pseudonyms, walked, going)
-        catalogue, cut = listed(found[0], self.ledger.work, self.pseudonyms)
+        catalogue, cut = listed(found[0], walked.found, self.ledger.work, self.pseudonyms)
         summary.arriving = found[1] + cut
-        self._look_at(catalogue)
+        self._look_at(catalogue, walked)
         if is_final(walked, catalogue.set_aside, summary) and not any(map(self._is_due, self.plan)):
             remember(self.ledger, signature(options, walked, self.pseudonyms), summary)
 
@@ -194,7 +201,7 @@ class _Run:
 
         return progress
 
-    def _look_at(self, catalogue: Catalogue) -> None:
+    def _look_at(self, catalogue: Catalogue, walked: Walk) -> None:
         """Scan what is due, account for all, and publish what has changed."""
         options, summary = self.options, self.summary
         with summary.stage("plan"):
@@ -210,17 +217,16 @@ class _Run:
             whole = True
         finally:  # what is finished is published, whatever ended the rest
             if whole or (summary.scanned and not self.stop.at_once):
-                self._conclude(catalogue, plan, left_before)
+                self._conclude(catalogue, walked, left_before)
 
-    def _conclude(
-        self, catalogue: Catalogue, plan: Sequence[Task], left_before: Sequence[Path]
-    ) -> None:
+    def _conclude(self, catalogue: Catalogue, walked: Walk, left_before: Sequence[Path]) -> None:
         """Account for all, and publish what has changed."""
-        options, summary = self.options, self.summary
+        options, summary, plan = self.options, self.summary, self.plan
         self.watchdog.fed("results are published")
         self._account(catalogue, plan)
-        changes = changes_of(catalogue, plan, self.ledger, self.pseudonyms, options.prune_s)
-        told = changes or (plan and self._accounts_changed())
+        changes = changes_of(walked.found, plan, self.ledger, self.pseudonyms, options.prune_s)
+        # Of an empty share too there is a file: a missing one was not scanned.
+        told = changes or ((plan or options.shard) and self._accounts_changed())
         if summary.scanned or left_before or (told and not summary.failure):
             with summary.stage("publish"):
                 self._publish(changes)
@@ -259,29 +265,64 @@ class _Run:
 
     def _pipe(self, tasks: Sequence[Task], failed: int) -> int:
         """How many were done."""
-        options = self.options
-        try:
-            scorers = load_scorers(options) if any(task.stacks for task in tasks) else {}
-        except DeviceError as error:
-            self.stop.failure = str(error)
-            return 0
-        make_folder(options.parts)
-        pipeline = Pipeline(
-            options, self.pseudonyms, scorers, self.stop, self.watchdog, self._keep, self.watch
-        )
-        pipeline.failed = failed
-        pipeline.run(tasks)
+        if self.options.engine is Engine.RAY and any(task.stacks for task in tasks):
+            return self._drive(tasks, failed)
+        options, clock = self.options, Clock()
+        # The decoders start while the model is loaded.
+        with Decoders(options.workers, options.file_timeout_s, clock) as decoders:
+            try:
+                return self._piped(tasks, failed, decoders, clock)
+            except DeviceError as error:
+                self.stop.failure = str(error)
+                return 0
+
+    def _piped(self, tasks: Sequence[Task], failed: int, decoders: Decoders, clock: Clock) -> int:
+        options, nothing = self.options, nullcontext(dict[str, Scorer]())
+        needed = any(task.stacks for task in tasks)
+        with loaded_scorers(options, clock) if needed else nothing as scorers:
+            make_folder(options.parts)
+            pipeline = Pipeline(
+                options,
+                self.pseudonyms,
+                scorers,
+                self.stop,
+                self.watchdog,
+                decoders.draw,
+                self._keep,
+                self.watch,
+            )
+            pipeline.failed = failed
+            started = time.perf_counter()
+            pipeline.run(tasks)
+            spent = time.perf_counter() - started
+            lanes = next((scorer.lanes.count for scorer in scorers.values()), 1)
+            self.summary.profile = profile_of(clock, spent, options.workers, lanes)
         self.summary.slices = pipeline.slices
         return pipeline.done
 
+    def _drive(self, tasks: Sequence[Task], failed: int) -> int:
+        """How many were done, on a cluster."""
+        from medscan.scan.driver import Driver
+
+        options, watch = self.options, self.watch
+        driver = Driver(options, self.pseudonyms, self.stop, self.watchdog, self._note, watch)
+        driver.failed = failed
+        try:
+            driver.run(tasks)
+        finally:
+            self.summary.slices = driver.slices
+        return driver.done
+
     def _keep(self, study: StudyResult, died: str) -> None:
         """Write the part of a study, then note it: a part that is not noted is found again."""
-        results.write_part(self.options.parts / f"{study.key}.h5", study)
-        if study.work is not None:
-            self.ledger.finish(study.key, study.work, died)
+        self._note(write(self.options.parts, study, died))
+
+    def _note(self, done: Done) -> None:
+        if done.work is not None:
+            self.ledger.finish(done.study, done.work, done.died)
         self.summary.scanned += 1
-        self.summary.flagged += study.flagged
-        log.info("study scanned", extra=_told(study))
+        self.summary.flagged += done.flagged
+        log.info("study scanned", extra=done.facts())
 
     # --- accounting and publishing ------------------------------------------------------------
 
@@ -331,6 +372,7 @@ class _Run:
             plane=plane_of(options) or "",
             identify=options.identify,
             hash_paths=options.hashes_paths,
+            shard=str(options.shard or ""),
         )
         parts = parts_of(options)
         results.publish(options.out, run, parts, changes)
@@ -353,12 +395,3 @@ def _summed(summary: Summary) -> dict[str, Any]:
     files = {bucket: summary.files.get(bucket, 0) for bucket in ("skipped", "failed")}
     reason = "failure" if summary.failure else summary.stopped
     return summary.as_dict() | files | {"files": sum(summary.files.values()), "reason": reason}
-
-
-def _told(study: StudyResult) -> dict[str, Any]:
-    """What the log says of a study."""
-    failed = sum(int((stack.state == State.FAILED).sum()) for stack in study.stacks)
-    seconds = sum(float(stack.info["seconds"]) for stack in study.stacks[:1])
-    slices = int(study.info["slices"])
-    facts = {"study": study.key, "slices": slices, "failed": failed, "seconds": seconds}
-    return facts | {"flagged": study.flagged}

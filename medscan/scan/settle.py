@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from medscan.archive import ArchiveFile, Bucket, Catalogue, Outcome, Pseudonyms, Reason, Study
@@ -39,8 +39,13 @@ def settled(catalogue: Catalogue, settle_s: float, now_ns: int) -> tuple[Catalog
     return _without(catalogue, held, aside), len(held)
 
 
-def listed(catalogue: Catalogue, known: Find, pseudonyms: Pseudonyms) -> tuple[Catalogue, int]:
-    """Set aside studies with a known file in a folder that could not be listed.
+def listed(
+    catalogue: Catalogue,
+    walked: Sequence[ArchiveFile | Outcome],
+    known: Find,
+    pseudonyms: Pseudonyms,
+) -> tuple[Catalogue, int]:
+    """Set aside studies with a known file in a folder that the walk could not list.
 
     What is seen of them is not all: their results stay as they are until it can be.
 
@@ -49,7 +54,8 @@ def listed(catalogue: Catalogue, known: Find, pseudonyms: Pseudonyms) -> tuple[C
     (Catalogue, int)
         Without them, and their number.
     """
-    unread = [o.file for o in catalogue.set_aside if o.reason is Reason.UNREADABLE]
+    given_up = (item for item in walked if isinstance(item, Outcome))
+    unread = [o.file for o in given_up if o.reason is Reason.UNREADABLE]
     folders = {(root_of(f, pseudonyms), f"{pseudonyms.path(f.path)}/") for f in unread}
     if not folders:
         return catalogue, 0

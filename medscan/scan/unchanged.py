@@ -37,6 +37,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
         stamp_of(options.out),
         options.identity,
         options.named,
+        str(options.shard or ""),
         options.tools,
         PREPROCESSING,
         [[d.name, d.digest, c.threshold, c.target_fpr] for d, c in calibrations],

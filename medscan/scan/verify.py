@@ -19,8 +19,9 @@ from medscan.detector import Detector
 from medscan.errors import MedscanError
 from medscan.results import Results, RunInfo, StackResult, State, StudyResult
 from medscan.scan.assemble import aggregate
+from medscan.scan.decode import Decoders
 from medscan.scan.guard import Watchdog, stopping
-from medscan.scan.load import catalogue_of, load_scorers, pseudonyms_of
+from medscan.scan.load import catalogue_of, loaded_scorers, pseudonyms_of
 from medscan.scan.options import ScanOptions
 from medscan.scan.pipeline import Pipeline
 from medscan.scan.plan import Task, make_plan
@@ -296,9 +297,13 @@ def _rescore(
         pseudonyms=pseudonyms,
     )
     tasks = list(_tasks(plan, sample, [detector for _, detector in options.detectors]))
-    with stopping() as stop, Watchdog() as watchdog:
-        scorers = load_scorers(options)
-        pipeline = Pipeline(options, pseudonyms, scorers, stop, watchdog, keep)
+    with (
+        stopping() as stop,
+        Watchdog() as watchdog,
+        Decoders(options.workers, options.file_timeout_s) as decoders,
+        loaded_scorers(options) as scorers,
+    ):
+        pipeline = Pipeline(options, pseudonyms, scorers, stop, watchdog, decoders.draw, keep)
         pipeline.run(tasks)
     if stop.failure:
         raise MedscanError(f"stopped before the end: {stop.failure}")

@@ -36,7 +36,8 @@ from PIL import Image
 from medscan import archive
 from medscan.archive import Catalogue, Stack
 from medscan.errors import DecoderError, FileError
-from medscan.scan.decode import Job, decode
+from medscan.scan.decode import decode
+from medscan.scan.draw import Job
 
 LIMIT = 2**28
 SECONDS = 10.0
@@ -176,7 +177,7 @@ def jobs_of(catalogue: Catalogue) -> Iterator[Job]:
         for series in study.series:
             for stack in series.stacks[:8]:
                 for first, frame in _some(stack):
-                    yield Job(stack, first, (frame,), 32, "auto", series.modality, LIMIT)
+                    yield Job(stack, first, (frame,), 32, "auto", series.modality, LIMIT, study.key)
 
 
 def _some(stack: Stack) -> list[tuple[int, archive.Frame]]:

@@ -75,6 +75,11 @@ def test_no_command_tells_who_the_patient_is(run, grave, archive, detector_file,
         run("export", "night.h5", "--to", target, "--out", target, "--archive", archive)
         assert list((tmp_path / "work" / target).iterdir()), target
     run("verify", "night.h5", "--archive", archive, "--detector", detector_file)
+    _judge(tmp_path / "work" / "d.csv")
+    run("report", "night.h5", "--decisions", "d.csv", "--out", "judged")
+    learn = ("fit", "--from", detector_file, "--add", "d.csv", "--results", "night.h5")
+    run(*learn, "--archive", archive, "--out", "child.safetensors", codes=(0,))
+    run(*learn, "--archive", archive.parent / "root" / seeded.GIVEN, codes=(1,))
     run("verify", "night.h5", "--sample", 0, "--json", "--detector", detector_file)
     run("ledger", "show", "night.h5", codes=(0, 1))
     run("doctor", "--out", "night.h5", codes=(0, 1))
@@ -84,6 +89,15 @@ def test_no_command_tells_who_the_patient_is(run, grave, archive, detector_file,
     assert list(grave.iterdir())
     assert list((tmp_path / "temp").iterdir()) == []
     assert seeded.found_below(tmp_path) == {}
+
+
+def _judge(path):
+    """The worst slice of one study is abnormal, the other studies are normal."""
+    found = [s for s in results.open("night.h5").ranked() if s.score == s.score]
+    worst = max(found[0].stacks, key=lambda stack: stack.score)
+    rows = [f"{found[0].key},abnormal,{worst.key},{worst.slice_score.argmax() + 1}"]
+    rows += [f"{study.key},normal,," for study in found[1:]]
+    path.write_text("\n".join(["study,verdict,stack,slice", *rows]))
 
 
 def test_the_search_finds_what_was_asked_for(run, archive, detector_file, tmp_path):

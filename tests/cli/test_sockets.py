@@ -1,4 +1,4 @@
-"""No command but `weights pull` opens a socket: the kernel kills the process that tries."""
+"""No command opens a socket but `weights pull` and a scan on a cluster: the kernel kills it."""
 
 import json
 import subprocess
@@ -15,6 +15,11 @@ from tests.cli import no_sockets
 def denied(environment, tmp_path):
     """Runs commands in an empty folder without sockets; they are not even told to stay offline."""
     environment = {k: v for k, v in environment.items() if k != "HF_HUB_OFFLINE"}
+    # Ray brings requests, which pydicom imports where it is there, and which looks, when imported,
+    # whether this machine has IPv6: by a socket that leads nowhere.
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "requests.py").write_text("raise ImportError")
+    environment["PYTHONPATH"] = f"{tmp_path / 'without'}:{environment.get('PYTHONPATH', '')}"
 
     def run(*commands):
         told = json.dumps([[str(word) for word in words] for words in commands])
@@ -50,6 +55,7 @@ def test_no_command_opens_one(denied, backbone_folder, tmp_path):
     done = denied(
         ("fit", data, *tiny_clip, *shots, "--out", "d.safetensors"),
         ("evaluate", "d.safetensors", data, "--draws", 5, "--json", "figures.json"),
+        ("plan", "archive", "--shards", 2, *detector),
         ("scan", "archive", *detector, "--out", "r.h5", "--json", "--log-file", "log.jsonl"),
         ("report", "r.h5", "--out", "again"),
         ("export", "r.h5", "--to", "nifti", "--out", "maps"),
@@ -64,7 +70,7 @@ def test_no_command_opens_one(denied, backbone_folder, tmp_path):
     ended = [line.split() for line in done.stdout.splitlines() if " ended with " in line]
     assert [(words[0], words[-1]) for words in ended[:-2]] == [
         (name, "0")
-        for name in "fit evaluate scan report export verify doctor weights".split()  # noqa: SIM905
+        for name in "fit evaluate plan scan report export verify doctor weights".split()  # noqa: SIM905
     ], done.stderr
     assert [words[-1] for words in ended[-2:]] == ["2", "2"]
     assert done.stderr.count("is not on this machine") == 2

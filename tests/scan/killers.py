@@ -5,22 +5,22 @@ import time
 
 import numpy as np
 
-from medscan.scan import decode as module
-from medscan.scan.decode import Job
+from medscan.scan import worker as module
+from medscan.scan.draw import Job, Memory
 
 
-def killing(job: Job, windows: dict) -> list:
+def killing(job: Job, memory: Memory) -> list:
     """Draw, but die of the third frame."""
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in job.frames):
         os.abort()
-    return module.__dict__["_draw"](job, windows)
+    return module.__dict__["_draw"](job, memory)
 
 
-def sleeping(job: Job, windows: dict) -> list:
+def sleeping(job: Job, memory: Memory) -> list:
     """Draw, but never finish the third frame."""
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in job.frames):
         time.sleep(600)
-    return module.__dict__["_draw"](job, windows)
+    return module.__dict__["_draw"](job, memory)
 
 
 def hoarding(stack, frames, *rest):
@@ -33,7 +33,7 @@ def hoarding(stack, frames, *rest):
 def serve_hoarding(connection, parent):
     module.__dict__["_render"] = module.imaging.render
     module.imaging.render = hoarding
-    module._serve(connection, parent)
+    module.serve(connection, parent)
 
 
 def _opening(act):
@@ -52,17 +52,17 @@ def _opening(act):
 
 def serve_opening_aborts(connection, parent):
     _opening(os.abort)
-    module._serve(connection, parent)
+    module.serve(connection, parent)
 
 
 def serve_opening_hangs(connection, parent):
     _opening(lambda: time.sleep(600))
-    module._serve(connection, parent)
+    module.serve(connection, parent)
 
 
 def serve_slow(connection, parent):
     _opening_all_slowly()
-    module._serve(connection, parent)
+    module.serve(connection, parent)
 
 
 def _opening_all_slowly():
@@ -88,4 +88,4 @@ def serve_sleeping(connection, parent):
 def _serve_with(draw, connection, parent):
     module.__dict__["_draw"] = module.draw
     module.draw = draw
-    module._serve(connection, parent)
+    module.serve(connection, parent)

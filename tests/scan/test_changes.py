@@ -250,7 +250,7 @@ def test_what_was_not_dropped_is_not_said_to_be(options, two, monkeypatch):
     def fail(*_):
         raise DeviceError("the GPU is lost")
 
-    monkeypatch.setattr(run, "load_scorers", fail)
+    monkeypatch.setattr(run, "loaded_scorers", fail)
     summary = scan(replace(options, prune_s=0.0))
     assert (summary.failure, summary.pruned, summary.absent) == ("the GPU is lost", 0, 1)
     assert set(marks(options)) == {"a", "b"}

@@ -8,8 +8,9 @@ import pytest
 
 from medscan import archive
 from medscan.errors import DecoderError, FileError
-from medscan.scan import decode as module
-from medscan.scan.decode import Job, decode
+from medscan.scan import worker as module
+from medscan.scan.decode import decode
+from medscan.scan.draw import Job
 from tests import tiny
 from tests.scan.killers import (
     serve_killing,
@@ -61,7 +62,7 @@ def test_a_file_that_cannot_be_read_costs_only_itself(stack, tmp_path):
 )
 def test_a_decoder_that_dies_or_hangs_costs_its_frame(stack, monkeypatch, serve, timeout, why):
     monkeypatch.setenv("KILLER", stack.frames[2].sop_instance_uid)
-    monkeypatch.setattr(module, "_serve", serve)
+    monkeypatch.setattr(module, "serve", serve)
     found = list(decode(jobs(stack, chunk=4), 1, timeout))
     drawn = [item for _, part in found for item in part]
     assert len(drawn) == 8
@@ -82,7 +83,7 @@ def test_a_file_that_kills_while_the_window_is_measured_costs_itself(
     stack, monkeypatch, serve, timeout, why, workers
 ):
     monkeypatch.setenv("KILLER", stack.frames[2].file.full.name)
-    monkeypatch.setattr(module, "_serve", serve)
+    monkeypatch.setattr(module, "serve", serve)
     started = time.monotonic()
     found = list(decode(jobs(stack), workers, timeout))
     drawn = [item for _, part in found for item in part]
@@ -96,8 +97,25 @@ def test_a_file_that_kills_while_the_window_is_measured_costs_itself(
     assert time.monotonic() - started < 60
 
 
+def test_what_is_given_up_does_not_keep_back_what_comes_before_it(stack, tmp_path, monkeypatch):
+    """The only worker is given jobs of the stack that it knows first; there is nothing to do."""
+    tiny.write_series(tmp_path, tiny.head_volume(1, slices=2), study="1.2")
+    other = archive.index([tmp_path]).studies[0].series[0].stacks[0]
+    monkeypatch.setenv("KILLER", stack.frames[7].file.full.name)
+    monkeypatch.setattr(module, "serve", serve_opening_aborts)
+    asked = [
+        Job(stack, 0, stack.frames[:2], 32, "auto", "MR", 1 << 30, "1"),
+        Job(other, 0, other.frames, 32, "auto", "MR", 1 << 30, "2"),
+        *(Job(stack, 7, stack.frames[7:], 32, "auto", "MR", 1 << 30, "1") for _ in range(2)),
+    ]
+    found = list(decode(asked, 1, 30))
+    assert [job for job, _ in found] == asked
+    failed = [[isinstance(item, FileError) for item in drawn] for _, drawn in found]
+    assert failed == [[False, False], [False, False], [True], [True]]
+
+
 def test_the_time_is_that_of_one_file(stack, monkeypatch):
-    monkeypatch.setattr(module, "_serve", serve_slow)
+    monkeypatch.setattr(module, "serve", serve_slow)
     ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 1.0)  # eight files of 0.2 s, measured and drawn
     assert not any(isinstance(item, FileError) for item in drawn)
 

@@ -8,9 +8,10 @@ import pytest
 
 from medscan import archive, results
 from medscan.errors import TooLargeError, UsageError
-from medscan.scan import decode as module
 from medscan.scan import foresee, scan
-from medscan.scan.decode import Job, decode
+from medscan.scan import worker as module
+from medscan.scan.decode import decode
+from medscan.scan.draw import Job
 from tests import tiny
 from tests.scan.killers import serve_hoarding, serve_killing, serve_sleeping
 
@@ -41,7 +42,7 @@ def failed(summary):
 def test_a_decoder_that_dies_or_hangs_is_cut_off_and_recorded(
     options, third, monkeypatch, serve, timeout, why
 ):
-    monkeypatch.setattr(module, "_serve", serve)
+    monkeypatch.setattr(module, "serve", serve)
     summary = scan(replace(options, workers=1, file_timeout_s=timeout))
     assert failed(summary) == {third: ("decoder-died", f"its decoder {why}")}
     assert summary.files == {"scanned": 11, "skipped": 0, "failed": 1}
@@ -50,12 +51,12 @@ def test_a_decoder_that_dies_or_hangs_is_cut_off_and_recorded(
 
 
 def test_a_dry_run_survives_a_decoder_that_does_not(options, third, monkeypatch):
-    monkeypatch.setattr(module, "_serve", serve_killing)
+    monkeypatch.setattr(module, "serve", serve_killing)
     assert foresee(replace(options, workers=1)).slices == 12
 
 
 def test_a_worker_gets_no_more_memory_than_its_bound(root, third, monkeypatch):
-    monkeypatch.setattr(module, "_serve", serve_hoarding)
+    monkeypatch.setattr(module, "serve", serve_hoarding)
     studies = archive.index([root]).studies
     (stack,) = next(s for s in studies if s.uid == "1.1").series[0].stacks
     jobs = [Job(stack, 0, stack.frames, 32, "auto", "MR", limit) for limit in (1 << 20,)]
@@ -107,3 +108,10 @@ def test_limits_that_limit_nothing_are_refused(options, root, wrong):
     with pytest.raises(UsageError, match="--"):
         scan(replace(options, **wrong))
     assert not options.ledger_path.exists()
+
+
+def test_versions_are_looked_up_once_and_not_with_every_study(options, monkeypatch):
+    told = options.tools
+    monkeypatch.setattr("medscan.scan.options.version", None)
+    assert options.tools == told
+    assert "pydicom" in told

@@ -1,10 +1,14 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
 
 from medscan import detector
 from medscan.errors import DeviceError, MedscanError
-from medscan.scan.load import load_scorers
+from medscan.scan.lanes import Lanes
+from medscan.scan.load import loaded_scorers
 from medscan.scan.score import Scorer
 
 
@@ -13,21 +17,25 @@ def method(detector_file, backbone):
     return detector.read(detector_file).load_method(detector_file, backbone)
 
 
-def test_slices_come_back_in_order_with_their_tags(detector_file, method):
-    scorer = Scorer(detector.read(detector_file), method, 4)
+@pytest.fixture
+def scorer_of(detector_file, method):
+    """Makes a scorer of a batch size, on one lane."""
+    with Lanes("cpu") as lanes:
+        yield lambda batch: Scorer(detector.read(detector_file), method, batch, lanes)
+
+
+def test_slices_come_back_in_order_with_their_tags(scorer_of, method):
+    scorer = scorer_of(4)
     rng = np.random.default_rng(0)
     images = [rng.random((1 if n % 2 else 3, 64, 64), np.float32) for n in range(6)]
     found = [s for n, image in enumerate(images) for s in scorer.add(n, image)]
-    assert [s.tag for s in found] == [0, 1, 2, 3]
     found += scorer.flush()
     assert [s.tag for s in found] == list(range(6))
     grey = torch.from_numpy(np.repeat(images[5], 3, 0)[None])
     assert found[5].score == pytest.approx(float(method.predict(grey)[0]), abs=1e-5)
 
 
-def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
-    detector_file, method, monkeypatch
-):
+def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(scorer_of, method, monkeypatch):
     real, shapes = method.predict, []
 
     def small(images):
@@ -37,32 +45,64 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(
         return real(images)
 
     monkeypatch.setattr(method, "predict", small)
-    scorer = Scorer(detector.read(detector_file), method, 8)
+    scorer = scorer_of(8)
     for n in range(5):
         list(scorer.add(n, np.full((1, 64, 64), n / 5, np.float32)))
     assert [s.tag for s in scorer.flush()] == list(range(5))
     assert shapes == [2, 2, 2]
 
 
-def test_memory_too_small_for_one_slice_is_one_line(detector_file, method, monkeypatch):
+def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, method, monkeypatch):
+    real, held, free = method.predict, [], []
+
+    def small(images):
+        if len(images) > 1:
+            large = images + 1
+            held.append(weakref.ref(large))
+            raise torch.cuda.OutOfMemoryError("full")
+        free.append([ref() is None for ref in held])
+        return real(images)
+
+    monkeypatch.setattr(method, "predict", small)
+    scorer = scorer_of(2)
+    gc.disable()
+    try:
+        list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
+        assert len(list(scorer.flush())) == 1
+    finally:
+        gc.enable()
+    assert free == [[True]]
+
+
+def test_a_gpu_that_is_lost_while_a_batch_is_filled_is_one_line(scorer_of, monkeypatch):
+    def lost(*_args, **_options):
+        raise RuntimeError("CUDA error: unspecified launch failure\nmore")
+
+    scorer = scorer_of(2)
+    monkeypatch.setattr(torch, "zeros", lost)
+    with pytest.raises(DeviceError, match="the GPU is lost"):
+        list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
+
+
+def test_memory_too_small_for_one_slice_is_one_line(scorer_of, method, monkeypatch):
     def full(_images):
         raise torch.cuda.OutOfMemoryError("full")
 
     monkeypatch.setattr(method, "predict", full)
-    scorer = Scorer(detector.read(detector_file), method, 2)
+    scorer = scorer_of(2)
     list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
     with pytest.raises(MedscanError, match="use --device cpu"):
         list(scorer.flush())
 
 
-def test_memory_of_the_cpu_that_runs_out_is_one_line(detector_file, method, monkeypatch):
+def test_memory_of_the_cpu_that_runs_out_is_one_line(scorer_of, method, monkeypatch):
     def full(_images):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
 
     monkeypatch.setattr(method, "predict", full)
-    scorer = Scorer(detector.read(detector_file), method, 1)
+    scorer = scorer_of(1)
     with pytest.raises(DeviceError, match="memory is too small"):
-        list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
+        list([*scorer.add(0, np.zeros((1, 64, 64), np.float32)), *scorer.flush()])
 
 
 def test_no_room_for_the_model_is_one_line_and_a_mistake_is_none(options, monkeypatch):
@@ -74,7 +114,7 @@ def test_no_room_for_the_model_is_one_line_and_a_mistake_is_none(options, monkey
 
     fail(torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate"))
     with pytest.raises(DeviceError, match="memory is too small"):
-        load_scorers(options)
+        loaded_scorers(options).__enter__()
     fail(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
-        load_scorers(options)
+        loaded_scorers(options).__enter__()

@@ -15,9 +15,10 @@ import torch
 from medscan import archive, results
 from medscan.errors import DiskError
 from medscan.scan import Rescan, scan
-from medscan.scan import decode as decoding
+from medscan.scan import worker as decoding
 from medscan.scan.assemble import StackBuilder
-from medscan.scan.decode import Job, decode
+from medscan.scan.decode import decode
+from medscan.scan.draw import Job
 from medscan.scan.guard import Watchdog
 from medscan.scan.ledger import Ledger
 from medscan.scan.score import Scorer
@@ -54,7 +55,7 @@ def test_a_study_that_kills_its_decoder_three_times_is_left_alone(options, three
     monkeypatch.setenv("KILLER", frame.sop_instance_uid)
     dangerous = replace(options, workers=1)
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "_serve", serve_killing)
+        patch.setattr(decoding, "serve", serve_killing)
         for night in (1, 2, 3):
             summary = scan(dangerous)
             assert summary.scanned == (3 if night == 1 else 1)
@@ -127,12 +128,13 @@ def test_an_archive_that_goes_away_ends_the_scan_and_harms_nothing(options, thre
 
     summary = scan(replace(options, batch_size=1), unmount)
     assert "is gone, or empty" in summary.failure
-    assert (summary.scanned, summary.left) == (1, 2)
+    assert summary.scanned in (1, 2)  # the second may have been read by then
+    assert summary.scanned + summary.left == 3
     after = scores(options)
-    assert [after[name] == before[name] for name in "12"] == [True, True]
+    assert sum(before.get(name) == score for name, score in after.items()) == summary.left
     three.rmdir()
     shutil.move(gone[0], three)
-    assert scan(options).scanned == 2
+    assert scan(options).scanned == summary.left
 
 
 LOST = [RuntimeError("CUDA error: unspecified launch failure\nmore")]
@@ -239,13 +241,14 @@ def test_a_worker_that_is_stopped_is_replaced(three):
     stack = stack_of(three / "0")
 
     def jobs():
-        for first in range(3):
+        for number in range(8):
+            first = number % 3
             yield Job(stack, first, stack.frames[first : first + 1], 32, "auto", "MR", 1 << 30)
-            if first == 0:
+            if number == 5:  # so far ahead of the first, which it has answered by now
                 os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
 
     drawn = [item for _, part in decode(jobs(), 1, 3.0) for item in part]
-    assert len(drawn) == 3
+    assert len(drawn) == 8
     assert not [item for item in drawn if isinstance(item, Exception)]
 
 

@@ -1,0 +1,182 @@
+"""A scan end to end beside its model alone on the same slices, already in memory.
+
+    python tests/benchmarks/end_to_end.py [--studies 132] [--workers 1] [--detector brain-flair]
+
+Writes studies of generated heads of 24 slices as compressed DICOM (JPEG 2000, JPEG-LS and RLE in
+turn, lossless), then times, in turn, a whole `medscan scan` of them (walk, index, decode, score,
+results and worklist) into a new results file, and the model alone on such slices drawn beforehand:
+open_clip's `encode_image` with all cores at one batch, the same with a batch a core side by side,
+and backbone with method so. Prints slices a second of each, its best turn, and the scan's share of
+the others. All have the same cores; the scan's decode workers take theirs out of these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+# Nothing heavy is imported up here: decode workers import this file too.
+
+SYNTAXES = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
+HEADS = 6
+"""Heads that are drawn; studies repeat them, with other noise."""
+
+
+def write_archive(folder: Path, studies: int) -> None:
+    import pydicom
+
+    from medscan import demo
+
+    for number in range(HEADS):
+        (folder / f"h{number}").mkdir(parents=True)
+        demo.write_series(demo.draw_head(number), folder / f"h{number}", f"head {number}")
+    rng = np.random.default_rng(0)
+    for number in range(studies):
+        home = folder / f"s{number:05d}"
+        home.mkdir()
+        for path in sorted((folder / f"h{number % HEADS}").iterdir()):
+            header = pydicom.dcmread(path)
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                header[keyword].value = f"{header[keyword].value[:50]}.{number + 1}"
+            header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+            noise = rng.integers(0, 8, header.pixel_array.shape, dtype=np.uint16)
+            header.PixelData = (header.pixel_array + noise).tobytes()
+            header.compress(SYNTAXES[number % 3], generate_instance_uid=False)
+            header.save_as(home / path.name, enforce_file_format=True)
+    for number in range(HEADS):
+        for path in (folder / f"h{number}").iterdir():
+            path.unlink()
+        (folder / f"h{number}").rmdir()
+
+
+def scanned(archive: Path, scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Scan as a user would; the manifest, with the seconds that the whole process took."""
+    for path in scratch.glob("results.*"):
+        path.unlink()
+    command = [sys.executable, "-m", "medscan", "scan", str(archive), "--detector", args.detector,
+               "--out", str(scratch / "results.h5"), "--json", "--device", args.device,
+               "--precision", args.precision, "--batch-size", str(args.batch),
+               "--workers", str(args.workers)]  # fmt: skip
+    started = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout) | {"process_s": time.perf_counter() - started}
+
+
+def images_of(archive: Path, size: int, window: str, most: int) -> NDArray[np.float32]:
+    """Slices as the scan draws them, (N, 3, S, S)."""
+    from medscan.archive import index
+    from medscan.imaging import Slice, measure, render
+
+    found: list[NDArray[np.float32]] = []
+    for study in index([archive]).studies:
+        (stack,) = study.series[0].stacks
+        shown = measure(stack, window, "MR", 1 << 30)
+        drawn = render(stack, stack.frames, size, shown, 1 << 30)
+        kept = (d.image for d in drawn if isinstance(d, Slice) and not d.background)
+        found += [np.broadcast_to(image, (3, size, size)) for image in kept]
+        if len(found) >= most:
+            break
+    return np.stack(found[:most])
+
+
+def rate_of(run: Callable[[Any], object], images: NDArray[np.float32], batch: int, lanes: int):
+    """Slices a second of a model on whole batches, in so many threads side by side."""
+    import torch
+
+    parts = [torch.from_numpy(images[n : n + batch]) for n in range(0, len(images), batch)]
+    parts = parts[: len(images) // batch]
+    with torch.inference_mode():
+        run(parts[0])
+    with ThreadPoolExecutor(lanes) as pool:
+        started = time.perf_counter()
+        list(pool.map(torch.inference_mode()(run), parts))
+        return len(parts) * batch / (time.perf_counter() - started)
+
+
+def references(archive: Path, args: argparse.Namespace) -> dict[str, float]:
+    """Slices a second of what the scan's model is, on slices in memory."""
+    import torch
+
+    from medscan import detector as detectors
+    from medscan.clip.device import choose_device
+
+    path = detectors.find(Path(args.detector))
+    detector = detectors.read(path)
+    device = choose_device(args.device)
+    backbone = detector.load_backbone(device=device, precision=args.precision)
+    method = detector.load_method(path, backbone)
+    images = images_of(archive, backbone.size, detector.window, args.sample)
+
+    def encode(part):
+        part = backbone.normalise(part.to(backbone.device)).to(backbone.dtype)
+        return backbone.model.encode_image(part).float().cpu()
+
+    def predict(part):
+        return [found.cpu() for found in method.predict(part)]
+
+    threads = torch.get_num_threads()
+    found = {"encode_image": rate_of(encode, images, args.batch, 1)}
+    lanes = threads if device == "cpu" else 1
+    if device == "cpu":
+        torch.set_num_threads(1)
+    found["encode_image, a thread a core"] = rate_of(encode, images, args.batch, lanes)
+    found["backbone and method, a thread a core"] = rate_of(predict, images, args.batch, lanes)
+    torch.set_num_threads(threads)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time a scan beside its model alone.")
+    parser.add_argument("--studies", type=int, default=132)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--sample", type=int, default=480, help="slices for the model alone")
+    parser.add_argument("--detector", default="brain-flair")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--turns", type=int, default=2)
+    parser.add_argument("--archive", type=Path, help="made there, and used again")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        archive = args.archive or Path(name) / "archive"
+        if not archive.exists():
+            write_archive(archive, args.studies)
+        alone: dict[str, list[float]] = defaultdict(list)
+        scans = []
+        for turn in range(args.turns + 1):  # the model alone before and after each scan
+            for what, rate in references(archive, args).items():
+                alone[what].append(rate)
+            if turn < args.turns:
+                scans.append(scanned(archive, Path(name), args))
+    tell(alone, scans, args)
+
+
+def tell(alone, scans, args) -> None:
+    slices = scans[0]["slices"]
+    print(f"{slices} slices of {args.studies} studies, --workers {args.workers}")
+    best = {what: max(rates) for what, rates in alone.items()}
+    for what, rate in best.items():
+        print(f"{what}, in memory: {rate:.1f} slices/s")
+    for what, name in (("scan", "seconds"), ("scan with the start of its process", "process_s")):
+        rate = slices / min(found[name] for found in scans)
+        shares = ", ".join(f"{rate / other:.3f} of {name}" for name, other in best.items())
+        print(f"{what}: {rate:.1f} slices/s: {shares}")
+    print(json.dumps(scans[-1]["profile"]))
+    print(json.dumps(scans[-1]["stages"]))
+
+
+if __name__ == "__main__":
+    main()

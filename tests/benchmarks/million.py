@@ -1,0 +1,237 @@
+"""A simulated archive through walk, index, plan, shard and ledger: time and memory of each.
+
+    python tests/benchmarks/million.py [--studies 1000000] [--files 1] [--shards 16] [--folder DIR]
+
+Makes an archive of empty files, a thousand to a folder, and a ledger that knows a synthetic header
+for each, so that none is opened and nothing is decoded. Then, each in a process of its own: all
+studies; one share of them; a night on which nothing has changed; looking up studies in a ledger
+that holds as many as there are files. Prints for each stage its seconds by clock and of the
+processor, and the largest memory of the process until then beyond what it has after importing, in
+all and for each file of the archive. Files and ledgers stay in --folder, and are taken from there
+the next time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medscan import detector
+from medscan.archive import ArchiveFile, Header, Kind, Shard, from_json, to_json
+from medscan.archive.header import Layer
+from medscan.results import Mark, Work
+from medscan.scan import ScanOptions
+from medscan.scan.accounting import account
+from medscan.scan.ledger import Ledger
+from medscan.scan.load import _Cache, catalogue_of, pseudonyms_of, walk
+from medscan.scan.plan import Rescan, Task, is_due, make_plan
+from medscan.scan.unchanged import signature
+
+KEY = bytes(32)
+FOLDER = 1000
+"""Files in a folder, and rows put into the ledger at a time."""
+LOOKED_UP = 20_000
+
+
+def options_of(folder: Path, shard: Shard | None = None) -> ScanOptions:
+    path = detector.find(Path("brain-flair"))
+    return ScanOptions(
+        roots=(folder / "archive",),
+        out=folder / "results.h5",
+        detectors=((path, detector.read(path)),),
+        named=False,
+        ledger=folder / "headers.ledger",
+        key_file=folder / "key",
+        shard=shard,
+    )
+
+
+# --- the archive -------------------------------------------------------------------------------
+
+
+def write(folder: Path, studies: int, files: int) -> None:
+    """Empty files, and what a scan would have read of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ledger, options = Ledger(folder / "headers.ledger"), options_of(folder)
+    cache = _Cache(ledger, pseudonyms_of(options, KEY))
+    root = (folder / "archive").resolve()
+    for first in range(0, studies * files, FOLDER):
+        place = root / f"{first // FOLDER // FOLDER:03d}" / f"{first // FOLDER:06d}"
+        place.mkdir(parents=True)
+        made = []
+        for number in range(first, min(first + FOLDER, studies * files)):
+            path = place / f"IM{number:08d}.dcm"
+            path.touch()
+            file = ArchiveFile(str(path.relative_to(root)), root, 0, path.stat().st_mtime_ns)
+            made.append((file, header(file, *divmod(number, files))))
+        cache.put((file, text) for file, text in made)
+    ledger.commit()
+    ledger.close()
+
+
+def header(file: ArchiveFile, study: int, slice_: int) -> str:
+    """What the ledger keeps of a slice of a brain."""
+    uid = f"1.2.826.0.1.3680043.8.498.{study:039d}"
+    layer = Layer(512, 512, (-120.0, -110.0, 2.5 * slice_), (1.0, 0, 0, 0, 1.0, 0), (0.5, 0.5))
+    found = Header(
+        file,
+        Kind.DICOM,
+        layers=(layer,),
+        study_uid=uid,
+        series_uid=f"{uid[:-2]}.1",
+        sop_instance_uid=f"{uid[:-6]}.{slice_}",
+        date=f"20{study % 25:02d}0101",
+        patient_id=f"{study:016x}",
+        modality="MR",
+        body_part="BRAIN",
+        description="FLAIR",
+        series_number=3,
+        instance_number=slice_,
+    )
+    text = json.dumps(to_json(found))
+    assert from_json(file, json.loads(text)) == found
+    return text
+
+
+# --- what is measured --------------------------------------------------------------------------
+
+
+class Stages:
+    """Seconds and largest memory of one stage after the other."""
+
+    def __init__(self, items: int) -> None:
+        self.items, self.before = items, peak()
+
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
+        started, spent = time.perf_counter(), time.process_time()
+        made = work()
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+        most = peak() - self.before
+        print(
+            f"  {name:20} {took:8.1f} s {cpu:8.1f} s of processor, "
+            f"{self.items / max(cpu, 1e-6):8.0f} files a second of it   "
+            f"{most / 2**30:6.2f} GiB {most / self.items:7.0f} bytes a file",
+            flush=True,
+        )
+        return made
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def planned(folder: Path, items: int, shard: str) -> None:
+    """What a first scan does before and after its studies."""
+    options = options_of(folder, Shard(*map(int, shard.split("/"))) if shard else None)
+    pseudonyms = pseudonyms_of(options, KEY)
+    headers, ledger = Ledger(options.ledger_path, read_only=True), Ledger(None)
+    stages = Stages(items)
+    walked = stages.run("walk", lambda: walk(options))
+    catalogue, _ = stages.run("index", lambda: catalogue_of(options, headers, pseudonyms, walked))
+    plan = stages.run(
+        "plan",
+        lambda: make_plan(
+            catalogue,
+            [d for _, d in options.detectors],
+            ledger.work,
+            named=False,
+            identity=options.identity,
+            pseudonyms=pseudonyms,
+        ),
+    )
+    stages.run("what is due", lambda: [t for t in plan if _due(t, ledger, options)])
+    stages.run("account", lambda: account(catalogue, plan, ledger.work, Task.foreseen, pseudonyms))
+    print(f"  {len(plan)} studies")
+
+
+def _due(task: Task, ledger: Ledger, options: ScanOptions) -> bool:
+    key = task.study.key
+    return is_due(task, ledger.work(key), ledger.trouble(key), options.tools, Rescan.NONE)
+
+
+def unchanged(folder: Path, items: int, _: str) -> None:
+    """A night on which nothing has changed."""
+    options = options_of(folder)
+    pseudonyms, stages = pseudonyms_of(options, KEY), Stages(items)
+    walked = stages.run("walk", lambda: walk(options))
+    stages.run("signature", lambda: signature(options, walked, pseudonyms))
+
+
+def looked_up(folder: Path, items: int, _: str) -> None:
+    """Studies in a ledger that holds as many as there are files."""
+    path, stages = folder / "work.ledger", Stages(items)
+    if not path.exists():
+        stages.run("put all into a ledger", lambda: fill(path, items))
+    ledger = Ledger(path)
+    chosen = [key(n) for n in random.Random(1).choices(range(items), k=LOOKED_UP)]
+    for name in ("work", "trouble", "mark"):
+        started, spent = time.perf_counter(), time.process_time()
+        for one in chosen:
+            getattr(ledger, name)(one)
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+        each, used = (1e6 * s / LOOKED_UP for s in (took, cpu))
+        print(f"  {name:20} {each:8.1f} microseconds a lookup, {used:.1f} of processor")
+    stages.run("below", lambda: ledger.below("r" * 16))
+    stages.run("counts", ledger.counts)
+
+
+def fill(path: Path, items: int) -> None:
+    """A ledger of studies of one file, of which every hundredth was in trouble."""
+    ledger = Ledger(path)
+    row = ["ab" * 6 + "/" + "cd" * 6, "scanned", ""]
+    work = Work("c" * 64, "m" * 64, "r" * 16, "t" * 200, [row])
+    ledger.restore(((key(n), work, Mark()) for n in range(items)), "stamp")
+    troubles = ((key(n),) for n in range(0, items, 100))
+    ledger._base.executemany("INSERT INTO trouble VALUES (?, 'c', 1, 'it hung')", troubles)
+    ledger.commit()
+    ledger.close()
+
+
+def key(number: int) -> str:
+    return f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}"
+
+
+MEASURES = {
+    "all studies": planned,
+    "one share": planned,
+    "nothing has changed": unchanged,
+    "ledger of all": looked_up,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--studies", type=int, default=1_000_000)
+    parser.add_argument("--files", type=int, default=1, help="of a study")
+    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--folder", type=Path, help="where the files are, or are made and stay")
+    parser.add_argument("--measure", choices=MEASURES, help="only this, in this process")
+    args = parser.parse_args()
+    items = args.studies * args.files
+    if args.measure:
+        share = f"1/{args.shards}" if args.measure == "one share" else ""
+        MEASURES[args.measure](args.folder, items, share)
+        return
+    with tempfile.TemporaryDirectory() as made:
+        folder = args.folder or Path(made)
+        if not (folder / "archive").exists():
+            write(folder, args.studies, args.files)
+        for name in MEASURES:
+            words = [*sys.argv[1:], "--folder", str(folder), "--measure", name]
+            print(
+                f"{name} ({args.studies} studies, {items} files, {args.shards} shards)", flush=True
+            )
+            subprocess.run([sys.executable, __file__, *words], check=True)
+
+
+if __name__ == "__main__":
+    main()

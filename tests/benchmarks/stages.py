@@ -1,0 +1,153 @@
+"""What the stages of a scan cost beside the least that they could, in the same run.
+
+    python tests/benchmarks/stages.py [--studies 12] [--rounds 3]
+
+- decode: slices read, windowed and drawn in this process (imaging, as decode workers do it), beside
+  bare pydicom's `dcmread(...).pixel_array` of the same files, for each of three compressions; and
+  decode workers, one and two of them, beside this process.
+- results: maps put together and written as a part file of each study, beside h5py writing the same
+  maps with the same compression to a file, and beside an `fsync` of a file of that size.
+
+The best of the rounds of each; slices a second are of this machine, ratios are what to compare.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pydicom
+from end_to_end import write_archive
+
+from medscan import archive, detector, imaging, results
+from medscan.archive import Pseudonyms, Series, Stack, Study
+from medscan.errors import FileError
+from medscan.scan.assemble import KEPT, StackBuilder, study_result
+from medscan.scan.decode import Decoders
+from medscan.scan.draw import CHUNK, Job
+
+LIMIT = 1 << 30
+SIDE, GRID, PATCH = 224, 16, 14
+
+Found = list[tuple[Study, Series, Stack]]
+
+
+def best(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """The least seconds of each; they take turns."""
+    spent: dict[str, list[float]] = defaultdict(list)
+    for _ in range(rounds):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            spent[name].append(time.perf_counter() - started)
+    return {name: min(times) for name, times in spent.items()}
+
+
+def jobs_of(found: Found) -> Iterator[Job]:
+    for study, series, stack in found:
+        for first in range(0, len(stack.frames), CHUNK):
+            frames = stack.frames[first : first + CHUNK]
+            yield Job(stack, first, frames, SIDE, "auto", series.modality, LIMIT, study.key)
+
+
+def drawn(decoders: Decoders, found: Found) -> None:
+    for _, slices in decoders.draw(jobs_of(found)):
+        assert not any(isinstance(item, FileError) for item in slices)
+
+
+def tell_decoding(found: Found, rounds: int) -> None:
+    groups: dict[str, Found] = defaultdict(list)
+    for item in found:
+        path = item[2].frames[0].file.full
+        header = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True)
+        groups[header.file_meta.TransferSyntaxUID.name].append(item)
+    for syntax, group in sorted(groups.items()):
+        files = [frame.file.full for _, _, stack in group for frame in stack.frames]
+        with Decoders(0, 60) as here:
+            spent = best(
+                rounds,
+                {
+                    "pydicom": lambda files=files: [pydicom.dcmread(f).pixel_array for f in files],
+                    "medscan": lambda here=here, group=group: drawn(here, group),
+                },
+            )
+        ratio, cost = spent["medscan"] / spent["pydicom"], 1000 * spent["medscan"] / len(files)
+        print(f"decode, {syntax}: {cost:.2f} ms a slice, {ratio:.2f} times bare pydicom")
+
+
+def tell_workers(found: Found, rounds: int) -> None:
+    with Decoders(0, 60) as here, Decoders(1, 60) as one, Decoders(2, 60) as two:
+        pools = {"this process": here, "1 worker": one, "2 workers": two}
+        for pool in pools.values():
+            drawn(pool, found[:2])  # pays for the start
+        spent = best(rounds, {n: lambda p=pool: drawn(p, found) for n, pool in pools.items()})
+    for name, seconds in spent.items():
+        faster = spent["this process"] / seconds
+        rate = sum(len(stack.frames) for _, _, stack in found) / seconds
+        print(f"decode, {name}: {rate:.0f} slices/s, {faster:.2f} times this process")
+
+
+def tell_results(found: Found, folder: Path, rounds: int) -> None:
+    card = detector.read(detector.find(Path("brain-flair")))
+    rng = np.random.default_rng(0)
+    maps = rng.random((24, GRID, GRID)).astype(np.float16)
+    image = rng.random((1, SIDE, SIDE), np.float32)
+    names = Pseudonyms(b"0" * 32)
+
+    def whole() -> None:
+        for study, series, stack in found:
+            builder = StackBuilder(series, stack, card, SIDE, GRID, PATCH, KEPT)
+            for place in range(len(stack.frames)):
+                builder.wait(place, imaging.Slice(image, background=False))
+                builder.put(place, float(place), maps[place % 24])
+            made = study_result(study, [builder.result(1.0, names)], [], names)
+            results.write_part(folder / f"{study.key}.h5", made)
+
+    def bare() -> None:
+        for study, _, stack in found:
+            with h5py.File(folder / f"{study.key}.bare", "w") as file:
+                data = np.resize(maps, (len(stack.frames), GRID, GRID))
+                file.create_dataset("heatmap", data=data, compression="gzip", shuffle=True)
+
+    def synced() -> None:
+        for study, _, _ in found:
+            with (folder / f"{study.key}.sync").open("wb") as file:
+                file.write(bytes(64 << 10))
+                file.flush()
+                os.fsync(file.fileno())
+
+    spent = best(rounds, {"medscan": whole, "h5py": bare, "fsync": synced})
+    slices = sum(len(stack.frames) for _, _, stack in found)
+    print(f"results: {1000 * spent['medscan'] / slices:.2f} ms a slice, "
+          f"{spent['medscan'] / spent['h5py']:.1f} times h5py writing the maps alone, "
+          f"{spent['medscan'] / spent['fsync']:.1f} times an fsync a study")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Time the stages of a scan.")
+    parser.add_argument("--studies", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_archive(folder / "archive", args.studies)
+        found = [
+            (study, series, stack)
+            for study in archive.index([folder / "archive"]).studies
+            for series in study.series
+            for stack in series.stacks
+        ]
+        tell_decoding(found, args.rounds)
+        tell_workers(found, args.rounds)
+        tell_results(found, folder, args.rounds)
+
+
+if __name__ == "__main__":
+    main()
