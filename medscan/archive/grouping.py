@@ -174,7 +174,7 @@ def _study(
     made.sort(key=lambda s: (s.number is None, s.number or 0, s.stacks[0].key))
     return Study(
         key=key_of(identity),
-        uid=members[0].study_uid,
+        uid=max(h.study_uid for h in members),  # one, but for what looks like another's identity
         date=min((h.date for h in members if h.date), default=""),
         patient_id=min((h.patient_id for h in members if h.patient_id), default=""),
         series=tuple(made),

@@ -11,7 +11,7 @@ from typing import Any
 
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 4
+FORMAT = 5
 """Of the JSON form; a cache of another format is read anew."""
 
 LIBRARIES = ("pydicom", "nibabel", "pillow", "SimpleITK")

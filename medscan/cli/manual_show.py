@@ -11,7 +11,7 @@ _REPORT = Text(
 reads results files as one and writes a folder that works from a file share,
 without a server or a network.
 A study that several files hold is taken from the one written last of those that
-have a score for it.
+have a score for it, with the series that only older ones scored.
 Counts of files are sums over the runs, in which a file that several runs met
 counts in each; a run that is given twice counts once.
 .Bl -tag -width Ds
@@ -164,8 +164,9 @@ _EXPORT = Text(
     description="""
 .Nm
 writes what results files hold into a folder.
-Several are read as one: a study that several hold is taken from the one written
-last of those that have a score for it.
+Several are read as one, as
+.Xr medscan-report 1
+reads them.
 .Fl -study ,
 by key or StudyInstanceUID, and
 .Fl -flagged

@@ -59,6 +59,7 @@ def report(
     from medscan import report
     from medscan import results as reader
     from medscan.cli.keys import pseudonyms_for
+    from medscan.cli.logs import tell
     from medscan.errors import UsageError
 
     if pictures != "all" and not pictures.isdecimal():
@@ -77,13 +78,15 @@ def report(
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})
     folder = out or results[0].with_suffix(".report")
-    (report.write_single if single_file else report.write_report)(found, folder, options)
+    drawn = (report.write_single if single_file else report.write_report)(found, folder, options)
     written = set()
     for table in ["results", *["series"] * series, *["slices"] * slices]:
         for kind, write in writers.items():
             written.add(folder / f"{table}.{kind}")
             write(found, folder / f"{table}.{kind}", table)
     report.sweep_tables(folder, written)
+    if archive and not drawn:
+        tell("no slice of these results lies in --archive: pictures are those that the scan kept")
     typer.echo(f"open {folder / 'index.html'}")
 
 

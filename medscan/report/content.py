@@ -94,13 +94,13 @@ class Report:
         self._messages = messages(runs)
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
 
-    def draw(self, put: Put, most: int | None = None) -> None:
-        """Keep pictures of the slices of the featured studies that the archives hold.
+    def draw(self, put: Put, most: int | None = None) -> int:
+        """Keep pictures of the slices of the featured studies that the archives hold; how many.
 
         Of each stack the `most` slices with the highest scores; None: all.
         """
         if not self.options.archives:
-            return
+            return 0
         from medscan.report.source import draw  # decoding is a scan's business: only now
 
         def keep(study: str, stack: str, at: int, picture: NDArray[np.uint8]) -> None:
@@ -108,7 +108,7 @@ class Report:
             self._drawn[study, stack][at] = address
 
         wanted = [row for row in self.rows if row.study.key in self.featured]
-        draw(self.options, wanted, self.cards, keep, most)
+        return draw(self.options, wanted, self.cards, keep, most)
 
     def pictures(self, study: StudyResult, put: Put) -> dict[str, dict[int, str]]:
         """Addresses of a study's pictures by stack and place: drawn ones, else thumbnails."""

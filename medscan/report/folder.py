@@ -13,7 +13,7 @@ from medscan.report.sweep import INDEX, RUN, STUDIES, claim, sweep
 from medscan.results import Results
 
 
-def write_report(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> None:
+def write_report(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> int:
     """Write index.html, run.html, and in studies/ a page and a folder of pictures a study.
 
     A report that is there already is replaced file by file, index.html last; then pages and
@@ -27,6 +27,11 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
         Folder; made if missing.
     options : ReportOptions
 
+    Returns
+    -------
+    int
+        Slices that were drawn from the archives.
+
     Raises
     ------
     UsageError
@@ -37,7 +42,7 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     report, folder = Report(results, options), _Folder(out)
     for name in (STYLE, SCRIPT):
         folder.write(name, asset(name).encode())
-    report.draw(folder.put)
+    drawn = report.draw(folder.put)
     entries = []
     for place, row in enumerate(report.rows):
         study = row.results.whole(row.study)
@@ -51,16 +56,18 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     folder.write(RUN, render("run.html", about, root="").encode())
     folder.write(INDEX, render("index.html", report.index(entries), root="").encode())
     sweep(out, folder.written)
+    return drawn
 
 
-def write_single(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> None:
+def write_single(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> int:
     """Write index.html, a page that holds everything, in place of any report in the folder.
 
-    Parameters and errors are those of `write_report`.
+    Parameters, result and errors are those of `write_report`.
     """
     claim(out)
-    write_html(results, out / INDEX, options)
+    drawn = write_html(results, out / INDEX, options)
     sweep(out, {out / INDEX})
+    return drawn
 
 
 class _Folder:

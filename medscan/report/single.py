@@ -13,7 +13,7 @@ from medscan.report.study import KEYS
 from medscan.results import Results
 
 
-def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> None:
+def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> int:
     """Write the worklist as one HTML page: all studies in the index, the worst with their slices.
 
     The slices of a study are those that there are pictures of: of an archive, the worst of each
@@ -27,13 +27,18 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
         Replaced in one rename.
     options : ReportOptions
 
+    Returns
+    -------
+    int
+        Slices that were drawn from the archives.
+
     Raises
     ------
     DiskError
         It could not be written.
     """
     report = Report(results, options)
-    report.draw(_embed, most=KEYS)
+    drawn = report.draw(_embed, most=KEYS)
     entries, views = [], []
     for place, row in enumerate(report.rows):
         if row.study.key not in report.featured:
@@ -46,6 +51,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
     context = report.index(entries) | {"views": views}
     with replacing(path) as aside:
         aside.write_text(render("single.html", context, root=None), "utf-8")
+    return drawn
 
 
 def _embed(_study: str, _name: str, picture: bytes) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from medscan.errors import UsageError
 from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, SCHEMA, TEXTS, WORK
-from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work
+from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work, joined
 
 NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
           "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
@@ -67,10 +67,13 @@ class Results:
     path : Path
     only : frozenset of str, optional
         Keys of the studies that are read of it; None: all.
+    older : tuple of Path
+        Files whose results of the same studies are joined to its own; see `joined`.
     """
 
     path: Path
     only: frozenset[str] | None = None
+    older: tuple[Path, ...] = ()
 
     def check(self) -> None:
         """Raise UsageError if this is no results file that can be read."""
@@ -126,6 +129,8 @@ class Results:
 
     def flagged(self) -> list[str]:
         """Keys of its flagged studies, sorted."""
+        if self.older:
+            return sorted(study.key for study in self.ranked() if study.flagged)
         with _reading(self.path) as file:
             studies = file["studies"]
             return [key for key in self._keys(file) if bool(studies[key].attrs["flagged"])]
@@ -133,10 +138,22 @@ class Results:
     def study(self, key: str, *, arrays: bool = True) -> StudyResult:
         """One study; without `arrays`, heatmaps and thumbnails are left empty."""
         with _reading(self.path) as file:
-            return _read_study(file["studies"][key], arrays=arrays)
+            found = {key: _read_study(file["studies"][key], arrays=arrays)}
+        return self._joined(found, arrays=arrays)[key]
+
+    def _joined(self, found: dict[str, StudyResult], *, arrays: bool) -> dict[str, StudyResult]:
+        """Studies with what older files add to them."""
+        for path in self.older:
+            with _reading(path) as file:
+                for key in [key for key in found if key in file["studies"]]:
+                    older = _read_study(file["studies"][key], arrays=arrays)
+                    found[key] = joined(found[key], older)
+        return found
 
     def whole(self, study: StudyResult) -> StudyResult:
         """A study that was read without arrays, with them; nothing else is read again."""
+        if self.older:
+            return self.study(study.key)
         with _reading(self.path) as file:
             group = file["studies"][study.key]
             return replace(study, stacks=tuple(_whole(group[s.key], s) for s in study.stacks))
@@ -158,7 +175,8 @@ class Results:
     def ranked(self) -> list[StudyResult]:
         """Studies without arrays, worst first; unscored ones last; ties by key."""
         with _reading(self.path) as file:
-            found = [_read_study(file["studies"][key], arrays=False) for key in self._keys(file)]
+            own = {k: _read_study(file["studies"][k], arrays=False) for k in self._keys(file)}
+        found = self._joined(own, arrays=False).values()
         return sorted(found, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
 
 

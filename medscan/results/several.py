@@ -14,18 +14,21 @@ def distinct(files: Iterable[Results]) -> list[Results]:
     """The same files, last written first, with every study in one of them only.
 
     A study that several files hold is taken from the one that was written last of those in which
-    it has a score: a scan with a detector that is not for it hides no other. A file that is given
-    twice counts once.
+    it has a score, with the series that only older ones score: a scan with a detector that is not
+    for it, or only for another of its series, hides nothing. A file that is given twice counts
+    once.
     """
     found: list[Results] = []
     taken: set[str] = set()
     ordered = sorted(set(files), key=lambda f: (f.run().created, str(f.path)), reverse=True)
     scores = [frozenset(file.scored()) for file in ordered]
     scored = frozenset().union(*scores)
-    for file, theirs in zip(ordered, scores, strict=True):
+    for place, (file, theirs) in enumerate(zip(ordered, scores, strict=True)):
         own = (theirs | (frozenset(file.keys()) - scored)) - taken
         taken |= own
-        found.append(replace(file, only=own))
+        rest = zip(ordered[place + 1 :], scores[place + 1 :], strict=True)
+        older = tuple(other.path for other, held in rest if held & own)
+        found.append(replace(file, only=own, older=older))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any
 
@@ -154,6 +154,30 @@ class StudyResult:
     stacks: tuple[StackResult, ...] = ()
     work: Work | None = None
     mark: Mark = Mark()
+
+
+def joined(study: StudyResult, older: StudyResult) -> StudyResult:
+    """A study with the series that only an older result of it scored, its score theirs too.
+
+    Two scans with detectors of different domains each score some series of a study.
+    """
+    there = {s.info["SeriesInstanceUID"] for s in study.stacks if not math.isnan(s.score)}
+    scored = [s for s in older.stacks if not math.isnan(s.score)]
+    added = {s.key: s for s in scored if s.info["SeriesInstanceUID"] not in there}
+    if not added:
+        return study
+    stacks = {s.key: s for s in study.stacks} | added
+    worst = max((s for s in stacks.values() if not math.isnan(s.score)), key=lambda s: s.score)
+    left = [e for e in study.info.get("skipped") or [] if str(e[0]).split(" ")[0] not in added]
+    slices = sum(int((s.state == State.SCORED).sum()) for s in stacks.values())
+    return replace(
+        study,
+        info=study.info | {"skipped": left, "slices": slices},
+        score=worst.score,
+        percentile=worst.percentile,
+        flagged=study.flagged or any(s.flagged for s in added.values()),
+        stacks=tuple(stacks[key] for key in sorted(stacks)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ class Driver:
         self.options, self.pseudonyms, self.stop = options, pseudonyms, stop
         self.watchdog, self.note, self.watch = watchdog, note, watch
         self.asked = self.done = self.slices = self.failed = 0
+        self.notes: list[str] = []
         self.seats: list[Seat] = []
         self.suspects: deque[Task] = deque()
         self.attempts: Counter[str] = Counter()
@@ -168,7 +169,8 @@ class Driver:
         elif self.room is None or isinstance(found, DeviceError):
             raise found
         else:  # a node that came later costs itself only
-            log.warning("a node cannot scan: %s", found)
+            log.warning("a node cannot scan")
+            self.notes.append(f"a node was left out: {found}")
             seat.leave()
             seat.loading = None
 

@@ -14,7 +14,6 @@ from medscan.results import Mark, Work
 from medscan.scan.ledger import Ledger
 from medscan.scan.options import ScanOptions, check_shard, parts_folder
 
-
 WHOLE = "whole"
 """In a ledger, in place of a shard."""
 

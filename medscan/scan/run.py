@@ -120,7 +120,7 @@ def _scan(
             _publish_worklist(options, ledger, publish)
     finally:
         ledger.close()
-    summary.notes = notes
+    summary.notes = [*notes, *summary.notes]
     return summary
 
 
@@ -135,7 +135,7 @@ def _publish_worklist(options: ScanOptions, ledger: Ledger, publish: Publish) ->
 
 @contextmanager
 def _nothing_left(options: ScanOptions) -> Iterator[None]:
-    """A wrong request leaves nothing behind, but for the key of shards: others may have it by now."""
+    """A wrong request leaves nothing behind, but for a key of shards: others may have it by now."""
     made = [options.ledger_path, *([] if options.shard else [options.key_path])]
     new = [path for path in made if not path.exists()]
     try:
@@ -310,7 +310,7 @@ class _Run:
         try:
             driver.run(tasks)
         finally:
-            self.summary.slices = driver.slices
+            self.summary.slices, self.summary.notes = driver.slices, driver.notes
         return driver.done
 
     def _keep(self, study: StudyResult, died: str) -> None:

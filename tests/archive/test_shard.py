@@ -59,7 +59,8 @@ def by_key(catalogue):
 
 # --- what was read of files, without files -----------------------------------------------------
 
-UIDS = st.sampled_from(["", "1.2", "1.3", "junk"])
+# The last two look like what stands for studies without a UID.
+UIDS = st.sampled_from(["", "1.2", "1.3", "junk", "series:1.2", "path:a"])
 LAYER = Layer(4, 6, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.5, 0.5))
 VOLUME = Volume((2, 3, 4), tuple(np.eye(4).ravel().tolist()), 48)
 

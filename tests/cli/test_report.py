@@ -35,6 +35,17 @@ def test_a_table_with_a_column_of_verdicts_is_read(medscan, tmp_path):
         assert hint in (tmp_path / "judged" / "run.html").read_text()
 
 
+def test_an_archive_that_is_another_one_is_told(medscan, tmp_path):
+    make.results(tmp_path, make.few_studies()[:1], name="night.h5")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "night.h5.key").write_text("5a" * 32)
+    for more in ((), ("--single-file",)):
+        done = medscan("report", "night.h5", "--archive", "other", *more)
+        assert (done.returncode, done.stdout) == (0, "open night.report/index.html\n")
+        (line,) = done.stderr.splitlines()
+        assert "no slice of these results lies in --archive" in line
+
+
 def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):
     make.results(tmp_path, make.few_studies()[:1], name="night.h5")
     (tmp_path / "mine").mkdir()

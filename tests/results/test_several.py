@@ -49,6 +49,41 @@ def test_a_later_file_without_a_score_hides_no_study(tmp_path):
         assert [row.study.flagged for row in rank(files)] == [True, False]
 
 
+@pytest.fixture
+def organs(tmp_path):
+    """Two scans of one study, each of another series; only the older one flags it."""
+    both = [make.stack("s1", 0.9), make.stack("s2", 0.4)]
+    both[1].info["SeriesInstanceUID"] = "1.2.9"
+    head = make.study("a", [both[0]])
+    head.info["skipped"] = [["s2 CT CHEST axial", "out-of-scope"]]
+    chest = make.study("a", [both[1]])
+    chest.info["skipped"] = [["s1 MR BRAIN axial", "out-of-scope"], ["s3 CT", "out-of-scope"]]
+    later = make.run(created="2026-01-04T00:00:00+00:00")
+    old = make.results(tmp_path, [head], name="head.h5")
+    return [old, make.results(tmp_path, [chest], later, "chest.h5")]
+
+
+def test_series_that_only_an_older_scan_scored_are_not_lost(organs):
+    for files in (organs, organs[::-1]):
+        (row,) = rank(files)
+        assert (row.study.flagged, row.study.score) == (True, pytest.approx(0.9))
+        assert [stack.key for stack in row.study.stacks] == ["s1", "s2"]
+        assert row.study.info["slices"] == row.slices
+        assert row.study.info["skipped"] == [["s3 CT", "out-of-scope"]]
+        assert [s.heatmap.shape[0] for s in row.results.whole(row.study).stacks] == [24, 24]
+        assert held(selected(files, flagged=True)) == {"chest": ["a"], "head": []}
+
+
+def test_a_series_that_was_scored_again_is_the_newer_one(organs, tmp_path):
+    again = make.study("a", [make.stack("s1", 0.3)])
+    latest = make.results(
+        tmp_path, [again], make.run(created="2026-01-05T00:00:00+00:00"), "again.h5"
+    )
+    (row,) = rank([*organs, latest])
+    assert [stack.score for stack in row.study.stacks] == [pytest.approx(0.3), pytest.approx(0.4)]
+    assert not row.study.flagged
+
+
 def test_some_studies_by_key_or_uid(shards):
     assert held(selected(shards, ["a", UID])) == {"late": [key_of(UID)], "early": ["a"]}
     assert held(selected(shards)) == held(distinct(shards))
