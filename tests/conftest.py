@@ -15,7 +15,8 @@ from tests import tiny
 hypothesis.settings.register_profile("medscan", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("medscan")
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Tests run in a process a core: threads of their own would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +64,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {
         "XDG_DATA_HOME": str(tmp_path / "home"),
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "COLUMNS": "100",
     }

@@ -23,9 +23,11 @@ def rows(name: str) -> list[dict[str, str]]:
     """Rows of one of its tables; none where there is no archive."""
     if not ARCHIVE.is_dir():
         return []
-    csv.field_size_limit(10**8)
+    before = csv.field_size_limit(10**8)
     with (ARCHIVE / name).open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        found = list(csv.DictReader(stream))
+    csv.field_size_limit(before)
+    return found
 
 
 def acceptable(row: dict[str, str]) -> set[str]:
