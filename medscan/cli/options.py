@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import re
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +59,16 @@ SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[Precision, typer.Option(help="Of weights and activations.")]
+Archives = Annotated[list[Path], typer.Argument(help="Folders or files to scan.")]
+Detectors = Annotated[
+    list[Path] | None,
+    typer.Option(help="Detector file, or name of a shipped one; may be repeated."),
+]
+BatchSize = Annotated[str, typer.Option(help="Slices a batch, or auto.")]
+Workers = Annotated[
+    int, typer.Option(min=0, help="Decode processes; 0: in this one, without protection.")
+]
+PlaneOption = Annotated[PlaneName | None, typer.Option(help="Plane that volume files are cut in.")]
 
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

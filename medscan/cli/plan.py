@@ -8,26 +8,29 @@ from typing import Annotated
 
 import typer
 
-from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption, batch
+from medscan.cli.options import (
+    Archives,
+    BatchSize,
+    Detectors,
+    Device,
+    PlaneOption,
+    Precision,
+    PrecisionOption,
+    Workers,
+    batch,
+)
 from medscan.cli.scan import detectors_of
 
 
 def plan(
-    archive: Annotated[list[Path], typer.Argument(help="Folders or files to scan.")],
+    archive: Archives,
     shards: Annotated[int, typer.Option(min=1, max=999_999, help="Shares of the studies.")],
-    detector: Annotated[
-        list[Path] | None,
-        typer.Option(help="Detector file, or name of a shipped one; may be repeated."),
-    ] = None,
+    detector: Detectors = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.fp32,
-    batch_size: Annotated[str, typer.Option(help="Slices a batch, or auto.")] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Decode processes; 0: in this one, without protection.")
-    ] = 1,
-    plane: Annotated[
-        PlaneName | None, typer.Option(help="Plane that volume files are cut in.")
-    ] = None,
+    batch_size: BatchSize = "auto",
+    workers: Workers = 1,
+    plane: PlaneOption = None,
     ledger: Annotated[
         Path | None, typer.Option(help="Ledger of a scan: files that it knows are not opened.")
     ] = None,

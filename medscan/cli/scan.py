@@ -11,13 +11,17 @@ import typer
 from medscan.cli.logs import logging_to, progressing
 from medscan.cli.options import (
     SIGNAL_EXITS,
+    Archives,
+    BatchSize,
+    Detectors,
     Device,
     EngineName,
     OrderName,
-    PlaneName,
+    PlaneOption,
     Precision,
     PrecisionOption,
     RescanName,
+    Workers,
     batch,
     clock,
     gib,
@@ -31,23 +35,16 @@ if TYPE_CHECKING:
 
 
 def scan(
-    archive: Annotated[list[Path], typer.Argument(help="Folders or files to scan.")],
+    archive: Archives,
     out: Annotated[Path, typer.Option(help="Results file to write or add to.")] = Path(
         "results.h5"
     ),
-    detector: Annotated[
-        list[Path] | None,
-        typer.Option(help="Detector file, or name of a shipped one; may be repeated."),
-    ] = None,
+    detector: Detectors = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.fp32,
-    batch_size: Annotated[str, typer.Option(help="Slices a batch, or auto.")] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Decode processes; 0: in this one, without protection.")
-    ] = 1,
-    plane: Annotated[
-        PlaneName | None, typer.Option(help="Plane that volume files are cut in.")
-    ] = None,
+    batch_size: BatchSize = "auto",
+    workers: Workers = 1,
+    plane: PlaneOption = None,
     ledger: Annotated[Path | None, typer.Option(help="Ledger; default: beside --out.")] = None,
     key_file: Annotated[
         Path | None, typer.Option(help="Secret key of the pseudonyms; default: beside --out.")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medscan.cli.logs import tell
-from medscan.cli.options import SIGNAL_EXITS, Device, PlaneName, Precision
+from medscan.cli.options import SIGNAL_EXITS, Detectors, Device, PlaneName, Precision
 
 
 def verify(
@@ -23,10 +23,7 @@ def verify(
     tolerance: Annotated[
         float, typer.Option(help="Difference of scores that counts as none.")
     ] = 1e-3,
-    detector: Annotated[
-        list[Path] | None,
-        typer.Option(help="Detector file, or name of a shipped one; may be repeated."),
-    ] = None,
+    detector: Detectors = None,
     key_file: Annotated[
         Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
     ] = None,
