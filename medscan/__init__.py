@@ -1,3 +1,35 @@
-"""medscan: scan imaging archives with few-shot CLIP anomaly models. Research software."""
+"""medscan: score the studies of an imaging archive with few-shot CLIP anomaly models.
+
+The rooms of the house, in the order that data goes through them. A room imports only rooms above
+it, and only what their `__init__` offers.
+
+    errors.py     every error that medscan raises, as one tree
+    choices.py    what a user chooses by name: planes, orders, formats
+    text.py       text from files made harmless to show
+    files.py      files that are whole or not there at all
+    profile.py    where the time of a scan goes
+    archive/      files on disk -> studies, series, stacks; each file in one bucket
+    imaging/      frames -> slices: oriented, windowed, square
+    clip/         slices and prompts -> tokens of a frozen CLIP; weights on this machine
+    parts/        what methods share: adapters, prompts, losses, scoring, memory
+    methods/      tokens -> anomaly map and image score; a module per published system
+    detector.py   a fitted method in one file: weights, domain, window, calibration
+    metrics.py    scores and truth -> AUROC and others, with intervals
+    results/      results.h5: what a scan found, and the reader of it
+    options.py    what a scan is asked for, in five groups
+    reading/      stacks -> drawn slices, in worker processes that may die
+    scoring/      slices -> scores and maps; slices of a stack -> its result
+    planning/     archive and ledger -> what is due, by which detector, and why not
+    scan/         due studies -> results.h5: lock, pipeline, budgets, publication
+    cluster/      the same on a Ray cluster
+    inspect/      doctor, dry run, shard plan, verify, locate
+    fit/          a few labelled images -> a detector
+    report/       results.h5 -> HTML worklist, CSV, JSON lines
+    feedback.py   verdicts on results -> a new detector
+    export/       results.h5 or a detector -> DICOM, NIfTI, PNG, ONNX
+    evaluate/     detectors and labelled data -> figures with intervals
+    demo/         a drawn head with a lesion, and public files to scan
+    cli/          words on a terminal -> one call into the above
+"""
 
 __version__ = "0.1.0"

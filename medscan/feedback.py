@@ -22,15 +22,14 @@ from medscan.fit import (
     find_shots,
     labels_of,
     load_slot,
-    refit,
+    refit_detector,
     renamed,
     unjudged,
 )
 from medscan.methods import Method
-from medscan.report.decisions import Decisions, Target, Word
-from medscan.report.worklist import Row, rank, worst_slice
+from medscan.reading import Sources
+from medscan.report import Decisions, Row, Target, Verdict, rank, worst_slice
 from medscan.results import Results, StackResult, State
-from medscan.scan.sources import Sources
 
 _NAME = "results:{study}/{stack}#{slice}"
 """What a detector calls a shot that a verdict made."""
@@ -171,7 +170,7 @@ def learn(
     slots = _slots(verdicts, picks)
     old, patients = unjudged(old, slots)
     slices = renamed([*old, *_drawn(parent, picks, slots, backbone.size)], patients)
-    made, method = refit(parent, backbone, slices, options, progress)
+    made, method = refit_detector(parent, backbone, slices, options, progress)
     told = _learnt(made, chosen, len(lost))
     lineage = (*parent.lineage, _ancestor(parent, verdicts, told))
     return replace(made, lineage=lineage), method, told
@@ -246,33 +245,35 @@ def choose(parent: Detector, decisions: Decisions, rows: Mapping[str, Row]) -> C
         }
         found = {(p.stack.key, p.at): p for p in wholes if (p.stack.key, p.at) not in named}
         for (key, at), (stack, word) in named.items():
-            if word is not Word.UNSURE and stack.state[at] == State.SCORED:
-                found[key, at] = Pick(row, stack, at, int(word is Word.ABNORMAL), False)
+            if word is not Verdict.UNSURE and stack.state[at] == State.SCORED:
+                found[key, at] = Pick(row, stack, at, int(word is Verdict.ABNORMAL), False)
         chosen.picks += [found[place] for place in sorted(found)]
         chosen.unused += not stacks
-        missed = decisions.word(study) is Word.ABNORMAL and not any(p.label for p in found.values())
+        missed = decisions.word(study) is Verdict.ABNORMAL and not any(
+            p.label for p in found.values()
+        )
         chosen.missed += missed and bool(stacks)
     return chosen
 
 
-def _said(stack: StackResult, words: Mapping[Target, Word]) -> Word | None:
+def _said(stack: StackResult, words: Mapping[Target, Verdict]) -> Verdict | None:
     """The verdict on a whole stack: its own, else that on the study."""
     return words.get((stack.key, 0), words.get(("", 0)))
 
 
 def _normal(
-    parent: Detector, row: Row, stacks: Sequence[StackResult], words: Mapping[Target, Word]
+    parent: Detector, row: Row, stacks: Sequence[StackResult], words: Mapping[Target, Verdict]
 ) -> Iterator[Pick]:
-    for stack in (s for s in stacks if _said(s, words) is Word.NORMAL):
+    for stack in (s for s in stacks if _said(s, words) is Verdict.NORMAL):
         yield Pick(row, stack, worst_slice(stack), 0, False)
         yield Pick(row, stack, _at_random(parent, row, stack), 0, True)
 
 
 def _suspect(
-    row: Row, stacks: Sequence[StackResult], words: Mapping[Target, Word]
+    row: Row, stacks: Sequence[StackResult], words: Mapping[Target, Verdict]
 ) -> Iterator[Pick]:
-    named = any(word is Word.ABNORMAL and number for (_, number), word in words.items())
-    suspects = [s for s in stacks if _said(s, words) is Word.ABNORMAL and not named]
+    named = any(word is Verdict.ABNORMAL and number for (_, number), word in words.items())
+    suspects = [s for s in stacks if _said(s, words) is Verdict.ABNORMAL and not named]
     worst = max(suspects, key=lambda s: s.score, default=None)
     if worst is not None and worst.flagged:
         yield Pick(row, worst, worst_slice(worst), 1, False)

@@ -10,12 +10,14 @@ from medscan.archive.geometry import (
     normal_of,
 )
 from medscan.archive.grouping import group, key_of
-from medscan.archive.header import Header, from_json, to_json
+from medscan.archive.header import Header, Layer, from_json, to_json
 from medscan.archive.indexing import HeaderCache, index, walk_all
+from medscan.archive.mosaic import is_mosaic, mosaic_of
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
-from medscan.archive.shard import Shard, number_of
+from medscan.archive.shard import number_of
 from medscan.archive.snapshot import digest_of
+from medscan.archive.sniff import open_regular
 from medscan.archive.types import (
     OURS,
     REASONS,
@@ -25,12 +27,12 @@ from medscan.archive.types import (
     Frame,
     Kind,
     Outcome,
-    Plane,
     Reason,
     Series,
     Stack,
     Study,
 )
+from medscan.archive.volume import voxel_names
 from medscan.archive.walk import walk
 
 __all__ = [
@@ -46,12 +48,11 @@ __all__ = [
     "Header",
     "HeaderCache",
     "Kind",
+    "Layer",
     "Outcome",
-    "Plane",
     "Pseudonyms",
     "Reason",
     "Series",
-    "Shard",
     "Stack",
     "Study",
     "cut_geometry",
@@ -60,12 +61,16 @@ __all__ = [
     "from_json",
     "group",
     "index",
+    "is_mosaic",
     "key_of",
+    "mosaic_of",
     "nearest_plane",
     "normal_of",
     "number_of",
+    "open_regular",
     "read_header",
     "to_json",
+    "voxel_names",
     "walk",
     "walk_all",
 ]

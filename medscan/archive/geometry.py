@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medscan.archive.types import Plane
+from medscan.choices import Plane
 from medscan.errors import CorruptError
 
 Vector = NDArray[np.float64]

@@ -11,17 +11,9 @@ from pathlib import Path, PurePosixPath
 
 from medscan.archive.header import Header, to_json
 from medscan.archive.stacks import dicom_stacks, volume_stacks
-from medscan.archive.types import (
-    ArchiveFile,
-    Catalogue,
-    Kind,
-    Outcome,
-    Plane,
-    Reason,
-    Series,
-    Study,
-)
+from medscan.archive.types import ArchiveFile, Catalogue, Kind, Outcome, Reason, Series, Study
 from medscan.archive.volume import voxel_names
+from medscan.choices import Plane
 from medscan.errors import CorruptError
 
 

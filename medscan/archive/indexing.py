@@ -16,10 +16,11 @@ from medscan.archive.grouping import group
 from medscan.archive.header import Header, from_json, to_json
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.readers import TIMEOUT_S, Job, Readers
-from medscan.archive.shard import Shard
+from medscan.archive.shard import is_needed, part_of
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
-from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Plane, Reason
+from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Reason
 from medscan.archive.walk import walk
+from medscan.choices import Plane, Shard
 
 CHUNK = 128
 """Files that are looked up, and read by one worker, at a time."""
@@ -96,13 +97,13 @@ def index(
         read = _read_all(iter(walked), cache, Readers(workers, pseudonyms, timeout_s))
         for count, (file, item) in enumerate(zip(walked, read, strict=True), 1):
             lasts = lasts and not _passes(file, item)
-            if shard is None or shard.needs(item):
+            if shard is None or is_needed(shard, item):
                 found.append(item)
             if progress is not None:
                 progress(count)
         catalogue = group(found, plane, pseudonyms.digest if pseudonyms else str)
         if shard is not None:
-            catalogue = shard.of(catalogue)
+            catalogue = part_of(shard, catalogue)
         if shelf is not None and lasts:
             _remember(catalogue, walked, name, shelf)
         return catalogue

@@ -100,6 +100,10 @@ class Pseudonyms:
         """A file under its pseudonyms, for a cache or a table; it cannot be opened."""
         return ArchiveFile(self.path(file.path), _root(self, file.root), file.size, file.mtime_ns)
 
+    def root(self, file: ArchiveFile) -> str:
+        """Key of the archive root of a file, which does not tell where that lies."""
+        return self.digest(f"root:{file.root}")
+
     def uid(self, uid: str) -> str:
         """A UID as it is; a hash of what is none."""
         return uid if _UID.fullmatch(uid) else self.digest(f"uid:{uid}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydicom.dataset import Dataset
 
-from medscan.archive.types import Plane
 from medscan.archive.values import text
+from medscan.choices import Plane
 
 KEYWORDS = ("ViewPosition", "PatientOrientation")
 _VIEWS = {"AP": Plane.CORONAL, "PA": Plane.CORONAL, "LL": Plane.SAGITTAL, "RL": Plane.SAGITTAL}

@@ -1,4 +1,4 @@
-"""Shards of an archive: shares of its studies that are disjoint, complete, the same everywhere.
+"""Shards of an archive: parts of its studies that are disjoint, complete, the same everywhere.
 
 A study is hashed by its UID, without one by the UID of its series, without either by its path
 below the archive root. A file of no study is hashed in the same way by itself.
@@ -6,54 +6,37 @@ below the archive root. A file of no study is hashed in the same way by itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from medscan.archive.grouping import identity_of, key_of
 from medscan.archive.header import Header
 from medscan.archive.types import Catalogue, Outcome, Study
+from medscan.choices import Shard
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One of `count` shares of an archive.
+def is_needed(shard: Shard, found: Header | Outcome) -> bool:
+    """Whether the files of a shard cannot be grouped without this one.
 
-    Parameters
-    ----------
-    number : int
-        From 1.
-    count : int
+    A file that is no image may hold the voxels of a header file of any shard; of images that
+    name no study and no series, copies may lie in others.
     """
+    if isinstance(found, Outcome) or (found.volume and found.volume.companion):
+        return True
+    uids = found.study_uid, found.series_uid
+    nameless = found.sop_instance_uid and not any(uids)
+    return bool(nameless) or _has(shard, identity_of(found.file, *uids))
 
-    number: int
-    count: int
 
-    def __str__(self) -> str:
-        """As the command line has it."""
-        return f"{self.number}/{self.count}"
+def part_of(shard: Shard, catalogue: Catalogue) -> Catalogue:
+    """The shard's part of a catalogue; a file of voxels goes with its header."""
+    aside, companions = catalogue.set_aside, catalogue.companions
+    return Catalogue(
+        tuple(s for s in catalogue.studies if number_of(s, shard.count) == shard.number),
+        tuple(o for o in aside if _has(shard, identity_of(o.file, o.study, o.series))),
+        {one: header for one, header in companions.items() if _has(shard, identity_of(header))},
+    )
 
-    def needs(self, found: Header | Outcome) -> bool:
-        """Whether its files cannot be grouped without this one.
 
-        A file that is no image may hold the voxels of a header file of any share; of images that
-        name no study and no series, copies may lie in others.
-        """
-        if isinstance(found, Outcome) or (found.volume and found.volume.companion):
-            return True
-        uids = found.study_uid, found.series_uid
-        nameless = found.sop_instance_uid and not any(uids)
-        return bool(nameless) or self._has(identity_of(found.file, *uids))
-
-    def of(self, catalogue: Catalogue) -> Catalogue:
-        """Its share of a catalogue; a file of voxels goes with its header."""
-        aside, companions = catalogue.set_aside, catalogue.companions
-        return Catalogue(
-            tuple(s for s in catalogue.studies if number_of(s, self.count) == self.number),
-            tuple(o for o in aside if self._has(identity_of(o.file, o.study, o.series))),
-            {one: header for one, header in companions.items() if self._has(identity_of(header))},
-        )
-
-    def _has(self, identity: str) -> bool:
-        return _number(identity, self.count) == self.number
+def _has(shard: Shard, identity: str) -> bool:
+    return _number(identity, shard.count) == shard.number
 
 
 def number_of(study: Study, count: int) -> int:

@@ -25,12 +25,12 @@ from medscan.archive.types import (
     Frame,
     Kind,
     Outcome,
-    Plane,
     Reason,
     Series,
     Stack,
     Study,
 )
+from medscan.choices import Plane
 
 FORMAT = 2
 """Of these bytes, and of what grouping makes of headers: raised when either changes."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from medscan.archive.geometry import Cut, Vector, cut_geometry, nearest_plane, normal_of
 from medscan.archive.header import Header, Layer
-from medscan.archive.types import Frame, Kind, Plane, Stack
+from medscan.archive.types import Frame, Kind, Stack
+from medscan.choices import Plane
 
 T = TypeVar("T")
 

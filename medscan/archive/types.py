@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from medscan.choices import Plane
+
 
 class Kind(StrEnum):
     """What a file is by its content; its name is never trusted."""
@@ -28,14 +30,6 @@ OURS = "medscan"
 their EXIF data, NIfTI at the start of the description."""
 OWN = "made by medscan"
 """Why such a file is set aside: reports and exports are no part of an archive."""
-
-
-class Plane(StrEnum):
-    """The anatomical plane that a slice lies in, or nearest to."""
-
-    AXIAL = "axial"
-    CORONAL = "coronal"
-    SAGITTAL = "sagittal"
 
 
 class Bucket(StrEnum):

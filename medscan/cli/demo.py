@@ -20,7 +20,7 @@ def demo(
     from medscan import demo as room
     from medscan.cli.scan import detectors_of, scan_and_report
     from medscan.errors import DiskError
-    from medscan.scan import ScanOptions
+    from medscan.options import Inputs, Outputs, Privacy, ScanOptions
 
     phantom = room.draw_head(SEED)
     try:
@@ -29,12 +29,9 @@ def demo(
     except OSError as error:
         raise DiskError(f"{out} cannot be written to: {error.strerror}") from error
     options = ScanOptions(
-        roots=roots,
-        out=out / "results.h5",
-        detectors=tuple(detectors_of(None, None)),
-        named=False,
-        hash_paths=False,  # public files: a newcomer wants to see which
-        command="medscan demo",
+        Inputs(roots, tuple(detectors_of(None, None))),
+        Outputs(out / "results.h5", command="medscan demo"),
+        privacy=Privacy(hash_paths=False),  # public files: a newcomer wants to see which
     )
     summary = scan_and_report(options)
     typer.echo(summary.line())
@@ -42,4 +39,4 @@ def demo(
         typer.echo(f"medscan: {summary.failure}", err=True)
         raise typer.Exit(1)
     typer.echo(f"The generated head has one lesion: {phantom.where()}.")
-    typer.echo(f"Open {options.out.with_suffix('.html')} in a browser.")
+    typer.echo(f"Open {options.outputs.out.with_suffix('.html')} in a browser.")

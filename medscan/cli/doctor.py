@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from medscan.scan.doctor import Health
+    from medscan.inspect import Health
 
 
 def doctor(
@@ -24,8 +24,8 @@ def doctor(
     from medscan.errors import MedscanError
 
     try:
-        from medscan.report.text import printable
-        from medscan.scan.doctor import examine
+        from medscan.inspect import examine
+        from medscan.text import printable
     except ImportError as error:  # a library is missing or damaged
         raise MedscanError(f"a scan cannot run: {error}") from error
     health = examine(out)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.cli.options import Device, Precision, PrecisionOption
+from medscan.choices import Precision
+from medscan.cli.options import Device, PrecisionOption
 
 if TYPE_CHECKING:
-    from medscan.evaluate import Evaluation
-    from medscan.evaluate.table import Row
+    from medscan.evaluate import Evaluation, SuiteRow
     from medscan.metrics import Estimate
 
 
@@ -58,7 +58,7 @@ def evaluate(
         str, typer.Option(metavar="I/N", help="Measure part I of N of the suite's cells.")
     ] = "1/1",
     device: Device = "auto",
-    precision: PrecisionOption = Precision.fp32,
+    precision: PrecisionOption = Precision.FP32,
 ) -> None:
     """Measure a detector on labelled data, or a grid of methods on several data sets."""
     from medscan.errors import UsageError
@@ -78,7 +78,7 @@ def evaluate(
             raise UsageError(f"{option} {path}: its folder must exist and it must be a file")
     if plots is not None and not plots.is_dir():
         raise UsageError(f"--plots {plots} is no folder; make it first")
-    from medscan.clip.device import choose_device
+    from medscan.clip import choose_device
     from medscan.evaluate import EvaluateOptions
 
     asked = EvaluateOptions(split, protocol, draws, seed, choose_device(device), precision.value)
@@ -145,7 +145,7 @@ def _print(title: str, table: list[list[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from medscan.report.text import printable
+    from medscan.text import printable
 
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     # Numbers are never cut: a narrow terminal wraps the lines.
@@ -180,7 +180,7 @@ def _run_suite(name: str, root: Path | None, out: Path, shard: str, device: str)
     part = _part(shard)
     if not out.parent.is_dir() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out}: it must be a folder, in one that exists")
-    from medscan.clip.device import choose_device
+    from medscan.clip import choose_device
     from medscan.evaluate import cells_of, find_suite, read_suite, rows_of, run_suite, write_table
 
     declared = read_suite(find_suite(name), root)
@@ -217,7 +217,7 @@ def _told(cell: Any, record: dict[str, Any]) -> None:
     )
 
 
-def _show_rows(rows: list[Row]) -> None:
+def _show_rows(rows: list[SuiteRow]) -> None:
     """A table for each data set, of the figures that it has."""
     from itertools import groupby
 

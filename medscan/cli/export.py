@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from medscan.choices import ExportFormat, Grid, SegType
 
 if TYPE_CHECKING:
     from medscan.export import Left
@@ -17,34 +18,6 @@ _NAMED = "; they name the patients, as their sources do"
 _UNMASKED = "; sources are written as they are, with any text burned into their pixels"
 
 
-class Target(StrEnum):
-    """What can be exported: `medscan.export.FORMATS`, and detectors."""
-
-    nifti = "nifti"
-    dicom_pm = "dicom-pm"
-    dicom_seg = "dicom-seg"
-    dicom_sc = "dicom-sc"
-    dicom_sr = "dicom-sr"
-    png = "png"
-    npz = "npz"
-    csv = "csv"
-    onnx = "onnx"
-
-
-class GridName(StrEnum):
-    """`medscan.export.Grid` again: importing that room would make `--help` slow."""
-
-    source = "source"
-    model = "model"
-
-
-class SegTypeName(StrEnum):
-    """`medscan.export.SegType` again."""
-
-    binary = "binary"
-    fractional = "fractional"
-
-
 def export(
     results: Annotated[
         list[Path],
@@ -52,7 +25,7 @@ def export(
             help="Results files, several read as one; with --to onnx a detector, by file or name."
         ),
     ],
-    to: Annotated[Target, typer.Option(help="Format.")] = Target.nifti,
+    to: Annotated[ExportFormat, typer.Option(help="Format.")] = ExportFormat.NIFTI,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -65,13 +38,13 @@ def export(
         typer.Option(help="Where the scanned files lie; needed for dicom-... and --with-source."),
     ] = None,
     grid: Annotated[
-        GridName,
+        Grid,
         typer.Option(help="Of nifti and dicom-pm: pixels of the source, or patches of the model."),
-    ] = GridName.source,
+    ] = Grid.SOURCE,
     seg_type: Annotated[
-        SegTypeName,
+        SegType,
         typer.Option(help="Of dicom-seg: regions above the threshold, or how far the map is."),
-    ] = SegTypeName.binary,
+    ] = SegType.BINARY,
     study: Annotated[
         list[str] | None,
         typer.Option(help="Only this study, by key or StudyInstanceUID; may be repeated."),
@@ -88,13 +61,13 @@ def export(
     from medscan import results as reader
     from medscan.cli.keys import pseudonyms_for
     from medscan.errors import UsageError
-    from medscan.export import Grid, Job, SegType, exporter
-    from medscan.scan.sources import Sources
+    from medscan.export import ExportJob, exporter
+    from medscan.reading import Sources
 
     missing = next((root for root in archive or [] if not root.exists()), None)
     if missing is not None:
         raise UsageError(f"--archive {missing}: it does not exist")
-    if to is Target.onnx:
+    if to is ExportFormat.ONNX:
         _onnx(results, out, archive or [], chosen=flagged or bool(study))
         return
     identifies = to.value.startswith("dicom-")
@@ -109,7 +82,7 @@ def export(
     if archive:
         names = reader.paths(found) if study or flagged else None
         sources = Sources(archive, [pseudonyms_for(file, key_file) for file in found], names)
-    job = Job(found, folder, sources, Grid(grid.value), with_source, SegType(seg_type.value))
+    job = ExportJob(found, folder, sources, grid, with_source, seg_type)
     written, left = _told(exporter(to.value)(job))
     warning = _NAMED if identifies else _UNMASKED if with_source else ""
     typer.echo(f"{written} files written to {folder}{warning if written else ''}")
@@ -132,7 +105,7 @@ def _told(found: Iterable[Path | Left]) -> tuple[int, int]:
 def _onnx(names: list[Path], out: Path | None, archive: list[Path], *, chosen: bool) -> None:
     from medscan import detector
     from medscan.errors import UsageError
-    from medscan.export.graph import export_onnx
+    from medscan.export import export_onnx
 
     if len(names) > 1 or chosen:
         raise UsageError("--to onnx: name one detector, and no studies")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from medscan.cli.options import Device, PlaneName, Precision, PrecisionOption
+from medscan.choices import Plane, Precision
+from medscan.cli.options import Device, PrecisionOption
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -67,7 +68,7 @@ def fit(
         str, typer.Option(help="Domain: word of the series description, such as FLAIR.")
     ] = "",
     plane: Annotated[
-        PlaneName | None, typer.Option(help="Domain, and the plane that volumes are cut in.")
+        Plane | None, typer.Option(help="Domain, and the plane that volumes are cut in.")
     ] = None,
     window: Annotated[
         str,
@@ -104,10 +105,10 @@ def fit(
         Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
     ] = None,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.fp32,
+    precision: PrecisionOption = Precision.FP32,
 ) -> None:
     """Fit a detector on a few labelled images."""
-    from medscan.clip.device import choose_device
+    from medscan.clip import choose_device
     from medscan.detector import Domain
     from medscan.errors import UsageError
     from medscan.fit import FitOptions, fit

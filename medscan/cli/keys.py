@@ -21,10 +21,10 @@ def pseudonyms_for(results: Results, key_file: Path | None) -> Pseudonyms | None
         The key file that was named is not the one that the results were made with.
     """
     from medscan.errors import DiskError, UsageError
-    from medscan.scan.secret import pseudonyms_of
+    from medscan.planning import results_pseudonyms
 
     try:
-        return pseudonyms_of(results.path, results.key_fingerprint(), key_file)
+        return results_pseudonyms(results.path, results.key_fingerprint(), key_file)
     except (UsageError, DiskError) as error:
         if key_file is not None:
             raise

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from medscan.scan.ledger import Ledger, Trouble
+    from medscan.planning import Ledger, Trouble
 
 ledger = typer.Typer(help="What is done, and studies in quarantine.", no_args_is_help=True)
 
@@ -72,10 +72,10 @@ def forget(
     at: At = None,
 ) -> None:
     """Forget studies: the next scan does them as if they were new; results stay until then."""
-    from medscan.scan import remains
+    from medscan import planning
 
     with _locked(results, at) as opened:
-        done = [key for key in study if remains.forget(opened, results, key)]
+        done = [key for key in study if planning.forget(opened, results, key)]
     typer.echo(f"{len(done)} studies will be scanned again")
     _check_all(study, done)
 
@@ -102,7 +102,7 @@ def _opened(results: Path, at: Path | None) -> Iterator[Ledger]:
         There is none.
     """
     from medscan.errors import UsageError
-    from medscan.scan.ledger import Ledger
+    from medscan.planning import Ledger
 
     path = _path(results, at)
     if not path.is_file():
@@ -117,7 +117,7 @@ def _opened(results: Path, at: Path | None) -> Iterator[Ledger]:
 @contextmanager
 def _locked(results: Path, at: Path | None) -> Iterator[Ledger]:
     """As `_opened`, to be changed: not while a scan uses it."""
-    from medscan.scan.lock import locked
+    from medscan.scan import locked
 
     with _opened(results, at):
         pass

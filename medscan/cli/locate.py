@@ -25,9 +25,9 @@ def locate(
     from medscan import results as reader
     from medscan.archive import Pseudonyms
     from medscan.errors import MedscanError, UsageError
-    from medscan.report.text import printable
-    from medscan.scan.locate import locate
-    from medscan.scan.secret import key_beside, read_key
+    from medscan.inspect import locate_files
+    from medscan.planning import key_beside, read_key
+    from medscan.text import printable
 
     if missing := [root for root in archive if not root.exists()]:
         raise UsageError(f"--archive {missing[0]} does not exist")
@@ -36,7 +36,7 @@ def locate(
     paths = {word: _paths(found.study(word)) if word in studies else {word} for word in name}
     pseudonyms = Pseudonyms(read_key(key_file or key_beside(results)))
     seen = set()
-    for hidden, path in locate(archive, set().union(*paths.values()), pseudonyms):
+    for hidden, path in locate_files(archive, set().union(*paths.values()), pseudonyms):
         seen.add(hidden)
         typer.echo(printable(str(path)))
     lost = [word for word, hidden in paths.items() if not hidden & seen]

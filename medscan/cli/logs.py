@@ -127,7 +127,7 @@ def logging_to(path: Path | None, outputs: Iterable[Path] = ()) -> Iterator[None
     from medscan.errors import MedscanError, UsageError
 
     if path and path.exists() and not path.is_file():
-        raise UsageError(f"--log-file {path} is no regular file")
+        raise UsageError(f"--log-file {path} is not a regular file")
     if path and path.resolve() in {output.resolve() for output in outputs}:
         raise UsageError(f"--log-file {path}: the scan itself writes that file")
     try:

@@ -84,7 +84,7 @@ def report(
         for kind, write in writers.items():
             written.add(folder / f"{table}.{kind}")
             write(found, folder / f"{table}.{kind}", table)
-    report.sweep_tables(folder, written)
+    report.remove_old_tables(folder, written)
     if archive and not drawn:
         tell("no slice of these results lies in --archive: pictures are those that the scan kept")
     typer.echo(f"open {folder / 'index.html'}")

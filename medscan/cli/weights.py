@@ -61,7 +61,7 @@ def list_() -> None:
 
 def _lineage(detector: Detector) -> str:
     """What a detector was made of, newest first."""
-    from medscan.report.text import printable
+    from medscan.text import printable
 
     parents = (f"{a.name} {a.digest[:12]} by {a.verdicts} verdicts" for a in detector.lineage)
     told = ", made from ".join(reversed(list(parents)))

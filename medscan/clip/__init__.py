@@ -5,18 +5,25 @@ What needs torch is imported when it is asked for: to look at the weights on thi
 
 from typing import TYPE_CHECKING, Any
 
-from medscan.clip.store import DEFAULT, bundles, find, load, shipped
+from medscan.clip.store import DEFAULT, Bundle, bundles, check_safetensors, find, load, shipped
 
 if TYPE_CHECKING:
     from medscan.clip.backbone import Backbone, Features, Hook, Prompts
+    from medscan.clip.linear import Linear, apply_linear
+from medscan.clip.device import choose_device
 
 __all__ = [
     "DEFAULT",
     "Backbone",
+    "Bundle",
     "Features",
     "Hook",
+    "Linear",
     "Prompts",
+    "apply_linear",
     "bundles",
+    "check_safetensors",
+    "choose_device",
     "find",
     "load",
     "shipped",
@@ -26,6 +33,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from medscan.clip import backbone
+    from medscan.clip import backbone, linear
 
-    return getattr(backbone, name)
+    return getattr(linear if hasattr(linear, name) else backbone, name)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.clip.linear import linear, quicken
+from medscan.clip.linear import apply_linear, quicken
 from medscan.errors import UsageError, WeightsError
 
 Hook = Callable[[int, Tensor], Tensor]
@@ -81,7 +81,7 @@ class _ClipTower:
         return pooled if projection is None else pooled @ projection  # type: ignore[no-any-return]
 
     def project(self, tokens: Tensor) -> Tensor:
-        return linear(self.visual.ln_post(tokens), self.visual.proj.mT)
+        return apply_linear(self.visual.ln_post(tokens), self.visual.proj.mT)
 
 
 class _TimmTower:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from medscan.errors import UsageError
 
 
@@ -15,6 +13,8 @@ def choose_device(wanted: str) -> str:
     UsageError
         It is not there, or is no device.
     """
+    import torch
+
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = wanted.partition(":")

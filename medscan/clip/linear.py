@@ -32,7 +32,7 @@ def _by_onednn(x: Tensor) -> bool:
     )
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+def apply_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Inputs (..., d), weight (D, d) and bias (D,) -> (..., D), in the inputs' precision."""
     weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
     if _by_onednn(x):
@@ -42,11 +42,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """nn.Linear by `linear`."""
+    """nn.Linear by `apply_linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """See `linear`."""
-        return linear(x, self.weight, self.bias)
+        return apply_linear(x, self.weight, self.bias)
 
 
 class SelfAttention(nn.MultiheadAttention):
@@ -63,11 +63,11 @@ class SelfAttention(nn.MultiheadAttention):
         if options.get("need_weights", True) or not (plain and itself):
             return super().forward(query, *rest, **options)
         shape = (*query.shape[:2], 3, self.num_heads, self.head_dim)
-        packed = linear(query, self.in_proj_weight, self.in_proj_bias).view(shape)
+        packed = apply_linear(query, self.in_proj_weight, self.in_proj_bias).view(shape)
         q, k, v = packed.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=options.get("attn_mask"))
         out = self.out_proj
-        return linear(mixed.transpose(1, 2).flatten(2), out.weight, out.bias), None
+        return apply_linear(mixed.transpose(1, 2).flatten(2), out.weight, out.bias), None
 
 
 def quicken(model: nn.Module) -> None:

@@ -5,13 +5,14 @@ from medscan.evaluate.export import plain, write_csv, write_json, write_plots
 from medscan.evaluate.figures import Evaluation
 from medscan.evaluate.run import EvaluateOptions, evaluate, judge_on_test
 from medscan.evaluate.suite import run_suite
-from medscan.evaluate.table import rows_of, shown, write_table
+from medscan.evaluate.table import SuiteRow, rows_of, shown, write_table
 
 __all__ = [
     "FIGURES",
     "EvaluateOptions",
     "Evaluation",
     "Suite",
+    "SuiteRow",
     "cells_of",
     "evaluate",
     "find_suite",

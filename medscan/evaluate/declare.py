@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medscan import clip, imaging
-from medscan.archive import Plane
+from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.methods import settings_of, system_of
 

@@ -14,7 +14,7 @@ from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation
 from medscan.files import replacing
 from medscan.metrics import Estimate
-from medscan.report.text import cell
+from medscan.text import cell
 
 
 def plain(found: Evaluation) -> dict[str, Any]:

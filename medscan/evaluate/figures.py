@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medscan.detector import Calibration
 from medscan.evaluate.observe import Observations, Truth, enlarged
 from medscan.metrics import Estimate, ImageFigures, PixelCurves, image_figures
-from medscan.scan.assemble import aggregate, stack_calibration
+from medscan.scoring import aggregate, stack_calibration
 
 
 @dataclass(frozen=True, slots=True)

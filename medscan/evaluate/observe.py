@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from medscan.errors import MedscanError
 from medscan.fit import LabelledSlice
-from medscan.methods import Levels, Method, scoring
+from medscan.methods import Levels, Method
+from medscan.parts import scoring
 
 BATCH = 16
 IN_MEMORY = 64 << 20

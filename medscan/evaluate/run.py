@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medscan import detector
-from medscan.archive import Plane
+from medscan.choices import Plane
 from medscan.detector import Calibration, Detector
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation, figures

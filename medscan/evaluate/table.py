@@ -12,11 +12,11 @@ from typing import Any
 
 from medscan.evaluate.declare import FIGURES, Suite
 from medscan.files import replacing
-from medscan.report.text import cell
+from medscan.text import cell
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SuiteRow:
     """One line: a method at K shots on a data set, or a reference.
 
     Parameters
@@ -39,7 +39,7 @@ class Row:
     spread: dict[str, float]
 
 
-def rows_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[Row]:
+def rows_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[SuiteRow]:
     """Rows in the suite's order; the trivial feature's and published ones beside the measured."""
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for record in records:
@@ -68,12 +68,12 @@ def _published(entry: dict[str, Any]) -> dict[str, float]:
     return {name: entry[name] / 100 for name in FIGURES if name in entry}
 
 
-def _reference(data: str, method: str, shots: int | None, known: dict[str, float]) -> Row:
+def _reference(data: str, method: str, shots: int | None, known: dict[str, float]) -> SuiteRow:
     mean = {name: known.get(name, math.nan) for name in FIGURES}
-    return Row(data, method, shots, 0, mean, dict.fromkeys(FIGURES, math.nan))
+    return SuiteRow(data, method, shots, 0, mean, dict.fromkeys(FIGURES, math.nan))
 
 
-def _row(data: str, method: str, shots: int, members: list[dict[str, Any]]) -> Row:
+def _row(data: str, method: str, shots: int, members: list[dict[str, Any]]) -> SuiteRow:
     mean, spread = {}, {}
     for name, (part, figure) in FIGURES.items():
         values = [
@@ -83,10 +83,10 @@ def _row(data: str, method: str, shots: int, members: list[dict[str, Any]]) -> R
         ]
         mean[name] = statistics.fmean(values) if values else math.nan
         spread[name] = statistics.stdev(values) if len(values) > 1 else math.nan
-    return Row(data, method, shots, len(members), mean, spread)
+    return SuiteRow(data, method, shots, len(members), mean, spread)
 
 
-def write_table(rows: list[Row], path: Path) -> None:
+def write_table(rows: list[SuiteRow], path: Path) -> None:
     """CSV: data, method, shots, draws, and each figure's mean and standard deviation."""
     with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
-from medscan.export.job import Exporter, Grid, Job, Left, SegType
+from medscan.export.job import Exporter, ExportJob, Left
 
 FORMATS = {
     "nifti": "nifti",
@@ -25,4 +27,10 @@ def exporter(name: str) -> Exporter:
     return found
 
 
-__all__ = ["FORMATS", "Grid", "Job", "Left", "SegType", "exporter"]
+def export_onnx(path: Path, out: Path, archive: Sequence[Path]) -> str:
+    """Write a detector as an ONNX graph; see `medscan.export.graph.export_onnx`."""
+    written: str = import_module("medscan.export.graph").export_onnx(path, out, archive)
+    return written
+
+
+__all__ = ["FORMATS", "ExportJob", "Left", "export_onnx", "exporter"]

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from medscan.export.job import Grid, Job, Left, scored
+from medscan.choices import Grid
+from medscan.export.job import ExportJob, Left, scored
 from medscan.export.nifti import affine_of
 from medscan.files import make_folder
 from medscan.results import StackResult, replacing
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write `<study key>.npz` for every study with a scored stack.
 
     Its arrays are named `<stack key>/<name>`: `heatmap`, `slice_score`, `state`, `position_mm`,

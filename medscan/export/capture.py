@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import Job, Left, each_stack, key_slices, may_carry_text
+from medscan.export.job import ExportJob, Left, each_stack, key_slices, may_carry_text
 from medscan.export.overlay import overlays
 from medscan.results import StackResult, StudyResult
 
@@ -24,12 +24,12 @@ LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
 """Ends of the axes x, y and z of the patient."""
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write each key slice as an RGB image on the pixels of its source, one series a stack."""
     return each_stack(job, _write)
 
 
-def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     places, detector = sorted(key_slices(stack)), job.detector(stack)
     origins = dicom.origins_of(job, study, stack, places)
     for number, (at, picture) in enumerate(overlays(job, study, stack, places), 1):

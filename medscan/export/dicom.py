@@ -34,10 +34,9 @@ from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DSfloat
 
 from medscan import __version__
-from medscan.archive import ArchiveFile, Header, Kind, read_header
-from medscan.archive.header import Layer
+from medscan.archive import ArchiveFile, Header, Kind, Layer, read_header
 from medscan.errors import ExportError
-from medscan.export.job import Job
+from medscan.export.job import ExportJob
 from medscan.files import replacing
 from medscan.results import StackResult, StudyResult
 
@@ -161,7 +160,9 @@ def thickness(stack: StackResult, header: Dataset, layer: Layer) -> DSfloat | No
 # --- sources -----------------------------------------------------------------------------------
 
 
-def origins_of(job: Job, study: StudyResult, stack: StackResult, places: list[int]) -> list[Origin]:
+def origins_of(
+    job: ExportJob, study: StudyResult, stack: StackResult, places: list[int]
+) -> list[Origin]:
     """Where slices of a stack come from.
 
     Raises
@@ -200,7 +201,9 @@ def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
     return header, told
 
 
-def parts_of(job: Job, study: StudyResult, stack: StackResult, places: list[int]) -> Iterator[Part]:
+def parts_of(
+    job: ExportJob, study: StudyResult, stack: StackResult, places: list[int]
+) -> Iterator[Part]:
     """The objects that slices become: one, or one each where they do not lie apart in space."""
     origins = origins_of(job, study, stack, places)
     positions = {o.layer.position for o in origins if located(o.layer)}
@@ -266,7 +269,7 @@ def algorithm(detector: dict[str, Any]) -> highdicom.AlgorithmIdentificationSequ
     )
 
 
-def write(job: Job, part: Part, make: Callable[[list[Dataset]], Dataset]) -> Path:
+def write(job: ExportJob, part: Part, make: Callable[[list[Dataset]], Dataset]) -> Path:
     """Have an object made of stand-ins, put its names right and write it.
 
     Raises
@@ -300,7 +303,7 @@ def building() -> Iterator[None]:
             raise ExportError(f"its source does not make a valid object: {error}") from error
 
 
-def save(job: Job, made: Dataset, header: Dataset) -> Path:
+def save(job: ExportJob, made: Dataset, header: Dataset) -> Path:
     """Give an object its patient, dates and name, and write it."""
     for keyword in IDENTITY:
         if keyword in header:

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan import __version__, archive, detector
-from medscan.archive import Plane
+from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.errors import ExportError, UsageError
 from medscan.files import replacing
 from medscan.imaging import Slice, measure, render
-from medscan.scan.routing import fits
+from medscan.planning import fits
 
 if TYPE_CHECKING:
     from medscan.methods import Method

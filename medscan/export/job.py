@@ -4,39 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medscan.archive import BURNED_IN
+from medscan.choices import Grid, SegType
 from medscan.errors import ExportError, FileError, UsageError
 from medscan.files import make_folder
-from medscan.report.colours import Scale
+from medscan.reading import Sources
+from medscan.report import Scale
 from medscan.results import Results, StackResult, State, StudyResult
-from medscan.scan.assemble import TEXTUAL
-from medscan.scan.sources import Sources
+from medscan.scoring import TEXTUAL
 
 MOST_KEY_SLICES = 10
-
-
-class Grid(StrEnum):
-    """What maps are written on."""
-
-    SOURCE = "source"
-    """The pixels of the source."""
-    MODEL = "model"
-    """The patches of the model: all that it said, and small."""
-
-
-class SegType(StrEnum):
-    """What pixels of a Segmentation hold."""
-
-    BINARY = "binary"
-    """Whether the score reaches the threshold."""
-    FRACTIONAL = "fractional"
-    """Where the score lies on the scale of the detector."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +30,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ExportJob:
     """Results on their way into a folder.
 
     Parameters
@@ -124,12 +106,12 @@ class Job:
         return found
 
 
-Exporter = Callable[[Job], Iterator[Path | Left]]
+Exporter = Callable[[ExportJob], Iterator[Path | Left]]
 """Writes files one by one, and tells of each what it is or what is missing and why."""
 
 
 def each_stack(
-    job: Job, write: Callable[[Job, StudyResult, StackResult], Iterator[Path]]
+    job: ExportJob, write: Callable[[ExportJob, StudyResult, StackResult], Iterator[Path]]
 ) -> Iterator[Path | Left]:
     """Write every stack with a scored slice, in order of study and stack."""
     make_folder(job.out)

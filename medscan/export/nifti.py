@@ -14,12 +14,12 @@ from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 from medscan.archive import OURS
+from medscan.choices import Grid
 from medscan.errors import ExportError, FileError
-from medscan.export.job import Grid, Job, Left, each_stack
+from medscan.export.job import ExportJob, Left, each_stack
 from medscan.export.overlay import LIMIT
 from medscan.imaging import PixelPlane, read_planes
-from medscan.results import StackResult, State, StudyResult, replacing
-from medscan.results.maps import on_frame
+from medscan.results import StackResult, State, StudyResult, on_frame, replacing
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INT16_MAX = 32767
@@ -33,7 +33,7 @@ Layer = Callable[[int], NDArray[Any]]
 """Gives the values of a slice by its place."""
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write the anomaly map of every scored stack as `<study key>_<stack key>_map.nii.gz`.
 
     Each map is a float32 volume (columns, rows, slices) on the pixels of its source: patch scores,
@@ -47,7 +47,7 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     stem, layer = f"{study.key}_{stack.key}", _map_layer(stack, job.grid)
     yield _volume(job.out / f"{stem}_map.nii.gz", stack, job.grid, layer, "anomaly map")
     if job.with_source:
@@ -66,7 +66,7 @@ def _map_layer(stack: StackResult, grid: Grid) -> Layer:
     return layer
 
 
-def _source(job: Job, study: StudyResult, stack: StackResult) -> Layer:
+def _source(job: ExportJob, study: StudyResult, stack: StackResult) -> Layer:
     """Values of the source; 0 for a slice that the scan could not read either.
 
     Raises

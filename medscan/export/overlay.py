@@ -9,24 +9,22 @@ from numpy.typing import NDArray
 
 from medscan.archive import Stack
 from medscan.errors import FileError
-from medscan.export.job import Job
-from medscan.imaging import PixelPlane, apply_window, measure, read_planes
-from medscan.imaging.types import Window
-from medscan.report.colours import Scale
-from medscan.results import StackResult, StudyResult
-from medscan.results.maps import on_frame
+from medscan.export.job import ExportJob
+from medscan.imaging import PixelPlane, Window, apply_window, measure, read_planes
+from medscan.report import Scale
+from medscan.results import StackResult, StudyResult, on_frame
 
 LIMIT = 8 << 30
 """Bytes of a file that are read, as in a scan."""
 
 
-def window_of(job: Job, result: StackResult, stack: Stack) -> Window:
+def window_of(job: ExportJob, result: StackResult, stack: Stack) -> Window:
     """The window that the stack was scanned with, measured again on these frames."""
     return measure(stack, job.detector(result)["window"], result.info["modality"], LIMIT)
 
 
 def overlays(
-    job: Job, study: StudyResult, result: StackResult, places: Sequence[int]
+    job: ExportJob, study: StudyResult, result: StackResult, places: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """Place, and the slice's stored frame with its map over it, uint8 (rows, columns, 3).
 

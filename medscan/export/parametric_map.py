@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from medscan.choices import Grid
 from medscan.errors import ExportError
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import Grid, Job, Left, each_stack, scored
-from medscan.report.colours import Scale
-from medscan.results import StackResult, StudyResult
-from medscan.results.maps import on_frame
+from medscan.export.job import ExportJob, Left, each_stack, scored
+from medscan.report import Scale
+from medscan.results import StackResult, StudyResult, on_frame
 
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write the map of each stack as one object, a frame for each scored slice.
 
     Values are patch scores, interpolated between patch centres or, with `Grid.MODEL`, as they are.
@@ -38,7 +38,7 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
     parts = list(dicom.parts_of(job, study, stack, scored(stack)))
     # PS3.3 A.75.5: pixel measures are mandatory, and planes where the frame of reference is one.

@@ -10,18 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medscan.errors import ExportError, FileError
-from medscan.export.job import Job, Left, each_stack, key_slices
+from medscan.export.job import ExportJob, Left, each_stack, key_slices
 from medscan.export.overlay import LIMIT, window_of
 from medscan.imaging import render
-from medscan.report.colours import Scale
-from medscan.report.pictures import mark
+from medscan.report import Scale, medscan_exif
 from medscan.results import StackResult, StudyResult, replacing
 
 KEPT = "kept"
 SMALLEST, LARGEST = 256, 1024
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write key slices as `<study key>_<stack key>_<slice, from 1>.png`, turned for display.
 
     With sources they are drawn anew at the size of the source; else the thumbnails are taken, and
@@ -30,7 +29,7 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     scale = job.scale(stack)
     if stack.info["thumbnails"].startswith("withheld"):
         raise ExportError(f"its pictures are {stack.info['thumbnails']}")
@@ -45,7 +44,9 @@ def _save(
     path: Path, scale: Scale, stack: StackResult, at: int, picture: NDArray[np.uint8]
 ) -> None:
     with replacing(path) as aside:
-        Image.fromarray(scale.overlay(picture, stack.heatmap[at])).save(aside, "PNG", exif=mark())
+        Image.fromarray(scale.overlay(picture, stack.heatmap[at])).save(
+            aside, "PNG", exif=medscan_exif()
+        )
 
 
 def _from_thumbnails(stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8]]]:
@@ -58,7 +59,7 @@ def _from_thumbnails(stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8
 
 
 def _from_sources(
-    job: Job, study: StudyResult, stack: StackResult
+    job: ExportJob, study: StudyResult, stack: StackResult
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     whole = job.archive.stack(study, stack)
     side = min(max(whole.rows, whole.columns, SMALLEST), LARGEST)

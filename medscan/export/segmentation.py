@@ -19,15 +19,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from medscan.choices import SegType
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import Job, Left, SegType, each_stack, scored
-from medscan.report.colours import Scale
-from medscan.results import StackResult, StudyResult
-from medscan.results.maps import on_frame
+from medscan.export.job import ExportJob, Left, each_stack, scored
+from medscan.report import Scale
+from medscan.results import StackResult, StudyResult, on_frame
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write, for each stack with any, where the map reaches the detector's threshold for patches.
 
     Fractional ones are written for each stack with a score above the low end of the scale. Frames
@@ -36,7 +36,7 @@ def export(job: Job) -> Iterator[Path | Left]:
     return each_stack(job, _write)
 
 
-def _write(job: Job, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
     for part in dicom.parts_of(job, study, stack, scored(stack)):
         found = np.stack([_values(stack, at, scale, job.seg_type) for at in part.places])

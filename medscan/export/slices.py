@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from medscan.export.job import Job, Left
+from medscan.export.job import ExportJob, Left
 from medscan.files import make_folder
-from medscan.report.table import write_csv
+from medscan.report import write_csv
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write `slices.csv`, a row a slice: the very table of `medscan report --slices`."""
     make_folder(job.out)
     path = job.out / "slices.csv"

@@ -15,7 +15,7 @@ from pydicom.uid import MRImageStorage
 from medscan.errors import ExportError, FileError
 from medscan.export import dicom
 from medscan.export.dicom import Origin
-from medscan.export.job import Job, Left, key_slices, scored
+from medscan.export.job import ExportJob, Left, key_slices, scored
 from medscan.files import make_folder
 from medscan.results import StackResult, StudyResult
 
@@ -23,7 +23,7 @@ FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
 Group = sr.MeasurementsAndQualitativeEvaluations
 
 
-def export(job: Job) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | Left]:
     """Write a report a study: the score of each stack, and those of its key slices.
 
     A stack is a group of measurements with its score, percentile and threshold and its key images;
@@ -48,7 +48,7 @@ def export(job: Job) -> Iterator[Path | Left]:
                 yield Left(f"study {study.key}", str(error))
 
 
-def _write(job: Job, study: StudyResult, groups: list[Any], origins: list[Origin]) -> Path:
+def _write(job: ExportJob, study: StudyResult, groups: list[Any], origins: list[Origin]) -> Path:
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
@@ -80,7 +80,9 @@ def _write(job: Job, study: StudyResult, groups: list[Any], origins: list[Origin
         return dicom.save(job, made, header)
 
 
-def _groups(job: Job, study: StudyResult, stack: StackResult) -> tuple[list[Any], list[Origin]]:
+def _groups(
+    job: ExportJob, study: StudyResult, stack: StackResult
+) -> tuple[list[Any], list[Origin]]:
     places = key_slices(stack)
     origins = dicom.origins_of(job, study, stack, places)
     info, detector = stack.info, job.detector(stack)

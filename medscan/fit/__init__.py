@@ -1,7 +1,7 @@
 """A few labelled images -> a detector."""
 
-from medscan.fit.again import find_shots, labels_of, refit, renamed, unjudged
 from medscan.fit.data import Item, read_items, stem
+from medscan.fit.refit import find_shots, labels_of, refit_detector, renamed, unjudged
 from medscan.fit.run import FitOptions, fingerprint, fit
 from medscan.fit.shots import LabelledSlice, Shots, Slot, load_items, load_slot, stream_slices
 from medscan.fit.train import Progress, scores
@@ -20,7 +20,7 @@ __all__ = [
     "load_items",
     "load_slot",
     "read_items",
-    "refit",
+    "refit_detector",
     "renamed",
     "scores",
     "stem",

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 
 from medscan import clip
-from medscan.archive import Plane
+from medscan.choices import Plane
 from medscan.clip import Backbone
 from medscan.detector import Calibration, Detector, Domain
 from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, summarise
 from medscan.fit.data import Item, read_items, stem
-from medscan.fit.shots import Shots, draw_shots, joined, load_items
+from medscan.fit.shots import Shots, draw_shots, load_items, merged_shots
 from medscan.fit.train import Progress, prepare, remember, train
 from medscan.methods import Method, Settings, build, settings_of, system_of
 
@@ -153,7 +153,7 @@ def _shots(folders: tuple[Path, ...], options: FitOptions, size: int) -> Shots |
         (stem(folder.resolve()), _drawn(read_items(folder, split), options, size, options.shots))
         for folder in folders
     ]
-    return joined(parts)
+    return merged_shots(parts)
 
 
 def _drawn(items: list[Item], options: FitOptions, size: int, shots: int | None) -> Shots:

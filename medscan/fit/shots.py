@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medscan import archive, imaging
-from medscan.archive import Frame, Kind, Plane, Stack
+from medscan.archive import Frame, Kind, Stack
+from medscan.choices import Plane
 from medscan.errors import FileError, UsageError
 from medscan.fit.data import Item, by_patient
 
@@ -133,7 +134,7 @@ def stream_slices(
                 yield found
 
 
-def joined(parts: Sequence[tuple[str, Shots]]) -> Shots:
+def merged_shots(parts: Sequence[tuple[str, Shots]]) -> Shots:
     """Shots of several named data sets as one; organ 0 is none of them but what will be scored.
 
     Masks speak only for data sets that have them.
@@ -368,9 +369,9 @@ __all__ = [
     "Shots",
     "Slot",
     "draw_shots",
-    "joined",
     "load_items",
     "load_slot",
+    "merged_shots",
     "named_slices",
     "stacked",
     "stream_slices",

@@ -15,7 +15,7 @@ from medscan.errors import UsageError
 from medscan.fit import augment
 from medscan.fit.shots import Shots
 from medscan.methods import Batch, Method
-from medscan.methods.losses import total
+from medscan.parts import losses
 
 log = logging.getLogger("medscan.fit")
 
@@ -187,7 +187,7 @@ def step(
 ) -> float:
     """Learn from the (image, variant) pairs `rows` (B, 2); returns the loss before it."""
     batch = data.batch(rows[:, 0], rows[:, 1], method.backbone.device)
-    loss = total(method.terms(method(batch.prepared, batch.organs), batch))
+    loss = losses.total(method.terms(method(batch.prepared, batch.organs), batch))
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]

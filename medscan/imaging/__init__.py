@@ -2,6 +2,7 @@
 
 from medscan.imaging.decoders import Syntax, syntaxes
 from medscan.imaging.letterbox import Letterbox
+from medscan.imaging.quiet import no_stderr
 from medscan.imaging.read import KeptPlanes, read_planes, watch
 from medscan.imaging.render import is_background, render, render_plane
 from medscan.imaging.types import Affine2D, PixelPlane, Slice, Voi, Window
@@ -20,6 +21,7 @@ __all__ = [
     "apply_window",
     "is_background",
     "measure",
+    "no_stderr",
     "parse_rule",
     "read_planes",
     "render",

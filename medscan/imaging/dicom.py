@@ -27,9 +27,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from medscan.archive.mosaic import is_mosaic, mosaic_of
-from medscan.archive.sniff import open_regular
-from medscan.archive.types import ArchiveFile
+from medscan.archive import ArchiveFile, is_mosaic, mosaic_of, open_regular
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
 from medscan.imaging.codestream import declared_size
 from medscan.imaging.quiet import DECODER_ERRORS, no_stderr

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medscan.archive.geometry import display_transform
-from medscan.archive.types import Kind, Stack
+from medscan.archive import Kind, Stack, display_transform
 from medscan.imaging.types import Affine2D
 
 

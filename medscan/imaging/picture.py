@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from medscan.archive.sniff import open_regular
-from medscan.archive.types import ArchiveFile
+from medscan.archive import ArchiveFile, open_regular
 from medscan.errors import CorruptError, TooLargeError, UnsupportedError
 from medscan.imaging.types import PixelPlane
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
-from medscan.archive.types import ArchiveFile, Frame, Kind, Stack
+from medscan.archive import ArchiveFile, Frame, Kind, Stack
 from medscan.errors import CorruptError, FileError
 from medscan.imaging.dicom import DicomFile
 from medscan.imaging.picture import read_picture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.archive.types import Frame, Stack
+from medscan.archive import Frame, Stack
 from medscan.errors import FileError
 from medscan.imaging.letterbox import Letterbox
 from medscan.imaging.read import KeptPlanes, read_planes

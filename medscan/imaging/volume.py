@@ -23,10 +23,8 @@ from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
 from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from numpy.typing import NDArray
 
-from medscan.archive.geometry import cut_geometry
-from medscan.archive.sniff import open_regular
-from medscan.archive.types import ArchiveFile, Kind, Plane
-from medscan.archive.volume import voxel_names
+from medscan.archive import ArchiveFile, Kind, cut_geometry, open_regular, voxel_names
+from medscan.choices import Plane
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
 from medscan.imaging.quiet import no_stderr
 from medscan.imaging.types import PixelPlane

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.archive.types import Kind, Stack
+from medscan.archive import Kind, Stack
 from medscan.errors import FileError, UsageError
 from medscan.imaging.read import KeptPlanes, read_planes
 from medscan.imaging.tables import lookup

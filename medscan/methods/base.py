@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medscan.clip import Backbone
-from medscan.methods import scoring
+from medscan.parts import scoring
 
 Augmentation = Literal["none", "flip", "mvfa", "madclip"]
 

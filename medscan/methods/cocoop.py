@@ -35,9 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medscan.clip import Backbone, Prompts
-from medscan.methods import losses, scoring
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Published, Settings
-from medscan.methods.prompts import SentencePairs
+from medscan.parts import SentencePairs, losses, scoring
 
 STATES = ("normal", "diseased")
 

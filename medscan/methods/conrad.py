@@ -36,9 +36,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medscan.clip import Backbone, Prompts
-from medscan.methods import scoring
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
-from medscan.methods.prompts import SentencePairs
+from medscan.parts import SentencePairs, scoring
 
 WORDS = "a photo of a"
 SENTENCES = (f"{WORDS} normal {{}}", f"{WORDS} abnormal {{}}")

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from medscan.clip import Backbone
-from medscan.methods import losses, scoring
-from medscan.methods.adapters import ResidualAdapter
 from medscan.methods.base import Batch, Levels, Method, Settings
+from medscan.parts import ResidualAdapter, losses, scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

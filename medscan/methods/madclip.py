@@ -23,9 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medscan.clip import Backbone
-from medscan.methods import losses, prompts, scoring
-from medscan.methods.adapters import DualBranchAdapter
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Published, Settings
+from medscan.parts import DualBranchAdapter, losses, prompts, scoring
 
 CONTEXT = 8
 PLACES = ("end", "front", "middle")

@@ -19,9 +19,9 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from medscan.clip import Backbone
-from medscan.methods import losses, prompts, scoring
 from medscan.methods.base import Augmentation, Levels, Published
 from medscan.methods.dual import DualResidual, DualSettings
+from medscan.parts import losses, prompts, scoring
 
 CONTEXT = 12
 """Learned vectors before the words of a sentence."""

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from medscan.clip import Backbone
-from medscan.methods import prompts, scoring
 from medscan.methods.base import Levels, Published
 from medscan.methods.dual import DualResidual, DualSettings
-from medscan.methods.memory import MemoryBank
+from medscan.parts import MemoryBank, prompts, scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

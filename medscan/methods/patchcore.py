@@ -20,9 +20,8 @@ from torch import Tensor
 
 from medscan.clip import Backbone
 from medscan.errors import UsageError
-from medscan.methods import scoring
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
-from medscan.methods.memory import MemoryBank
+from medscan.parts import MemoryBank, scoring
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from medscan.clip import Backbone
 from medscan.errors import UsageError
-from medscan.methods import cocoop, conrad, madclip, medvmad, mvfa, patchcore, zero
+from medscan.methods import cocoop, conrad, madclip, medvmad, mvfa, patchcore, winclip
 from medscan.methods.base import Method, Settings
 
 
@@ -37,7 +37,7 @@ METHODS: dict[str, System] = {
     "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
     "madclip": System(madclip.Madclip, madclip.MadclipSettings, madclip.PAPER),
     "patchcore": System(patchcore.Patchcore, patchcore.PatchcoreSettings, patchcore.PAPER),
-    "clip": System(zero.Zero, zero.ZeroSettings, zero.PAPER, {}),
+    "clip": System(winclip.WinCLIP, winclip.WinCLIPSettings, winclip.PAPER, {}),
     "medvmad": System(medvmad.Medvmad, medvmad.MedvmadSettings, medvmad.PAPER, {}),
     "conrad": System(conrad.Conrad, conrad.ConradSettings, conrad.PAPER, {}),
     "cocoop": System(cocoop.Cocoop, cocoop.CocoopSettings, cocoop.PAPER, {}),

@@ -10,7 +10,7 @@ from medscan.archive import Bucket
 from medscan.report.table import Value, write_table
 
 if TYPE_CHECKING:
-    from medscan.scan import Entry
+    from medscan.planning import FileEntry
 
 COLUMNS: dict[str, str] = {
     "path": "Path below the archive root; each name a hash, unless the scan was told otherwise.",
@@ -25,7 +25,7 @@ COLUMNS: dict[str, str] = {
 """Columns of the table, in their order, and what each says."""
 
 
-def write_accounting(entries: Iterable[Entry], path: Path) -> None:
+def write_accounting(entries: Iterable[FileEntry], path: Path) -> None:
     """Write what became of every file as UTF-8 CSV with the columns of `COLUMNS`.
 
     Names with control characters or bytes that are not UTF-8 are escaped, so that a file is a
@@ -33,7 +33,7 @@ def write_accounting(entries: Iterable[Entry], path: Path) -> None:
 
     Parameters
     ----------
-    entries : iterable of Entry
+    entries : iterable of FileEntry
         In the order of the rows.
     path : Path
         Replaced in one rename.
@@ -46,7 +46,7 @@ def write_accounting(entries: Iterable[Entry], path: Path) -> None:
     write_table(path, COLUMNS, (_values(entry) for entry in entries))
 
 
-def _values(entry: Entry) -> list[Value]:
+def _values(entry: FileEntry) -> list[Value]:
     outcome = entry.outcome
     return [
         outcome.file.path,

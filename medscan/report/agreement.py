@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from medscan.report.decisions import Decisions, Word
+from medscan.report.decisions import Decisions, Verdict
 from medscan.report.worklist import Row
 
 
@@ -22,21 +22,21 @@ class Agreement:
         Judged studies that the figures leave out.
     """
 
-    counts: Mapping[tuple[Word, bool], int]
+    counts: Mapping[tuple[Verdict, bool], int]
     unsure: int
     unscored: int
 
     @property
     def sensitivity(self) -> str:
         """Flagged ones of those called abnormal, in words."""
-        return self._share(Word.ABNORMAL, flagged=True)
+        return self._share(Verdict.ABNORMAL, flagged=True)
 
     @property
     def specificity(self) -> str:
         """Those called normal that are not flagged, in words."""
-        return self._share(Word.NORMAL, flagged=False)
+        return self._share(Verdict.NORMAL, flagged=False)
 
-    def _share(self, word: Word, *, flagged: bool) -> str:
+    def _share(self, word: Verdict, *, flagged: bool) -> str:
         found = self.counts[word, flagged]
         total = found + self.counts[word, not flagged]
         return f"{found} of {total} ({100 * found / total:.0f} %)" if total else ""
@@ -50,10 +50,10 @@ def agreement(rows: Sequence[Row], decisions: Decisions) -> Agreement:
     return Agreement(
         {
             (w, flag): counts[w, flag]
-            for w in (Word.ABNORMAL, Word.NORMAL)
+            for w in (Verdict.ABNORMAL, Verdict.NORMAL)
             for flag in (True, False)
         },
-        sum(word is Word.UNSURE for _, word in known),
+        sum(word is Verdict.UNSURE for _, word in known),
         len(judged) - len(known),
     )
 

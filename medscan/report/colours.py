@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from medscan.results.maps import on_square
+from medscan.results import on_square
 
 _OKLAB_TO_LMS = np.array(
     [

@@ -101,14 +101,14 @@ class Report:
         """
         if not self.options.archives:
             return 0
-        from medscan.report.source import draw  # decoding is a scan's business: only now
+        from medscan.report.source import draw_slices  # decoding is a scan's business: only now
 
         def keep(study: str, stack: str, at: int, picture: NDArray[np.uint8]) -> None:
             address = put(safe_name(study), picture_name(stack, at), jpeg(picture))
             self._drawn[study, stack][at] = address
 
         wanted = [row for row in self.rows if row.study.key in self.featured]
-        return draw(self.options, wanted, self.cards, keep, most)
+        return draw_slices(self.options, wanted, self.cards, keep, most)
 
     def pictures(self, study: StudyResult, put: Put) -> dict[str, dict[int, str]]:
         """Addresses of a study's pictures by stack and place: drawn ones, else thumbnails."""

@@ -11,9 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from medscan.errors import UsageError
-from medscan.report.text import printable
 from medscan.report.worklist import Row, rank
 from medscan.results import Results
+from medscan.text import printable
 
 COLUMNS = ("study", "verdict", "stack", "slice")
 """What is read of a row; the first two are needed."""
@@ -22,7 +22,7 @@ _SLICE = re.compile(r"([0-9]{1,7})(\.0+)?", re.ASCII)
 """Some programs write whole numbers with decimals."""
 
 
-class Word(StrEnum):
+class Verdict(StrEnum):
     """What a radiologist says."""
 
     ABNORMAL = "abnormal"
@@ -48,14 +48,14 @@ class Decisions:
         SHA-256 of the file.
     """
 
-    studies: Mapping[str, Mapping[Target, Word]]
+    studies: Mapping[str, Mapping[Target, Verdict]]
     rows: int
     digest: str
 
-    def word(self, study: str) -> Word | None:
+    def word(self, study: str) -> Verdict | None:
         """The verdict on a whole study: abnormal where a part of it is; None without one."""
         found = self.studies.get(study, {})
-        return Word.ABNORMAL if Word.ABNORMAL in found.values() else found.get(("", 0))
+        return Verdict.ABNORMAL if Verdict.ABNORMAL in found.values() else found.get(("", 0))
 
 
 class _WrongRowError(ValueError):
@@ -82,7 +82,7 @@ def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
         verdict, or contradicts another; the message says which.
     """
     known = _Known(rank(results))
-    seen: dict[tuple[str, Target], tuple[Word, int]] = {}
+    seen: dict[tuple[str, Target], tuple[Verdict, int]] = {}
     for number, cells in _rows(path):
         try:
             found = known.verdict(cells)
@@ -91,7 +91,7 @@ def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
         except _WrongRowError as why:
             raise UsageError(f"{path} row {number}: {why}") from why
     _check_parts(path, seen)
-    studies: dict[str, dict[Target, Word]] = {}
+    studies: dict[str, dict[Target, Verdict]] = {}
     for (study, target), (word, _) in sorted(seen.items()):
         studies.setdefault(study, {})[target] = word
     with path.open("rb") as stream:
@@ -100,8 +100,8 @@ def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
 
 
 def _add(
-    seen: dict[tuple[str, Target], tuple[Word, int]],
-    found: tuple[str, Target, Word],
+    seen: dict[tuple[str, Target], tuple[Verdict, int]],
+    found: tuple[str, Target, Verdict],
     number: int,
 ) -> None:
     study, target, word = found
@@ -110,11 +110,11 @@ def _add(
         raise _WrongRowError(f"it says {word} of what row {row} calls {before}")
 
 
-def _check_parts(path: Path, seen: Mapping[tuple[str, Target], tuple[Word, int]]) -> None:
+def _check_parts(path: Path, seen: Mapping[tuple[str, Target], tuple[Verdict, int]]) -> None:
     """Refuse an abnormal part of what is said not to be abnormal."""
     for (study, (stack, at)), (word, number) in seen.items():
         wholes: list[Target] = [("", 0), (stack, 0)] if at else [("", 0)]
-        for whole in wholes if word is Word.ABNORMAL else []:
+        for whole in wholes if word is Verdict.ABNORMAL else []:
             other, row = seen.get((study, whole), (word, number))
             if other is not word:
                 raise UsageError(
@@ -134,17 +134,17 @@ class _Known:
         uids = ((str(row.study.info.get("StudyInstanceUID") or ""), row.study.key) for row in rows)
         self.keys = {uid: key for uid, key in uids if uid} | {key: key for key in self.sizes}
 
-    def verdict(self, cells: Mapping[str, str]) -> tuple[str, Target, Word] | None:
+    def verdict(self, cells: Mapping[str, str]) -> tuple[str, Target, Verdict] | None:
         """Study, target and word of a row; None where it holds no verdict."""
         said = cells["verdict"].casefold()
         if not said:
             return None
-        if said not in tuple(Word):
-            raise _WrongRowError(f"verdict {_quoted(said)} is none of {', '.join(Word)}")
+        if said not in tuple(Verdict):
+            raise _WrongRowError(f"verdict {_quoted(said)} is none of {', '.join(Verdict)}")
         study = self.keys.get(cells["study"])
         if study is None:
             raise _WrongRowError(f"the results have no study {_quoted(cells['study'])}")
-        return study, self._target(study, cells["stack"], cells["slice"]), Word(said)
+        return study, self._target(study, cells["stack"], cells["slice"]), Verdict(said)
 
     def _target(self, study: str, stack: str, number: str) -> Target:
         sizes = self.sizes[study]

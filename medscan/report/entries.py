@@ -9,9 +9,9 @@ from markupsafe import Markup
 
 from medscan.report.cards import Cards, card_of, profile_of
 from medscan.report.pictures import MOST_POINTS
-from medscan.report.text import printable
 from medscan.report.worklist import Change, Changes, Row
 from medscan.results import StackResult
+from medscan.text import printable
 
 SPARK = (132, 36)
 TEXT_LIMIT = 300

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medscan.files import make_folder, replacing
+from medscan.report.cleanup import INDEX, RUN, STUDIES, claim, remove_old_pages
 from medscan.report.content import DEFAULT, Report, ReportOptions, page_name
 from medscan.report.page import SCRIPT, STYLE, asset, render
 from medscan.report.single import write_html
-from medscan.report.sweep import INDEX, RUN, STUDIES, claim, sweep
 from medscan.results import Results
 
 
@@ -55,7 +55,7 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     about = {"run": report.run, "agreement": report.agreement}
     folder.write(RUN, render("run.html", about, root="").encode())
     folder.write(INDEX, render("index.html", report.index(entries), root="").encode())
-    sweep(out, folder.written)
+    remove_old_pages(out, folder.written)
     return drawn
 
 
@@ -66,7 +66,7 @@ def write_single(results: Sequence[Results], out: Path, options: ReportOptions =
     """
     claim(out)
     drawn = write_html(results, out / INDEX, options)
-    sweep(out, {out / INDEX})
+    remove_old_pages(out, {out / INDEX})
     return drawn
 
 

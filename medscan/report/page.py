@@ -17,10 +17,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medscan.report.colours import colour_table, opacity_table
-from medscan.report.decisions import Word
+from medscan.report.decisions import Verdict
 from medscan.report.entries import FLAGS, TEXT_LIMIT, day, number
 from medscan.report.run import MEANINGS
-from medscan.report.text import printable
+from medscan.text import printable
 
 STYLE, SCRIPT = "style.css", "script.js"
 UNJUDGED = "none"
@@ -45,7 +45,7 @@ def render(template: str, context: Mapping[str, Any], *, root: str | None) -> st
         "policy": _policy(root),
         "colours": _colours(),
         "flags": FLAGS,
-        "verdicts": [*Word, UNJUDGED],
+        "verdicts": [*Verdict, UNJUDGED],
         "meanings": MEANINGS,
     }
     if root is None:

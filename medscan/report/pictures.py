@@ -25,11 +25,11 @@ def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
     if side and side < picture.width:
         picture = picture.resize((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=mark())
+    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=medscan_exif())
     return stream.getvalue()
 
 
-def mark() -> Image.Exif:
+def medscan_exif() -> Image.Exif:
     """EXIF data that say that medscan made a picture, so that archives leave it out."""
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = OURS

@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from medscan.archive import Stack
 from medscan.errors import FileError, SourceError
+from medscan.reading import CHUNK, DrawJob, Sources, decode
 from medscan.report.cards import Cards, card_of
 from medscan.report.content import ReportOptions
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State
-from medscan.scan.decode import decode
-from medscan.scan.draw import CHUNK, Job
-from medscan.scan.sources import Sources
 
 LARGEST = 512
 """Side of a picture in pixels; smaller sources keep their own, but for the model's square."""
@@ -27,7 +25,7 @@ Keep = Callable[[str, str, int, NDArray[np.uint8]], None]
 """`keep(study key, stack key, place, picture)`."""
 
 
-def draw(
+def draw_slices(
     options: ReportOptions, rows: Sequence[Row], cards: Cards, keep: Keep, most: int | None = None
 ) -> int:
     """Draw the slices of the studies given that the archives still hold.
@@ -80,7 +78,7 @@ def _allowed(stack: StackResult) -> bool:
 
 def _jobs(
     found: Sequence[tuple[str, StackResult, Stack]], cards: Cards, most: int | None
-) -> Iterator[Job]:
+) -> Iterator[DrawJob]:
     for study, result, stack in found:
         card = card_of(result, cards)
         side = max(int(result.info["size"]), min(LARGEST, max(stack.rows, stack.columns)))
@@ -88,7 +86,7 @@ def _jobs(
         modality = str(result.info["modality"])
         for first, count in _runs(result, most):
             frames = stack.frames[first : first + count]
-            yield Job(stack, first, frames, side, rule, modality, FILE_BYTES, study)
+            yield DrawJob(stack, first, frames, side, rule, modality, FILE_BYTES, study)
 
 
 def _runs(result: StackResult, most: int | None) -> list[tuple[int, int]]:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from medscan.report.cards import Card, Cards, card_of, profile_of
 from medscan.report.colours import Scale
 from medscan.report.entries import kind_of
-from medscan.report.marks import Marks, marks_of
+from medscan.report.orientation import Marks, marks_of
 from medscan.report.pictures import Profile
-from medscan.report.text import printable
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
+from medscan.text import printable
 
 PROFILE = (960, 96)
 KEYS = 3

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from medscan.report.text import cell, printable
 from medscan.report.worklist import Row, rank, worst_slice
 from medscan.results import Results, StackResult, State, replacing
+from medscan.text import cell, printable
 
 COLUMNS: dict[str, str] = {
     "rank": "Place in the worklist from 1; empty when nothing was scored.",

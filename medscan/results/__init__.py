@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from medscan.files import replacing
+from medscan.results.maps import on_frame, on_square
+from medscan.results.merge import distinct, paths, selected
 from medscan.results.reader import Results, read_part
-from medscan.results.several import distinct, paths, selected
 from medscan.results.shards import missing_shards
 from medscan.results.store import publish, write_part
 from medscan.results.types import Mark, RunInfo, StackResult, State, StudyResult, Work
@@ -33,6 +34,8 @@ __all__ = [
     "Work",
     "distinct",
     "missing_shards",
+    "on_frame",
+    "on_square",
     "open",
     "paths",
     "publish",

@@ -18,7 +18,7 @@ import numpy as np
 
 from medscan.errors import UsageError
 from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, SCHEMA, TEXTS, WORK
-from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work, joined
+from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work, merge_results
 
 NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
           "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
@@ -147,7 +147,7 @@ class Results:
             with _reading(path) as file:
                 for key in [key for key in found if key in file["studies"]]:
                     older = _read_study(file["studies"][key], arrays=arrays)
-                    found[key] = joined(found[key], older)
+                    found[key] = merge_results(found[key], older)
         return found
 
     def whole(self, study: StudyResult) -> StudyResult:

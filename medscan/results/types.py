@@ -89,7 +89,7 @@ class Work:
     Parameters
     ----------
     content : str
-        Key of what was scanned; see `medscan.scan.plan.Task`.
+        Key of what was scanned; see `medscan.planning.plan.Task`.
     maker : str
         Key of what it was scanned with.
     root : str
@@ -156,7 +156,7 @@ class StudyResult:
     mark: Mark = Mark()
 
 
-def joined(study: StudyResult, older: StudyResult) -> StudyResult:
+def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
     """A study with the series that only an older result of it scored, its score theirs too.
 
     Two scans with detectors of different domains each score some series of a study.

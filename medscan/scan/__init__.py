@@ -1,26 +1,38 @@
-"""Studies x detectors -> results, and the ledger of what is done.
+"""Due studies -> results.h5: lock, pipeline, budgets and publication.
 
-Imports no torch: decode workers import this package too.
+Imports no torch until a model is loaded.
 """
 
-from medscan.scan.accounting import Entry
-from medscan.scan.dry import Forecast, foresee
-from medscan.scan.options import Engine, ScanOptions, Summary
-from medscan.scan.plan import Order, Rescan
+from medscan.scan.disk import Room, Square, is_there
+from medscan.scan.engine import Assignment, Engine, LocalEngine, Tally
+from medscan.scan.guard import Stop, Watchdog, stopping
+from medscan.scan.lock import locked
+from medscan.scan.manifest import manifest_of, versions
+from medscan.scan.part import FinishedStudy, finish_study
+from medscan.scan.pipeline import Pipeline, Watch
+from medscan.scan.publish import Publish
 from medscan.scan.run import scan
-from medscan.scan.shares import Share, Shares, divide
+from medscan.scan.summary import Summary
 
 __all__ = [
+    "Assignment",
     "Engine",
-    "Entry",
-    "Forecast",
-    "Order",
-    "Rescan",
-    "ScanOptions",
-    "Share",
-    "Shares",
+    "FinishedStudy",
+    "LocalEngine",
+    "Pipeline",
+    "Publish",
+    "Room",
+    "Square",
+    "Stop",
     "Summary",
-    "divide",
-    "foresee",
+    "Tally",
+    "Watch",
+    "Watchdog",
+    "finish_study",
+    "is_there",
+    "locked",
+    "manifest_of",
     "scan",
+    "stopping",
+    "versions",
 ]

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medscan.files import free_bytes
-from medscan.scan.assemble import THUMBNAILS
-from medscan.scan.options import ScanOptions
-from medscan.scan.plan import Task
-from medscan.scan.score import Scorer
+from medscan.options import Outputs
+from medscan.planning import Task
+from medscan.scoring import THUMBNAILS, Scorer
 
 STUDY, STACK, SLICE, FILE = 8 << 10, 32 << 10, 256, 256
 """Bytes in a results file beside maps and pictures."""
@@ -43,13 +42,13 @@ class Room:
 
     Parameters
     ----------
-    options : ScanOptions
+    outputs : Outputs
     scorers : mapping
         Scorers, or squares, by hash of their detector.
     """
 
-    def __init__(self, options: ScanOptions, scorers: Mapping[str, Scorer | Square]) -> None:
-        self.out, self.folder = options.out, options.parts
+    def __init__(self, outputs: Outputs, scorers: Mapping[str, Scorer | Square]) -> None:
+        self.out, self.folder = outputs.out, outputs.parts
         self.squares = {digest: _square(scorer) for digest, scorer in scorers.items()}
         self.old = self.out.stat().st_size if self.out.exists() else 0
         self.promised = 0

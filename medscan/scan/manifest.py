@@ -7,7 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from medscan import __version__
-from medscan.scan.options import DECODERS, ScanOptions, Summary
+from medscan.options import DECODERS, Inputs
+from medscan.scan.summary import Summary
 
 LIBRARIES = ("torch", "open_clip_torch", "numpy", "h5py", "nibabel", "safetensors", *DECODERS)
 
@@ -23,7 +24,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def manifest(options: ScanOptions, summary: Summary) -> dict[str, Any]:
+def manifest_of(inputs: Inputs, summary: Summary) -> dict[str, Any]:
     """What `medscan scan --json` prints.
 
     Returns
@@ -39,6 +40,6 @@ def manifest(options: ScanOptions, summary: Summary) -> dict[str, Any]:
             "backbone": detector.backbone,
             "backbone_hash": detector.backbone_digest,
         }
-        for _, detector in options.detectors
+        for _, detector in inputs.detectors
     ]
     return summary.as_dict() | {"versions": versions(), "detectors": detectors}

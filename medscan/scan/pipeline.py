@@ -11,20 +11,19 @@ from dataclasses import dataclass, field
 from medscan.archive import Outcome, Pseudonyms, Reason, Series, Stack
 from medscan.detector import Detector
 from medscan.errors import DeviceError, DiskError, FileError, LedgerError, MedscanError
+from medscan.options import Inputs, Privacy
+from medscan.planning import Task
+from medscan.reading import CHUNK, DrawJob, Drawn
 from medscan.results import StackResult, StudyResult, Work
-from medscan.scan.assemble import StackBuilder, study_result, thumbnails_of, worst_of
 from medscan.scan.disk import Room, is_there
-from medscan.scan.draw import CHUNK, Drawn, Job
 from medscan.scan.guard import Stop, Watchdog
-from medscan.scan.options import ScanOptions
-from medscan.scan.plan import Task, root_of
-from medscan.scan.score import Scored, Scorer
+from medscan.scoring import Scored, Scorer, StackBuilder, study_result, thumbnails_of, worst_of
 
 log = logging.getLogger("medscan.scan")
 
 Keep = Callable[[StudyResult, str], None]
 """Takes a study that is complete, and what became of its decoder if that died."""
-Decode = Callable[[Iterable[Job]], Generator[tuple[Job, Drawn], None, None]]
+Decode = Callable[[Iterable[DrawJob]], Generator[tuple[DrawJob, Drawn], None, None]]
 """Draws jobs in their order, which it takes only as fast as they are drawn."""
 Watch = Callable[[int, int, int, int], None]
 """`watch(done, studies, slices, failures)` after each batch; failures are of files and slices."""
@@ -50,10 +49,13 @@ class Pipeline:
 
     Parameters
     ----------
-    options : ScanOptions
+    inputs : Inputs
+    privacy : Privacy
     pseudonyms : Pseudonyms
     scorers : mapping
         By hash of their detector.
+    room : Room
+        Disk space that the studies in hand will need.
     stop : Stop
         Takes effect between studies.
     watchdog : Watchdog
@@ -64,19 +66,21 @@ class Pipeline:
 
     def __init__(
         self,
-        options: ScanOptions,
+        inputs: Inputs,
+        privacy: Privacy,
         pseudonyms: Pseudonyms,
         scorers: Mapping[str, Scorer],
+        room: Room,
         stop: Stop,
         watchdog: Watchdog,
         decode: Decode,
         keep: Keep,
         watch: Watch | None = None,
     ) -> None:
-        self.options, self.pseudonyms, self.scorers = options, pseudonyms, scorers
+        self.inputs, self.privacy, self.pseudonyms = inputs, privacy, pseudonyms
+        self.scorers, self.room = scorers, room
         self.stop, self.watchdog, self.keep, self.watch = stop, watchdog, keep, watch
         self.decode = decode
-        self.room = Room(options, scorers)
         self.studies: dict[str, _Study] = {}
         self.asked = self.done = self.slices = self.failed = 0
 
@@ -96,7 +100,7 @@ class Pipeline:
         finally:
             jobs.close()
 
-    def _jobs(self, tasks: Sequence[Task]) -> Iterator[Job]:
+    def _jobs(self, tasks: Sequence[Task]) -> Iterator[DrawJob]:
         """Jobs study by study."""
         for task in tasks:
             self.stop.failure = self.stop.failure or self.room.lack(task)
@@ -114,30 +118,30 @@ class Pipeline:
 
     def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
         backbone = self.scorers[detector.digest].method.backbone
-        options = self.options
+        privacy = self.privacy
         thumbnails = thumbnails_of(
-            series.modality, stack, wanted=options.thumbnails, burned_in=options.burned_in
+            series.modality, stack, wanted=privacy.thumbnails, burned_in=privacy.burned_in
         )
         return StackBuilder(
             series, stack, detector, backbone.size, backbone.grid, backbone.patch, thumbnails
         )
 
-    def _stack_jobs(self, task: Task, builder: StackBuilder) -> Iterator[Job]:
+    def _stack_jobs(self, task: Task, builder: StackBuilder) -> Iterator[DrawJob]:
         frames = builder.stack.frames
         for first in range(0, len(frames), CHUNK):
-            yield Job(
+            yield DrawJob(
                 builder.stack,
                 first,
                 frames[first : first + CHUNK],
                 builder.size,
                 builder.detector.window,
                 builder.series.modality,
-                self.options.max_file_bytes,
+                self.inputs.max_file_bytes,
                 task.study.key,
                 task.companions,
             )
 
-    def _take(self, job: Job, drawn: Drawn) -> None:
+    def _take(self, job: DrawJob, drawn: Drawn) -> None:
         self.watchdog.fed("slices are scored")
         builder = self.studies[job.study].builders[job.stack.key]
         scorer = self.scorers[builder.detector.digest]
@@ -218,5 +222,5 @@ class Pipeline:
         path = self.pseudonyms.path
         found = sorted(outcomes, key=lambda outcome: outcome.file)
         rows = [[path(o.file.path), str(o.reason), o.detail] for o in found]
-        root = root_of(task.study.files()[0], self.pseudonyms)
-        return Work(task.content, task.maker, root, self.options.tools, rows)
+        root = self.pseudonyms.root(task.study.files()[0])
+        return Work(task.content, task.maker, root, self.inputs.tools, rows)

@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medscan.archive import Outcome, Pseudonyms, Reason
-from medscan.scan.ledger import Ledger
-from medscan.scan.load import Walk
-from medscan.scan.options import ScanOptions, Summary
-from medscan.scan.plan import PASSING, PREPROCESSING, Rescan
-from medscan.scan.remains import parts_of, stamp_of
+from medscan.choices import Rescan
+from medscan.options import ScanOptions
+from medscan.planning import PASSING, PREPROCESSING, Ledger, Walk, parts_of, stamp_of
+from medscan.scan.summary import Summary
 
 NOTE = "unchanged"
 """In the ledger."""
@@ -27,18 +26,19 @@ TOLD = ("files", "reasons", "studies", "quarantined", "stale", "absent")
 
 def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str:
     """Of everything that decides what a scan finds and does; empty where that is looked up anew."""
-    asked = options.accounting or options.paranoid or options.prune_s is not None
+    inputs, outputs = options.inputs, options.outputs
+    asked = outputs.accounting or inputs.paranoid or outputs.prune_s is not None
     # A lone file may have its voxels in another, which no walk finds.
-    if asked or options.rescan is not Rescan.NONE or not all(map(Path.is_dir, options.roots)):
+    if asked or options.budget.rescan is not Rescan.NONE or not all(map(Path.is_dir, inputs.roots)):
         return ""
-    calibrations = ((d, d.calibration) for _, d in options.detectors)
+    calibrations = ((d, d.calibration) for _, d in inputs.detectors)
     facts = [
-        walked.digest(options, pseudonyms),
-        stamp_of(options.out),
+        walked.digest(inputs, pseudonyms),
+        stamp_of(outputs.out),
         options.identity,
-        options.named,
-        str(options.shard or ""),
-        options.tools,
+        inputs.named,
+        str(inputs.shard or ""),
+        inputs.tools,
         PREPROCESSING,
         [[d.name, d.digest, c.threshold, c.target_fpr] for d, c in calibrations],
     ]
@@ -48,7 +48,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
 def recall(options: ScanOptions, ledger: Ledger, signed: str, summary: Summary) -> bool:
     """Fill in the summary of a scan that has nothing to do; whether this is one."""
     told = json.loads(ledger.meta(NOTE) or "{}")
-    if not signed or told.get("signature") != signed or parts_of(options):
+    if not signed or told.get("signature") != signed or parts_of(options.outputs):
         return False
     for name in TOLD:
         setattr(summary, name, told[name])
@@ -64,7 +64,7 @@ def remember(ledger: Ledger, signed: str, summary: Summary) -> None:
 
 def is_final(walked: Walk, outcomes: Iterable[Outcome], summary: Summary) -> bool:
     """Whether the next scan would find the same if no file changes."""
-    given_up = {item.file for item in walked.found if isinstance(item, Outcome)}
+    given_up = {item.file for item in walked.files if isinstance(item, Outcome)}
     passing = any(
         o.reason is Reason.ARRIVING or (o.reason in PASSING and o.file not in given_up)
         for o in outcomes

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medscan.archive import Plane, cut_geometry, display_transform, nearest_plane, normal_of
+from medscan.archive import cut_geometry, display_transform, nearest_plane, normal_of
+from medscan.choices import Plane
 from medscan.errors import CorruptError
 
 from .conftest import rotation, stacks_of

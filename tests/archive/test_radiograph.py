@@ -1,8 +1,9 @@
 import pytest
 from pydicom.dataset import Dataset
 
-from medscan.archive import Plane, index
+from medscan.archive import index
 from medscan.archive.radiograph import view_of
+from medscan.choices import Plane
 
 from .conftest import write
 

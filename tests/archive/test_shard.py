@@ -20,10 +20,8 @@ from medscan.archive import (
     Header,
     Kind,
     Outcome,
-    Plane,
     Pseudonyms,
     Reason,
-    Shard,
     from_json,
     group,
     index,
@@ -32,7 +30,9 @@ from medscan.archive import (
     walk,
 )
 from medscan.archive.header import Layer, Volume
-from medscan.scan.ledger import Ledger
+from medscan.archive.shard import is_needed, part_of
+from medscan.choices import Plane, Shard
+from medscan.planning.ledger import Ledger
 
 from .conftest import write
 
@@ -99,7 +99,8 @@ def test_shares_are_disjoint_and_complete(read, count):
     found = [make(files[place]) for place, make in read.items()]
     whole = group(found)
     parts = [
-        shard.of(group([item for item in found if shard.needs(item)])) for shard in shards(count)
+        part_of(shard, group([item for item in found if is_needed(shard, item)]))
+        for shard in shards(count)
     ]
     assert joined(parts) == by_key(whole)
     for shard, part in zip(shards(count), parts, strict=True):

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medscan.archive import Plane, Pseudonyms, Reason, header, index, readers, snapshot, walk
+from medscan.archive import Pseudonyms, Reason, header, index, readers, snapshot, walk
 from medscan.archive.snapshot import digest_of, from_bytes
-from medscan.scan.ledger import Ledger
+from medscan.choices import Plane
+from medscan.planning.ledger import Ledger
 
 from .conftest import Cache, write
 

@@ -26,6 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from tests.options import scan_options
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 # Nothing heavy is imported up here: decode workers import this file too.
@@ -48,24 +50,23 @@ def write(archive: Path, studies: int, slices: int) -> None:
         tiny.write_series(archive / f"{number:05d}", volume, study=f"1.{number}")
 
 
-def options_of(detector_file: Path, archive: Path, out: Path, is_ray: bool, **more: object):
+def options_of(detector_file: Path, archive: Path, out: Path, **more: object):
     from medscan import detector
-    from medscan.scan import Engine, ScanOptions
 
-    return ScanOptions(
+    return scan_options(
         roots=(archive,),
         out=out,
         detectors=((detector_file, detector.read(detector_file)),),
         named=True,
         device="cpu",
-        engine=Engine.RAY if is_ray else Engine.LOCAL,
         **more,
     )
 
 
 def rate(detector_file: Path, archive: Path, share: str, address: str) -> None:
     """Print when the first study and the last was done, and slices between; in its own process."""
-    from medscan.archive import Shard
+    from medscan.choices import Shard
+    from medscan.cluster import RayEngine
     from medscan.scan import scan
 
     seen = []
@@ -75,10 +76,11 @@ def rate(detector_file: Path, archive: Path, share: str, address: str) -> None:
 
     shard = Shard(*map(int, share.split("/"))) if share else None
     with tempfile.TemporaryDirectory() as folder:
-        more = {"workers": 0, "batch_size": 8, "address": address or None, "shard": shard}
+        more = {"workers": 0, "batch_size": 8, "shard": shard}
         more["key_file"] = Path(folder) / "key"
         out = Path(folder) / "results.h5"
-        summary = scan(options_of(detector_file, archive, out, bool(address), **more), watch)
+        options = options_of(detector_file, archive, out, **more)
+        summary = scan(options, watch, engine=RayEngine(address) if address else None)
     assert not summary.failure
     begun = next(entry for entry in seen if entry[1])
     print(json.dumps([begun[0], seen[-1][0], seen[-1][1] - begun[1]]))
@@ -117,6 +119,7 @@ def rate_of(words: list[object], shards: int, nodes: int) -> float:
 
 def peak(detector_file: Path, archive: Path) -> None:
     """Print MiB of the driver, until the last study and in all; in a process of its own."""
+    from medscan.cluster import RayEngine
     from medscan.scan import scan
 
     seen = [0.0]
@@ -125,8 +128,8 @@ def peak(detector_file: Path, archive: Path) -> None:
         seen[0] = highest()
 
     with tempfile.TemporaryDirectory() as folder:
-        options = options_of(detector_file, archive, Path(folder) / "results.h5", is_ray=True)
-        summary = scan(options, watch)
+        options = options_of(detector_file, archive, Path(folder) / "results.h5")
+        summary = scan(options, watch, engine=RayEngine(None))
     assert summary.scanned == summary.studies
     print(json.dumps([seen[0], highest()]))
 

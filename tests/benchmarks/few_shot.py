@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 
-from medscan.archive import Plane
+from medscan.choices import Plane
 from medscan.detector import Domain
 from medscan.fit import FitOptions, fit, load_items, read_items
 from medscan.methods import Method

@@ -36,8 +36,8 @@ from PIL import Image
 from medscan import archive
 from medscan.archive import Catalogue, Stack
 from medscan.errors import DecoderError, FileError
-from medscan.scan.decode import decode
-from medscan.scan.draw import Job
+from medscan.reading.decoders import decode
+from medscan.reading.jobs import DrawJob
 
 LIMIT = 2**28
 SECONDS = 10.0
@@ -171,13 +171,15 @@ def indexed(root: Path, names: set[str], report: Report) -> Catalogue:
     return catalogue
 
 
-def jobs_of(catalogue: Catalogue) -> Iterator[Job]:
+def jobs_of(catalogue: Catalogue) -> Iterator[DrawJob]:
     """At most six frames of each stack, a job each file."""
     for study in catalogue.studies:
         for series in study.series:
             for stack in series.stacks[:8]:
                 for first, frame in _some(stack):
-                    yield Job(stack, first, (frame,), 32, "auto", series.modality, LIMIT, study.key)
+                    yield DrawJob(
+                        stack, first, (frame,), 32, "auto", series.modality, LIMIT, study.key
+                    )
 
 
 def _some(stack: Stack) -> list[tuple[int, archive.Frame]]:
@@ -190,7 +192,7 @@ def fuzz(folder: Path, files: int, seed: int, workers: int, until: float = 0.0) 
     rng, report = random.Random(seed), Report()
     sources, indexing = _weighted(folder, corpus()), [0.0]
 
-    def batches() -> Iterator[Job]:
+    def batches() -> Iterator[DrawJob]:
         for first in range(0, files, BATCH):
             if until and time.monotonic() > until:
                 return
@@ -234,7 +236,7 @@ def _write_batch(
     return {p.name for p in place.iterdir()}
 
 
-def _jobs_of_batch(place: Path, names: set[str], report: Report) -> Iterator[Job]:
+def _jobs_of_batch(place: Path, names: set[str], report: Report) -> Iterator[DrawJob]:
     """All files together, then each alone: together, copies of one SOP instance are duplicates."""
     yield from jobs_of(indexed(place, names, report))
     report.outcomes["files"] += len(names)
@@ -245,7 +247,7 @@ def _jobs_of_batch(place: Path, names: set[str], report: Report) -> Iterator[Job
         yield from jobs_of(alone)
 
 
-def _note(report: Report, job: Job, item: object) -> None:
+def _note(report: Report, job: DrawJob, item: object) -> None:
     failed = isinstance(item, FileError)
     report.outcomes[f"frames {item.reason}" if failed else "frames drawn"] += 1
     if isinstance(item, DecoderError):

@@ -69,7 +69,7 @@ def walked(folder: Path) -> None:
 
 
 def indexed(folder: Path, ledger: Path, workers: int) -> archive.Catalogue:
-    from medscan.scan.ledger import Ledger  # not above: workers import what is above
+    from medscan.planning.ledger import Ledger  # not above: workers import what is above
 
     cache = Ledger(ledger)
     found = archive.index([folder], cache=cache, workers=workers)
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--disk", action="store_true", help="evict the files before cold passes")
     args = parser.parse_args()
     best: dict[str, list[float]] = {}
-    import medscan.scan.ledger  # noqa: F401 - its imports are nobody's time
+    import medscan.planning.ledger  # noqa: F401 - its imports are nobody's time
 
     with tempfile.TemporaryDirectory() as made:
         folder = args.folder or Path(made) / "archive"

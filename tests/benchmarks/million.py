@@ -26,15 +26,17 @@ from pathlib import Path
 from typing import Any
 
 from medscan import detector
-from medscan.archive import ArchiveFile, Header, Kind, Shard, from_json, to_json
+from medscan.archive import ArchiveFile, Header, Kind, Pseudonyms, from_json, to_json
 from medscan.archive.header import Layer
+from medscan.choices import Rescan, Shard
+from medscan.options import ScanOptions
+from medscan.planning.accounting import account
+from medscan.planning.ledger import Ledger
+from medscan.planning.plan import Task, is_due
+from medscan.planning.survey import HeaderCache, scan_pseudonyms, survey_archive, walk
 from medscan.results import Mark, Work
-from medscan.scan import ScanOptions
-from medscan.scan.accounting import account
-from medscan.scan.ledger import Ledger
-from medscan.scan.load import _Cache, catalogue_of, pseudonyms_of, walk
-from medscan.scan.plan import Rescan, Task, is_due, make_plan
 from medscan.scan.unchanged import signature
+from tests.options import scan_options
 
 KEY = bytes(32)
 FOLDER = 1000
@@ -44,7 +46,7 @@ LOOKED_UP = 20_000
 
 def options_of(folder: Path, shard: Shard | None = None) -> ScanOptions:
     path = detector.find(Path("brain-flair"))
-    return ScanOptions(
+    return scan_options(
         roots=(folder / "archive",),
         out=folder / "results.h5",
         detectors=((path, detector.read(path)),),
@@ -55,6 +57,10 @@ def options_of(folder: Path, shard: Shard | None = None) -> ScanOptions:
     )
 
 
+def pseudonyms_of(options: ScanOptions) -> Pseudonyms:
+    return scan_pseudonyms(options.inputs, options.privacy, KEY)
+
+
 # --- the archive -------------------------------------------------------------------------------
 
 
@@ -62,7 +68,7 @@ def write(folder: Path, studies: int, files: int) -> None:
     """Empty files, and what a scan would have read of them."""
     folder.mkdir(parents=True, exist_ok=True)
     ledger, options = Ledger(folder / "headers.ledger"), options_of(folder)
-    cache = _Cache(ledger, pseudonyms_of(options, KEY))
+    cache = HeaderCache(ledger, pseudonyms_of(options))
     root = (folder / "archive").resolve()
     for first in range(0, studies * files, FOLDER):
         place = root / f"{first // FOLDER // FOLDER:03d}" / f"{first // FOLDER:06d}"
@@ -132,22 +138,22 @@ def peak() -> int:
 def planned(folder: Path, items: int, shard: str) -> None:
     """What a first scan does before and after its studies."""
     options = options_of(folder, Shard(*map(int, shard.split("/"))) if shard else None)
-    pseudonyms = pseudonyms_of(options, KEY)
-    headers, ledger = Ledger(options.ledger_path, read_only=True), Ledger(None)
+    pseudonyms = pseudonyms_of(options)
+    headers, ledger = Ledger(options.outputs.ledger_path, read_only=True), Ledger(None)
     stages = Stages(items)
-    walked = stages.run("walk", lambda: walk(options))
-    catalogue, _ = stages.run("index", lambda: catalogue_of(options, headers, pseudonyms, walked))
-    plan = stages.run(
-        "plan",
-        lambda: make_plan(
-            catalogue,
-            [d for _, d in options.detectors],
-            ledger.work,
-            named=False,
-            identity=options.identity,
-            pseudonyms=pseudonyms,
+    walked = stages.run("walk", lambda: walk(options.inputs, options.outputs))
+    surveyed = stages.run(
+        "index and plan",
+        lambda: survey_archive(
+            options.inputs,
+            pseudonyms,
+            options.identity,
+            walked=walked,
+            cache=headers,
+            find_work=ledger.work,
         ),
     )
+    plan, catalogue = surveyed.plan, surveyed.catalogue
     stages.run("what is due", lambda: [t for t in plan if _due(t, ledger, options)])
     stages.run("account", lambda: account(catalogue, plan, ledger.work, Task.foreseen, pseudonyms))
     print(f"  {len(plan)} studies")
@@ -155,14 +161,14 @@ def planned(folder: Path, items: int, shard: str) -> None:
 
 def _due(task: Task, ledger: Ledger, options: ScanOptions) -> bool:
     key = task.study.key
-    return is_due(task, ledger.work(key), ledger.trouble(key), options.tools, Rescan.NONE)
+    return is_due(task, ledger.work(key), ledger.trouble(key), options.inputs.tools, Rescan.NONE)
 
 
 def unchanged(folder: Path, items: int, _: str) -> None:
     """A night on which nothing has changed."""
     options = options_of(folder)
-    pseudonyms, stages = pseudonyms_of(options, KEY), Stages(items)
-    walked = stages.run("walk", lambda: walk(options))
+    pseudonyms, stages = pseudonyms_of(options), Stages(items)
+    walked = stages.run("walk", lambda: walk(options.inputs, options.outputs))
     stages.run("signature", lambda: signature(options, walked, pseudonyms))
 
 

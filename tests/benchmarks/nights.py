@@ -23,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.options import scan_options
+
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 # Nothing heavy is imported up here: decode workers import this file too.
@@ -30,10 +32,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 def options_of(archive: Path, scratch: Path):
     from medscan import detector
-    from medscan.scan import ScanOptions
 
     path = scratch / "tiny-flair.safetensors"
-    return ScanOptions(
+    return scan_options(
         roots=(archive,),
         out=scratch / f"{archive.name}.h5",
         detectors=((path, detector.read(path)),),

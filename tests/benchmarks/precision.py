@@ -22,12 +22,12 @@ import torch
 from scipy.stats import spearmanr
 
 from medscan import detector
-from medscan.archive import Plane
+from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import Observations, observe
 from medscan.fit import LabelledSlice, read_items, stream_slices
-from medscan.scan.assemble import aggregate
+from medscan.scoring.stacks import aggregate
 
 
 def slices_of(fitted: Detector, data: Path, size: int, wanted: int) -> list[LabelledSlice]:

@@ -29,9 +29,9 @@ from end_to_end import write_archive
 from medscan import archive, detector, imaging, results
 from medscan.archive import Pseudonyms, Series, Stack, Study
 from medscan.errors import FileError
-from medscan.scan.assemble import KEPT, StackBuilder, study_result
-from medscan.scan.decode import Decoders
-from medscan.scan.draw import CHUNK, Job
+from medscan.reading.decoders import Decoders
+from medscan.reading.jobs import CHUNK, DrawJob
+from medscan.scoring.stacks import KEPT, StackBuilder, study_result
 
 LIMIT = 1 << 30
 SIDE, GRID, PATCH = 224, 16, 14
@@ -50,11 +50,11 @@ def best(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, float]
     return {name: min(times) for name, times in spent.items()}
 
 
-def jobs_of(found: Found) -> Iterator[Job]:
+def jobs_of(found: Found) -> Iterator[DrawJob]:
     for study, series, stack in found:
         for first in range(0, len(stack.frames), CHUNK):
             frames = stack.frames[first : first + CHUNK]
-            yield Job(stack, first, frames, SIDE, "auto", series.modality, LIMIT, study.key)
+            yield DrawJob(stack, first, frames, SIDE, "auto", series.modality, LIMIT, study.key)
 
 
 def drawn(decoders: Decoders, found: Found) -> None:

@@ -110,6 +110,6 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, wrong, detector_file, 
     ("text", "expected"), [("0", 0), ("90s", 90), ("15m", 900), ("1.5h", 5400), ("2d", 172800)]
 )
 def test_times(text, expected):
-    from medscan.cli.options import seconds
+    from medscan.cli.options import duration
 
-    assert seconds("--settle", text) == expected
+    assert duration("--settle")(text) == expected

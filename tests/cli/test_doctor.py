@@ -12,7 +12,8 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from medscan import clip, detector, imaging
-from medscan.scan import doctor, manifest
+from medscan.inspect import doctor
+from medscan.scan import manifest
 
 UNTOUCHED = """
 import sys
@@ -108,7 +109,7 @@ def problem(medscan, *words, **env):
 
 
 def test_an_output_that_cannot_be_written(medscan, tmp_path):
-    assert "is no folder" in problem(medscan, "--out", "nowhere/results.h5")
+    assert "is not a folder" in problem(medscan, "--out", "nowhere/results.h5")
     (tmp_path / "results.h5").write_text("no results")
     assert "no HDF5 file" in problem(medscan)
     assert "/proc" in problem(medscan, "--out", "/proc/results.h5")
@@ -224,7 +225,7 @@ def test_a_temporary_folder_that_cannot_be_written_is_a_note(monkeypatch, tmp_pa
 
 def test_the_tower_is_told_by_the_weights(backbone_folder, tmp_path):
     from medscan.clip.store import find
-    from medscan.scan.memory import LARGEST, batch_for, tower_of
+    from medscan.scoring.memory import LARGEST, batch_for, tower_of
 
     bundle = find(f"local-dir:{backbone_folder}")
     tower = tower_of(bundle)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from medscan.archive import Pseudonyms, index
-from medscan.scan.secret import fingerprint_of, key_beside
+from medscan.planning.keyfile import fingerprint_of, key_beside
 from tests import tiny
 from tests.report import make
 

@@ -10,6 +10,7 @@ import pytest
 
 from medscan import detector, results
 from tests import tiny
+from tests.options import scan_options
 
 SLICES, LESION = 6, 5
 """Of each series, and the number of the one with a lesion."""
@@ -29,11 +30,19 @@ def archive(tmp_path_factory):
 @pytest.fixture(scope="module")
 def night(tmp_path_factory, archive, detector_file):
     """What a scan of it wrote."""
-    from medscan.scan import ScanOptions, scan
+    from medscan.scan import scan
 
     out = tmp_path_factory.mktemp("night") / "night.h5"
     read = detector.read(detector_file)
-    scan(ScanOptions((archive,), out, ((detector_file, read),), named=True, workers=0))
+    scan(
+        scan_options(
+            roots=(archive,),
+            out=out,
+            detectors=((detector_file, read),),
+            named=True,
+            workers=0,
+        )
+    )
     return out
 
 

@@ -104,7 +104,7 @@ def test_parts_are_not_kept_behind_a_link(inside, scan, tmp_path):
     (tmp_path / "elsewhere" / "others.h5").write_bytes(b"precious")
     Path("results.h5.parts").symlink_to(tmp_path / "elsewhere")
     code, _, err = inside(*scan)
-    assert (code, "is no folder" in err) == (2, True)
+    assert (code, "is not a folder" in err) == (2, True)
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["others.h5"]
 
 

@@ -101,7 +101,7 @@ def test_a_log_over_another_output_is_refused(inside, scan, name):
 def test_a_log_into_a_fifo_is_refused_and_not_waited_for(inside, scan):
     os.mkfifo("log.jsonl")
     code, _, err = inside(*scan, "--log-file", "log.jsonl")
-    assert (code, "is no regular file" in err) == (2, True)
+    assert (code, "is not a regular file" in err) == (2, True)
 
 
 def test_a_scan_that_fails_says_so_in_the_log_and_to_a_person(inside, scan):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from medscan import results
+from medscan.planning.ledger import Ledger
 from medscan.results import Work
-from medscan.scan.ledger import Ledger
 from medscan.scan.lock import locked
 from tests import tiny
 from tests.cli.conftest import MEDSCAN

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from medscan import results
-from medscan.scan.verify import ARRAYS
+from medscan.inspect.integrity import ARRAYS
 from tests import tiny
+from tests.options import scan_options
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,15 @@ def archive(tmp_path_factory):
 def scanned(archive, detector_file, tmp_path_factory):
     """A folder with results of the archive."""
     from medscan import detector
-    from medscan.scan import ScanOptions, scan
+    from medscan.scan import scan
 
     out = tmp_path_factory.mktemp("scanned") / "results.h5"
     found = ((detector_file, detector.read(detector_file)),)
-    scan(ScanOptions((archive,), out, found, named=True, device="cpu", workers=0))
+    scan(
+        scan_options(
+            roots=(archive,), out=out, detectors=found, named=True, device="cpu", workers=0
+        )
+    )
     return out.parent
 
 
@@ -66,7 +71,7 @@ def test_results_that_are_right(verify, scanned):
 
 
 def test_the_sample_is_the_same_every_time(verify, scanned, monkeypatch):
-    from medscan.scan import verify as room
+    from medscan.inspect import verify as room
 
     seen = []
     real = room._compare
@@ -260,7 +265,7 @@ def test_it_scores_as_the_scan_did_and_not_as_it_would_be_told(inside, archive, 
 
 
 def test_a_stack_is_scored_by_the_detector_that_its_results_name(verify, monkeypatch):
-    from medscan.scan import plan
+    from medscan.planning import plan
 
     monkeypatch.setattr(plan, "route", lambda *_, **__: None)
     code, out, _ = verify()

@@ -7,7 +7,8 @@ from pydicom.uid import generate_uid
 from medscan import archive, demo, results
 from medscan import detector as detectors
 from medscan.demo.phantom import SHAPE, SPACING
-from medscan.scan import ScanOptions, scan
+from medscan.scan import scan
+from tests.options import scan_options
 
 HEADS = 10
 
@@ -63,14 +64,14 @@ def test_the_shipped_detector_is_hottest_inside_the_lesion(tmp_path):
         demo.write_series(head, folder, f"head {seed}")
         lesions[generate_uid(entropy_srcs=[f"head {seed}", "study"])] = head.lesion
     path = detectors.find(Path("brain-flair"))
-    options = ScanOptions(
+    options = scan_options(
         roots=(tmp_path / "archive",),
         out=tmp_path / "r.h5",
         detectors=((path, detectors.read(path)),),
         named=False,
     )
     assert scan(options).flagged == HEADS
-    studies = list(results.open(options.out).studies())
+    studies = list(results.open(options.outputs.out).studies())
     found = [_hottest_is_inside(s, lesions[s.info["StudyInstanceUID"]]) for s in studies]
     assert len(found) == HEADS
     assert sum(found) >= 0.9 * HEADS

@@ -11,12 +11,12 @@ from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
 from medscan.archive import Pseudonyms, index
 from medscan.detector import Calibration, Detector, Domain
-from medscan.export import Job, Left, exporter
+from medscan.export import ExportJob, Left, exporter
 from medscan.imaging import Window, render
+from medscan.reading.sources import Sources
 from medscan.results import Results
-from medscan.scan.assemble import StackBuilder
-from medscan.scan.load import describe
-from medscan.scan.sources import Sources
+from medscan.scoring import describe
+from medscan.scoring.stacks import StackBuilder
 from tests.imaging.make import LIMIT, header, write_dicom
 from tests.report import make as results_of
 
@@ -52,8 +52,8 @@ class Made:
     marker: np.ndarray
     results: Results | None = None
 
-    def job(self, out, **options) -> Job:
-        return Job([self.results], out, Sources([self.folder]), **options)
+    def job(self, out, **options) -> ExportJob:
+        return ExportJob([self.results], out, Sources([self.folder]), **options)
 
 
 def pixels() -> np.ndarray:

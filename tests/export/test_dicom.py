@@ -13,7 +13,7 @@ import pytest
 import SimpleITK
 
 from medscan.archive import Reason, index
-from medscan.export import Grid, SegType
+from medscan.choices import Grid, SegType
 from medscan.export.capture import letter
 from medscan.results.maps import on_frame
 from tests.export import make

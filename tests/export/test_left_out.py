@@ -13,13 +13,13 @@ import pytest
 from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage
 
 from medscan.archive import Reason, index
-from medscan.cli.export import GridName, SegTypeName, Target
+from medscan.choices import ExportFormat, Grid, SegType
 from medscan.errors import UsageError
-from medscan.export import FORMATS, Grid, Job, Left, SegType, exporter
+from medscan.export import FORMATS, ExportJob, Left, exporter
 from medscan.export.dicom import UNKNOWN_DATE
 from medscan.export.job import key_slices
+from medscan.reading.sources import Sources
 from medscan.results import Results, State
-from medscan.scan.sources import Sources
 from tests.export import make
 from tests.export.make import exported, scanned, single
 from tests.report import make as plain
@@ -53,7 +53,7 @@ def test_a_volume_file_has_no_study_to_put_an_object_into(tmp_path, name):
 @pytest.mark.parametrize("name", DICOM)
 def test_a_missing_source_costs_its_stack_only(axial, tmp_path, name):
     (tmp_path / "empty").mkdir()
-    job = Job([axial.results], tmp_path / "out", Sources([tmp_path / "empty"]))
+    job = ExportJob([axial.results], tmp_path / "out", Sources([tmp_path / "empty"]))
     files, (left,) = exported(name, job)
     assert files == []
     assert "not in the archive" in left.why
@@ -61,7 +61,7 @@ def test_a_missing_source_costs_its_stack_only(axial, tmp_path, name):
 
 def test_without_an_archive_nothing_is_written(axial, tmp_path):
     with pytest.raises(UsageError, match="--archive"):
-        list(exporter("dicom-pm")(Job([axial.results], tmp_path / "out")))
+        list(exporter("dicom-pm")(ExportJob([axial.results], tmp_path / "out")))
 
 
 @pytest.mark.parametrize("name", ["dicom-pm", "dicom-seg", "dicom-sc", "png"])
@@ -78,7 +78,7 @@ def test_files_that_moved_are_found(axial, tmp_path):
     for n, path in enumerate(sorted(axial.folder.iterdir(), reverse=True)):
         (tmp_path / f"x{n}" / "y").mkdir(parents=True)
         (tmp_path / f"x{n}" / "y" / "scan").write_bytes(path.read_bytes())
-    moved = Job([axial.results], tmp_path / "b", Sources([tmp_path]))
+    moved = ExportJob([axial.results], tmp_path / "b", Sources([tmp_path]))
     (there,), _ = exported("dicom-pm", axial.job(tmp_path / "a"))
     (here,), _ = exported("dicom-pm", moved)
     assert here.read_bytes() == there.read_bytes()
@@ -89,7 +89,9 @@ def test_sources_that_changed_are_refused(axial, tmp_path):
         ds = pydicom.dcmread(path)
         ds.Rows, ds.PixelData = ds.Rows - 1, ds.PixelData[: -2 * ds.Columns]
         ds.save_as(tmp_path / path.name)
-    _, (left,) = exported("dicom-seg", Job([axial.results], tmp_path / "o", Sources([tmp_path])))
+    _, (left,) = exported(
+        "dicom-seg", ExportJob([axial.results], tmp_path / "o", Sources([tmp_path]))
+    )
     assert "changed since" in left.why
 
 
@@ -132,7 +134,7 @@ def test_pictures_and_volumes_are_not_scanned_again(axial, tmp_path):
     for name in ("png", "nifti"):
         assert exported(name, axial.job(tmp_path, with_source=True))[0]
     plain.results(tmp_path, plain.few_studies())
-    exported("png", Job([Results(tmp_path / "results.h5")], tmp_path))
+    exported("png", ExportJob([Results(tmp_path / "results.h5")], tmp_path))
     found = index([tmp_path])
     assert found.studies == ()
     kinds = {o.file.path.partition(".")[2] for o in found.set_aside if o.reason == Reason.DERIVED}
@@ -181,12 +183,14 @@ def test_the_rest_is_written(axial, tmp_path):
     foreign = replace(study.stacks[0], key="a", info=study.stacks[0].info | {"kind": "nifti"})
     both = replace(study, stacks=(foreign, study.stacks[0]))
     results = plain.results(tmp_path, [both], axial.results.run())
-    found = list(exporter("dicom-pm")(Job([results], tmp_path / "o", Sources([axial.folder]))))
+    found = list(
+        exporter("dicom-pm")(ExportJob([results], tmp_path / "o", Sources([axial.folder])))
+    )
     assert [isinstance(f, Left) for f in found] == [True, False]
     assert index([tmp_path / "o"]).studies == ()
 
 
 def test_the_command_offers_what_there_is():
-    assert {target.value for target in Target} == {*FORMATS, "onnx"}
-    assert {grid.value for grid in GridName} == {grid.value for grid in Grid}
-    assert {kind.value for kind in SegTypeName} == {kind.value for kind in SegType}
+    assert {target.value for target in ExportFormat} == {*FORMATS, "onnx"}
+    assert {grid.value for grid in Grid} == {grid.value for grid in Grid}
+    assert {kind.value for kind in SegType} == {kind.value for kind in SegType}

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medscan.archive.geometry import cut_geometry
-from medscan.archive.types import Plane
+from medscan.choices import Grid, Plane
 from medscan.errors import DiskError
-from medscan.export import FORMATS, Grid, Job, exporter
+from medscan.export import FORMATS, ExportJob, exporter
 from medscan.export.nifti import affine_of, layers_of
 from medscan.results import State
 from tests.report import make
@@ -25,7 +25,7 @@ LPS = {
 
 
 def export_nifti(results, out, **options):
-    return list(exporter("nifti")(Job([results], out, **options)))
+    return list(exporter("nifti")(ExportJob([results], out, **options)))
 
 
 def hot_stack(orientation, spacing=(0.7, 0.9), step=2.5, origin=(-31.0, 17.0, 5.0), to_pixel=None):
@@ -222,7 +222,7 @@ def test_a_file_in_the_way_is_a_disk_error(tmp_path, name):
     results = make.results(tmp_path, [make.study("aaa", [make.stack("s1", n=3)])])
     (tmp_path / "out").write_text("a file")
     with pytest.raises(DiskError, match="out"):
-        list(exporter(name)(Job([results], tmp_path / "out")))
+        list(exporter(name)(ExportJob([results], tmp_path / "out")))
 
 
 def test_large_frames_become_nifti_2(tmp_path):

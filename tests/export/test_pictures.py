@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from medscan.export import Job
+from medscan.export import ExportJob
 from medscan.export.job import key_slices
 from tests.export.make import GRID, SLICE, exported, multiframe, scanned, single
 from tests.report import make
@@ -13,7 +13,7 @@ from tests.report import make
 
 def test_thumbnails_become_pictures(tmp_path):
     results = make.results(tmp_path, make.few_studies())
-    files, (left,) = exported("png", Job([results], tmp_path / "out"))
+    files, (left,) = exported("png", ExportJob([results], tmp_path / "out"))
     assert left.what == "study bbb, stack s1"
     assert "withheld" in left.why
     worst = key_slices(results.study("aaa").stacks[0])[0]
@@ -45,7 +45,7 @@ def test_a_picture_that_may_name_someone_is_left_out(tmp_path):
 
 def test_arrays_of_a_study(tmp_path):
     results = make.results(tmp_path, make.few_studies())
-    files, left = exported("npz", Job([results], tmp_path / "out"))
+    files, left = exported("npz", ExportJob([results], tmp_path / "out"))
     assert [path.name for path in files] == ["aaa.npz", "bbb.npz", "ccc.npz", "ddd.npz"]
     assert left == []
     (stack, other) = results.study("aaa").stacks
@@ -58,5 +58,5 @@ def test_arrays_of_a_study(tmp_path):
         patch = found["s1/affine"] @ (*(stack.grid_to_pixel[0] @ (3, 5, 1)), 2, 1)
         np.testing.assert_allclose(found["s1/grid_affine"] @ (3, 5, 2, 1), patch)
     first = files[0].read_bytes()
-    exported("npz", Job([results], tmp_path / "out"))
+    exported("npz", ExportJob([results], tmp_path / "out"))
     assert files[0].read_bytes() == first

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medscan.archive import Plane, Pseudonyms, index
+from medscan.archive import Pseudonyms, index
+from medscan.choices import Plane
 from medscan.detector import Calibration, Detector, Domain
-from medscan.export import Job, exporter
+from medscan.export import ExportJob, exporter
 from medscan.imaging import Letterbox, Window, render
 from medscan.report.colours import Scale
 from medscan.results import Results, Work, publish, write_part
 from medscan.results.maps import on_frame
-from medscan.scan.assemble import StackBuilder, study_result
+from medscan.scoring.stacks import StackBuilder, study_result
 from tests.imaging.make import LIMIT, header, write_dicom
 from tests.report import make
 
@@ -131,7 +132,7 @@ def check_everything_lights(folder, study, series, stack, lps):
     (found,) = (s for one in results.studies() for s in one.stacks)
     patch_mm = PATCH * max(stack.rows * stack.pixel_spacing[0],
                            stack.columns * stack.pixel_spacing[1]) / SIZE  # fmt: skip
-    (path,) = exporter("nifti")(Job([results], folder / "out"))
+    (path,) = exporter("nifti")(ExportJob([results], folder / "out"))
     exported = nibabel.load(path)
     data = exported.get_fdata()
     hot = np.argwhere(data > 0.7 * data.max()).mean(axis=0)
@@ -206,7 +207,7 @@ def test_a_tilt_is_in_the_sform_alone(tmp_path):
         dicom_of(tmp_path / "d", nibabel.Nifti1Image(image.dataobj, affine))
     )
     results = fake_result(tmp_path / "d", study, series, stack, images(stack))
-    (path,) = exporter("nifti")(Job([results], tmp_path / "out"))
+    (path,) = exporter("nifti")(ExportJob([results], tmp_path / "out"))
     exported = nibabel.load(path)
     np.testing.assert_allclose(exported.affine[:, 2], affine[:, 2], atol=1e-4)
     assert (exported.header["sform_code"], exported.header["qform_code"]) == (1, 0)

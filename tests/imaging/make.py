@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from medscan.archive.geometry import cut_geometry, nearest_plane
-from medscan.archive.types import ArchiveFile, Frame, Kind, Plane, Stack
+from medscan.archive.types import ArchiveFile, Frame, Kind, Stack
+from medscan.choices import Plane
 
 LIMIT = 2**26
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])

@@ -4,7 +4,8 @@ import nibabel
 import numpy as np
 import pytest
 
-from medscan.archive.types import Kind, Plane
+from medscan.archive.types import Kind
+from medscan.choices import Plane
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError, UnreadableError
 from medscan.imaging import Window, measure, read_planes, render
 

@@ -13,7 +13,8 @@ from medscan.fit import FitOptions, fit
 from medscan.fit.data import read_items
 from medscan.fit.shots import draw_shots
 from medscan.fit.train import prepare, train
-from medscan.methods import Batch, build, losses, settings_of
+from medscan.methods import Batch, build, settings_of
+from medscan.parts import losses
 from tests import tiny
 
 

@@ -172,7 +172,7 @@ def test_clip_needs_no_images_at_all(backbone_folder):
 
 
 def test_clip_scores_by_the_ensemble_of_sentences(backbone):
-    from medscan.methods import prompts
+    from medscan.parts import prompts
 
     method = build("clip", backbone, "Brain", settings_of("clip", windows=1), masked=False).eval()
     score, grid = method.predict(images(2))
@@ -185,7 +185,7 @@ def test_clip_scores_by_the_ensemble_of_sentences(backbone):
 
 
 def test_windows_cover_every_patch_evenly():
-    from medscan.methods.zero import _windows
+    from medscan.methods.winclip import _windows
 
     same = torch.ones(1, 5, 4, 4)
     for side in (1, 2, 3, 4, 9):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from medscan.methods import losses
+from medscan.parts import losses
 
 PROBABILITY = torch.tensor(
     [

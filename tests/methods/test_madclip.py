@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 
 from medscan import clip, detector
 from medscan.fit import FitOptions, fit
-from medscan.methods import Batch, build, losses, prompts, scoring, settings_of
-from medscan.methods.adapters import DualBranchAdapter
+from medscan.methods import Batch, build, settings_of
+from medscan.parts import losses, prompts, scoring
+from medscan.parts.adapters import DualBranchAdapter
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 golden_only = pytest.mark.skipif(

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 
 from medscan import clip
 from medscan.fit import FitOptions, fit
-from medscan.methods import Batch, build, losses, settings_of
+from medscan.methods import Batch, build, settings_of
+from medscan.parts import losses
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 golden_only = pytest.mark.skipif(

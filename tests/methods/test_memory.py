@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from medscan.methods import memory
+from medscan.parts import memory
 
 
 def rows(count: int, seed: int = 0) -> torch.Tensor:

@@ -19,7 +19,8 @@ from medscan import clip
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Fused
 from medscan.evaluate.observe import Observations, Truth
-from medscan.methods import METHODS, Batch, build, losses, settings_of
+from medscan.methods import METHODS, Batch, build, settings_of
+from medscan.parts import losses
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 golden_only = pytest.mark.skipif(

@@ -1,6 +1,6 @@
 import torch
 
-from medscan.methods import prompts
+from medscan.parts import prompts
 
 
 def test_the_ensemble_is_the_normalised_mean_of_unit_sentences(backbone):

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from medscan.errors import UsageError
-from medscan.export import Job, exporter
+from medscan.export import ExportJob, exporter
 from medscan.report import TABLES, write_csv, write_report
 from medscan.results import Results
 from tests.report import make
@@ -30,7 +30,7 @@ def used(results, out):
     for table in TABLES:
         write_csv([results], out / f"{table}.csv", table)
     for name in ("nifti", "png", "npz", "csv"):
-        list(exporter(name)(Job([results], out / name)))
+        list(exporter(name)(ExportJob([results], out / name)))
 
 
 @pytest.mark.parametrize("first", range(0, 40, 10))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medscan.errors import UsageError
-from medscan.report import ReportOptions, Word, read_decisions, write_html, write_report
+from medscan.report import ReportOptions, Verdict, read_decisions, write_html, write_report
 from medscan.report.agreement import agreement
 from medscan.report.worklist import rank
 from tests.report import make
@@ -52,7 +52,7 @@ def test_verdicts_on_studies_stacks_and_slices(read):
     }
     assert (found.rows, found.digest) == (5, hashlib.sha256(text.encode()).hexdigest())
     assert [found.word(key) for key in ("aaa", "bbb", "ccc", "ddd")] == [
-        *(Word.ABNORMAL, Word.NORMAL, Word.UNSURE),
+        *(Verdict.ABNORMAL, Verdict.NORMAL, Verdict.UNSURE),
         None,
     ]
 
@@ -69,7 +69,7 @@ def test_verdicts_on_studies_stacks_and_slices(read):
     ],
 )
 def test_whatever_a_spreadsheet_writes(read, data):
-    assert read(data).studies == {"ddd": {("s1", 1): Word.NORMAL}}
+    assert read(data).studies == {"ddd": {("s1", 1): Verdict.NORMAL}}
 
 
 @pytest.mark.parametrize(
@@ -155,10 +155,10 @@ TEXT = "study,verdict,slice,stack\naaa,abnormal,13,s1\nbbb,normal,,\nccc,abnorma
 def test_agreement_counts_scored_studies(read, results):
     found = agreement(rank(results), read(f"{TEXT}ddd,unsure,,\neee,normal,,\n"))
     assert found.counts == {
-        (Word.ABNORMAL, True): 1,
-        (Word.ABNORMAL, False): 1,
-        (Word.NORMAL, True): 1,
-        (Word.NORMAL, False): 0,
+        (Verdict.ABNORMAL, True): 1,
+        (Verdict.ABNORMAL, False): 1,
+        (Verdict.NORMAL, True): 1,
+        (Verdict.NORMAL, False): 0,
     }
     assert (found.sensitivity, found.specificity) == ("1 of 2 (50 %)", "0 of 1 (0 %)")
     assert (found.unsure, found.unscored) == (1, 1)

@@ -3,8 +3,8 @@
 import pytest
 
 from medscan.errors import DiskError, UsageError
-from medscan.report import sweep_tables, write_csv, write_report, write_single
-from medscan.report.sweep import sweep
+from medscan.report import remove_old_tables, write_csv, write_report, write_single
+from medscan.report.cleanup import remove_old_pages
 from tests.report import make
 
 
@@ -55,7 +55,7 @@ def test_what_cannot_be_removed_is_a_disk_error(results, tmp_path, monkeypatch):
 
     monkeypatch.setattr("pathlib.Path.unlink", refuse)
     with pytest.raises(DiskError, match="could not be tidied: Permission denied"):
-        sweep(tmp_path / "out", set())
+        remove_old_pages(tmp_path / "out", set())
 
 
 def test_a_single_page_takes_the_place_of_a_folder(results, tmp_path):
@@ -73,5 +73,5 @@ def test_tables_that_were_not_asked_for_again_go(results, tmp_path):
     for table in ("results", "series", "slices"):
         write_csv([results], out / f"{table}.csv", table)
     (out / "series.jsonl").write_text('{"patient": "mine"}\n')
-    sweep_tables(out, {out / "results.csv"})
+    remove_old_tables(out, {out / "results.csv"})
     assert names(out) == {"index.html", "results.csv", "series.jsonl"}

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from medscan import archive
+from medscan.choices import Plane
 from medscan.errors import CorruptError
+from medscan.reading import decoders as decode
 from medscan.report import ReportOptions, write_html, write_report
 from medscan.report.study import KEYS
-from medscan.scan import decode
 from tests import tiny
 from tests.report import make
 from tests.report.markup import Page
@@ -23,7 +24,7 @@ def scanned(tmp_path):
     tiny.write_series(tmp_path / "archive" / "a", tiny.head_volume(1))
     tiny.write_nifti(tmp_path / "archive" / "b.nii", tiny.head_volume(2))
     studies = []
-    for study in archive.index([tmp_path / "archive"], plane=archive.Plane.AXIAL).studies:
+    for study in archive.index([tmp_path / "archive"], plane=Plane.AXIAL).studies:
         (series,) = study.series
         (stack,) = series.stacks
         facts = {"rows": stack.rows, "columns": stack.columns, "kind": str(stack.kind)}
@@ -79,12 +80,12 @@ def test_what_may_carry_burned_in_text_stays_withheld(scanned, tmp_path):
 
 def test_a_slice_that_cannot_be_read_costs_its_picture(scanned, tmp_path, monkeypatch):
     roots, studies = scanned
-    draw = decode.draw
+    draw = decode.draw_job
 
     def fail_one(job, windows):
         return [CorruptError("its pixels make no sense"), *draw(job, windows)[1:]]
 
-    monkeypatch.setattr(decode, "draw", fail_one)
+    monkeypatch.setattr(decode, "draw_job", fail_one)
     assert len(drawn(tmp_path, roots, studies, workers=0)) == 10
 
 

@@ -8,7 +8,7 @@ import pytest
 from medscan.archive import Kind, Stack
 from medscan.imaging import Letterbox
 from medscan.report.cards import cards_of
-from medscan.report.marks import Marks, letters, marks_of
+from medscan.report.orientation import Marks, letters, marks_of
 from medscan.report.pictures import profile
 from medscan.report.study import view_of
 from tests.report import make

@@ -4,16 +4,17 @@ import datetime
 import os
 import signal
 import time
-from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from medscan import results
+from medscan.choices import Order, Rescan
 from medscan.errors import UsageError
-from medscan.scan import Order, Rescan, scan
+from medscan.scan import scan
 from medscan.scan.guard import Stop, seconds_until, stopping
 from tests import tiny
+from tests.options import changed
 
 HOUR = 3600
 
@@ -28,14 +29,14 @@ def four(root):
 
 
 def done(options):
-    return {study.info["path"] for study in results.open(options.out).studies()}
+    return {study.info["path"] for study in results.open(options.outputs.out).studies()}
 
 
 @pytest.mark.parametrize(
     ("order", "first"), [(Order.PATH, "ab"), (Order.NEWEST, "ca"), (Order.OLDEST, "da")]
 )
 def test_the_first_nights_do_the_first_studies(options, four, order, first):
-    options = replace(options, max_studies=2, order=order)
+    options = changed(options, max_studies=2, order=order)
     summary = scan(options)
     assert (summary.scanned, summary.left, summary.stopped) == (2, 2, "--max-studies 2")
     assert "2 left over (--max-studies 2)" in summary.line()
@@ -54,7 +55,7 @@ def test_a_time_ends_the_night_after_a_study(options, four, monkeypatch):
     def watch(*_):
         clock[0] += 24 * HOUR
 
-    summary = scan(replace(options, until=datetime.time(6)), watch)
+    summary = scan(changed(options, until=datetime.time(6)), watch)
     assert summary.stopped == "--until 06:00"
     assert (summary.scanned > 0, summary.left > 0) == (True, True)
     assert summary.failure == ""
@@ -94,8 +95,8 @@ def test_until_is_the_next_time_that_the_clock_shows_it(now, until, hours, monke
 
 def test_budgets_that_are_none_are_refused(options, four):
     with pytest.raises(UsageError, match="--max-studies"):
-        scan(replace(options, max_studies=0))
-    assert not os.path.exists(options.ledger_path)  # noqa: PTH110 - one word
+        scan(changed(options, max_studies=0))
+    assert not os.path.exists(options.outputs.ledger_path)  # noqa: PTH110 - one word
 
 
 def test_a_scan_that_is_stopped_while_it_reads_headers_goes_on_there(options, four, monkeypatch):
@@ -114,7 +115,7 @@ def test_a_scan_that_is_stopped_while_it_reads_headers_goes_on_there(options, fo
         summary = scan(options)
     assert summary.stopped == "SIGTERM"
     assert summary.line().startswith("stopped (SIGTERM) while the archive was read")
-    assert not options.out.exists()
+    assert not options.outputs.out.exists()
     first = len(opened)
     assert 0 < first < 8
     assert scan(options).scanned == 4
@@ -126,7 +127,7 @@ def test_a_budget_reaches_what_is_new_before_what_is_done_once_more(options, fou
     (four / "z").rename(four.parent / "z")
     scan(options)
     (four.parent / "z").rename(four / "z")
-    again = replace(options, rescan=Rescan.ALL, max_studies=1)
+    again = changed(options, rescan=Rescan.ALL, max_studies=1)
     assert scan(again).left == 4
     assert "z" in done(options)
 

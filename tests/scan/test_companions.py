@@ -1,12 +1,12 @@
 """Voxels in a file of their own (.img of .hdr) are part of what a study is known by."""
 
 import os
-from dataclasses import replace
 
 import pytest
 
 from medscan.scan import scan
 from tests import tiny
+from tests.options import changed
 
 
 @pytest.fixture
@@ -32,6 +32,6 @@ def test_voxels_replaced_during_the_scan_are_not_taken_for_the_old_ones(options,
     def touch(*_):
         os.utime(pair / "head.img", (1, 1))
 
-    summary = scan(replace(options, batch_size=1), touch)
+    summary = scan(changed(options, batch_size=1), touch)
     assert summary.reasons["unreadable"] == 2  # the header and its voxels
     assert scan(options).scanned == 1

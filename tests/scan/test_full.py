@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from dataclasses import replace
 
 import pytest
 
@@ -10,8 +9,9 @@ from medscan import results
 from medscan.files import forgiving
 from medscan.scan import scan
 from tests import tiny
-from tests.scan.processes import run_limited, warm
-from tests.scan.reading import content
+from tests.content import content
+from tests.options import changed
+from tests.processes import run_limited, warm
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def five(root):
 @pytest.fixture
 def expected(options, five, tmp_path):
     """What an undisturbed scan finds."""
-    whole = replace(options, out=tmp_path / "whole.h5")
+    whole = changed(options, out=tmp_path / "whole.h5")
     scan(whole)
-    return content(whole.out)
+    return content(whole.outputs.out)
 
 
 def end_of(options, limit=None, *, looks=True):
@@ -53,24 +53,24 @@ def test_whatever_file_cannot_grow(options, five, expected, limit, tmp_path):
     told = end_of(options, limit)
     assert "File too large" in told or "database or disk is full" in told or "disk I/O" in told
     check_left(tmp_path)
-    if options.out.exists():
-        results.open(options.out).ranked()
+    if options.outputs.out.exists():
+        results.open(options.outputs.out).ranked()
     assert end_of(options) == ""
-    assert content(options.out) == expected
-    assert not options.parts.exists()
+    assert content(options.outputs.out) == expected
+    assert not options.outputs.parts.exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [20_000, 100_000])
 def test_older_results_stay_as_they_are(options, five, expected, limit, tmp_path):
     scan(options)
-    before = options.out.read_bytes()
+    before = options.outputs.out.read_bytes()
     tiny.write_series(five / "new", tiny.head_volume(9, slices=60), study="1.9")
     assert end_of(options, limit)
-    assert options.out.read_bytes() == before
+    assert options.outputs.out.read_bytes() == before
     check_left(tmp_path)
     assert end_of(options) == ""
-    assert len(results.open(options.out).keys()) == 6
+    assert len(results.open(options.outputs.out).keys()) == 6
 
 
 @pytest.fixture
@@ -99,15 +99,15 @@ def small(tmp_path):
 @pytest.mark.parametrize("kib", [8, 60, 150, 250])
 def test_a_disk_that_is_really_full(options, five, expected, small, kib, looks):
     folder = small(kib)
-    tight = replace(options, out=folder / "results.h5")
+    tight = changed(options, out=folder / "results.h5")
     told = end_of(tight, looks=looks)
     assert "MiB free" in told or "No space left" in told or "disk is full" in told
     check_left(folder)
-    if tight.out.exists():
-        results.open(tight.out).ranked()
+    if tight.outputs.out.exists():
+        results.open(tight.outputs.out).ranked()
     subprocess.run(["mount", "-o", "remount,size=64m", str(folder)], check=True)
     assert end_of(tight) == ""
-    assert content(tight.out) == expected
+    assert content(tight.outputs.out) == expected
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110

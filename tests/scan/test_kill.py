@@ -3,14 +3,14 @@
 import os
 import random
 import time
-from dataclasses import replace
 
 import pytest
 
 from medscan import results
 from tests import tiny
-from tests.scan.processes import run, warm
-from tests.scan.reading import content
+from tests.content import content
+from tests.options import changed
+from tests.processes import run, warm
 
 STUDIES, KILLS = 30, 100
 
@@ -37,11 +37,11 @@ def seen(path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_kills_lose_nothing(options, thirty, tmp_path):
-    whole = replace(options, out=tmp_path / "whole.h5")
+    whole = changed(options, out=tmp_path / "whole.h5")
     started = time.monotonic()
     run(whole)
     limit = 1.2 * (time.monotonic() - started)
-    expected, dice = seen(whole.out), random.Random(0)
+    expected, dice = seen(whole.outputs.out), random.Random(0)
     published = ended = 0
     for kill in range(KILLS):
         process = warm().Process(target=run, args=(options,))
@@ -50,8 +50,8 @@ def test_a_hundred_kills_lose_nothing(options, thirty, tmp_path):
         ended += process.exitcode == 0
         process.kill()
         process.join()
-        if options.out.exists():
-            assert seen(options.out) == expected  # the old one or the new one, never a half
+        if options.outputs.out.exists():
+            assert seen(options.outputs.out) == expected  # the old one or the new one, never a half
             published += 1
         if process.exitcode == 0:
             touch(thirty, kill)
@@ -61,7 +61,7 @@ def test_a_hundred_kills_lose_nothing(options, thirty, tmp_path):
     touch(thirty, 10**9)
     for last in (options, whole):
         run(last)
-    assert content(options.out) == content(whole.out)
+    assert content(options.outputs.out) == content(whole.outputs.out)
     names = {path.name for path in tmp_path.iterdir()}
     assert not {n for n in names if n.endswith((".part", ".parts", ".lock", "-journal"))}
-    assert len(results.open(options.out).keys()) == STUDIES
+    assert len(results.open(options.outputs.out).keys()) == STUDIES

@@ -2,18 +2,19 @@
 
 import struct
 import zlib
-from dataclasses import replace
 
 import pytest
 
 from medscan import archive, results
 from medscan.errors import TooLargeError, UsageError
-from medscan.scan import foresee, scan
-from medscan.scan import worker as module
-from medscan.scan.decode import decode
-from medscan.scan.draw import Job
+from medscan.inspect import forecast_scan
+from medscan.reading import worker as module
+from medscan.reading.decoders import decode
+from medscan.reading.jobs import DrawJob
+from medscan.scan import scan
 from tests import tiny
-from tests.scan.killers import serve_hoarding, serve_killing, serve_sleeping
+from tests.options import changed
+from tests.reading.killers import serve_hoarding, serve_killing, serve_sleeping
 
 
 @pytest.fixture
@@ -43,23 +44,23 @@ def test_a_decoder_that_dies_or_hangs_is_cut_off_and_recorded(
     options, third, monkeypatch, serve, timeout, why
 ):
     monkeypatch.setattr(module, "serve", serve)
-    summary = scan(replace(options, workers=1, file_timeout_s=timeout))
+    summary = scan(changed(options, workers=1, file_timeout_s=timeout))
     assert failed(summary) == {third: ("decoder-died", f"its decoder {why}")}
     assert summary.files == {"scanned": 11, "skipped": 0, "failed": 1}
-    (row,) = results.open(options.out).run().failures
+    (row,) = results.open(options.outputs.out).run().failures
     assert (row[0], row[2]) == (third, "decoder-died")
 
 
 def test_a_dry_run_survives_a_decoder_that_does_not(options, third, monkeypatch):
     monkeypatch.setattr(module, "serve", serve_killing)
-    assert foresee(replace(options, workers=1)).slices == 12
+    assert forecast_scan(changed(options, workers=1)).slices == 12
 
 
 def test_a_worker_gets_no_more_memory_than_its_bound(root, third, monkeypatch):
     monkeypatch.setattr(module, "serve", serve_hoarding)
     studies = archive.index([root]).studies
     (stack,) = next(s for s in studies if s.uid == "1.1").series[0].stacks
-    jobs = [Job(stack, 0, stack.frames, 32, "auto", "MR", limit) for limit in (1 << 20,)]
+    jobs = [DrawJob(stack, 0, stack.frames, 32, "auto", "MR", limit) for limit in (1 << 20,)]
     ((_, drawn),) = decode(jobs, 1, 60)
     assert [type(d).__name__ for d in drawn].count("Slice") == 5
     assert isinstance(drawn[2], TooLargeError)
@@ -69,7 +70,7 @@ def test_a_worker_gets_no_more_memory_than_its_bound(root, third, monkeypatch):
 def test_a_file_over_the_limit_fails_by_name(options, root):
     tiny.write_series(root / "small", tiny.head_volume(1), study="1.1")
     tiny.write_series(root / "large", tiny.head_volume(2, side=200), study="1.2")
-    summary = scan(replace(options, max_file_bytes=100_000, workers=1))
+    summary = scan(changed(options, max_file_bytes=100_000, workers=1))
     assert {reason for reason, _ in failed(summary).values()} == {"too-large"}
     assert {path.split("/")[0] for path in failed(summary)} == {"large"}
     again = scan(options)
@@ -88,7 +89,7 @@ def test_a_bomb_fails_as_too_large(options, root):
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     packed = packer.compress(bytes(header)) + packer.compress(bytes(64_000_000)) + packer.flush()
     (root / "bomb.nii.gz").write_bytes(packed)
-    summary = scan(replace(options, max_file_bytes=16 << 20, workers=1))
+    summary = scan(changed(options, max_file_bytes=16 << 20, workers=1))
     assert failed(summary)["bomb.nii.gz"][0] == "too-large"
 
 
@@ -106,12 +107,12 @@ def test_a_bomb_fails_as_too_large(options, root):
 def test_limits_that_limit_nothing_are_refused(options, root, wrong):
     tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
     with pytest.raises(UsageError, match="--"):
-        scan(replace(options, **wrong))
-    assert not options.ledger_path.exists()
+        scan(changed(options, **wrong))
+    assert not options.outputs.ledger_path.exists()
 
 
 def test_versions_are_looked_up_once_and_not_with_every_study(options, monkeypatch):
-    told = options.tools
-    monkeypatch.setattr("medscan.scan.options.version", None)
-    assert options.tools == told
+    told = options.inputs.tools
+    monkeypatch.setattr("medscan.options.version", None)
+    assert options.inputs.tools == told
     assert "pydicom" in told

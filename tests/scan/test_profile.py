@@ -1,19 +1,18 @@
 """Where the time goes: busy and waiting stages, and which of them is named."""
 
-from dataclasses import replace
-
 import pytest
 
+from medscan.profile import DECODE, MODEL, RESULTS, Clock, Profile, profile_of
 from medscan.scan import scan
-from medscan.scan.profile import DECODE, MODEL, RESULTS, Clock, Profile, profile_of
 from tests import tiny
+from tests.options import changed
 
 
 @pytest.fixture
 def clock_of(monkeypatch):
     """Makes a clock that was told so many seconds."""
     now = [0.0]
-    monkeypatch.setattr("medscan.scan.profile.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("medscan.profile.time.perf_counter", lambda: now[0])
 
     def make(decode, model, waited):
         clock = Clock()
@@ -56,7 +55,7 @@ def test_nothing_scored_has_no_bottleneck():
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_scan_tells_how_long_its_stages_took(options, root, workers):
     tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
-    summary = scan(replace(options, workers=workers))
+    summary = scan(changed(options, workers=workers))
     decode, model, results = summary.profile.stages
     assert decode.busy_s > 0
     assert model.busy_s > 0

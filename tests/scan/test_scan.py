@@ -11,10 +11,11 @@ import pytest
 from medscan import detector, results
 from medscan.errors import DiskError, LockedError, UsageError
 from medscan.results import State
-from medscan.scan import ScanOptions, scan
+from medscan.scan import scan
 from medscan.scan.lock import locked
 from tests import tiny
-from tests.scan.reading import content
+from tests.content import content
+from tests.options import changed, scan_options
 
 STUDIES = 3
 KEPT = {"results.h5", "results.h5.ledger", "key"}
@@ -39,7 +40,7 @@ def archive(tmp_path_factory):
 
 @pytest.fixture
 def options(archive, detector_file, tmp_path, key_file):
-    return ScanOptions(
+    return scan_options(
         roots=(archive,),
         out=tmp_path / "results.h5",
         detectors=((detector_file, detector.read(detector_file)),),
@@ -60,7 +61,7 @@ def test_every_file_has_one_bucket_and_every_slice_an_end(options, archive):
     assert summary.reasons["truncated"] == 1
     assert summary.reasons["out-of-scope"] == 6
     assert summary.reasons["not-an-image"] == 1
-    read = results.open(options.out)
+    read = results.open(options.outputs.out)
     run = read.run()
     assert run.counts["files"] == len(files)
     assert [row[0].split("/")[0] for row in run.failures] == ["patient1"]
@@ -78,51 +79,51 @@ def test_every_file_has_one_bucket_and_every_slice_an_end(options, archive):
 
 def test_run_again_it_does_nothing_and_says_so(options):
     scan(options)
-    before = options.out.read_bytes()
+    before = options.outputs.out.read_bytes()
     summary = scan(options)
     assert summary.scanned == 0
     assert summary.line().startswith("nothing new: 5 studies unchanged")
-    assert options.out.read_bytes() == before
-    assert {p.name for p in options.out.parent.iterdir()} == KEPT
+    assert options.outputs.out.read_bytes() == before
+    assert {p.name for p in options.outputs.out.parent.iterdir()} == KEPT
 
 
 def test_only_what_changed_is_scanned_again(options, archive, tmp_path):
     root = tmp_path / "growing"
     tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
     tiny.write_series(root / "b", tiny.head_volume(2), study="1.2")
-    options = replace(options, roots=(root,))
+    options = changed(options, roots=(root,))
     assert scan(options).scanned == 2
     tiny.write_series(root / "c", tiny.head_volume(3), study="1.3")
     sorted((root / "a").iterdir())[0].unlink()
     summary = scan(options)
     assert (summary.scanned, summary.unchanged) == (2, 1)
-    assert len(results.open(options.out).keys()) == 3
-    options.out.unlink()
+    assert len(results.open(options.outputs.out).keys()) == 3
+    options.outputs.out.unlink()
     assert scan(options).scanned == 3
 
 
 def test_results_of_other_archives_are_kept(options, tmp_path):
     scan(options)
     tiny.write_series(tmp_path / "other", tiny.head_volume(3), study="9.9")
-    scan(replace(options, roots=(tmp_path / "other",)))
-    assert len(results.open(options.out).keys()) == STUDIES + 3
+    scan(changed(options, roots=(tmp_path / "other",)))
+    assert len(results.open(options.outputs.out).keys()) == STUDIES + 3
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_workers_change_no_byte(options, tmp_path, workers):
     scan(options)
-    other = replace(options, out=tmp_path / "other.h5", workers=workers)
+    other = changed(options, out=tmp_path / "other.h5", workers=workers)
     scan(other)
-    assert content(options.out) == content(other.out)
+    assert content(options.outputs.out) == content(other.outputs.out)
 
 
 def test_a_study_alone_has_the_bytes_it_has_among_others(options, archive, tmp_path):
     scan(options)
-    alone = replace(options, roots=(archive / "patient2",), out=tmp_path / "alone.h5")
+    alone = changed(options, roots=(archive / "patient2",), out=tmp_path / "alone.h5")
     scan(alone)
-    (key,) = results.open(alone.out).keys()
-    among = {k: v for k, v in content(options.out).items() if k.startswith(key)}
-    lone = content(alone.out)
+    (key,) = results.open(alone.outputs.out).keys()
+    among = {k: v for k, v in content(options.outputs.out).items() if k.startswith(key)}
+    lone = content(alone.outputs.out)
     other = [f"{key}@{name}" for name in ("path", "content", "root")]
     for name in [*other, f"{key}/files"]:  # below another root
         among.pop(name)
@@ -156,17 +157,21 @@ def test_the_order_of_files_does_not_matter(options, archive, tmp_path, monkeypa
             return Reversed(reversed(list(entries)))
 
     monkeypatch.setattr(os, "scandir", backwards)
-    other = replace(options, out=tmp_path / "other.h5")
+    other = changed(options, out=tmp_path / "other.h5")
     scan(other)
-    assert content(options.out) == content(other.out)
+    assert content(options.outputs.out) == content(other.outputs.out)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
 def test_batch_sizes_agree(options, tmp_path, batch_size):
     scan(options)
-    other = replace(options, out=tmp_path / "other.h5", batch_size=batch_size)
+    other = changed(options, out=tmp_path / "other.h5", batch_size=batch_size)
     scan(other)
-    pairs = zip(results.open(options.out).studies(), results.open(other.out).studies(), strict=True)
+    pairs = zip(
+        results.open(options.outputs.out).studies(),
+        results.open(other.outputs.out).studies(),
+        strict=True,
+    )
     for one, two in pairs:
         for a, b in zip(one.stacks, two.stacks, strict=True):
             assert np.allclose(a.slice_score, b.slice_score, atol=1e-5, equal_nan=True)
@@ -179,29 +184,29 @@ def test_a_nifti_of_a_series_scores_as_the_series(options, tmp_path):
     tiny.write_series(tmp_path / "two" / "dicom", volume, study="4.4")
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])  # the series' LPS axes, told in RAS
     tiny.write_nifti(tmp_path / "two" / "nifti.nii.gz", volume, affine)
-    scan(replace(options, roots=(tmp_path / "two",)))
-    first, second = (s.stacks[0] for s in results.open(options.out).studies())
+    scan(changed(options, roots=(tmp_path / "two",)))
+    first, second = (s.stacks[0] for s in results.open(options.outputs.out).studies())
     assert np.allclose(first.slice_score, second.slice_score, atol=1e-3)
     assert np.allclose(first.heatmap, second.heatmap, atol=1e-3)
 
 
 def test_identity_leaves_only_when_asked_for(options, archive, tmp_path):
     scan(options)
-    study = next(s for s in results.open(options.out).studies() if s.info["patient"])
+    study = next(s for s in results.open(options.outputs.out).studies() if s.info["patient"])
     assert study.info["patient"] != "P1"
     assert "patient_id" not in study.info
-    named = replace(options, out=tmp_path / "named.h5", identify=True)
+    named = changed(options, out=tmp_path / "named.h5", identify=True)
     scan(named)
-    found = {s.info.get("patient_id") for s in results.open(named.out).studies()}
+    found = {s.info.get("patient_id") for s in results.open(named.outputs.out).studies()}
     assert "P1" in found
-    patients = {s.info["patient"] for s in results.open(options.out).studies()}
+    patients = {s.info["patient"] for s in results.open(options.outputs.out).studies()}
     assert len(patients) == 2  # one for P1 in all studies, none for the NIfTI
 
 
 def test_a_second_scan_is_told_who_holds_the_lock(options):
-    with locked(options.out), pytest.raises(LockedError, match="in use by process"):
+    with locked(options.outputs.out), pytest.raises(LockedError, match="in use by process"):
         scan(options)
-    assert not options.out.exists()
+    assert not options.outputs.out.exists()
     scan(options)
 
 
@@ -218,7 +223,7 @@ def test_a_stop_finishes_the_study_in_hand(options):
     assert summary.stopped == "SIGTERM"
     assert summary.left > 0
     assert "left over (SIGTERM)" in summary.line()
-    kept = results.open(options.out).keys()
+    kept = results.open(options.outputs.out).keys()
     assert len(kept) == summary.scanned
     again = scan(options)
     assert again.scanned == summary.left
@@ -233,36 +238,36 @@ def test_a_killed_scan_goes_on_from_its_parts(options, monkeypatch):
         patch.setattr(results, "publish", killed)
         with pytest.raises(KeyboardInterrupt):
             scan(options)
-    assert not options.out.exists()
-    assert len(list(options.parts.glob("*.h5"))) == STUDIES + 2
+    assert not options.outputs.out.exists()
+    assert len(list(options.outputs.parts.glob("*.h5"))) == STUDIES + 2
     summary = scan(options)
     assert summary.scanned == 0
-    assert len(results.open(options.out).keys()) == STUDIES + 2
-    assert not options.parts.exists()
+    assert len(results.open(options.outputs.out).keys()) == STUDIES + 2
+    assert not options.outputs.parts.exists()
 
 
 def test_an_empty_folder_is_one_line(options, tmp_path):
     (tmp_path / "empty").mkdir()
-    summary = scan(replace(options, roots=(tmp_path / "empty",)))
+    summary = scan(changed(options, roots=(tmp_path / "empty",)))
     assert summary.line().startswith("nothing to scan")
-    assert not options.out.exists()
+    assert not options.outputs.out.exists()
 
 
 def test_wrong_options_write_nothing(options, tmp_path):
     before = set(tmp_path.iterdir())
     with pytest.raises(UsageError, match="does not exist"):
-        scan(replace(options, roots=(tmp_path / "none",)))
-    with pytest.raises(UsageError, match="no folder"):
-        scan(replace(options, out=tmp_path / "none" / "r.h5"))
+        scan(changed(options, roots=(tmp_path / "none",)))
+    with pytest.raises(UsageError, match="not a folder"):
+        scan(changed(options, out=tmp_path / "none" / "r.h5"))
     with pytest.raises(UsageError, match="no detector"):
-        scan(replace(options, detectors=()))
+        scan(changed(options, detectors=()))
     assert set(tmp_path.iterdir()) == before
 
 
 def test_results_inside_the_archive_are_not_part_of_it(options, tmp_path):
     root = tmp_path / "root"
     tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
-    options = replace(options, roots=(root,), out=root / "results.h5")
+    options = changed(options, roots=(root,), out=root / "results.h5")
     first = scan(options)
     assert sum(scan(options).files.values()) == sum(first.files.values()) == 6
     assert json.dumps(first.files)
@@ -273,20 +278,20 @@ def test_the_same_path_below_two_roots_is_two_studies(options, tmp_path):
         volume = tiny.head_volume(3 if scale == 1 else 4) * scale
         tiny.write_nifti(tmp_path / name / "sub" / "v.nii", volume.astype(np.int16))
     one, two = tmp_path / "one", tmp_path / "two"
-    together = replace(options, roots=(one, two), out=tmp_path / "both.h5")
+    together = changed(options, roots=(one, two), out=tmp_path / "both.h5")
     scan(together)
-    scan(replace(options, roots=(one,)))
-    scan(replace(options, roots=(two,)))
-    apart = sorted(s.score for s in results.open(options.out).studies())
-    both = sorted(s.score for s in results.open(together.out).studies())
+    scan(changed(options, roots=(one,)))
+    scan(changed(options, roots=(two,)))
+    apart = sorted(s.score for s in results.open(options.outputs.out).studies())
+    both = sorted(s.score for s in results.open(together.outputs.out).studies())
     assert apart == both
     assert len(set(both)) == 2
-    again = scan(replace(options, roots=(two,)))
+    again = scan(changed(options, roots=(two,)))
     assert (again.scanned, again.unchanged) == (0, 1)
 
 
 def test_failures_are_tried_again_with_other_tools(options, archive):
-    assert scan(replace(options, max_file_bytes=1000)).files["failed"] > 1
+    assert scan(changed(options, max_file_bytes=1000)).files["failed"] > 1
     again = scan(options)
     assert again.scanned == STUDIES + 1
     assert again.files["failed"] == 1
@@ -296,20 +301,20 @@ def test_failures_are_tried_again_with_other_tools(options, archive):
 def test_the_accounting_is_todays(options, tmp_path):
     root = tmp_path / "root"
     tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
-    options = replace(options, roots=(root,))
+    options = changed(options, roots=(root,))
     scan(options)
     (root / "notes.txt").write_text("new")
     summary = scan(options)
     assert summary.scanned == 0
-    assert results.open(options.out).run().counts["files"] == 7
+    assert results.open(options.outputs.out).run().counts["files"] == 7
 
 
 def test_half_written_files_of_a_killed_scan_are_swept(options):
-    options.parts.mkdir()
-    (options.parts / ".abc.h5.99.part").write_bytes(b"half")
-    (options.out.parent / ".results.h5.99.part").write_bytes(b"half")
+    options.outputs.parts.mkdir()
+    (options.outputs.parts / ".abc.h5.99.part").write_bytes(b"half")
+    (options.outputs.out.parent / ".results.h5.99.part").write_bytes(b"half")
     scan(options)
-    assert {p.name for p in options.out.parent.iterdir()} == KEPT
+    assert {p.name for p in options.outputs.out.parent.iterdir()} == KEPT
 
 
 def test_links_are_not_written_through(options, tmp_path):
@@ -321,32 +326,32 @@ def test_links_are_not_written_through(options, tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_costs_nothing(options, monkeypatch):
-    free = shutil.disk_usage(options.out.parent)._replace(free=1000)
+    free = shutil.disk_usage(options.outputs.out.parent)._replace(free=1000)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: free)
         summary = scan(options)
     assert "0 MiB free" in summary.failure
     assert (summary.scanned, summary.left) == (0, STUDIES + 2)
-    assert not options.out.exists()
+    assert not options.outputs.out.exists()
     summary = scan(options)
     assert summary.scanned == STUDIES + 2
-    assert len(results.open(options.out).keys()) == STUDIES + 2
+    assert len(results.open(options.outputs.out).keys()) == STUDIES + 2
 
 
 def test_a_wrong_backbone_leaves_nothing(options, detector_file, tmp_path):
     (tmp_path / "key").unlink()
-    options = replace(options, key_file=None)
+    options = changed(options, key_file=None)
     read = detector.read(detector_file)
     missing = replace(read, backbone="no-such-backbone")
     with pytest.raises(UsageError, match="not on this machine"):
-        scan(replace(options, detectors=((detector_file, missing),)))
+        scan(changed(options, detectors=((detector_file, missing),)))
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(UsageError, match=r"end --out in \.h5"):
-        scan(replace(options, out=tmp_path / "results.csv"))
+        scan(changed(options, out=tmp_path / "results.csv"))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_every_precision_scores(options, precision):
-    scan(replace(options, precision=precision))
-    study = next(s for s in results.open(options.out).studies() if s.stacks)
+    scan(changed(options, precision=precision))
+    study = next(s for s in results.open(options.outputs.out).studies() if s.stacks)
     assert np.isfinite(study.stacks[0].slice_score).any()

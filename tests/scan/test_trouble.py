@@ -13,17 +13,19 @@ import pytest
 import torch
 
 from medscan import archive, results
+from medscan.choices import Rescan
 from medscan.errors import DiskError
-from medscan.scan import Rescan, scan
-from medscan.scan import worker as decoding
-from medscan.scan.assemble import StackBuilder
-from medscan.scan.decode import decode
-from medscan.scan.draw import Job
+from medscan.planning.ledger import Ledger
+from medscan.reading import worker as decoding
+from medscan.reading.decoders import decode
+from medscan.reading.jobs import DrawJob
+from medscan.scan import scan
 from medscan.scan.guard import Watchdog
-from medscan.scan.ledger import Ledger
-from medscan.scan.score import Scorer
+from medscan.scoring.scorer import Scorer
+from medscan.scoring.stacks import StackBuilder
 from tests import tiny
-from tests.scan.killers import serve_killing
+from tests.options import changed
+from tests.reading.killers import serve_killing
 
 
 @pytest.fixture
@@ -40,11 +42,11 @@ def stack_of(folder):
 
 
 def scores(options):
-    return {s.info["path"]: s.score for s in results.open(options.out).studies()}
+    return {s.info["path"]: s.score for s in results.open(options.outputs.out).studies()}
 
 
 def troubles(options):
-    ledger = Ledger(options.ledger_path)
+    ledger = Ledger(options.outputs.ledger_path)
     found = ledger.troubles()
     ledger.close()
     return found
@@ -53,7 +55,7 @@ def troubles(options):
 def test_a_study_that_kills_its_decoder_three_times_is_left_alone(options, three, monkeypatch):
     frame = stack_of(three / "1").frames[1]
     monkeypatch.setenv("KILLER", frame.sop_instance_uid)
-    dangerous = replace(options, workers=1)
+    dangerous = changed(options, workers=1)
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "serve", serve_killing)
         for night in (1, 2, 3):
@@ -68,8 +70,8 @@ def test_a_study_that_kills_its_decoder_three_times_is_left_alone(options, three
     assert (last.scanned, last.unchanged, last.quarantined) == (0, 3, 1)
     assert "1 studies in quarantine" in last.line()
     assert last.reasons["decoder-died"] == 1
-    assert scan(replace(options, rescan=Rescan.FAILED)).scanned == 0
-    ledger = Ledger(options.ledger_path)
+    assert scan(changed(options, rescan=Rescan.FAILED)).scanned == 0
+    ledger = Ledger(options.outputs.ledger_path)
     assert ledger.retry(trouble.study)
     ledger.close()
     healed = scan(options)
@@ -79,8 +81,8 @@ def test_a_study_that_kills_its_decoder_three_times_is_left_alone(options, three
 
 def test_a_study_in_quarantine_that_has_changed_is_tried_again(options, three, monkeypatch):
     scan(options)
-    (study,) = [s.key for s in results.open(options.out).studies() if s.info["path"] == "1"]
-    ledger = Ledger(options.ledger_path)
+    (study,) = [s.key for s in results.open(options.outputs.out).studies() if s.info["path"] == "1"]
+    ledger = Ledger(options.outputs.ledger_path)
     work = ledger.work(study)
     broken = replace(work, outcomes=[[p, "decoder-died", ""] for p, _, _ in work.outcomes])
     for _ in range(3):
@@ -104,7 +106,7 @@ def test_a_file_replaced_during_the_scan_is_not_taken_for_the_old_one(options, t
             victim.write_bytes(other)
             os.utime(victim, (1, 1))
 
-    summary = scan(replace(options, batch_size=1), swap)
+    summary = scan(changed(options, batch_size=1), swap)
     assert summary.reasons["unreadable"] == 1
     (entry,) = [e for e in summary.entries if str(e.bucket) == "failed"]
     assert entry.outcome.detail == "it has changed since the archive was indexed"
@@ -126,7 +128,7 @@ def test_an_archive_that_goes_away_ends_the_scan_and_harms_nothing(options, thre
             gone.append(shutil.move(three, tmp_path / "away"))
             three.mkdir()
 
-    summary = scan(replace(options, batch_size=1), unmount)
+    summary = scan(changed(options, batch_size=1), unmount)
     assert "is gone, or empty" in summary.failure
     assert summary.scanned in (1, 2)  # the second may have been read by then
     assert summary.scanned + summary.left == 3
@@ -154,10 +156,10 @@ def test_a_lost_gpu_ends_the_scan_after_publishing(options, three, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(Scorer, "_predict", predict)
-        summary = scan(replace(options, batch_size=1))
+        summary = scan(changed(options, batch_size=1))
     assert summary.failure.startswith("the GPU is lost (CUDA error")
     assert (summary.scanned, summary.left) == (1, 2)
-    assert len(results.open(options.out).keys()) == 1
+    assert len(results.open(options.outputs.out).keys()) == 1
     assert scan(options).scanned == 2
 
 
@@ -171,11 +173,11 @@ def test_memory_that_runs_out_costs_no_study(options, three, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Scorer, "_predict", predict)
-        assert scan(replace(options, batch_size=8)).scanned == 3
+        assert scan(changed(options, batch_size=8)).scanned == 3
         patch.setattr(Scorer, "_predict", lambda *_: predict(None, range(9)))
-        summary = scan(replace(options, rescan=Rescan.ALL))
+        summary = scan(changed(options, rescan=Rescan.ALL))
     assert "too small for one slice" in summary.failure
-    assert len(results.open(options.out).keys()) == 3
+    assert len(results.open(options.outputs.out).keys()) == 3
 
 
 @pytest.mark.parametrize("where", ["result", "__post_init__"])
@@ -196,7 +198,7 @@ def test_a_mistake_with_one_study_costs_that_one(options, three, monkeypatch, ca
     (told,) = [r for r in caplog.records if r.getMessage() == "study given up"]
     assert told.exc_info[0] is ZeroDivisionError
     assert [name for name, score in scores(options).items() if score != score] == ["1"]
-    assert scan(replace(options, rescan=Rescan.FAILED)).files["failed"] == 0
+    assert scan(changed(options, rescan=Rescan.FAILED)).files["failed"] == 0
 
 
 def test_a_bug_elsewhere_is_not_called_a_lost_gpu(options, three, monkeypatch):
@@ -231,7 +233,7 @@ def test_time_in_which_this_process_was_stopped_is_charged_to_nobody(three, monk
         return clock[0]
 
     monkeypatch.setattr(time, "monotonic", monotonic)
-    jobs = [Job(stack, 0, stack.frames, 32, "auto", "MR", 1 << 30)]
+    jobs = [DrawJob(stack, 0, stack.frames, 32, "auto", "MR", 1 << 30)]
     ((_, drawn),) = decode(iter(jobs), 1, 200.0)
     assert not [item for item in drawn if isinstance(item, Exception)]
 
@@ -243,7 +245,7 @@ def test_a_worker_that_is_stopped_is_replaced(three):
     def jobs():
         for number in range(8):
             first = number % 3
-            yield Job(stack, first, stack.frames[first : first + 1], 32, "auto", "MR", 1 << 30)
+            yield DrawJob(stack, first, stack.frames[first : first + 1], 32, "auto", "MR", 1 << 30)
             if number == 5:  # so far ahead of the first, which it has answered by now
                 os.kill(multiprocessing.active_children()[0].pid, signal.SIGSTOP)
 
@@ -263,9 +265,9 @@ def test_a_mistake_that_ends_the_scan_publishes_what_is_finished(options, three,
 
     monkeypatch.setattr(Scorer, "_predict", predict)
     with pytest.raises(RuntimeError, match="a mistake"):
-        scan(replace(options, batch_size=1))
-    assert len(results.open(options.out).keys()) == 1
-    assert not options.parts.exists()
+        scan(changed(options, batch_size=1))
+    assert len(results.open(options.outputs.out).keys()) == 1
+    assert not options.outputs.parts.exists()
     monkeypatch.undo()
     summary = scan(options)
     assert (summary.scanned, summary.unchanged) == (2, 1)
@@ -275,6 +277,6 @@ def test_a_folder_that_cannot_be_made_is_one_line(options, three, monkeypatch):
     def mkdir(*_args, **_kwargs):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(type(options.parts), "mkdir", mkdir)
+    monkeypatch.setattr(type(options.outputs.parts), "mkdir", mkdir)
     with pytest.raises(DiskError, match="parts could not be made: Permission denied"):
         scan(options)

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 
 from medscan import report
-from medscan.scan import Rescan, scan
+from medscan.choices import Rescan
+from medscan.planning.ledger import Ledger
 from medscan.scan import run as module
-from medscan.scan.ledger import Ledger
+from medscan.scan import scan
 from tests import tiny
+from tests.options import changed
 
 
 @pytest.fixture
@@ -26,13 +28,13 @@ def two(root):
 @pytest.fixture
 def looks(monkeypatch):
     """How often an archive was indexed."""
-    calls, real = [], module.catalogue_of
+    calls, real = [], module.survey_archive
 
-    def counted(*args):
+    def counted(*args, **named):
         calls.append(args)
-        return real(*args)
+        return real(*args, **named)
 
-    monkeypatch.setattr(module, "catalogue_of", counted)
+    monkeypatch.setattr(module, "survey_archive", counted)
     return calls
 
 
@@ -42,7 +44,7 @@ def line(summary):
 
 def test_the_second_night_only_walks(options, two, looks):
     scan(options)
-    known = options.ledger_path
+    known = options.outputs.ledger_path
     again = scan(options)
     assert len(looks) == 1
     assert (again.studies, again.unchanged, again.scanned) == (2, 2, 0)
@@ -60,9 +62,9 @@ def test_the_second_night_only_walks(options, two, looks):
         lambda root, options: os.utime(root / "a" / "0000"),
         lambda root, options: (root / "a" / "0000").unlink(),
         lambda root, options: (root / "b").rename(root / "c"),
-        lambda root, options: os.utime(options.out),
-        lambda root, options: options.out.unlink(),
-        lambda root, options: options.ledger_path.unlink(),
+        lambda root, options: os.utime(options.outputs.out),
+        lambda root, options: options.outputs.out.unlink(),
+        lambda root, options: options.outputs.ledger_path.unlink(),
     ],
 )
 def test_whatever_changes_is_looked_at(options, two, looks, change):
@@ -85,23 +87,23 @@ def test_whatever_changes_is_looked_at(options, two, looks, change):
 )
 def test_whatever_is_asked_for_is_looked_at(options, two, looks, other):
     scan(options)
-    scan(replace(options, **other))
+    scan(changed(options, **other))
     assert len(looks) == 2
 
 
 def test_an_accounting_has_all_files_every_night(options, two, looks, tmp_path):
-    asked = replace(options, accounting=tmp_path / "files.csv")
+    asked = changed(options, accounting=tmp_path / "files.csv")
     for _ in range(2):
-        report.write_accounting(scan(asked).entries, asked.accounting)
-        assert len(asked.accounting.read_text().splitlines()) == 6
+        report.write_accounting(scan(asked).entries, asked.outputs.accounting)
+        assert len(asked.outputs.accounting.read_text().splitlines()) == 6
 
 
 def test_what_was_left_or_may_pass_is_looked_at_again(options, two, looks):
-    assert scan(replace(options, max_studies=1)).left == 1
+    assert scan(changed(options, max_studies=1)).left == 1
     assert scan(options).scanned == 1
     assert scan(options).scanned == 0
     assert len(looks) == 2
-    ledger = Ledger(options.ledger_path)
+    ledger = Ledger(options.outputs.ledger_path)
     key = ledger.below(ledger._all("SELECT root FROM work")[0][0])[0]
     assert ledger.forget(key)
     ledger.close()
@@ -109,7 +111,7 @@ def test_what_was_left_or_may_pass_is_looked_at_again(options, two, looks):
 
 
 def test_results_in_the_archive_do_not_change_it(options, two, looks):
-    inside = replace(options, out=two / "results.h5", key_file=two / "key.txt")
+    inside = changed(options, out=two / "results.h5", key_file=two / "key.txt")
     for _ in range(2):
         assert scan(inside).files["scanned"] == 4
     assert len(looks) == 1
@@ -119,8 +121,9 @@ def test_nothing_heavy_is_loaded_for_nothing(options, two, environment):
     scan(options)
     program = (
         "import sys; from medscan.cli import app; "
-        f"app(['scan', {str(two)!r}, '--out', {str(options.out)!r}, '--no-hash-paths', "
-        f"'--key-file', {str(options.key_path)!r}, '--detector', {str(options.detectors[0][0])!r}, "
+        f"app(['scan', {str(two)!r}, '--out', {str(options.outputs.out)!r}, '--no-hash-paths', "
+        f"'--key-file', {str(options.outputs.key_path)!r}, "
+        f"'--detector', {str(options.inputs.detectors[0][0])!r}, "
         "'--batch-size', '4', '--device', 'cpu'], standalone_mode=False); "
         "print([n for n in ('torch', 'open_clip', 'SimpleITK') if n in sys.modules])"
     )
@@ -133,7 +136,7 @@ def test_nothing_heavy_is_loaded_for_nothing(options, two, environment):
 
 
 def test_a_file_that_is_still_arriving_is_looked_at_again(options, two, looks):
-    settling = replace(options, settle_s=3600.0)
+    settling = changed(options, settle_s=3600.0)
     for path in two.rglob("*"):
         os.utime(path, (1, 1))
     half = tiny.write_nifti(two / "half.nii", tiny.head_volume(3, slices=2))

@@ -41,7 +41,7 @@ def test_it_is_written_under_the_lock_and_once(options, one, publish, written):
 
 def test_a_clock_that_was_set_back_leaves_no_old_worklist(options, one, publish, written):
     scan(options, publish=publish)
-    for path in options.worklists:
+    for path in options.outputs.worklists:
         os.utime(path, (2**33, 2**33))
     tiny.write_series(one / "b", tiny.head_volume(2, slices=2), study="1.2")
     scan(options, publish=publish)
@@ -50,6 +50,6 @@ def test_a_clock_that_was_set_back_leaves_no_old_worklist(options, one, publish,
 
 def test_a_lost_page_is_written_again(options, one, publish, written):
     scan(options, publish=publish)
-    options.out.with_suffix(".html").unlink()
+    options.outputs.out.with_suffix(".html").unlink()
     scan(options, publish=publish)
     assert len(written) == 2

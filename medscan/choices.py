@@ -1,0 +1,97 @@
+"""What a user chooses on the command line; imports no other room, so that `--help` is fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Plane(StrEnum):
+    """Anatomical plane that slices lie in."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+
+class Precision(StrEnum):
+    """Number format of weights and activations."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class Order(StrEnum):
+    """Which studies are scanned first."""
+
+    PATH = "path"
+    NEWEST = "newest"
+    OLDEST = "oldest"
+
+
+class Rescan(StrEnum):
+    """Studies to scan again although their files have not changed."""
+
+    NONE = "none"
+    STALE = "stale"
+    FAILED = "failed"
+    ALL = "all"
+
+
+class EngineName(StrEnum):
+    """Where a scan runs: on this machine, or on a Ray cluster."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+class ExportFormat(StrEnum):
+    """What `medscan export --to` writes."""
+
+    NIFTI = "nifti"
+    DICOM_PM = "dicom-pm"
+    DICOM_SEG = "dicom-seg"
+    DICOM_SC = "dicom-sc"
+    DICOM_SR = "dicom-sr"
+    PNG = "png"
+    NPZ = "npz"
+    CSV = "csv"
+    ONNX = "onnx"
+
+
+class Grid(StrEnum):
+    """Grid that exported maps lie on."""
+
+    SOURCE = "source"
+    """The pixels of the source."""
+    MODEL = "model"
+    """The patches of the model: small, and nothing interpolated."""
+
+
+class SegType(StrEnum):
+    """What the pixels of an exported Segmentation hold."""
+
+    BINARY = "binary"
+    """Whether the score reaches the threshold."""
+    FRACTIONAL = "fractional"
+    """Where the score lies on the detector's scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of `count` parts of an archive.
+
+    Parameters
+    ----------
+    number : int
+        From 1.
+    count : int
+    """
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        """As the command line has it."""
+        return f"{self.number}/{self.count}"

@@ -1,0 +1,43 @@
+"""Scanning on a Ray cluster in place of this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib.util import find_spec
+
+from medscan.errors import UsageError
+from medscan.planning import Task
+from medscan.scan import Assignment, LocalEngine
+
+
+class RayEngine:
+    """Scans studies on a Ray cluster.
+
+    Parameters
+    ----------
+    address : str or None
+        HOST:PORT of the head, auto or local; None: RAY_ADDRESS, else local.
+
+    Raises
+    ------
+    UsageError
+        Ray is not installed, or the address is malformed.
+    """
+
+    def __init__(self, address: str | None) -> None:
+        if find_spec("ray") is None:
+            raise UsageError("--engine ray needs Ray: pip install 'medscan[ray]'")
+        named = address in (None, "auto", "local")
+        if not named and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address or ""):
+            raise UsageError(f"--address {address}: HOST:PORT of the head, auto or local")
+        self.address = address
+
+    def scan(self, tasks: Sequence[Task], assignment: Assignment) -> None:
+        """Scan studies; those without anything to score need no cluster."""
+        if not any(task.stacks for task in tasks):
+            LocalEngine().scan(tasks, assignment)
+            return
+        from medscan.cluster.driver import Driver
+
+        Driver(self.address, assignment).run(tasks)

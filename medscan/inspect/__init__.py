@@ -1,0 +1,20 @@
+"""Looks at a scan from outside: what it will do, whether it can run, whether it did well."""
+
+from medscan.inspect.doctor import Health, examine
+from medscan.inspect.forecast import Forecast, forecast_scan
+from medscan.inspect.locate import locate_files
+from medscan.inspect.shards import ShardForecast, ShardForecasts, forecast_shards
+from medscan.inspect.verify import Verification, verify_results
+
+__all__ = [
+    "Forecast",
+    "Health",
+    "ShardForecast",
+    "ShardForecasts",
+    "Verification",
+    "examine",
+    "forecast_scan",
+    "forecast_shards",
+    "locate_files",
+    "verify_results",
+]

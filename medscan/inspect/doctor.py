@@ -1,0 +1,232 @@
+"""Whether this installation can scan, and with what. Nothing here opens a socket."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medscan import clip, detector
+from medscan.errors import MedscanError
+from medscan.imaging import Syntax, syntaxes
+from medscan.options import Inputs, Outputs, ScanOptions
+from medscan.planning import check
+from medscan.scan import versions
+from medscan.scoring import batch_for, tower_of
+
+DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""What is there where a GPU is: only then is torch imported to ask for more."""
+ROOM = 4 << 20
+"""Bytes that must be free beside the results, which are written anew as a whole."""
+
+
+@dataclass(slots=True)
+class Health:
+    """What a scan would find; `medscan doctor --json` prints it.
+
+    Parameters
+    ----------
+    versions : dict
+        Of medscan, Python and libraries; empty for one that is missing.
+    devices : list of dict
+        name, model, memory_bytes, free_bytes (of memory), batch_size (slices that fit, about; 0
+        for none or unknown), and for the processor cores.
+    output, temporary : dict
+        folder, writable, free_bytes: of the results, and of what decoders write.
+    time : dict
+        zone, utc_offset, now.
+    backbones, detectors : list of dict
+        name, hash, licence, path; detectors also domain, method, backbone and backbone_hash.
+    syntaxes : list of Syntax
+    notes : list of str
+        What is wrong, but does not keep a scan from running.
+    problems : list of str
+        What does.
+    """
+
+    versions: dict[str, str] = field(default_factory=dict)
+    devices: list[dict[str, Any]] = field(default_factory=list)
+    output: dict[str, Any] = field(default_factory=dict)
+    temporary: dict[str, Any] = field(default_factory=dict)
+    time: dict[str, str] = field(default_factory=dict)
+    backbones: list[dict[str, str]] = field(default_factory=list)
+    detectors: list[dict[str, str]] = field(default_factory=list)
+    syntaxes: list[Syntax] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def examine(out: Path) -> Health:
+    """Look at everything that a scan needs.
+
+    Parameters
+    ----------
+    out : Path
+        Results file that a scan would write; what is tried in its folder leaves no trace.
+    """
+    health = Health(time=_time(), syntaxes=syntaxes())
+    _look_at_libraries(health)
+    _look_at_devices(health)
+    _look_at_output(health, out)
+    _look_at_temporary(health)
+    _look_at_backbones(health)
+    _look_at_detectors(health)
+    _look_at_batches(health)
+    return health
+
+
+def _time() -> dict[str, str]:
+    """The clock that cron and file times go by."""
+    now = datetime.datetime.now().astimezone()
+    link = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
+    return {
+        "zone": os.environ.get("TZ") or link or str(now.tzname()),
+        "utc_offset": now.strftime("%z"),
+        "now": now.isoformat(timespec="seconds"),
+    }
+
+
+def _look_at_libraries(health: Health) -> None:
+    health.versions = versions()
+    health.problems += [f"{n} is not installed" for n, v in health.versions.items() if not v]
+
+
+def _look_at_devices(health: Health) -> None:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    cores = len(os.sched_getaffinity(0))
+    model = f"{platform.machine()} {sys.platform}"
+    cpu = {"name": "cpu", "model": model, "cores": cores, "memory_bytes": memory}
+    health.devices = [cpu | {"free_bytes": _available(memory)}]
+    if not (health.versions["torch"] and any(os.path.lexists(path) for path in DRIVERS)):
+        return
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+        health.problems.append(f"torch cannot be loaded ({error})")
+        return
+    for number in range(torch.cuda.device_count()):
+        try:
+            health.devices.append(_gpu(number))
+        except RuntimeError as error:  # say, a driver that is too old
+            told = (str(error).splitlines() or ["no reason told"])[0]
+            health.notes.append(f"cuda:{number} cannot be used ({told})")
+    if not torch.cuda.device_count():
+        health.notes.append("there is a GPU driver, but this PyTorch sees no GPU")
+
+
+def _gpu(number: int) -> dict[str, Any]:
+    import torch
+
+    found = torch.cuda.get_device_properties(number)
+    gpu = {"name": f"cuda:{number}", "model": found.name, "memory_bytes": found.total_memory}
+    return gpu | {"free_bytes": torch.cuda.mem_get_info(number)[0]}
+
+
+def _available(memory: int) -> int:
+    """Bytes of memory that are free, or would be if caches gave way."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        told = dict(line.split(":", 1) for line in lines if ":" in line)
+        return int(told["MemAvailable"].split()[0]) << 10
+    except (OSError, KeyError, ValueError):
+        return memory
+
+
+def _look_at_batches(health: Health) -> None:
+    """Slices that each device has room for, with the largest backbone that a detector needs."""
+    used = {row["backbone"] for row in health.detectors}
+    towers = [tower_of(clip.find(name)) for name in sorted(used)]
+    known = [tower for tower in towers if tower is not None]
+    for device in health.devices:
+        batches = [
+            batch_for(device["free_bytes"], tower, device.get("cores", 1)) for tower in known
+        ]
+        device["batch_size"] = min(batches, default=0)
+        if batches and not device["batch_size"]:
+            health.notes.append(f"{device['name']} has too little free memory for one slice")
+
+
+def _look_at_temporary(health: Health) -> None:
+    folder = Path(tempfile.gettempdir())
+    health.temporary = {"folder": str(folder), "writable": False, "free_bytes": 0}
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            health.temporary["writable"] = True
+        health.temporary["free_bytes"] = shutil.disk_usage(folder).free
+    except OSError as error:
+        health.notes.append(
+            f"{folder} cannot be written to ({error.strerror}): lossless JPEG cannot be decoded"
+        )
+
+
+def _look_at_output(health: Health, out: Path) -> None:
+    folder = out.parent.resolve()
+    health.output = {"folder": str(folder), "writable": False, "free_bytes": 0}
+    try:
+        check(ScanOptions(Inputs(), Outputs(out)))
+        with tempfile.TemporaryFile(dir=folder):
+            health.output["writable"] = True
+        free = shutil.disk_usage(folder).free
+        needed = ROOM + (out.stat().st_size if out.exists() else 0)
+    except MedscanError as error:
+        health.problems.append(str(error))
+    except OSError as error:
+        health.problems.append(f"{folder} cannot be written to ({error.strerror})")
+    else:
+        health.output["free_bytes"] = free
+        if free < needed:
+            health.problems.append(f"{folder} has {free >> 20} MiB free of {needed >> 20} needed")
+
+
+def _look_at_backbones(health: Health) -> None:
+    try:
+        for bundle in clip.bundles():
+            licence = str(bundle.origin.get("licence", "unknown"))
+            row = {"name": bundle.name, "hash": bundle.digest(), "licence": licence}
+            health.backbones.append(row | {"path": str(bundle.folder)})
+    except (MedscanError, OSError) as error:
+        health.notes.append(str(error))
+
+
+def _look_at_detectors(health: Health) -> None:
+    """Detectors that a scan takes when none is named, and whether their backbones are here."""
+    paths = detector.shipped()
+    if not paths:
+        health.problems.append("there is no detector; fit one with `medscan fit`")
+    for path in paths:
+        try:
+            health.detectors.append(_detector(path, health))
+        except MedscanError as error:
+            health.problems.append(str(error))
+        except OSError as error:
+            health.problems.append(f"detector {path}: {error.strerror}")
+
+
+def _detector(path: Path, health: Health) -> dict[str, str]:
+    found = detector.read(path)
+    row = {
+        "name": found.name,
+        "hash": found.digest,
+        "licence": found.licence,
+        "path": str(path),
+        "domain": str(found.domain),
+        "method": found.method,
+        "backbone": found.backbone,
+        "backbone_hash": found.backbone_digest,
+    }
+    bundle = clip.find(found.backbone)
+    clip.check_safetensors(bundle.weights)
+    known = {backbone["path"]: backbone["hash"] for backbone in health.backbones}
+    digest = known.get(str(bundle.folder)) or bundle.digest()
+    if digest != found.backbone_digest:
+        health.problems.append(
+            f"detector {path} was fitted on backbone {found.backbone} with hash "
+            f"{found.backbone_digest[:12]}, but the one here has {digest[:12]}"
+        )
+    return row

@@ -1,0 +1,127 @@
+"""What each shard of an archive holds, and about how long its scan takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from medscan.archive import number_of
+from medscan.inspect.forecast import forecast_pseudonyms, seconds_a_slice
+from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
+from medscan.planning import Ledger, Task, survey_archive
+
+
+@dataclass(slots=True)
+class ShardForecast:
+    """Of an archive; `seconds` is an estimate."""
+
+    studies: int = 0
+    stacks: int = 0
+    slices: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ShardForecasts:
+    """All shards of an archive, the first one first.
+
+    Parameters
+    ----------
+    shards : list of ShardForecast
+    seconds_a_slice : float
+        Measured on a few slices; 0 where there are none to score.
+    """
+
+    shards: list[ShardForecast]
+    seconds_a_slice: float
+
+    @property
+    def imbalance(self) -> float:
+        """Slices of the largest shard over those of the mean one; 1 where there are none."""
+        slices = [shard.slices for shard in self.shards]
+        return max(slices) * len(slices) / sum(slices) if any(slices) else 1.0
+
+    def total(self) -> ShardForecast:
+        """The whole archive."""
+        rows = [asdict(shard) for shard in self.shards]
+        return ShardForecast(
+            **{f.name: sum(row[f.name] for row in rows) for f in fields(ShardForecast)}
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        count = len(self.shards)
+        told = [{"shard": f"{n}/{count}"} | asdict(s) for n, s in enumerate(self.shards, 1)]
+        return {
+            "shards": told,
+            "total": asdict(self.total()),
+            "imbalance": round(self.imbalance, 4),
+            "seconds_a_slice": self.seconds_a_slice,
+        }
+
+    def text(self) -> str:
+        """For a terminal: a line a shard."""
+        count = len(self.shards)
+        named = [(f"{n}/{count}", shard) for n, shard in enumerate(self.shards, 1)]
+        lines = [f"{'shard':>11} {'studies':>9} {'stacks':>9} {'slices':>11} {'GiB':>9}  about"]
+        lines += [_line(name, shard) for name, shard in [*named, ("all", self.total())]]
+        return "\n".join([*lines, f"the largest shard has {self.imbalance:.2f} times the mean"])
+
+
+def _line(name: str, shard: ShardForecast) -> str:
+    counts = f"{shard.studies:9} {shard.stacks:9} {shard.slices:11}"
+    return f"{name:>11} {counts} {shard.bytes / 2**30:9.2f}  {_clock(shard.seconds)}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {left} s"
+
+
+def forecast_shards(
+    inputs: Inputs,
+    compute: Compute,
+    outputs: Outputs,
+    count: int,
+    privacy: Privacy | None = None,
+) -> ShardForecasts:
+    """Find out what the shards of an archive would be, as if nothing of it were scanned yet.
+
+    Nothing is written and no results are looked at. A ledger that the outputs name is used as a
+    cache: the headers that it holds are not read again.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        An archive is missing, a detector does not fit.
+    """
+    inputs.check()
+    privacy = privacy or Privacy()
+    pseudonyms = forecast_pseudonyms(inputs, privacy, outputs)
+    identity = ScanOptions(inputs, outputs, compute, privacy).identity
+    with ExitStack() as opened:
+        cache = None
+        if outputs.ledger is not None:
+            cache = Ledger(outputs.ledger, read_only=True)
+            opened.callback(cache.close)
+        plan = survey_archive(
+            inputs, pseudonyms, identity, cache=cache, workers=compute.workers
+        ).plan
+    seconds = seconds_a_slice(inputs, compute, plan)
+    return ShardForecasts(_forecasts(plan, count, seconds), seconds)
+
+
+def _forecasts(plan: Sequence[Task], count: int, seconds: float) -> list[ShardForecast]:
+    shards = [ShardForecast() for _ in range(count)]
+    for task in plan:
+        shard = shards[number_of(task.study, count) - 1]
+        shard.studies += 1
+        shard.stacks += len(task.stacks)
+        shard.slices += sum(len(stack.frames) for _, stack, _ in task.stacks)
+        shard.bytes += sum(file.size for file in (*task.study.files(), *task.companions))
+    for shard in shards:
+        shard.seconds = round(shard.slices * seconds, 1)
+    return shards

@@ -1,0 +1,309 @@
+"""What a scan is asked for, in five groups; each part of medscan is given the groups it needs."""
+
+from __future__ import annotations
+
+import datetime
+import errno
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from medscan import __version__
+from medscan.choices import Order, Plane, Precision, Rescan, Shard
+from medscan.detector import Detector
+from medscan.errors import UsageError
+
+DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """What is read, by which detectors it is judged, and how much one file may cost.
+
+    Parameters
+    ----------
+    roots : tuple of Path
+        Folders or files of the archive.
+    detectors : tuple of (Path, Detector)
+    named : bool
+        The user named the detectors; see `medscan.planning.route`.
+    plane : Plane or None
+        Plane that volume files are cut in; None: the one that all detectors agree on.
+    shard : Shard or None
+    settle_s : float
+        Studies with a file modified within this many seconds are left for the next scan.
+    paranoid : bool
+        Files are compared by content, not by size and modification time.
+    file_timeout_s : float
+        Longest time for reading or decoding one file.
+    max_file_bytes : int
+        Bytes that one file may have, unpack to or be decoded to.
+    """
+
+    roots: tuple[Path, ...] = ()
+    detectors: tuple[tuple[Path, Detector], ...] = ()
+    named: bool = False
+    plane: Plane | None = None
+    shard: Shard | None = None
+    settle_s: float = 0.0
+    paranoid: bool = False
+    file_timeout_s: float = 120.0
+    max_file_bytes: int = 8 << 30
+
+    @property
+    def tools(self) -> str:
+        """What decides whether a file can be read: limits, and versions of the readers."""
+        return f"{_versions()}, {self.max_file_bytes} bytes, {self.file_timeout_s} s"
+
+    @property
+    def cut_plane(self) -> Plane | None:
+        """Plane to cut volumes in: the one asked for, else the one that all detectors agree on."""
+        wanted = {detector.domain.plane for _, detector in self.detectors}
+        if self.plane is not None or len(wanted) != 1:
+            return self.plane
+        plane = wanted.pop()
+        return Plane(plane) if plane else None
+
+    def check(self) -> None:
+        """Refuse archives that are not there, and limits that no file could keep.
+
+        Raises
+        ------
+        UsageError
+        """
+        for root in self.roots:
+            try:
+                os.stat(root)  # noqa: PTH116 - Path.exists() hides why it failed
+            except OSError as error:
+                why = "does not exist" if error.errno == errno.ENOENT else f"({error.strerror})"
+                raise UsageError(f"{root} {why}; name a folder or file to scan") from error
+        if not 0 < self.file_timeout_s < math.inf:
+            raise UsageError(f"--file-timeout {self.file_timeout_s:g}: a number of seconds above 0")
+        if self.max_file_bytes <= 0:
+            raise UsageError("--max-file-gib: a number of GiB above 0")
+        if not 0 <= self.settle_s < math.inf:
+            raise UsageError(f"--settle {self.settle_s:g}: 0, or a time such as 15m")
+
+
+@cache
+def _versions() -> str:
+    """Looked up once: it is asked for with every study, and takes milliseconds."""
+    return ", ".join([f"medscan {__version__}", *(f"{name} {version(name)}" for name in DECODERS)])
+
+
+@dataclass(frozen=True, slots=True)
+class Compute:
+    """What a scan runs on.
+
+    Parameters
+    ----------
+    device : str
+        auto, cpu, cuda or cuda:N.
+    precision : Precision
+    batch_size : int or None
+        Slices a batch; None: chosen by the device.
+    workers : int
+        Processes that decode; 0: decode in the scan's own process.
+    """
+
+    device: str = "auto"
+    precision: Precision = Precision.FP32
+    batch_size: int | None = None
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """Which identities and pictures results may hold.
+
+    Parameters
+    ----------
+    identify : bool
+        Write PatientID, descriptions and paths as they are.
+    hash_paths : bool or None
+        Write hashes in place of names in paths; None: unless `identify`.
+    thumbnails : bool
+        Keep pictures of the worst slices.
+    burned_in : bool
+        Keep those too that may carry text in their pixels.
+    """
+
+    identify: bool = False
+    hash_paths: bool | None = None
+    thumbnails: bool = True
+    burned_in: bool = False
+
+    @property
+    def hashes_paths(self) -> bool:
+        """Whether names in paths are hashed."""
+        return not self.identify if self.hash_paths is None else self.hash_paths
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much is scanned, and in which order.
+
+    Parameters
+    ----------
+    until : datetime.time or None
+        Local time from which on no study is begun.
+    max_studies : int or None
+    order : Order
+    rescan : Rescan
+    """
+
+    until: datetime.time | None = None
+    max_studies: int | None = None
+    order: Order = Order.PATH
+    rescan: Rescan = Rescan.NONE
+
+    def check(self) -> None:
+        """Refuse a number of studies that means none.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.max_studies is not None and self.max_studies < 1:
+            raise UsageError(f"--max-studies {self.max_studies}: a whole number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files that a scan makes.
+
+    Parameters
+    ----------
+    out : Path
+        The results file.
+    ledger, key_file : Path or None
+        None: beside the results.
+    accounting, log_file : Path or None
+    prune_s : float or None
+        Seconds of absence after which a result is dropped; None: never.
+    command : str
+        The command line as results.h5 records it.
+    """
+
+    out: Path
+    ledger: Path | None = None
+    key_file: Path | None = None
+    accounting: Path | None = None
+    log_file: Path | None = None
+    prune_s: float | None = None
+    command: str = "medscan scan"
+
+    @property
+    def key_path(self) -> Path:
+        """The secret key of the pseudonyms, beside the results unless another was named."""
+        return self.key_file or self.out.with_name(self.out.name + ".key")
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger, beside the results unless another was named."""
+        return self.ledger or self.out.with_name(self.out.name + ".ledger")
+
+    @property
+    def parts(self) -> Path:
+        """Folder of finished studies that are not in the results file yet."""
+        return parts_folder(self.out)
+
+    @property
+    def worklists(self) -> list[Path]:
+        """The table and the page beside the results."""
+        return [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file that the scan makes."""
+        kept = [self.out, self.ledger_path, self.key_path]
+        return [*kept, *self.worklists, *filter(None, (self.accounting, self.log_file))]
+
+    def own(self) -> Callable[[Path], bool]:
+        """Tells whether a path is one that this scan itself makes."""
+        out, parts = self.out.resolve(), self.parts.resolve()
+        files = {path.resolve() for path in self.files}
+
+        def is_own(path: Path) -> bool:
+            if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
+                return True
+            whole = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
+            for end in ("-journal", ".damaged", ".lock"):
+                whole = whole.removesuffix(end)
+            return parts in path.parents or path.with_name(whole) in files
+
+        return is_own
+
+    def check(self) -> None:
+        """Refuse outputs that cannot be written, or would destroy something else.
+
+        Raises
+        ------
+        UsageError
+        """
+        _check_output(self.out, "--out")
+        if self.parts.is_symlink() or (self.parts.exists() and not self.parts.is_dir()):
+            raise UsageError(f"{self.parts} is not a folder; remove it, or choose another --out")
+        if self.out.suffix in (".csv", ".html"):
+            raise UsageError(f"{self.out}: the worklist is written there; end --out in .h5")
+        if self.accounting is not None:
+            self._check_accounting(self.accounting)
+        if self.log_file is not None:
+            _check_output(self.log_file, "--log-file")
+
+    def _check_accounting(self, path: Path) -> None:
+        """The table replaces the file of its name: refuse names that are not a table's."""
+        _check_output(path, "--accounting")
+        if path.suffix.lower() != ".csv":
+            raise UsageError(f"--accounting {path}: end it in .csv")
+        own = [self.out.with_suffix(".csv"), self.ledger_path]
+        if path.resolve() in {other.resolve() for other in own}:
+            raise UsageError(f"--accounting {path}: the scan itself writes that file")
+
+
+def parts_folder(out: Path) -> Path:
+    """Folder of the finished studies that are not in a results file yet."""
+    return out.with_name(out.name + ".parts")
+
+
+def _check_output(path: Path, option: str) -> None:
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder; make it, or choose another {option}")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UsageError(f"{path} is not a regular file; choose another {option}")
+
+
+@dataclass(frozen=True, slots=True)
+class ScanOptions:
+    """Everything that `medscan scan` is asked for; see medscan-scan(1)."""
+
+    inputs: Inputs
+    outputs: Outputs
+    compute: Compute = field(default_factory=Compute)
+    privacy: Privacy = field(default_factory=Privacy)
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def identity(self) -> str:
+        """The options that change what a result says; part of every work key."""
+        privacy = self.privacy
+        pictures = f"{privacy.thumbnails} {privacy.burned_in}"
+        return f"{self.compute.precision} {pictures} {privacy.identify} {privacy.hashes_paths}"
+
+    def check(self) -> None:
+        """Refuse what cannot work, before anything is written.
+
+        Raises
+        ------
+        UsageError
+        """
+        self.inputs.check()
+        self.budget.check()
+        self.outputs.check()
+        if self.inputs.shard and self.outputs.key_file is None:
+            raise UsageError("--shard needs --key-file: one file, the same for all shards")

@@ -1,0 +1,145 @@
+"""A memory of normal features at each tap, searched by cosine distance."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medscan.clip import apply_linear
+
+CELLS = 1 << 24
+"""Distances that are worked out at a time: 64 MiB."""
+
+
+def distances(queries: Tensor, bank: Tensor) -> Tensor:
+    """1 - the largest cosine between each query (..., D) and any row of the bank (M, D).
+
+    Both need not be unit vectors.
+    """
+    rows = F.normalize(bank.float(), dim=-1)
+    flat = F.normalize(queries.float(), dim=-1).flatten(0, -2)
+    # A graph for any number of images has one part.
+    whole = torch.compiler.is_compiling()
+    parts = [flat] if whole else torch.split(flat, max(1, CELLS // len(rows)))
+    return torch.cat([1 - apply_linear(part, rows).amax(-1) for part in parts]).view(
+        queries.shape[:-1]
+    )
+
+
+def coreset(features: Tensor, rows: int) -> Tensor:
+    """Indices (rows,) of features (M, D) that cover the rest: greedy farthest-point choice.
+
+    After PatchCore (CVPR 2022, algorithm 1). Starts from the row farthest from the mean, so that
+    the choice depends on nothing but the features.
+    """
+    if len(features) <= rows:
+        return torch.arange(len(features))
+    unit = F.normalize(features.float(), dim=-1)
+    gap = 1 - unit @ F.normalize(unit.mean(0), dim=0)
+    chosen = []
+    for _ in range(rows):
+        index = int(gap.argmax())
+        chosen.append(index)
+        gap = torch.minimum(gap, 1 - unit @ unit[index])
+    return torch.tensor(sorted(chosen))
+
+
+def leave_one_out(features: Tensor, groups: Tensor) -> Tensor:
+    """Distance of each image's features to the other groups' features.
+
+    Parameters
+    ----------
+    features : Tensor (I, N, D)
+        N features of each of I images.
+    groups : Tensor (I,)
+        int64, the patient of each image; a patient's images do not vouch for one another.
+
+    Returns
+    -------
+    Tensor (I, N)
+        Rows of a patient that is alone are NaN.
+    """
+    found = torch.full(features.shape[:2], float("nan"))
+    for group in torch.unique(groups):
+        mine = groups == group
+        if not bool(mine.all()):
+            found[mine] = distances(features[mine], features[~mine].flatten(0, 1))
+    return found
+
+
+class MemoryBank(nn.Module):
+    """Features of normal shots at each level, and how far normals lie from one another.
+
+    Parameters
+    ----------
+    levels, width : int
+        Number of taps, and D of the features.
+    """
+
+    rows: Tensor
+    middle: Tensor
+    spread: Tensor
+
+    def __init__(self, levels: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(levels, 0, width))
+        self.register_buffer("middle", torch.zeros(levels))
+        self.register_buffer("spread", torch.ones(levels))
+
+    def fill(self, levels: list[Tensor], patients: Tensor, *, size: int, cls: bool) -> None:
+        """Remember normals.
+
+        Parameters
+        ----------
+        levels : list of Tensor (I, T, D)
+            Features of I normal images at each level, CLS first.
+        patients : Tensor (I,)
+            int64. The scale of a level is that of distances between patients: their median, and
+            from it to their 99th percentile. One patient alone leaves the scale at (0, 1).
+        size : int
+            Rows kept of a level by `coreset`; 0 keeps all.
+        cls : bool
+            Whether CLS tokens are remembered too.
+        """
+        rows, scales = [], []
+        for features in (level.float() for level in levels):
+            flat = features[:, 0 if cls else 1 :].flatten(0, 1).cpu()
+            rows.append(flat[coreset(flat, size or len(flat))])
+            gaps = leave_one_out(features[:, 1:].cpu(), patients)
+            scales.append(_middle_and_spread(gaps[~gaps.isnan()]))
+        device = self.rows.device
+        self.rows = torch.stack(rows).clone().to(device)
+        self.middle, self.spread = torch.tensor(scales, device=device).unbind(1)
+
+    def forward(self, levels: tuple[Tensor, ...], *, scaled: bool, cut: bool = True) -> Tensor:
+        """Distances (levels, B, N) of patches to the nearest remembered feature.
+
+        Parameters
+        ----------
+        levels : tuple of Tensor (B, T, D)
+            CLS first; it is not searched for.
+        scaled : bool
+            Whether to bring them to [0, 1], the scale of a probability: 0 is the median of normals,
+            1 their 99th percentile and whatever lies beyond.
+        cut : bool
+            Whether scaled distances end at 0 and 1.
+        """
+        patches = [aligned[:, 1:] for aligned in levels]
+        if not self.rows.shape[1]:
+            return torch.zeros(len(patches), *patches[0].shape[:2], device=patches[0].device)
+        pairs = zip(patches, self.rows, strict=True)
+        found = torch.stack([distances(queries, rows) for queries, rows in pairs])
+        if not scaled:
+            return found
+        linear = (found - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
+        # Uncut beside probabilities, a level on which normals are very alike would drown the rest.
+        return linear.clamp(0, 1) if cut else linear
+
+
+def _middle_and_spread(gaps: Tensor) -> tuple[float, float]:
+    if not len(gaps):
+        return 0.0, 1.0
+    ordered = gaps.sort().values
+    middle = float(ordered[len(ordered) // 2])
+    return middle, max(float(ordered[int(0.99 * (len(ordered) - 1))]) - middle, 1e-6)

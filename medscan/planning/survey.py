@@ -1,0 +1,201 @@
+"""What an archive holds and what there is to do: walk, index, settle and plan, in one place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from medscan import archive
+from medscan.archive import ArchiveFile, Catalogue, Outcome, Pseudonyms
+from medscan.options import Inputs, Outputs, Privacy
+from medscan.planning.ledger import Ledger
+from medscan.planning.plan import FindWork, Task, by_content, by_time, make_plan
+from medscan.planning.routing import SEQUENCE
+from medscan.planning.settle import listed, settled
+
+Walked = ArchiveFile | Outcome
+"""A file, or what keeps it from being read already."""
+Progress = Callable[[int], None]
+"""Is told how many files were looked at."""
+
+
+def scan_pseudonyms(inputs: Inputs, privacy: Privacy, key: bytes) -> Pseudonyms:
+    """How a scan writes identities; keeps the words that its detectors are routed by."""
+    domains = [detector.domain for _, detector in inputs.detectors]
+    words = {word.upper() for d in domains for word in (d.modality, d.body_part, d.sequence)}
+    return Pseudonyms(
+        key, tuple(sorted(words - {""})), SEQUENCE, privacy.identify, privacy.hashes_paths
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The files below the archive roots, without those that the scan itself writes.
+
+    Parameters
+    ----------
+    files : list of ArchiveFile or Outcome
+    begun_ns : int
+        Nanoseconds since the epoch; a file written later counts as young.
+    """
+
+    files: list[Walked]
+    begun_ns: int
+
+    def digest(self, inputs: Inputs, pseudonyms: Pseudonyms) -> str:
+        """The same for the same files, as far as names, sizes and times tell, and headers."""
+        name = archive.digest_of(self.files, inputs.cut_plane, pseudonyms.rule)
+        return pseudonyms.digest(name, 64)
+
+
+def walk(
+    inputs: Inputs, outputs: Outputs | None = None, progress: Progress = lambda _: None
+) -> Walk:
+    """Find every file of the archives, but for the outputs; reports how many to `progress`."""
+    begun_ns = time.time_ns()
+    walked = _counted(archive.walk_all(inputs.roots), progress)
+    if outputs is None or not _lie_below(outputs, inputs):
+        return Walk(list(walked), begun_ns)
+    is_own = outputs.own()
+    return Walk([item for item in walked if not is_own(file_of(item).full)], begun_ns)
+
+
+def _lie_below(outputs: Outputs, inputs: Inputs) -> bool:
+    """Whether any output is written into an archive."""
+    roots = [root.resolve() for root in inputs.roots]
+    folders = {folder.resolve() for path in outputs.files for folder in path.resolve().parents}
+    return not folders.isdisjoint(roots)
+
+
+def _counted(walked: Iterable[Walked], progress: Progress) -> Iterable[Walked]:
+    """Pass files on, and report every 256th."""
+    for count, item in enumerate(walked):
+        if not count % 256:
+            progress(count)
+        yield item
+
+
+def file_of(item: Walked) -> ArchiveFile:
+    """The file that was walked past."""
+    return item.file if isinstance(item, Outcome) else item
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What is in the archives, and a task for each study.
+
+    Parameters
+    ----------
+    catalogue : Catalogue
+        Of the studies that can be scanned; everything else is set aside in it.
+    plan : list of Task
+        By study key.
+    arriving : int
+        Studies left for the next scan: too young, or in a folder that could not be listed.
+    """
+
+    catalogue: Catalogue
+    plan: list[Task]
+    arriving: int
+
+
+def survey_archive(
+    inputs: Inputs,
+    pseudonyms: Pseudonyms,
+    identity: str,
+    *,
+    walked: Walk | None = None,
+    cache: Ledger | None = None,
+    find_work: FindWork = lambda _: None,
+    workers: int = 1,
+    progress: Progress = lambda _: None,
+) -> Survey:
+    """Index the archives and plan their studies; used by scan, dry run, plan and verify.
+
+    What `progress` raises ends it; headers that were read until then stay in the cache.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    pseudonyms : Pseudonyms
+    identity : str
+        See `ScanOptions.identity`.
+    walked : Walk, optional
+        The archives are walked unless they have been.
+    cache : Ledger, optional
+        Cache of headers.
+    find_work : callable
+        See `FindWork`: what is known of earlier results.
+    workers : int
+        Processes that read headers.
+    progress : callable
+    """
+    walked = walked or walk(inputs)
+    catalogue = _indexed(inputs, walked, pseudonyms, cache, workers, progress)
+    catalogue, young = settled(catalogue, inputs.settle_s, walked.begun_ns)
+    catalogue, unlisted = listed(catalogue, walked.files, find_work, pseudonyms)
+    plan = make_plan(
+        catalogue,
+        [detector for _, detector in inputs.detectors],
+        find_work,
+        named=inputs.named,
+        identity=identity,
+        pseudonyms=pseudonyms,
+        fingerprint=by_content if inputs.paranoid else by_time,
+    )
+    return Survey(catalogue, plan, young + unlisted)
+
+
+def _indexed(
+    inputs: Inputs,
+    walked: Walk,
+    pseudonyms: Pseudonyms,
+    cache: Ledger | None,
+    workers: int,
+    progress: Progress,
+) -> Catalogue:
+    try:
+        return archive.index(
+            inputs.roots,
+            plane=inputs.cut_plane,
+            cache=HeaderCache(cache, pseudonyms) if cache else None,
+            progress=progress,
+            workers=workers,
+            pseudonyms=pseudonyms,
+            timeout_s=inputs.file_timeout_s,
+            walked=walked.files,
+            shard=inputs.shard,
+        )
+    finally:
+        if cache is not None:
+            cache.commit()
+
+
+class HeaderCache:
+    """The ledger as a cache of headers: under pseudonyms, each with the rule that made it."""
+
+    def __init__(self, ledger: Ledger, pseudonyms: Pseudonyms) -> None:
+        self.ledger, self.pseudonyms, self.rule = ledger, pseudonyms, pseudonyms.rule
+
+    def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
+        """Headers of files as text; None for those not known, or known by another rule."""
+        texts = self.ledger.get([self.pseudonyms.file(file) for file in files])
+        return [t.removeprefix(self.rule) if t and t.startswith(self.rule) else None for t in texts]
+
+    def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
+        """Keep headers."""
+        rows = ((self.pseudonyms.file(file), f"{self.rule}{text}") for file, text in headers)
+        self.ledger.put(rows)
+
+    def recall(self, name: str) -> bytes | None:
+        """The catalogue kept under a name."""
+        return self.ledger.recall(self._keyed(name))
+
+    def remember(self, name: str, catalogue: bytes) -> None:
+        """Keep a catalogue under a name."""
+        self.ledger.remember(self._keyed(name), catalogue)
+
+    def _keyed(self, name: str) -> str:
+        """Keyed, so that the ledger alone does not tell which paths a catalogue is of."""
+        return self.pseudonyms.digest(name, 64)

@@ -1,0 +1,108 @@
+"""The results file and its worklist, replaced as a whole."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medscan import results
+from medscan.archive import Bucket
+from medscan.files import remove
+from medscan.options import Inputs, Outputs, ScanOptions
+from medscan.planning import Ledger, MarkChanges, parts_of, remove_leftovers, stamp_of
+from medscan.results import RunInfo
+from medscan.scan.summary import Summary
+from medscan.scoring import AGGREGATION, describe
+
+Publish = Callable[[Path, Path, Path], None]
+"""`publish(out, table, page)` writes the worklist of a results file."""
+
+
+def publish_worklist(outputs: Outputs, ledger: Ledger, publish: Publish) -> None:
+    """Write the worklist unless it is there and of these very results: no clock is trusted."""
+    stamp, (table, page) = stamp_of(outputs.out), outputs.worklists
+    there = table.exists() and page.exists()
+    if stamp and not (there and ledger.meta("worklist") == stamp):
+        publish(outputs.out, table, page)
+        ledger.note("worklist", stamp)
+
+
+def accounts_changed(outputs: Outputs, summary: Summary) -> bool:
+    """Whether the accounting of the published results is not today's."""
+    if not outputs.out.exists():
+        return True
+    old = results.open(outputs.out).run()
+    return (old.failures, old.skipped) != _tables(summary)
+
+
+def publish_results(
+    options: ScanOptions,
+    summary: Summary,
+    ledger: Ledger,
+    changes: MarkChanges,
+    key_fingerprint: str,
+    seconds: float,
+) -> None:
+    """Make the results file from the old one and the parts, and remove the parts.
+
+    Parameters
+    ----------
+    options : ScanOptions
+    summary : Summary
+        With its entries.
+    ledger : Ledger
+    changes : dict
+        See `medscan.planning.mark_changes`.
+    key_fingerprint : str
+    seconds : float
+        That the scan took until now.
+
+    Raises
+    ------
+    medscan.errors.DiskError
+        The old results file is untouched.
+    """
+    inputs, outputs, privacy = options.inputs, options.outputs, options.privacy
+    failures, skipped = _tables(summary)
+    run = RunInfo(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        command=outputs.command,
+        aggregation=AGGREGATION,
+        detectors=_described(inputs, outputs),
+        counts=summary.files | {"files": sum(summary.files.values())},
+        failures=failures,
+        skipped=skipped,
+        seconds=seconds,
+        slices=summary.slices,
+        key_fingerprint=key_fingerprint,
+        precision=str(options.compute.precision),
+        plane=inputs.cut_plane or "",
+        identify=privacy.identify,
+        hash_paths=privacy.hashes_paths,
+        shard=str(inputs.shard or ""),
+    )
+    parts = parts_of(outputs)
+    results.publish(outputs.out, run, parts, changes)
+    ledger.published(stamp_of(outputs.out), changes)
+    for part in parts:
+        remove(part)
+    remove_leftovers(outputs)
+
+
+def _tables(summary: Summary) -> tuple[list[Any], list[Any]]:
+    """Failures (path, stage, reason, message) and skipped files (path, reason), sorted."""
+    rows = [(e.bucket, e.file.path, e.outcome) for e in summary.entries]
+    failures = [(p, "read", str(o.reason), o.detail) for b, p, o in rows if b is Bucket.FAILED]
+    skipped = [(p, str(o.reason)) for b, p, o in rows if b is Bucket.SKIPPED]
+    return failures, skipped
+
+
+def _described(inputs: Inputs, outputs: Outputs) -> list[dict[str, Any]]:
+    """The detectors of this run, and those that made the results that are kept."""
+    by_hash = {detector.digest: describe(detector) for _, detector in inputs.detectors}
+    if outputs.out.exists():
+        for old in results.open(outputs.out).run().detectors:
+            by_hash.setdefault(old["hash"], old)
+    return [by_hash[digest] for digest in sorted(by_hash)]

@@ -1,0 +1,96 @@
+"""What a scan says at its end."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from medscan.planning import FileEntry
+from medscan.profile import Profile
+
+log = logging.getLogger("medscan.scan")
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a scan did; `medscan scan --json` prints it, but for the entries."""
+
+    files: dict[str, int] = field(default_factory=dict)
+    reasons: dict[str, int] = field(default_factory=dict)
+    studies: int = 0
+    scanned: int = 0
+    unchanged: int = 0
+    arriving: int = 0
+    left: int = 0
+    quarantined: int = 0
+    stale: int = 0
+    absent: int = 0
+    pruned: int = 0
+    slices: int = 0
+    flagged: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    failure: str = ""
+    notes: list[str] = field(default_factory=list)
+    stages: dict[str, float] = field(default_factory=dict)
+    out: str = ""
+    shard: str = ""
+    profile: Profile = field(default_factory=Profile)
+    entries: list[FileEntry] = field(default_factory=list, repr=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        names = [f.name for f in fields(self) if f.name not in ("entries", "profile")]
+        return {name: getattr(self, name) for name in names} | {"profile": self.profile.as_dict()}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note the seconds that a stage takes."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.stages[name] = round(time.monotonic() - started, 3)
+            log.info("stage ended", extra={"stage": name, "seconds": self.stages[name]})
+
+    def line(self) -> str:
+        """One line for people and cron mails."""
+        total = sum(self.files.values())
+        counts = ", ".join(f"{n} {bucket}" for bucket, n in self.files.items())
+        if self.arriving:
+            counts += f"; {self.arriving} studies still arriving"
+        if self.stopped and not self.files:
+            text = f"stopped ({self.stopped}) while the archive was read; the next scan goes on"
+        elif not self.studies:
+            image = "none to scan yet" if self.arriving else "none with an image"
+            text = f"nothing to scan: {total} files found, {image} ({counts})"
+        elif not self.scanned and not self.left:
+            text = f"nothing new: {self.studies} studies unchanged; {total} files: {counts}"
+        else:
+            text = f"{self._work()}; {total} files: {counts}; results in {self.out}"
+        text = f"shard {self.shard}: {text}" if self.shard else text
+        return "; ".join([text, *self._kept(), *self.notes])
+
+    def _work(self) -> str:
+        text = (
+            f"{self.scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
+            f"{self.flagged} flagged, {self.unchanged} unchanged"
+        )
+        if self.stopped:
+            text += f", {self.left} left over ({self.stopped})"
+        return text
+
+    def _kept(self) -> list[str]:
+        """What to know of results that are kept."""
+        told = {
+            "stale": self.stale,
+            "of absent studies": self.absent,
+            "dropped": self.pruned,
+        }
+        found = [f"{count} {what}" for what, count in told.items() if count]
+        quarantine = [f"{self.quarantined} studies in quarantine"] * bool(self.quarantined)
+        return [*(["results: " + ", ".join(found)] if found else []), *quarantine]

@@ -1,0 +1,68 @@
+"""medscan on a command line, with scanners that take their time or die: `ray_scan.py KIND WORDS`.
+
+Workers of the cluster import this file too.
+"""
+
+import os
+import signal
+import sys
+import time
+
+import ray
+
+from medscan.cli import main
+from medscan.cluster import nodes as cluster
+from medscan.cluster import scanner
+from medscan.cluster.scanner import Scanner
+from medscan.reading import worker
+
+
+class Slow(Scanner):
+    """Time enough to kill something."""
+
+    def _submitted(self, job):
+        time.sleep(0.3)
+        return super()._submitted(job)
+
+
+class Deadly(Scanner):
+    """Is killed whenever it meets patient 3; its decoders abort at a slice of patient 5."""
+
+    def _run(self, tasks, told):
+        if any(task.study.files()[0].full.parent.name == "patient3" for task in tasks):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super()._run(tasks, told)
+
+    def _submitted(self, job):
+        near = {"num_cpus": 1, "scheduling_strategy": self.near}
+        return (
+            ray.remote(drawn_crashing)
+            .options(**near)
+            .remote(job, self.options.inputs.file_timeout_s)
+        )
+
+
+def drawn_crashing(job, timeout_s):
+    worker.serve = serve_crashing
+    return scanner.drawn(job, timeout_s)
+
+
+def serve_crashing(connection, parent):
+    real = worker.draw_job
+
+    def draw_job(job, memory):
+        if any(f.file.full.match("patient5/0002") for f in job.frames):
+            os.abort()
+        return real(job, memory)
+
+    worker.draw_job = draw_job
+    worker.serve(connection, parent)
+
+
+KINDS = {"plain": Scanner, "slow": Slow, "deadly": Deadly}
+
+if __name__ == "__main__":
+    from tests.cluster import ray_scan
+
+    cluster.Scanner = ray_scan.KINDS[sys.argv.pop(1)]
+    main()

@@ -1,0 +1,60 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from medscan.archive import BURNED_IN, Kind, Stack
+from medscan.detector import Calibration
+from medscan.scoring.stacks import aggregate, stack_calibration, thumbnails_of
+
+
+@given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-5, 5, width=32)))
+def test_the_rule_is_the_mean_of_the_top_five_percent(scores):
+    count = max(1, math.ceil(0.05 * len(scores)))
+    wanted = np.mean(sorted(scores.astype(float))[-count:])
+    assert aggregate(scores) == pytest.approx(wanted)
+    with_gaps = np.concatenate([scores, np.full(7, np.nan, np.float32)])
+    assert aggregate(with_gaps) == aggregate(scores)
+
+
+def test_nothing_scored_is_no_score():
+    assert math.isnan(aggregate(np.full(3, np.nan, np.float32)))
+
+
+def test_burned_in_text_is_not_kept():
+    plain = Stack("k", Kind.DICOM, (), 2, 2)
+    assert thumbnails_of("MR", plain, wanted=True) == "kept"
+    assert "burned-in" in thumbnails_of("US", plain, wanted=True)
+    assert "burned-in" in thumbnails_of("MR", replace(plain, notes=(BURNED_IN,)), wanted=True)
+    assert "burned-in" in thumbnails_of("", replace(plain, kind=Kind.PICTURE), wanted=True)
+    assert thumbnails_of("MR", plain, wanted=False) == "not asked for"
+    assert thumbnails_of("US", plain, wanted=True, burned_in=True) == "kept"
+    assert thumbnails_of("US", plain, wanted=False, burned_in=True) == "not asked for"
+
+
+SLICES = Calibration(tuple(np.linspace(0, 1, 400)), 0.9501, 0.05, False, 0, 1)
+
+
+def test_one_slice_is_calibrated_as_a_slice():
+    assert stack_calibration(SLICES, 1).threshold == pytest.approx(SLICES.threshold, abs=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 5, 20, 60, 200])
+def test_normal_stacks_are_flagged_at_the_target_rate(count):
+    rng = np.random.default_rng(3)
+    calibration = stack_calibration(SLICES, count)
+    scores = [aggregate(rng.random(count).astype(np.float32)) for _ in range(1000)]
+    assert np.mean(np.array(scores) >= calibration.threshold) < 0.09
+    assert abs(np.median([calibration.percentile(s) for s in scores]) - 50) < 8
+
+
+def test_long_stacks_need_many_normals():
+    few = Calibration(tuple(np.linspace(0, 1, 20)), 1.0, 0.05, False, 0, 1)
+    assert not stack_calibration(few, 1).provisional
+    assert stack_calibration(few, 20).provisional
+    nothing = Calibration((), math.nan, 0.05, True, 0, 1)
+    assert stack_calibration(nothing, 5) is nothing
