@@ -28,7 +28,7 @@ def test_no_product_is_larger_than_its_bound(monkeypatch):
         return F.linear(part, bank)
 
     monkeypatch.setattr(memory, "CELLS", 300)
-    monkeypatch.setattr(memory, "linear", recorded)
+    monkeypatch.setattr(memory, "apply_linear", recorded)
     memory.distances(rows(40, 1), rows(30, 2))
     assert sizes == [300] * 4
 
