@@ -8,9 +8,16 @@ from safetensors.torch import save_file
 
 from medscan import clip
 from medscan.errors import UsageError, WeightsError
-from tests import tiny
+from tests import golden, tiny
 
 IMAGES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+AUTHORS_SENTENCES = [
+    "a photo of a Brain.",
+    "a bad photo of a damaged Brain.",
+    "there is a retinal OCT without flaw in the scene.",
+    "a low resolution photo of the Chest X-ray film with defect.",
+    "X X X X X X X X histopathological image.",
+]
 SENTENCES = ["a photo of a brain.", "healthy", "a rather long sentence about a damaged organ"]
 
 
@@ -34,6 +41,24 @@ def test_without_a_hook_it_is_open_clip(backbone, reference):
     )
     for level, prefix, patches in pairs:
         assert torch.allclose(level, torch.cat([prefix, patches], 1), atol=1e-5)
+
+
+@pytest.mark.parametrize(("activation", "quick"), [("gelu", False), ("quickgelu", True)])
+def test_the_towers_are_those_of_the_authors(activation, quick):
+    backbone = golden.backbone(quick_gelu=quick)
+    taps = golden.read("taps")
+    sentences = backbone.prompts(AUTHORS_SENTENCES, whole=True)
+    with torch.inference_mode():
+        found = backbone.features(taps["images"][:3], (3, 6, 9, 12), pooled=True)
+        texts = {
+            "causal": backbone.encode_text(sentences),
+            "noncausal": backbone.encode_text(sentences, causal=False),
+        }
+    for block, tokens in zip((3, 6, 9, 12), found.levels, strict=True):
+        assert golden.off(tokens, taps[f"{activation}.tokens.{block}"]) < 1e-4
+    assert golden.off(found.pooled, taps[f"{activation}.pooled"]) < 1e-4
+    for mask, text in texts.items():
+        assert golden.off(text, taps[f"{activation}.text.{mask}"]) < 1e-4
 
 
 def test_a_timm_trunk_is_open_clip_too(tmp_path):

@@ -1,4 +1,4 @@
-"""MVFA against the authors' own numbers where those are at hand, and its promises everywhere.
+"""MVFA against the authors' own numbers, and its promises.
 
 Where paper and code disagree (#n) `MvfaSettings` names what each does: #1 batch, #2 image_score,
 #4 keep and mix, #9 probability_map, #10 bank_cls and bank_variants, #11 fusion, #14 normalise and
@@ -8,42 +8,30 @@ maps stretched to the corners (align_corners).
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from medscan import clip
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Fused
 from medscan.evaluate.observe import Observations, Truth
 from medscan.methods import METHODS, Batch, build, settings_of
 from medscan.parts import losses
-
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
-golden_only = pytest.mark.skipif(
-    not GOLDEN.is_dir(), reason="the authors' numbers are not beside this checkout"
-)
-
-
-def off(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return float((found.detach() - wanted).abs().max() / wanted.abs().max())
+from tests.golden import backbone as authors_backbone
+from tests.golden import of_method, off
 
 
 @pytest.fixture(scope="module")
 def golden():
-    return load_file(GOLDEN / "mvfa.safetensors") | {
-        f"taps.{k}": v for k, v in load_file(GOLDEN / "taps.safetensors").items()
-    }
+    return of_method("mvfa")
 
 
 @pytest.fixture
 def authors(golden):
     """MVFA as published, with the authors' weights."""
-    backbone = clip.load(f"local-dir:{GOLDEN / 'backbone'}", quick_gelu=False)
-    method = build("mvfa", backbone, "Brain", settings_of("mvfa", "paper", size=None), masked=True)
+    settings = settings_of("mvfa", "paper", size=None)
+    method = build("mvfa", authors_backbone(quick_gelu=False), "Brain", settings, masked=True)
     take_weights(method, golden)
     return method
 
@@ -56,7 +44,6 @@ def take_weights(method, golden):
                 getattr(adapter, ours).weight.data.copy_(weight)
 
 
-@golden_only
 def test_features_texts_and_maps_are_the_authors(authors, golden):
     with torch.inference_mode():
         levels = authors(authors.prepare(golden["taps.images"][:3]))
@@ -68,7 +55,6 @@ def test_features_texts_and_maps_are_the_authors(authors, golden):
     assert off(maps.sum(0), golden["zero.seg_map"]) < 1e-4
 
 
-@golden_only
 def test_the_memory_is_the_authors(authors, golden):
     authors.remember([authors.prepare(golden["taps.images"][3:5])], torch.tensor([0, 1]))
     with torch.inference_mode():
@@ -79,7 +65,6 @@ def test_the_memory_is_the_authors(authors, golden):
     assert off(nearest, golden["bank2.seg.nn"]) < 1e-4
 
 
-@golden_only
 def test_the_published_test_procedure_is_the_authors(authors, golden):
     """Branches before test-set scaling, then the fused map and its maximum."""
     authors.eval().remember([authors.prepare(golden["taps.images"][3:5])], torch.tensor([0, 1]))
@@ -98,12 +83,10 @@ def test_the_published_test_procedure_is_the_authors(authors, golden):
     assert off(torch.from_numpy(fused.scores()), golden["bank2.image_score"]) < 1e-4
 
 
-@golden_only
 def test_data_without_masks_keep_the_idle_branch_in_the_mix(golden):
     """The code never trains the seg adapters there, but mixes them in (N6)."""
-    backbone = clip.load(f"local-dir:{GOLDEN / 'backbone'}", quick_gelu=False)
     settings = settings_of("mvfa", "paper", size=None)
-    method = build("mvfa", backbone, "Brain", settings, masked=False)
+    method = build("mvfa", authors_backbone(quick_gelu=False), "Brain", settings, masked=False)
     take_weights(method, golden)
     images = golden["taps.images"][:3]
     with torch.inference_mode():
@@ -117,19 +100,10 @@ def test_data_without_masks_keep_the_idle_branch_in_the_mix(golden):
     assert off(fused, golden["bank2.image_score_det"]) < 1e-4
 
 
-@golden_only
 @pytest.mark.parametrize("image", [0, 1])
 def test_losses_and_gradients_are_the_authors(authors, golden, image):
-    chosen = slice(image, image + 1)
-    prepared = authors.prepare(golden["taps.images"][chosen])
-    batch = Batch(
-        prepared,
-        golden["taps.labels"][chosen].float(),
-        golden["taps.masks"][chosen, 0].float(),
-        torch.tensor([True]),
-        torch.tensor([0]),
-    )
-    terms = authors.terms(authors(prepared), batch)
+    batch = batch_of(authors, golden, image, golden["taps.labels"][image])
+    terms = authors.terms(authors(batch.prepared), batch)
     for name in ("bce", "focal", "dice"):
         found = torch.stack([terms[f"{name}.{level}"] for level in range(4)])
         assert off(found, golden[f"loss.image{image}.{name}"]) < 1e-4
@@ -143,7 +117,35 @@ def test_losses_and_gradients_are_the_authors(authors, golden, image):
         assert getattr(authors, kind)[3].up.weight.grad is None
 
 
-# --- everywhere ---------------------------------------------------------------------------------
+def test_two_steps_of_training_are_the_authors(authors, golden):
+    optimisers = authors.optimisers()
+    for step, label in enumerate(golden["train.label_order"].tolist()):
+        batch = batch_of(authors, golden, 0 if label else 3, label)
+        terms = authors.terms(authors(batch.prepared), batch)
+        for name in ("bce", "focal", "dice"):
+            found = torch.stack([terms[f"{name}.{level}"] for level in range(4)])
+            assert off(found, golden[f"train.{name}"][step]) < (1e-4, 1e-3)[step]
+        loss = losses.total(terms)
+        assert off(loss, golden["train.loss_total"][step]) < (1e-4, 1e-3)[step]
+        loss.backward()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad()
+
+
+def batch_of(method, golden, image, label):
+    """One image with its mask."""
+    chosen = slice(image, image + 1)
+    return Batch(
+        method.prepare(golden["taps.images"][chosen]),
+        torch.tensor([float(label)]),
+        golden["taps.masks"][chosen, 0],
+        torch.tensor([True]),
+        torch.tensor([0]),
+    )
+
+
+# --- its promises -------------------------------------------------------------------------------
 
 
 @pytest.fixture
