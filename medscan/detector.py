@@ -1,8 +1,9 @@
 """A detector: a fitted method with the domain it is for and how its scores are to be read.
 
-The file is safetensors: the tensors of `Method.state_dict()`, and a JSON text under the metadata
-key `medscan` with everything else; but where it was made of another detector, that is told under a
-key of its own, so that older versions read such files too. Reading the header needs no torch.
+The file is safetensors: the tensors of `Method.state_dict()`, and everything else as JSON under the
+metadata key `medscan`. Which detectors it was made from is under a key of its own,
+`medscan.lineage`, so that older versions read such files too. The annotations of the classes below
+are the schema of that JSON, see `medscan.schema`. Reading the header needs no torch.
 """
 
 from __future__ import annotations
@@ -11,21 +12,24 @@ import hashlib
 import json
 import math
 import os
-import struct
 from bisect import bisect_left
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from medscan.errors import DetectorError
+from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic_core import PydanticKnownError
+
+from medscan.clip import read_header
+from medscan.errors import DetectorError, WeightsError
 from medscan.files import replacing
+from medscan.schema import CLOSED, OPEN, Count, Scalar, checked
 
 if TYPE_CHECKING:
     from medscan.clip import Backbone
     from medscan.methods import Method
 
 FORMAT = 1
-_MALFORMED = (struct.error, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Domain:
         axial, coronal or sagittal.
     """
 
+    __pydantic_config__ = CLOSED
+
     modality: str = ""
     body_part: str = ""
     sequence: str = ""
@@ -52,6 +58,13 @@ class Domain:
     def __str__(self) -> str:
         parts = (self.body_part, self.sequence, self.modality, self.plane)
         return " ".join(part for part in parts if part) or "anything"
+
+
+def _placed(threshold: float, calibration: ValidationInfo) -> float:
+    """Allow NaN only without normals: no threshold can be placed then."""
+    if math.isfinite(threshold) or (math.isnan(threshold) and not calibration.data.get("normals")):
+        return threshold
+    raise PydanticKnownError("finite_number")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +88,10 @@ class Calibration:
         Sorted out-of-sample scores of the abnormal shots, for information.
     """
 
+    __pydantic_config__ = CLOSED
+
     normals: tuple[float, ...]
-    threshold: float
+    threshold: Annotated[float, Field(allow_inf_nan=True), AfterValidator(_placed)]
     target_fpr: float
     provisional: bool
     map_low: float
@@ -135,14 +150,27 @@ class Ancestor:
         Slices that the verdicts added to them.
     """
 
+    __pydantic_config__ = OPEN  # a newer version may say more
+
     name: str
     digest: str
     licence: str
-    verdicts: int
+    verdicts: Count
     decisions: str
     results: tuple[str, ...]
-    kept: int
-    added: int
+    kept: Count
+    added: Count
+
+
+@dataclass(frozen=True, slots=True)
+class TowerSettings:
+    """Settings that decide how the backbone is built; see `medscan.clip.load`."""
+
+    __pydantic_config__ = OPEN  # the others belong to the method, which checks them
+
+    size: int | None = None
+    quick_gelu: bool | None = None
+    text_quick_gelu: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +209,14 @@ class Detector:
         What it was made of, oldest first; empty for one that was fitted on data alone.
     """
 
+    __pydantic_config__ = CLOSED
+
     name: str
     method: str
     protocol: str
     organ: str
     masked: bool
-    settings: dict[str, Any]
+    settings: dict[str, Scalar]
     backbone: str
     backbone_digest: str
     domain: Domain
@@ -209,8 +239,8 @@ class Detector:
 
     @property
     def tower(self) -> dict[str, Any]:
-        """What `medscan.clip.load` is told of the backbone beside its name."""
-        return {k: self.settings.get(k) for k in ("size", "quick_gelu", "text_quick_gelu")}
+        """Arguments of `medscan.clip.load` beside the backbone's name."""
+        return {f.name: self.settings.get(f.name) for f in fields(TowerSettings)}
 
     def load_backbone(self, *, device: str, precision: str) -> Backbone:
         """The backbone as it was fitted on: its size and activations are the detector's.
@@ -296,56 +326,34 @@ def read(path: Path) -> Detector:
     Raises
     ------
     DetectorError
-        There is no such file, or it is no detector of a format this medscan reads.
+        There is no such file, it is no detector of a format this medscan reads, or a field of it
+        has the wrong type.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DetectorError(f"detector {path} cannot be read: {error.strerror}") from error
     try:
-        length = struct.unpack("<Q", data[:8])[0]
-        header = json.loads(data[8 : 8 + length])
-        end = max((int(v["data_offsets"][1]) for k, v in header.items() if k != "__metadata__"))
-        facts = json.loads(header["__metadata__"]["medscan"])
-        lineage = json.loads(header["__metadata__"].get("medscan.lineage", "[]"))
-    except _MALFORMED as error:
+        header = read_header(path)
+        facts = json.loads(header.metadata["medscan"])
+        lineage = json.loads(header.metadata.get("medscan.lineage", "[]"))
+    except (WeightsError, KeyError, ValueError, RecursionError) as error:
         raise DetectorError(f"{path} is no detector file, or is damaged") from error
-    if len(data) != 8 + length + end:
-        raise DetectorError(f"detector {path} is damaged: it has {len(data)} bytes")
-    if facts.pop("format", None) != FORMAT:
+    if not header.shapes:
+        raise DetectorError(f"{path} is no detector file: it holds no tensors")
+    if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan does not read")
-    return _from_facts(path, facts, lineage, hashlib.sha256(data).hexdigest())
+    return _from_facts(path, facts, {"name": path.stem, "digest": digest, "lineage": lineage})
 
 
-def _from_facts(path: Path, facts: dict[str, Any], lineage: Any, digest: str) -> Detector:
-    try:
-        calibration = facts.pop("calibration")
-        for name in ("normals", "abnormals"):
-            calibration[name] = tuple(calibration[name])
-        return Detector(
-            name=path.stem,
-            digest=digest,
-            domain=Domain(**facts.pop("domain")),
-            calibration=Calibration(**calibration),
-            fingerprints=tuple(facts.pop("fingerprints", ())),
-            lineage=tuple(map(_ancestor, lineage)),
-            **facts,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DetectorError(f"detector {path} lacks what a detector must say: {error}") from error
-
-
-def _ancestor(facts: dict[str, Any]) -> Ancestor:
-    """An entry of the lineage; what a newer version says beside is passed over."""
-    found = {f.name: facts[f.name] for f in fields(Ancestor)}
-    results = found["results"]
-    texts = [found[name] for name in ("name", "digest", "licence", "decisions")]
-    counts = [found[name] for name in ("verdicts", "kept", "added")]
-    if not isinstance(results, list) or not all(isinstance(t, str) for t in [*texts, *results]):
-        raise TypeError("its lineage is none")
-    if not all(type(count) is int and count >= 0 for count in counts):
-        raise TypeError("its lineage does not count")
-    return Ancestor(**found | {"results": tuple(results)})
+def _from_facts(path: Path, facts: dict[str, Any], added: dict[str, Any]) -> Detector:
+    subject = f"detector {path}"
+    if misplaced := sorted(facts.keys() & added.keys()):
+        raise DetectorError(f"{subject} is damaged: {misplaced[0]}: not a field of the file")
+    made = checked(Detector, facts | added, subject, DetectorError)
+    checked(TowerSettings, made.settings, subject, DetectorError)
+    return made
 
 
 def folders() -> list[Path]:

@@ -69,17 +69,123 @@ def test_tensors_of_another_shape_are_refused(detector_file, backbone, tmp_path)
         detector.read(path).load_method(path, backbone)
 
 
-def test_missing_facts_are_refused(detector_file, tmp_path):
-    from safetensors import safe_open
+@pytest.mark.parametrize(
+    "field",
+    ["method", "settings", "domain", "calibration", "window", "calibration.normals"],
+)
+def test_missing_facts_are_refused(detector_file, tmp_path, field):
+    facts = json.loads(metadata_of(detector_file)["medscan"])
+    owner, leaf = owner_of(facts, field)
+    del owner[leaf]
+    with pytest.raises(DetectorError, match=rf"lacks {field}$"):
+        detector.read(with_facts(detector_file, tmp_path, json.dumps(facts)))
+
+
+TEXT = (3, None, True, ["x"], {"x": 1})
+NUMBER = ("0.5", None, True, [0.5], math.nan, math.inf, -math.inf, 10**400)
+WRONG = {
+    "method": TEXT,
+    "protocol": TEXT,
+    "organ": TEXT,
+    "backbone": TEXT,
+    "backbone_digest": TEXT,
+    "window": TEXT,
+    "selection": TEXT,
+    "licence": TEXT,
+    "masked": (0, 1, "true", None),
+    "seed": (0.5, "0", None, True, math.nan),
+    "settings": ([], None, "x"),
+    "settings.learning_rate": ([1], {}, math.nan, math.inf),
+    "settings.odd": ([1], {"x": 1}, -math.inf),
+    "domain": ([], None, "MR"),
+    "domain.modality": TEXT,
+    "domain.body_part": TEXT,
+    "domain.sequence": TEXT,
+    "domain.plane": TEXT,
+    "domain.mood": ("good",),
+    "calibration": ([], None, 3),
+    "calibration.normals": ("12", None, 3, {"a": 1}),
+    "calibration.normals.0": NUMBER,
+    "calibration.abnormals.0": NUMBER,
+    "calibration.threshold": NUMBER,
+    "calibration.target_fpr": NUMBER,
+    "calibration.map_low": NUMBER,
+    "calibration.map_high": NUMBER,
+    "calibration.provisional": (0, "yes", None),
+    "calibration.mood": (1,),
+    "shots": ([], None, "x"),
+    "shots.normal": ("name", None, {"a": 1}),
+    "shots.normal.0": TEXT,
+    "fingerprints": ("a", None, {"a": 1}),
+    "fingerprints.0": TEXT,
+    "versions": ([], None, "1"),
+    "versions.torch": TEXT,
+    "mood": ("good",),
+    "name": ("other",),
+    "digest": ("0",),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(field, value) for field, values in WRONG.items() for value in values]
+)
+def test_a_field_of_the_wrong_type_is_refused_by_name(detector_file, tmp_path, field, value):
+    facts = json.loads(metadata_of(detector_file)["medscan"])
+    facts["fingerprints"] = facts["fingerprints"] or ["a"]
+    owner, leaf = owner_of(facts, field)
+    owner[leaf] = value
+    path = with_facts(detector_file, tmp_path, json.dumps(facts))
+    with pytest.raises(DetectorError) as refused:
+        detector.read(path)
+    line = str(refused.value)
+    assert line.startswith(f"detector {path} is damaged: {field}: ")
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("field", ["size", "quick_gelu", "text_quick_gelu"])
+@pytest.mark.parametrize("value", ["224", 0.5])
+def test_what_builds_the_backbone_is_checked_with_the_file(detector_file, tmp_path, field, value):
+    facts = json.loads(metadata_of(detector_file)["medscan"])
+    facts["settings"][field] = value
+    with pytest.raises(DetectorError, match=rf"is damaged: {field}: "):
+        detector.read(with_facts(detector_file, tmp_path, json.dumps(facts)))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "{}", '{"format": 2}'])
+def test_facts_of_another_format_are_refused(detector_file, tmp_path, text):
+    with pytest.raises(DetectorError, match="of a format"):
+        detector.read(with_facts(detector_file, tmp_path, text))
+
+
+def test_only_a_detector_without_normals_has_no_threshold(detector_file, tmp_path):
+    facts = json.loads(metadata_of(detector_file)["medscan"])
+    facts["calibration"] |= {"normals": [], "threshold": math.nan}
+    read = detector.read(with_facts(detector_file, tmp_path, json.dumps(facts)))
+    assert math.isnan(read.calibration.threshold)
+
+
+def test_a_field_with_an_endless_name_fits_a_line(detector_file, tmp_path):
+    facts = json.loads(metadata_of(detector_file)["medscan"]) | {"a\n" * 10_000: 1}
+    with pytest.raises(DetectorError) as refused:
+        detector.read(with_facts(detector_file, tmp_path, json.dumps(facts)))
+    assert len(str(refused.value).replace(str(tmp_path), "")) < 250
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def owner_of(facts, field):
+    """The object or array that holds a field, and the field's key in it."""
+    *owners, leaf = (int(part) if part.isdigit() else part for part in field.split("."))
+    for part in owners:
+        facts = facts[part]
+    return facts, leaf
+
+
+def with_facts(detector_file, folder, text):
     from safetensors.torch import load_file, save_file
 
-    with safe_open(detector_file, "pt") as file:
-        facts = json.loads(file.metadata()["medscan"])
-    del facts["window"]
-    path = tmp_path / "bare.safetensors"
-    save_file(load_file(detector_file), path, {"medscan": json.dumps(facts)})
-    with pytest.raises(DetectorError, match="lacks"):
-        detector.read(path)
+    path = folder / "facts.safetensors"
+    save_file(load_file(detector_file), path, metadata_of(detector_file) | {"medscan": text})
+    return path
 
 
 # --- lineage ------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ What needs torch is imported when it is asked for: to look at the weights on thi
 
 from typing import TYPE_CHECKING, Any
 
-from medscan.clip.store import DEFAULT, Bundle, bundles, check_safetensors, find, load, shipped
+from medscan.clip.header import Header, check_safetensors, read_header
+from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
 
 if TYPE_CHECKING:
     from medscan.clip.backbone import Backbone, Features, Hook, Prompts
@@ -17,6 +18,7 @@ __all__ = [
     "Backbone",
     "Bundle",
     "Features",
+    "Header",
     "Hook",
     "Linear",
     "Prompts",
@@ -26,6 +28,7 @@ __all__ = [
     "choose_device",
     "find",
     "load",
+    "read_header",
     "shipped",
 ]
 

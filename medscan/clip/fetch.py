@@ -16,12 +16,14 @@ from typing import Any
 
 import torch
 
+from medscan.clip.config import Config, read_config
+from medscan.clip.header import check_safetensors, foreign_format
 from medscan.clip.store import (
+    CLIP,
     CONFIG,
     ORIGIN,
     WEIGHTS,
     Bundle,
-    check_safetensors,
     checked_folder_name,
     home,
     hub_repository,
@@ -42,8 +44,6 @@ OPENAI = {
         "ViT-L-14-336-quickgelu/openai"
     ),
 }
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def import_file(path: Path, *, name: str | None = None, digest: str | None = None) -> Bundle:
@@ -73,11 +73,10 @@ def import_file(path: Path, *, name: str | None = None, digest: str | None = Non
     found = sha256(path)
     if digest is not None and found != digest.lower():
         raise WeightsError(f"{path}: has SHA-256 {found}, not the {digest} asked for")
-    with path.open("rb") as stream:
-        start = stream.read(2)
-    if start == b"PK":
+    foreign = foreign_format(path)
+    if foreign == "zip":
         return _import_torchscript(path, found, name, vouched=digest is not None)
-    if start[:1] == b"\x80":
+    if foreign == "pickle":
         raise WeightsError(f"{path}: is a pickle, which medscan never opens; get safetensors")
     return _import_safetensors(path, found, name)
 
@@ -100,7 +99,7 @@ def _import_torchscript(path: Path, found: str, name: str | None, *, vouched: bo
         state.pop(extra, None)
     config = {
         "model_cfg": openai_config(state, path),
-        "preprocess_cfg": {"mean": OPENAI_MEAN, "std": OPENAI_STD},
+        "preprocess_cfg": {"mean": CLIP.mean, "std": CLIP.std},
     }
     origin = {"source": path.name, "source_sha256": found, "quick_gelu": True, "licence": "MIT"}
     return _keep(name or known or f"{path.stem}-quickgelu/openai", state, config, origin)
@@ -160,8 +159,8 @@ def _import_safetensors(path: Path, found: str, name: str | None) -> Bundle:
     if (known or tag == "openai") and trained_quick != name_says_quick_gelu(architecture):
         raise WeightsError(wrong_activation(f"{architecture}/{tag}"))
     preprocess = {
-        "mean": known.get("mean") or OPENAI_MEAN,
-        "std": known.get("std") or OPENAI_STD,
+        "mean": known.get("mean") or CLIP.mean,
+        "std": known.get("std") or CLIP.std,
     }
     origin = {
         "source": path.name,
@@ -241,7 +240,7 @@ def pull(name: str) -> Bundle:
             f"backbone {name}: {repository} could not be fetched ({type(error).__name__}); on a "
             "machine without network use `medscan weights import FILE`"
         ) from error
-    config = json.loads(Path(config_file).read_text())
+    config = read_config(Config, Path(config_file), name)
     origin = {
         "source": f"hf-hub:{repository}",
         "quick_gelu": bool(config["model_cfg"].get("quick_gelu", False)),

@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import re
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medscan.clip.config import Config, Origin, Preprocess, read_config
+from medscan.clip.header import check_safetensors
 from medscan.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 ORIGIN = "medscan.json"
 DEFAULT = "medscan-mini"
+CLIP = Preprocess()
+"""Mean and deviation of CLIP's images, for configurations without them."""
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -118,15 +121,9 @@ def read_bundle(name: str, folder: Path) -> Bundle:
     """
     if not folder.is_dir():
         raise WeightsError(f"backbone {name}: there is no folder {folder}")
-    try:
-        config = json.loads((folder / CONFIG).read_text())
-        config["model_cfg"]["vision_cfg"], config["model_cfg"]["text_cfg"]
-        origin_file = folder / ORIGIN
-        origin = json.loads(origin_file.read_text()) if origin_file.is_file() else {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            f"backbone {name}: {folder / CONFIG} is no open_clip configuration ({error!r})"
-        ) from error
+    config = read_config(Config, folder / CONFIG, name)
+    origin_file = folder / ORIGIN
+    origin = read_config(Origin, origin_file, name) if origin_file.is_file() else {}
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise WeightsError(
@@ -214,36 +211,6 @@ def wrong_activation(name: str) -> str:
     )
 
 
-def check_safetensors(path: Path) -> None:
-    """Refuse a file that is not whole, or not safetensors at all, before anything reads it.
-
-    Raises
-    ------
-    WeightsError
-        It is a pickle or a TorchScript archive, or shorter or longer than its header says.
-    """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
-            start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-            header = stream.read(length) if length <= min(size - 8, 100_000_000) else b""
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
-    if start[:2] == b"PK" or start[:1] == b"\x80":
-        raise WeightsError(f"{path}: pickled weights are never read; see `medscan weights import`")
-    try:
-        tensors = {k: v for k, v in json.loads(header).items() if k != "__metadata__"}
-        end = max((int(v["data_offsets"][1]) for v in tensors.values()), default=0)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise WeightsError(f"{path}: is no safetensors file") from error
-    if size != 8 + length + end:
-        raise WeightsError(
-            f"{path}: is damaged: {size} bytes where its header says {8 + length + end}; fetch it "
-            "again"
-        )
-
-
 def load(
     name: str,
     *,
@@ -298,8 +265,8 @@ def load(
         name=name,
         digest=bundle.digest(),
         size=_side(model.visual.image_size),
-        mean=preprocess.get("mean", (0.48145466, 0.4578275, 0.40821073)),
-        std=preprocess.get("std", (0.26862954, 0.26130258, 0.27577711)),
+        mean=preprocess.get("mean", CLIP.mean),
+        std=preprocess.get("std", CLIP.std),
     )
 
 

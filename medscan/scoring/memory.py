@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-import struct
 from dataclasses import dataclass
-from pathlib import Path
 
-from medscan.clip import Bundle
+from medscan.clip import Bundle, read_header
 
 FLOAT = 4
 """Bytes of a number; half precision takes less."""
@@ -57,7 +54,7 @@ def tower_of(bundle: Bundle, size: int | None = None) -> Tower | None:
     size : int or None
         Side of the square that a detector runs it on, pixels; None: its own.
     """
-    shapes = _shapes(bundle.weights)
+    shapes = read_header(bundle.weights).shapes
     table = next((s for n, s in shapes.items() if _places_tokens(n)), None)
     if table is None:
         return None
@@ -71,14 +68,6 @@ def tower_of(bundle: Bundle, size: int | None = None) -> Tower | None:
 def _places_tokens(name: str) -> bool:
     """Whether a tensor holds a position for each token of a picture."""
     return name in ("visual.positional_embedding", "visual.trunk.pos_embed")
-
-
-def _shapes(path: Path) -> dict[str, list[int]]:
-    """Shapes of the tensors in a safetensors file that is known to be whole."""
-    with path.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    return {name: told["shape"] for name, told in header.items() if name != "__metadata__"}
 
 
 def batch_for(free_bytes: int, tower: Tower, lanes: int = 1) -> int:

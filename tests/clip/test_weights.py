@@ -7,6 +7,7 @@ import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from open_clip.model import CLIP
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from medscan import clip
@@ -111,6 +112,53 @@ def test_the_wrong_width_is_refused(copy):
         clip.load(f"local-dir:{copy}")
 
 
+CONFIG, ORIGIN = "open_clip_config.json", "medscan.json"
+WRONG = {
+    (CONFIG, "model_cfg"): (None, [], "ViT"),
+    (CONFIG, "model_cfg.vision_cfg"): (None, [], 3),
+    (CONFIG, "model_cfg.text_cfg"): (None, [], 3),
+    (CONFIG, "model_cfg.text_cfg.context_length"): ("77", None, -1, 7.5),
+    (CONFIG, "model_cfg.quick_gelu"): ("yes", 1),
+    (CONFIG, "preprocess_cfg"): ([], "x"),
+    (CONFIG, "preprocess_cfg.mean"): (0.5, None, "abc"),
+    (CONFIG, "preprocess_cfg.std.1"): ("0.2", None, float("nan"), float("inf")),
+    (ORIGIN, "quick_gelu"): ("false", 0),
+    (ORIGIN, "sha256"): (3, []),
+    (ORIGIN, "licence"): (["MIT"],),
+}
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"), [(*key, value) for key, values in WRONG.items() for value in values]
+)
+def test_a_wrong_field_of_a_bundle_is_refused_by_name(copy, file, field, value):
+    facts = json.loads((copy / file).read_text()) if (copy / file).exists() else {}
+    *owners, leaf = (int(part) if part.isdigit() else part for part in field.split("."))
+    owner = facts
+    for part in owners:
+        owner = owner[part]
+    owner[leaf] = value
+    (copy / file).write_text(json.dumps(facts))
+    with pytest.raises(WeightsError) as refused:
+        clip.load(f"local-dir:{copy}")
+    line = str(refused.value)
+    assert f"{copy / file} is damaged: {field}: " in line
+    assert len(line.splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff"])
+def test_a_configuration_that_is_no_json_is_refused(copy, text):
+    (copy / CONFIG).write_text(text, encoding="latin-1")
+    with pytest.raises(WeightsError, match="is no JSON file"):
+        clip.load(f"local-dir:{copy}")
+
+
+def test_what_a_configuration_lacks_is_named(copy):
+    (copy / CONFIG).write_text(json.dumps({"model_cfg": {"vision_cfg": {}}}))
+    with pytest.raises(WeightsError, match=r"lacks model_cfg\.text_cfg$"):
+        clip.load(f"local-dir:{copy}")
+
+
 def test_an_import_that_does_not_fit_leaves_nothing(copy, home):
     with pytest.raises(WeightsError, match="do not have the shapes"):
         fetch.import_file(copy / "open_clip_model.safetensors", name="ViT-B-32-quickgelu/openai")
@@ -140,6 +188,21 @@ def test_pickles_are_never_opened(copy, tmp_path):
     with pytest.raises(WeightsError, match="pickled"):
         clip.load(f"local-dir:{copy}")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("length", [0x4B50, 0x8080])
+def test_a_header_as_long_as_a_pickle_starts_is_read(copy, length):
+    """Its length comes first in the file: 50 4B is how a zip archive starts, 80 a pickle."""
+    weights = copy / "open_clip_model.safetensors"
+    with safe_open(weights, "pt") as file:
+        state, bare = load_file(weights), file.metadata() or {}
+    save_file(state, weights, bare | {"filled": ""})
+    missing = length - int.from_bytes(weights.read_bytes()[:8], "little")
+    save_file(state, weights, bare | {"filled": "x" * missing})
+    assert weights.read_bytes()[:2] == length.to_bytes(2, "little")
+    assert clip.load(f"local-dir:{copy}").width == 32
+    with pytest.raises(WeightsError, match="do not have the shapes"):  # read, and then compared
+        fetch.import_file(weights, name="ViT-B-32-quickgelu/x")
 
 
 def test_a_pickled_file_alone_is_refused(copy):
