@@ -8,7 +8,7 @@ import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pydicom.config
 from pydicom.dataset import Dataset
@@ -70,7 +70,10 @@ _KEYWORDS = [
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 ]
-_TAGS: list[Any] = [Tag(tag) for tag in (*_KEYWORDS, *KEYWORDS, *mosaic.KEYWORDS, *mosaic.TAGS)]
+_TAGS: list[Any] = [
+    *(Tag(keyword) for keyword in (*_KEYWORDS, *KEYWORDS, *mosaic.KEYWORDS)),
+    *(Tag(number) for number in mosaic.TAGS),
+]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _UNDEFINED = 0xFFFFFFFF
 _INFLATE_LIMIT = 64 * 2**20
@@ -154,6 +157,7 @@ def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
 
 def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tuple[Dataset, int]:
     """Header of a data set, and how many bytes there are from its pixel element on."""
+    ds: Any  # `Elements` answers what is asked here as `Dataset` does
     deflated = _deflated_from(content.head)
     if _DEFLATED in content.head and (content.gzipped or not deflated):
         raise CorruptError("it is deflated, but its meta information is not in order")
@@ -163,7 +167,7 @@ def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tu
         ds, pixels.tag, pixels.length, at = plain
         return ds, size - at
     stream.seek(0)
-    ds = read_partial(Guarded(stream), pixels, force=True, specific_tags=_TAGS)
+    ds = read_partial(cast("BinaryIO", Guarded(stream)), pixels, force=True, specific_tags=_TAGS)
     if not pixels.tag and "Rows" in ds and stream.tell() > size:
         raise TruncatedError("it ends within its header")
     return ds, size - stream.tell()

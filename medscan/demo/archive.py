@@ -62,7 +62,7 @@ def _slice(phantom: Phantom, index: int, name: str) -> FileDataset:
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[name, str(index)])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    data = FileDataset(None, {}, file_meta=meta)
+    data = FileDataset("", {}, file_meta=meta)
     data.SOPClassUID = MRImageStorage
     data.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     data.StudyInstanceUID = generate_uid(entropy_srcs=[name, "study"])

@@ -53,7 +53,7 @@ def _object(
         **dicom.of_stack(detector, part, "overlay of the anomaly map", 3),
     )
     if not turn:
-        made.PatientOrientation = ""
+        made["PatientOrientation"].value = ""
     made.BurnedInAnnotation = "YES" if may_carry_text(part.stack) else "NO"
     made.DerivationDescription = f"Anomaly score by {dicom.name_of(detector)} laid over the source"
     made.SourceImageSequence = [_source(image)]

@@ -10,6 +10,7 @@ from typing import Any
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
 
 from medscan.errors import ExportError, FileError
@@ -117,7 +118,7 @@ def _groups(
     return groups, origins
 
 
-def _measurement(name: object, value: float) -> sr.Measurement:
+def _measurement(name: Code, value: float) -> sr.Measurement:
     percent = name == codes.DCM.PercentileRankingOfMeasurement
     unit = codes.UCUM.Percent if percent else codes.UCUM.NoUnits
     return sr.Measurement(name=name, value=round(value, 6), unit=unit)

@@ -67,7 +67,8 @@ def functional(header: Dataset, index: int, sequence: str) -> Dataset:
     shared = header.get("SharedFunctionalGroupsSequence") or []
     for groups in (*own[index : index + 1], *shared[:1]):
         if groups.get(sequence):
-            return groups[sequence].value[0]
+            item: Dataset = groups[sequence].value[0]
+            return item
     return header
 
 
