@@ -36,3 +36,18 @@ def test_the_card_has_the_hash_of_every_file_of_weights():
 
 def test_the_changelog_knows_the_version():
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_what_the_contributors_guide_names_is_there():
+    """Paths as they are; those with a word in capitals stand for files to be made."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"`((?:medscan|tests|man|weights|\.ci)/[^`\s]*)`", guide))
+    named |= set(re.findall(r"(?:python|pytest) ((?:man|tests)/[\w/.]+\w)", guide))
+    made = {path for path in named if re.search(r"[A-Z]{4,}", path)}
+    assert len(named - made) > 25
+    assert [path for path in sorted(named - made) if not (ROOT / path).exists()] == []
+    symbols = re.findall(r"`([A-Z]\w+|[A-Z_]{4,}|ScanOptions\.identity)`", guide)
+    code = "\n".join(path.read_text() for path in SOURCES)
+    names = {s.split(".")[-1] for s in symbols} - {"NAME", "MODULE", "FORMAT"}
+    assert {"METHODS", "FORMATS", "REASONS", "Settings", "Header"} <= names
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", code)] == []

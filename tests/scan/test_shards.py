@@ -216,9 +216,7 @@ def _refusing(folder):
 
 
 def forecasts(options, count):
-    return forecast_shards(
-        options.inputs, options.compute, options.outputs, count, options.privacy
-    )
+    return forecast_shards(options.inputs, options.compute, options.outputs, count, options.privacy)
 
 
 def test_the_plan_is_what_the_shards_do(options, many):
