@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+FILE_TIMEOUT_S = 120.0
+"""Longest time for reading or decoding one file, unless the user sets another."""
+MAX_FILE_BYTES = 8 << 30
+"""Bytes that one file may have, unpack to or be decoded to, unless the user sets another limit."""
+
 
 class Plane(StrEnum):
     """Anatomical plane that slices lie in."""

@@ -14,7 +14,15 @@ from importlib.metadata import version
 from pathlib import Path
 
 from medscan import __version__
-from medscan.choices import Order, Plane, Precision, Rescan, Shard
+from medscan.choices import (
+    FILE_TIMEOUT_S,
+    MAX_FILE_BYTES,
+    Order,
+    Plane,
+    Precision,
+    Rescan,
+    Shard,
+)
 from medscan.detector import Detector
 from medscan.errors import UsageError
 
@@ -52,8 +60,8 @@ class Inputs:
     shard: Shard | None = None
     settle_s: float = 0.0
     paranoid: bool = False
-    file_timeout_s: float = 120.0
-    max_file_bytes: int = 8 << 30
+    file_timeout_s: float = FILE_TIMEOUT_S
+    max_file_bytes: int = MAX_FILE_BYTES
 
     @property
     def tools(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan import __version__, archive, detector
-from medscan.choices import Plane
+from medscan.choices import MAX_FILE_BYTES, Plane
 from medscan.detector import Detector
 from medscan.errors import ExportError, UsageError
 from medscan.files import replacing
@@ -29,7 +29,6 @@ TOLERANCE = 1e-4
 """Largest difference of a score or map from PyTorch's, relative where that is beyond 1."""
 REAL = 8
 """Slices of the archive that are tried."""
-LIMIT = 8 << 30
 LARGEST = 1 << 31
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
@@ -217,6 +216,6 @@ def _slices(found: Detector, size: int, roots: list[Path], plane: Plane | None) 
             for stack in series.stacks:
                 if fits(found.domain, series, stack, named=True):
                     middle = [stack.frames[len(stack.frames) // 2]]
-                    window = measure(stack, found.window, series.modality, LIMIT)
-                    drawn = render(stack, middle, size, window, LIMIT)
+                    window = measure(stack, found.window, series.modality, MAX_FILE_BYTES)
+                    drawn = render(stack, middle, size, window, MAX_FILE_BYTES)
                     yield from (s for s in drawn if isinstance(s, Slice) and not s.background)

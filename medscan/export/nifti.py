@@ -14,10 +14,9 @@ from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 from medscan.archive import OURS
-from medscan.choices import Grid
+from medscan.choices import MAX_FILE_BYTES, Grid
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, Left, each_stack
-from medscan.export.overlay import LIMIT
 from medscan.imaging import PixelPlane, read_planes
 from medscan.results import StackResult, State, StudyResult, on_frame, replacing
 
@@ -77,7 +76,9 @@ def _source(job: ExportJob, study: StudyResult, stack: StackResult) -> Layer:
     whole = job.archive.stack(study, stack)
 
     def layer(at: int) -> NDArray[Any]:
-        plane: PixelPlane | FileError = next(read_planes(whole, whole.frames[at : at + 1], LIMIT))
+        plane: PixelPlane | FileError = next(
+            read_planes(whole, whole.frames[at : at + 1], MAX_FILE_BYTES)
+        )
         if isinstance(plane, FileError):
             if stack.state[at] == State.FAILED:
                 return np.zeros(_size(stack, Grid.SOURCE), np.float32)

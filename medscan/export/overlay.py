@@ -8,19 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Stack
+from medscan.choices import MAX_FILE_BYTES
 from medscan.errors import FileError
 from medscan.export.job import ExportJob
 from medscan.imaging import PixelPlane, Window, apply_window, measure, read_planes
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
-LIMIT = 8 << 30
-"""Bytes of a file that are read, as in a scan."""
-
 
 def window_of(job: ExportJob, result: StackResult, stack: Stack) -> Window:
     """The window that the stack was scanned with, measured again on these frames."""
-    return measure(stack, job.detector(result)["window"], result.info["modality"], LIMIT)
+    return measure(stack, job.detector(result)["window"], result.info["modality"], MAX_FILE_BYTES)
 
 
 def overlays(
@@ -39,7 +37,7 @@ def overlays(
     whole = job.archive.stack(study, result)
     window = window_of(job, result, whole)
     frames = [whole.frames[at] for at in places]
-    for at, plane in zip(places, read_planes(whole, frames, LIMIT), strict=True):
+    for at, plane in zip(places, read_planes(whole, frames, MAX_FILE_BYTES), strict=True):
         if isinstance(plane, FileError):
             raise plane
         yield at, _painted(scale, result, at, plane, window)

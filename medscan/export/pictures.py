@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medscan.choices import MAX_FILE_BYTES
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, Left, each_stack, key_slices
-from medscan.export.overlay import LIMIT, window_of
+from medscan.export.overlay import window_of
 from medscan.imaging import render
 from medscan.report import Scale, medscan_exif
 from medscan.results import StackResult, StudyResult, replacing
@@ -65,7 +66,11 @@ def _from_sources(
     side = min(max(whole.rows, whole.columns, SMALLEST), LARGEST)
     places = key_slices(stack)
     drawn = render(
-        whole, [whole.frames[at] for at in places], side, window_of(job, stack, whole), LIMIT
+        whole,
+        [whole.frames[at] for at in places],
+        side,
+        window_of(job, stack, whole),
+        MAX_FILE_BYTES,
     )
     for at, picture in zip(places, drawn, strict=True):
         if isinstance(picture, FileError):

@@ -14,15 +14,13 @@ from torch import Tensor
 
 from medscan import archive, imaging
 from medscan.archive import Frame, Kind, Stack
-from medscan.choices import Plane
+from medscan.choices import MAX_FILE_BYTES, Plane
 from medscan.errors import FileError, UsageError
 from medscan.fit.data import Item, by_patient
 
 log = logging.getLogger("medscan.fit")
 
 VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
-LIMIT = 8 << 30
-"""Bytes that a file to fit on may need decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +258,7 @@ def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
 def _touched(item: Item, stack: Stack, plane: Plane | None) -> set[int]:
     mask, _ = _stack_of(_mask_path(item), plane)
     _check_size(item, stack, mask)
-    planes = imaging.read_planes(mask, mask.frames, LIMIT)
+    planes = imaging.read_planes(mask, mask.frames, MAX_FILE_BYTES)
     return {
         frame.index
         for frame, drawn in zip(mask.frames, planes, strict=True)
@@ -307,8 +305,8 @@ def load_slot(slot: Slot, *, size: int, window: str) -> LabelledSlice | None:
 
 def _render(slot: Slot, size: int, window: str) -> imaging.Slice | FileError:
     try:
-        measured = imaging.measure(slot.stack, window, slot.modality, LIMIT)
-        return imaging.render(slot.stack, [slot.frame], size, measured, LIMIT)[0]
+        measured = imaging.measure(slot.stack, window, slot.modality, MAX_FILE_BYTES)
+        return imaging.render(slot.stack, [slot.frame], size, measured, MAX_FILE_BYTES)[0]
     except FileError as error:
         return error
 
@@ -317,7 +315,7 @@ def _draw_mask(slot: Slot, size: int) -> NDArray[np.bool_]:
     stack, _ = _stack_of(_mask_path(slot.item), slot.stack.plane)
     _check_size(slot.item, slot.stack, stack)
     frame = next(f for f in stack.frames if f.index == slot.frame.index)
-    plane = next(imaging.read_planes(stack, [frame], LIMIT))
+    plane = next(imaging.read_planes(stack, [frame], MAX_FILE_BYTES))
     if isinstance(plane, FileError):
         raise UsageError(f"the mask of {slot.item.name} cannot be read: {plane}")
     values = plane.pixels if plane.pixels.ndim == 2 else plane.pixels.max(axis=2)

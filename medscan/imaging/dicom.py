@@ -67,7 +67,7 @@ class DicomFile:
 
     def __init__(self, file: ArchiveFile, max_file_bytes: int) -> None:
         self.file = file
-        self.limit = max_file_bytes
+        self.max_file_bytes = max_file_bytes
         self.header: Dataset = pydicom.dcmread(_content(file, max_file_bytes), force=True)
         self.syntax = _syntax(self.header)
         self._whole_mosaic: NDArray[Any] | None = None
@@ -147,7 +147,7 @@ class DicomFile:
         packed = self.header.BitsAllocated == 12 and not self.syntax.is_encapsulated
         if self.header.BitsAllocated not in (1, 8, 16, 32, 64) and not packed:
             raise UnsupportedError(f"{self.header.BitsAllocated} bits allocated")
-        if pixels * max(4, self.header.BitsAllocated // 8) > self.limit:
+        if pixels * max(4, self.header.BitsAllocated // 8) > self.max_file_bytes:
             raise TooLargeError(f"{self.rows} x {self.columns} is over the limit")
         if self.syntax.is_encapsulated:
             return
@@ -249,20 +249,20 @@ def _single(header: Dataset, codestream: bytes) -> Dataset:
     return found
 
 
-def _content(file: ArchiveFile, limit: int) -> BinaryIO:
-    """The file's bytes, unpacked when gzipped; refuses what comes, or inflates, to over `limit`."""
+def _content(file: ArchiveFile, max_file_bytes: int) -> BinaryIO:
+    """Read a file, unpacked when gzipped; refuse one that is, or inflates, over the limit."""
     with open_regular(file.full) as stream:
-        data = stream.read(limit + 1)
-    if data[:2] == b"\x1f\x8b" and len(data) <= limit:
+        data = stream.read(max_file_bytes + 1)
+    if data[:2] == b"\x1f\x8b" and len(data) <= max_file_bytes:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-            data = packed.read(limit + 1)
+            data = packed.read(max_file_bytes + 1)
     size = len(data)
     if data[128:132] == b"DICM" and DeflatedExplicitVRLittleEndian.encode() in data[:1024]:
         start = 144 + int.from_bytes(data[140:144], "little")
-        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], limit + 1)
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:], max_file_bytes + 1)
         size = len(inflated)
-    if max(size, len(data)) > limit:
-        raise TooLargeError(f"is over the limit of {limit} bytes")
+    if max(size, len(data)) > max_file_bytes:
+        raise TooLargeError(f"is over the limit of {max_file_bytes} bytes")
     return io.BytesIO(data)
 
 

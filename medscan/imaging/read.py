@@ -85,16 +85,16 @@ def watch(told: Callable[[ArchiveFile], object]) -> None:
     _watchers.append(told)
 
 
-def _opened(stack: Stack, file: ArchiveFile, limit: int) -> Read:
+def _opened(stack: Stack, file: ArchiveFile, max_file_bytes: int) -> Read:
     """What reads a frame of the file by its index."""
     for told in _watchers:
         told(file)
     with reading():
         if stack.kind is Kind.DICOM:
-            return DicomFile(file, limit).plane
+            return DicomFile(file, max_file_bytes).plane
         if stack.kind is Kind.PICTURE:
-            return partial(read_picture, file, max_file_bytes=limit)
-        return partial(open_volume(file, stack.kind, limit).plane, stack.plane)
+            return partial(read_picture, file, max_file_bytes=max_file_bytes)
+        return partial(open_volume(file, stack.kind, max_file_bytes).plane, stack.plane)
 
 
 def _read(stack: Stack, frame: Frame, read: Read) -> PixelPlane | FileError:

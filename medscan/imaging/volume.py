@@ -119,11 +119,11 @@ def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
 
 
 @lru_cache(maxsize=1)
-def _open_nifti(file: ArchiveFile, limit: int) -> Volume:
+def _open_nifti(file: ArchiveFile, max_file_bytes: int) -> Volume:
     path = file.full
     header = _nifti_header(path)
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    _check_size(shape, dtype.itemsize, limit)
+    _check_size(shape, dtype.itemsize, max_file_bytes)
     if not header.is_single:
         names = [path.with_name(name) for name in voxel_names(path.name)]
         path = next((name for name in names if name.is_file()), names[0])
@@ -184,16 +184,16 @@ def _opened(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
             yield unpacked
 
 
-def _check_size(shape: Sequence[int], itemsize: int, limit: int) -> None:
+def _check_size(shape: Sequence[int], itemsize: int, max_file_bytes: int) -> None:
     if not shape or min(shape) < 1:
         raise CorruptError("volume without voxels")
-    if math.prod(shape) * itemsize > limit:
+    if math.prod(shape) * itemsize > max_file_bytes:
         sizes = " x ".join(map(str, shape))
-        raise TooLargeError(f"{sizes} voxels are over the limit of {limit} bytes")
+        raise TooLargeError(f"{sizes} voxels are over the limit of {max_file_bytes} bytes")
 
 
 @lru_cache(maxsize=1)
-def _open_itk(file: ArchiveFile, limit: int) -> Volume:
+def _open_itk(file: ArchiveFile, max_file_bytes: int) -> Volume:
     """MetaImage or NRRD through SimpleITK, which works in LPS."""
     import SimpleITK
 
@@ -206,7 +206,7 @@ def _open_itk(file: ArchiveFile, limit: int) -> Volume:
     channels = reader.GetNumberOfComponents()
     kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
     bits = int(next(iter(re.findall(r"\d+", kind)), "64"))
-    _check_size(reader.GetSize(), bits // 8 * channels, limit)
+    _check_size(reader.GetSize(), bits // 8 * channels, max_file_bytes)
     if channels != 1:
         raise UnsupportedError(f"{channels} components a voxel")
     with no_stderr():

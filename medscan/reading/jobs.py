@@ -31,7 +31,7 @@ class DrawJob:
     rule : str
         Of the window; see `medscan.imaging.parse_rule`.
     modality : str
-    limit : int
+    max_file_bytes : int
         Bytes that a file may be, unpack to or need decoded; a worker may hold `COPIES` times that.
     study : str
         Key of the study.
@@ -47,7 +47,7 @@ class DrawJob:
     size: int
     rule: str
     modality: str
-    limit: int
+    max_file_bytes: int
     study: str = ""
     companions: tuple[ArchiveFile, ...] = ()
     window: Window | None = None
@@ -90,7 +90,7 @@ class StackMemory:
         self.window = self.window or job.window
         if self.window is None:
             stack, rule = job.stack, job.rule
-            self.window = imaging.measure(stack, rule, job.modality, job.limit, self.kept)
+            self.window = imaging.measure(stack, rule, job.modality, job.max_file_bytes, self.kept)
         return self.window
 
 
@@ -117,7 +117,9 @@ def _has_changed(file: ArchiveFile) -> bool:
 def _drawn(job: DrawJob, memory: StackMemory) -> Drawn:
     try:
         window = memory.window_of(job)
-        return imaging.render(job.stack, job.frames, job.size, window, job.limit, memory.kept)
+        return imaging.render(
+            job.stack, job.frames, job.size, window, job.max_file_bytes, memory.kept
+        )
     except FileError as error:
         return [error] * len(job.frames)
     except MemoryError:

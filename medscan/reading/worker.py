@@ -73,7 +73,7 @@ def serve(connection: Connection, parent: int) -> None:
         connection.send(READY)
         while True:
             job = connection.recv()
-            _bound_memory(job.limit)
+            _bound_memory(job.max_file_bytes)
             started = time.perf_counter()
             drawn = draw_job(job, memory)
             connection.send(Answer(drawn, memory.window, time.perf_counter() - started))
@@ -88,13 +88,13 @@ def _die_with(parent: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _bound_memory(limit: int) -> None:
-    """Let this process have no more than `COPIES` times `limit` bytes beyond what it has now."""
+def _bound_memory(max_file_bytes: int) -> None:
+    """Let this process have no more than `COPIES` times `max_file_bytes` beyond what it has now."""
     # Threads cost address space by the core, and decoding is spread over processes instead.
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
     with suppress(OSError, ValueError):  # a system that does not tell, or does not let
         pages = int(Path("/proc/self/statm").read_text().split()[5])
-        most = pages * resource.getpagesize() + COPIES * limit + SPARE
+        most = pages * resource.getpagesize() + COPIES * max_file_bytes + SPARE
         resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 

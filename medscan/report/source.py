@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Stack
+from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES
 from medscan.errors import FileError, SourceError
 from medscan.reading import CHUNK, DrawJob, Sources, decode
 from medscan.report.cards import Cards, card_of
@@ -18,8 +19,6 @@ from medscan.results import StackResult, State
 
 LARGEST = 512
 """Side of a picture in pixels; smaller sources keep their own, but for the model's square."""
-FILE_BYTES = 8 << 30
-FILE_SECONDS = 120.0
 
 Keep = Callable[[str, str, int, NDArray[np.uint8]], None]
 """`keep(study key, stack key, place, picture)`."""
@@ -51,7 +50,7 @@ def draw_slices(
         Number of pictures.
     """
     drawn, jobs = 0, _jobs(_found(options, rows), cards, most)
-    for job, slices in decode(jobs, options.workers, FILE_SECONDS):
+    for job, slices in decode(jobs, options.workers, FILE_TIMEOUT_S):
         for at, item in enumerate(slices, job.first):
             if not isinstance(item, FileError):
                 picture = np.round(item.image.transpose(1, 2, 0) * 255).astype(np.uint8)
@@ -86,7 +85,7 @@ def _jobs(
         modality = str(result.info["modality"])
         for first, count in _runs(result, most):
             frames = stack.frames[first : first + count]
-            yield DrawJob(stack, first, frames, side, rule, modality, FILE_BYTES, study)
+            yield DrawJob(stack, first, frames, side, rule, modality, MAX_FILE_BYTES, study)
 
 
 def _runs(result: StackResult, most: int | None) -> list[tuple[int, int]]:

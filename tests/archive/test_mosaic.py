@@ -16,7 +16,7 @@ from medscan.imaging import read_planes
 
 from .conftest import outcome, rotation, stacks_of, write
 
-LIMIT = 2**26
+MAX_FILE_BYTES = 2**26
 TILE = (4, 6)
 
 
@@ -86,7 +86,7 @@ def test_a_mosaic_is_cut_as_nibabel_cuts_it(tmp_path_factory, tiles, seed, sign)
     assert stack.notes == ("mosaic",)
     row, column = np.reshape(stack.orientation, (2, 3))
     ends = stack.frames[0].position_mm, stack.frames[-1].position_mm
-    planes = read_planes(stack, stack.frames, LIMIT)
+    planes = read_planes(stack, stack.frames, MAX_FILE_BYTES)
     for frame, plane in zip(stack.frames, planes, strict=True):
         # nibabel's first axis runs down the rows, and its affine is LPS.
         assert np.array_equal(plane.pixels, data[..., frame.index])

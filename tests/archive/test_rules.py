@@ -24,7 +24,7 @@ PLANES = {
     "sagittal": [0, 1, 0, 0, 0, -1],
 }
 ENHANCED_MR = "1.2.840.10008.5.1.4.1.1.4.1"
-LIMIT = 2**26
+MAX_FILE_BYTES = 2**26
 
 
 def item(**tags):
@@ -191,7 +191,7 @@ VOXELS = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
 
 def first_plane(folder):
     (stack,) = stacks_of(folder)
-    (plane,) = read_planes(stack, stack.frames[:1], LIMIT)
+    (plane,) = read_planes(stack, stack.frames[:1], MAX_FILE_BYTES)
     return plane
 
 

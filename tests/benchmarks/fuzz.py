@@ -39,7 +39,7 @@ from medscan.errors import DecoderError, FileError
 from medscan.reading.decoders import decode
 from medscan.reading.jobs import DrawJob
 
-LIMIT = 2**28
+MAX_FILE_BYTES = 2**28
 SECONDS = 10.0
 MEMORY = 1.5
 BATCH = 50
@@ -178,7 +178,14 @@ def jobs_of(catalogue: Catalogue) -> Iterator[DrawJob]:
             for stack in series.stacks[:8]:
                 for first, frame in _some(stack):
                     yield DrawJob(
-                        stack, first, (frame,), 32, "auto", series.modality, LIMIT, study.key
+                        stack,
+                        first,
+                        (frame,),
+                        32,
+                        "auto",
+                        series.modality,
+                        MAX_FILE_BYTES,
+                        study.key,
                     )
 
 

@@ -33,7 +33,7 @@ from medscan.reading.decoders import Decoders
 from medscan.reading.jobs import CHUNK, DrawJob
 from medscan.scoring.stacks import KEPT, StackBuilder, study_result
 
-LIMIT = 1 << 30
+MAX_FILE_BYTES = 1 << 30
 SIDE, GRID, PATCH = 224, 16, 14
 
 Found = list[tuple[Study, Series, Stack]]
@@ -54,7 +54,9 @@ def jobs_of(found: Found) -> Iterator[DrawJob]:
     for study, series, stack in found:
         for first in range(0, len(stack.frames), CHUNK):
             frames = stack.frames[first : first + CHUNK]
-            yield DrawJob(stack, first, frames, SIDE, "auto", series.modality, LIMIT, study.key)
+            yield DrawJob(
+                stack, first, frames, SIDE, "auto", series.modality, MAX_FILE_BYTES, study.key
+            )
 
 
 def drawn(decoders: Decoders, found: Found) -> None:

@@ -21,7 +21,7 @@ from medscan.imaging.volume import open_volume
 
 from .conftest import ARCHIVE, rows
 
-LIMIT = 2**28
+MAX_FILE_BYTES = 2**28
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
 # Differently encoded, the same pixels.
 SAME = [
@@ -48,7 +48,7 @@ def archived(root, path):
 
 def dicom(root, path, frame=0):
     with reading():
-        return DicomFile(archived(root, path), LIMIT).plane(frame)
+        return DicomFile(archived(root, path), MAX_FILE_BYTES).plane(frame)
 
 
 def test_files_that_pydicom_ships_are_read():
@@ -190,7 +190,7 @@ EXPLAINED = {
 def first_frame(path):
     """Frame 0, or all tiles of a mosaic and what is black around them."""
     with reading():
-        file = DicomFile(archived(ARCHIVE / "files", path), LIMIT)
+        file = DicomFile(archived(ARCHIVE / "files", path), MAX_FILE_BYTES)
         if file.mosaic is None:
             return file.plane(0).pixels
         tiles = [file.plane(n).pixels for n in range(file.mosaic.tiles)]
@@ -241,7 +241,9 @@ def test_archive_nifti_agrees_with_nibabel():
     for row in scanned("nifti"):
         path = ARCHIVE / "files" / row["path"]
         with reading():
-            volume = open_volume(archived(ARCHIVE / "files", row["path"]), Kind.NIFTI, LIMIT)
+            volume = open_volume(
+                archived(ARCHIVE / "files", row["path"]), Kind.NIFTI, MAX_FILE_BYTES
+            )
             cut = cut_geometry(volume.affine, volume.voxels.shape)
             count = cut.frames * int(np.prod(volume.voxels.shape[3:]))
             planes = np.stack([volume.plane(cut.plane, i).pixels for i in range(count)])

@@ -14,7 +14,7 @@ from medscan.imaging import read_planes
 
 from .conftest import ARCHIVE, rows
 
-LIMIT = 2**28
+MAX_FILE_BYTES = 2**28
 MOST_FRAMES = 12
 """Of a stack, evenly spread: enough to see any turn, mirror or shift."""
 
@@ -74,7 +74,7 @@ def test_each_pixel_is_where_the_reference_has_it(row, name):
     for stack in stacks:
         step = -(-len(stack.frames) // MOST_FRAMES)
         frames = stack.frames[::step]
-        planes = read_planes(stack, frames, LIMIT)
+        planes = read_planes(stack, frames, MAX_FILE_BYTES)
         shown = [p.pixels.reshape(stack.rows, stack.columns, 1, -1) for p in planes]
         wanted = [sampled(data, image.affine, millimetres(stack, f)) for f in frames]
         scale = np.abs(data).max()

@@ -17,7 +17,7 @@ from medscan.reading.sources import Sources
 from medscan.results import Results
 from medscan.scoring import describe
 from medscan.scoring.stacks import StackBuilder
-from tests.imaging.make import LIMIT, header, write_dicom
+from tests.imaging.make import MAX_FILE_BYTES, header, write_dicom
 from tests.report import make as results_of
 
 ROWS, COLUMNS, COUNT = 45, 13, 6
@@ -162,7 +162,7 @@ def scanned(made: Made, detector: Detector = DETECTOR, thumbnails: str = "kept")
     for series in study.series:
         for stack in series.stacks:
             builder = StackBuilder(series, stack, detector, SIZE, GRID, PATCH, thumbnails)
-            slices = render(stack, stack.frames, SIZE, Window(0, 1000), LIMIT)
+            slices = render(stack, stack.frames, SIZE, Window(0, 1000), MAX_FILE_BYTES)
             for k, drawn in enumerate(slices):
                 cells = drawn.image[0].reshape(GRID, PATCH, GRID, PATCH).max(axis=(1, 3))
                 seen = np.clip(cells - 0.1, 0, 1).astype(np.float16)

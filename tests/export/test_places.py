@@ -17,7 +17,7 @@ from medscan.report.colours import Scale
 from medscan.results import Results, Work, publish, write_part
 from medscan.results.maps import on_frame
 from medscan.scoring.stacks import StackBuilder, study_result
-from tests.imaging.make import LIMIT, header, write_dicom
+from tests.imaging.make import MAX_FILE_BYTES, header, write_dicom
 from tests.report import make
 
 SHAPE, SPACING, MARKER = (11, 9, 8), (2.0, 2.4, 3.1), (8, 2, 5)
@@ -85,7 +85,7 @@ def only(folder, plane=None):
 
 
 def images(stack):
-    shown = render(stack, stack.frames, SIZE, Window(0, 1000), LIMIT)
+    shown = render(stack, stack.frames, SIZE, Window(0, 1000), MAX_FILE_BYTES)
     return np.stack([s.image[0] for s in shown])
 
 

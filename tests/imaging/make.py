@@ -13,7 +13,7 @@ from medscan.archive.geometry import cut_geometry, nearest_plane
 from medscan.archive.types import ArchiveFile, Frame, Kind, Stack
 from medscan.choices import Plane
 
-LIMIT = 2**26
+MAX_FILE_BYTES = 2**26
 RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 # RAS axis and direction along which frames, rows and columns of a displayed slice run.
 DISPLAY = {

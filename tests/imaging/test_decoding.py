@@ -17,7 +17,7 @@ from medscan.archive import Reason, index
 from medscan.imaging import Window, apply_window, read_planes
 from medscan.imaging.dicom import DicomFile
 
-from .make import LIMIT, dicom_of, header, stack_of, write_dicom
+from .make import MAX_FILE_BYTES, dicom_of, header, stack_of, write_dicom
 
 RNG = np.random.default_rng(7)
 SHIPPED = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -58,7 +58,7 @@ def gdcm(path, shape):
 
 
 def only(stack):
-    (found,) = read_planes(stack, stack.frames, LIMIT)
+    (found,) = read_planes(stack, stack.frames, MAX_FILE_BYTES)
     return found
 
 
@@ -68,7 +68,7 @@ def test_shipped_files_decode_as_gdcm_decodes_them(kind, capfd):
     if not path.exists():
         pytest.skip("not shipped with this pydicom")
     stack = index([path]).studies[0].series[0].stacks[0]
-    (found,) = read_planes(stack, stack.frames[:1], LIMIT)
+    (found,) = read_planes(stack, stack.frames[:1], MAX_FILE_BYTES)
     # A palette's white of 65280 is 254 or 255 of 8 bits.
     most = 1.0 if kind.startswith("palette") else 1e-3
     assert np.abs(gdcm(path, found.pixels.shape) - found.pixels).max() <= most
@@ -155,7 +155,7 @@ def test_twelve_bits_in_three_bytes_for_two(tmp_path, signed, shape):
     ds = header(pixels[0].astype(np.uint16), BitsAllocated=12, BitsStored=12, HighBit=11)
     ds.NumberOfFrames, ds.PixelRepresentation = 2, int(signed)
     ds.PixelData = packed + b"\0" * (len(packed) % 2)
-    file = DicomFile(write_dicom(tmp_path / "a", ds), LIMIT)
+    file = DicomFile(write_dicom(tmp_path / "a", ds), MAX_FILE_BYTES)
     for n, wanted in enumerate(pixels):
         assert np.array_equal(file.plane(n).pixels, wanted)
 

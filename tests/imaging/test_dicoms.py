@@ -23,7 +23,7 @@ from medscan.archive.types import Frame
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError, UnsupportedError
 from medscan.imaging import read_planes
 
-from .make import LIMIT, archived, dicom_of, header, stack_of, write_dicom
+from .make import MAX_FILE_BYTES, archived, dicom_of, header, stack_of, write_dicom
 
 RNG = np.random.default_rng(0)
 
@@ -35,8 +35,8 @@ def item(**tags):
     return ds
 
 
-def only(stack, limit=LIMIT):
-    (found,) = read_planes(stack, stack.frames, limit)
+def only(stack, max_file_bytes=MAX_FILE_BYTES):
+    (found,) = read_planes(stack, stack.frames, max_file_bytes)
     return found
 
 
@@ -92,7 +92,7 @@ def test_enhanced_frames_carry_their_own_rescale_and_window(tmp_path, shared):
     file = write_dicom(tmp_path / "a", ds)
     stack = stack_of([file], 4, 5)
     order = [2, 0, 1]
-    found = list(read_planes(stack, [Frame(file, k) for k in order], LIMIT))
+    found = list(read_planes(stack, [Frame(file, k) for k in order], MAX_FILE_BYTES))
     for k, plane in zip(order, found, strict=True):
         slope = 3 if shared else k + 1
         assert np.array_equal(plane.pixels, pixels[k] * slope)
@@ -218,7 +218,7 @@ def test_size_unlike_the_index_is_corrupt(tmp_path):
     stack = dicom_of(np.zeros((8, 8), dtype=np.uint16), tmp_path / "a")
     other = stack_of([f.file for f in stack.frames], 9, 8)
     assert isinstance(only(other), CorruptError)
-    beyond = list(read_planes(stack, [Frame(stack.frames[0].file, 3)], LIMIT))
+    beyond = list(read_planes(stack, [Frame(stack.frames[0].file, 3)], MAX_FILE_BYTES))
     assert isinstance(beyond[0], CorruptError)
 
 
@@ -227,7 +227,7 @@ def test_a_bad_file_costs_that_file(tmp_path):
     (tmp_path / "bad").write_bytes(b"\0" * 200)
     bad = Frame(archived(tmp_path / "bad"))
     stack = stack_of([good.file, bad.file], 4, 4)
-    found = list(read_planes(stack, [good, bad, good], LIMIT))
+    found = list(read_planes(stack, [good, bad, good], MAX_FILE_BYTES))
     assert [isinstance(f, FileError) for f in found] == [False, True, False]
     assert "Patient" not in str(found[1])
 

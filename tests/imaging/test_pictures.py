@@ -7,7 +7,7 @@ from medscan.archive.types import Frame, Kind
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 from medscan.imaging import Window, apply_window, is_background, measure, read_planes, render
 
-from .make import LIMIT, archived, dicom_of, stack_of
+from .make import MAX_FILE_BYTES, archived, dicom_of, stack_of
 
 RNG = np.random.default_rng(5)
 GREY = RNG.integers(0, 256, (6, 9)).astype(np.uint8)
@@ -18,8 +18,8 @@ def stack(path, rows=6, columns=9):
     return stack_of([archived(path)], rows, columns, Kind.PICTURE)
 
 
-def only(stack, limit=LIMIT):
-    (found,) = read_planes(stack, stack.frames, limit)
+def only(stack, max_file_bytes=MAX_FILE_BYTES):
+    (found,) = read_planes(stack, stack.frames, max_file_bytes)
     return found
 
 
@@ -29,7 +29,9 @@ def test_grey_and_colour(tmp_path, suffix):
     Image.fromarray(RGB).save(tmp_path / f"c.{suffix}")
     assert np.array_equal(only(stack(tmp_path / f"g.{suffix}")).pixels, GREY)
     assert np.array_equal(only(stack(tmp_path / f"c.{suffix}")).pixels, RGB)
-    assert measure(stack(tmp_path / f"g.{suffix}"), "auto", "", LIMIT) == Window(0.0, 255.0)
+    assert measure(stack(tmp_path / f"g.{suffix}"), "auto", "", MAX_FILE_BYTES) == Window(
+        0.0, 255.0
+    )
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
@@ -38,7 +40,7 @@ def test_sixteen_bits_stay_numbers(tmp_path, suffix):
     Image.fromarray(values).save(tmp_path / f"a.{suffix}")
     found = stack(tmp_path / f"a.{suffix}")
     assert np.array_equal(only(found).pixels, values)
-    assert measure(found, "auto", "", LIMIT).high > 255
+    assert measure(found, "auto", "", MAX_FILE_BYTES).high > 255
 
 
 def test_alpha_is_dropped_palette_is_colour_grey_colour_is_grey(tmp_path):
@@ -67,7 +69,7 @@ def test_pages(tmp_path):
     pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
     found = stack(tmp_path / "p.tif")
     frames = [Frame(found.frames[0].file, i) for i in (1, 0, 2)]
-    second, first, none = read_planes(found, frames, LIMIT)
+    second, first, none = read_planes(found, frames, MAX_FILE_BYTES)
     assert np.array_equal(first.pixels, GREY)
     assert np.array_equal(second.pixels, 255 - GREY)
     assert isinstance(none, CorruptError)
@@ -112,7 +114,7 @@ def test_render_keeps_order_and_reports_what_failed(tmp_path):
     (tmp_path / "bad").write_bytes(b"\0" * 300)
     bad = Frame(archived(tmp_path / "bad"))
     found = stack_of([good.file, empty.file, bad.file], 8, 8)
-    first, second, third = render(found, [good, bad, empty], 16, Window(0, 63), LIMIT)
+    first, second, third = render(found, [good, bad, empty], 16, Window(0, 63), MAX_FILE_BYTES)
     assert first.image.shape == (1, 16, 16)
     assert first.image.dtype == np.float32
     assert not first.background

@@ -10,7 +10,7 @@ from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedErro
 from medscan.imaging import Window, measure, read_planes, render
 
 from .make import (
-    LIMIT,
+    MAX_FILE_BYTES,
     ORIENTATIONS,
     TURNS,
     dicom_series,
@@ -27,7 +27,7 @@ def phantom(dtype=np.int16, low=0, high=1000):
 
 
 def images(stack, window):
-    return np.stack([s.image for s in render(stack, stack.frames, 32, window, LIMIT)])
+    return np.stack([s.image for s in render(stack, stack.frames, 32, window, MAX_FILE_BYTES)])
 
 
 @pytest.mark.parametrize("plane", Plane)
@@ -77,7 +77,7 @@ def test_nifti_of_a_dicom_series_is_shown_alike(tmp_path, modality, tags, dtype,
     data, affine = reoriented(volume, SPACING, ORIENTATIONS[7])
     file = write_nifti(tmp_path / "v.nii.gz", data, affine, slope, intercept)
     stack = volume_stack(file, affine, data.shape)
-    windows = [measure(s, rule, modality, LIMIT) for s in (series, stack)]
+    windows = [measure(s, rule, modality, MAX_FILE_BYTES) for s in (series, stack)]
     assert windows[0].low == pytest.approx(windows[1].low, abs=1e-3)
     assert windows[0].high == pytest.approx(windows[1].high, abs=1e-3)
     shown = [images(s, w) for s, w in zip((series, stack), windows, strict=True)]
@@ -85,7 +85,7 @@ def test_nifti_of_a_dicom_series_is_shown_alike(tmp_path, modality, tags, dtype,
 
 
 def planes(stack):
-    return list(read_planes(stack, stack.frames, LIMIT))
+    return list(read_planes(stack, stack.frames, MAX_FILE_BYTES))
 
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "wrong.dat"])
@@ -160,13 +160,13 @@ def test_itk_volumes_equal_nifti(tmp_path, name):
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(got, wanted, strict=True))
 
 
-def broken(tmp_path, raw, limit=LIMIT):
+def broken(tmp_path, raw, max_file_bytes=MAX_FILE_BYTES):
     data = phantom()
     path = tmp_path / "b.nii"
     file = write_nifti(path, data, np.eye(4))
     stack = volume_stack(file, np.eye(4), data.shape)
     path.write_bytes(raw(path.read_bytes()))
-    found = list(read_planes(stack, stack.frames, limit))
+    found = list(read_planes(stack, stack.frames, max_file_bytes))
     assert len(found) == len(stack.frames)
     assert all(isinstance(e, FileError) for e in found)
     assert "\n" not in str(found[0])
@@ -178,7 +178,7 @@ def test_broken_volumes_say_why(tmp_path):
     assert isinstance(broken(tmp_path, lambda raw: raw[:300]), CorruptError)
     assert isinstance(broken(tmp_path, lambda raw: gzip.compress(raw)[:-90]), TruncatedError)
     assert isinstance(broken(tmp_path, lambda raw: gzip.compress(raw[:-90])), TruncatedError)
-    assert isinstance(broken(tmp_path, lambda raw: raw, limit=100), TooLargeError)
+    assert isinstance(broken(tmp_path, lambda raw: raw, max_file_bytes=100), TooLargeError)
     huge = np.array([3, 30000, 30000, 30000], dtype="<i2").tobytes()
     bomb = broken(tmp_path, lambda raw: gzip.compress(raw[:40] + huge + raw[48:]))
     assert isinstance(bomb, TooLargeError)
@@ -188,4 +188,4 @@ def test_a_vanished_volume_is_unreadable(tmp_path):
     data = phantom()
     stack = volume_stack(write_nifti(tmp_path / "g.nii", data, np.eye(4)), np.eye(4), data.shape)
     (tmp_path / "g.nii").unlink()
-    assert isinstance(next(read_planes(stack, stack.frames, LIMIT)), UnreadableError)
+    assert isinstance(next(read_planes(stack, stack.frames, MAX_FILE_BYTES)), UnreadableError)

@@ -19,7 +19,7 @@ from medscan.imaging import (
 )
 from medscan.imaging.window import evenly
 
-from .make import LIMIT, dicom_of, header, stack_of, write_dicom
+from .make import MAX_FILE_BYTES, dicom_of, header, stack_of, write_dicom
 
 RAMP = np.linspace(-50, 150, 401, dtype=np.float32).reshape(1, -1)
 
@@ -87,8 +87,8 @@ def test_measured_the_same_from_either_end(tmp_path):
     volume = np.random.default_rng(3).integers(0, 4000, (31, 6, 8)).astype(np.uint16)
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    forth = measure(series(tmp_path / "a", volume), "auto", "MR", LIMIT)
-    back = measure(series(tmp_path / "b", volume[::-1, ::-1]), "auto", "", LIMIT)
+    forth = measure(series(tmp_path / "a", volume), "auto", "MR", MAX_FILE_BYTES)
+    back = measure(series(tmp_path / "b", volume[::-1, ::-1]), "auto", "", MAX_FILE_BYTES)
     assert forth == back
     assert not forth.voi
 
@@ -96,9 +96,9 @@ def test_measured_the_same_from_either_end(tmp_path):
 def test_percentiles_of_a_small_volume(tmp_path):
     volume = np.arange(1001, dtype=np.uint16).reshape(1, 7, 143)
     stack = series(tmp_path, volume)
-    assert measure(stack, "percentile:10,90", "MR", LIMIT) == Window(100.0, 900.0)
-    assert measure(stack, "full", "MR", LIMIT) == Window(0.0, 1000.0)
-    assert measure(stack, "window:-5,5", "MR", LIMIT) == Window(-5.0, 5.0)
+    assert measure(stack, "percentile:10,90", "MR", MAX_FILE_BYTES) == Window(100.0, 900.0)
+    assert measure(stack, "full", "MR", MAX_FILE_BYTES) == Window(0.0, 1000.0)
+    assert measure(stack, "window:-5,5", "MR", MAX_FILE_BYTES) == Window(-5.0, 5.0)
 
 
 def test_auto_by_modality(tmp_path):
@@ -106,13 +106,13 @@ def test_auto_by_modality(tmp_path):
     plain = dicom_of(pixels, tmp_path / "plain")
     shown = dicom_of(pixels, tmp_path / "voi", WindowCenter="40", WindowWidth="401")
     eight = dicom_of(pixels.astype(np.uint8), tmp_path / "eight")
-    assert measure(plain, "auto", "CT", LIMIT) == Window(-160.0, 240.0)
-    assert measure(shown, "auto", "CT", LIMIT) == Window(-160.5, 239.5)
-    assert measure(shown, "auto", "DX", LIMIT).voi
-    assert measure(eight, "auto", "US", LIMIT) == Window(0.0, 255.0, voi=True)
-    assert measure(eight, "auto", "MR", LIMIT).high < 255.0
+    assert measure(plain, "auto", "CT", MAX_FILE_BYTES) == Window(-160.0, 240.0)
+    assert measure(shown, "auto", "CT", MAX_FILE_BYTES) == Window(-160.5, 239.5)
+    assert measure(shown, "auto", "DX", MAX_FILE_BYTES).voi
+    assert measure(eight, "auto", "US", MAX_FILE_BYTES) == Window(0.0, 255.0, voi=True)
+    assert measure(eight, "auto", "MR", MAX_FILE_BYTES).high < 255.0
     colour = dicom_of(np.zeros((4, 4, 3), dtype=np.uint8), tmp_path / "colour")
-    assert measure(colour, "percentile:1,99", "XC", LIMIT) == Window(0.0, 255.0)
+    assert measure(colour, "percentile:1,99", "XC", MAX_FILE_BYTES) == Window(0.0, 255.0)
 
 
 def test_voi_lut_sequence_is_read_and_normalised(tmp_path):
@@ -121,15 +121,15 @@ def test_voi_lut_sequence_is_read_and_normalised(tmp_path):
     lut.LUTData = np.array([0, 1024, 4095], "<u2").tobytes()
     pixels = np.array([[0, 1, 2, 3]], dtype=np.uint16)
     stack = dicom_of(pixels, tmp_path / "a", VOILUTSequence=Sequence([lut]))
-    (plane,) = read_planes(stack, stack.frames, LIMIT)
-    grey = apply_window(plane, measure(stack, "voi", "DX", LIMIT))
+    (plane,) = read_planes(stack, stack.frames, MAX_FILE_BYTES)
+    grey = apply_window(plane, measure(stack, "voi", "DX", MAX_FILE_BYTES))
     assert np.allclose(grey, [[0, 1024 / 4095, 1, 1]])
 
 
 @pytest.mark.parametrize("tags", [{"WindowCenter": "5", "WindowWidth": "0"}, {"WindowCenter": "5"}])
 def test_unusable_windows_are_ignored(tmp_path, tags):
     stack = dicom_of(np.zeros((2, 2), dtype=np.uint16), tmp_path / "a", **tags)
-    (plane,) = read_planes(stack, stack.frames, LIMIT)
+    (plane,) = read_planes(stack, stack.frames, MAX_FILE_BYTES)
     assert plane.voi is None
 
 
@@ -137,5 +137,5 @@ def test_nothing_readable_raises_the_first_error(tmp_path):
     stack = dicom_of(np.zeros((2, 2), dtype=np.uint16), tmp_path / "a")
     (tmp_path / "a").write_bytes(b"nothing")
     with pytest.raises(FileError):
-        measure(stack, "full", "MR", LIMIT)
+        measure(stack, "full", "MR", MAX_FILE_BYTES)
     assert stack.kind is Kind.DICOM

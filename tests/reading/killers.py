@@ -42,10 +42,10 @@ def _opening(act):
 
     real = read.DicomFile
 
-    def opened(file, limit):
+    def opened(file, max_file_bytes):
         if file.full.name == os.environ["KILLER"]:
             act()
-        return real(file, limit)
+        return real(file, max_file_bytes)
 
     read.DicomFile = opened
 
@@ -70,9 +70,9 @@ def _opening_all_slowly():
 
     real = read.DicomFile
 
-    def opened(file, limit):
+    def opened(file, max_file_bytes):
         time.sleep(0.2)
-        return real(file, limit)
+        return real(file, max_file_bytes)
 
     read.DicomFile = opened
 
