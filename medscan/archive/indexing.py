@@ -15,12 +15,12 @@ from typing import Protocol
 from medscan.archive.grouping import group
 from medscan.archive.header import Header, from_json, to_json
 from medscan.archive.pseudonyms import Pseudonyms
-from medscan.archive.readers import TIMEOUT_S, Job, Readers
+from medscan.archive.readers import Job, Readers
 from medscan.archive.shard import is_needed, part_of
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
 from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Reason
 from medscan.archive.walk import walk
-from medscan.choices import Plane, Shard
+from medscan.choices import FILE_TIMEOUT_S, Plane, Shard
 
 CHUNK = 128
 """Files that are looked up, and read by one worker, at a time."""
@@ -50,7 +50,7 @@ def index(
     progress: Callable[[int], None] | None = None,
     workers: int = 1,
     pseudonyms: Pseudonyms | None = None,
-    timeout_s: float = TIMEOUT_S,
+    file_timeout_s: float = FILE_TIMEOUT_S,
     walked: Sequence[ArchiveFile | Outcome] | None = None,
     shard: Shard | None = None,
 ) -> Catalogue:
@@ -71,7 +71,7 @@ def index(
         Processes that read headers; 1 reads here. The catalogue does not depend on it.
     pseudonyms : Pseudonyms or None
         What replaces identities in headers as soon as they are read; None: nothing.
-    timeout_s : float
+    file_timeout_s : float
         Seconds after which the header of a file is given up.
     walked : sequence of ArchiveFile or Outcome
         What `walk_all` found, where that is known already.
@@ -94,7 +94,7 @@ def index(
             return known
         found: list[Header | Outcome] = []
         lasts = True
-        read = _read_all(iter(walked), cache, Readers(workers, pseudonyms, timeout_s))
+        read = _read_all(iter(walked), cache, Readers(workers, pseudonyms, file_timeout_s))
         for count, (file, item) in enumerate(zip(walked, read, strict=True), 1):
             lasts = lasts and not _passes(file, item)
             if shard is None or is_needed(shard, item):

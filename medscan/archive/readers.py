@@ -18,12 +18,11 @@ from medscan.archive.header import Header, from_json, to_json
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.types import ArchiveFile, Outcome, Reason
+from medscan.choices import FILE_TIMEOUT_S
 
 _log = logging.getLogger("medscan.archive")
 SMALL = 1024
 """Files that are read in this process before others are started for the rest."""
-TIMEOUT_S = 120.0
-"""Seconds that one file's header may take."""
 _PATIENCE_S = 1.0
 """Seconds more for each further file that a worker reads in one go."""
 _DIED = "the process that read its header died or ran out of time"
@@ -43,14 +42,17 @@ class Readers:
         Processes; with fewer than two, this one reads.
     pseudonyms : Pseudonyms or None
         What identities in them are replaced by.
-    timeout_s : float
+    file_timeout_s : float
         Seconds after which a file is given up.
     """
 
     def __init__(
-        self, workers: int, pseudonyms: Pseudonyms | None = None, timeout_s: float = TIMEOUT_S
+        self,
+        workers: int,
+        pseudonyms: Pseudonyms | None = None,
+        file_timeout_s: float = FILE_TIMEOUT_S,
     ) -> None:
-        self.workers, self.pseudonyms, self.timeout_s = workers, pseudonyms, timeout_s
+        self.workers, self.pseudonyms, self.file_timeout_s = workers, pseudonyms, file_timeout_s
         self.asked = 0
         self._pool: ProcessPoolExecutor | None = None
         self._up: Future[int] | None = None
@@ -72,7 +74,7 @@ class Readers:
         if not self._up.done():
             return None
         try:
-            return self._pool.submit(read_texts, _rows(files), self.pseudonyms, self.timeout_s)
+            return self._pool.submit(read_texts, _rows(files), self.pseudonyms, self.file_timeout_s)
         except BrokenProcessPool:  # `result` finds out which file it was
             self._end()
             return None
@@ -80,11 +82,11 @@ class Readers:
     def result(self, files: Sequence[ArchiveFile], job: Job) -> list[Found]:
         """Headers of the files that were submitted, in their order."""
         if job is None:
-            return _here(files, self.pseudonyms, self.timeout_s)
+            return _here(files, self.pseudonyms, self.file_timeout_s)
         try:
             return _parsed(files, job.result())
         except BrokenProcessPool:
-            return _one_by_one(files, self.pseudonyms, self.timeout_s)
+            return _one_by_one(files, self.pseudonyms, self.file_timeout_s)
 
     def _end(self) -> None:
         if self._pool is not None:
@@ -93,7 +95,7 @@ class Readers:
 
 
 def read_texts(
-    rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None, timeout_s: float
+    rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None, file_timeout_s: float
 ) -> list[str]:
     """What a worker does: the headers of files, given by the fields of `ArchiveFile`, as JSON.
 
@@ -101,7 +103,7 @@ def read_texts(
     """
     files = (ArchiveFile(*row) for row in rows)  # type: ignore[arg-type]
     with Path(os.devnull).open("w") as nowhere:
-        patience = timeout_s + _PATIENCE_S * (len(rows) - 1)
+        patience = file_timeout_s + _PATIENCE_S * (len(rows) - 1)
         faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
         try:
             return [json.dumps(to_json(_read(file, pseudonyms))) for file in files]
@@ -110,17 +112,17 @@ def read_texts(
 
 
 def _here(
-    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, timeout_s: float
+    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
 ) -> list[Found]:
     """Read files in this process."""
     found: list[Found] = []
     while len(found) < len(files):
-        found += _until_one_hangs(files[len(found) :], pseudonyms, timeout_s)
+        found += _until_one_hangs(files[len(found) :], pseudonyms, file_timeout_s)
     return found
 
 
 def _until_one_hangs(
-    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, timeout_s: float
+    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
 ) -> list[Found]:
     """Read files in a thread, which is left behind when a file hangs in it."""
     found: list[Found] = []
@@ -129,7 +131,7 @@ def _until_one_hangs(
     thread.start()
     while thread.is_alive() and done < len(found):
         done = len(found)
-        thread.join(timeout_s)
+        thread.join(file_timeout_s)
     if not thread.is_alive():
         # It has read all, but for one that it failed at: that fails here as it did there.
         return found + [(_read(file, pseudonyms), "") for file in files[len(found) :]]
@@ -161,7 +163,7 @@ def _parsed(files: Sequence[ArchiveFile], texts: Sequence[str]) -> list[Found]:
 
 
 def _one_by_one(
-    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, timeout_s: float
+    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
 ) -> list[Found]:
     """Read files in a process of their own: one of them killed its process before."""
     found: list[Found] = []
@@ -171,8 +173,8 @@ def _one_by_one(
                 pool.submit(os.getpid).result()
             except BrokenProcessPool:
                 _log.warning("no worker process can be started: headers are read in this one")
-                return found + _here(files[len(found) :], pseudonyms, timeout_s)
-            found += _until_one_kills(pool, files[len(found) :], pseudonyms, timeout_s)
+                return found + _here(files[len(found) :], pseudonyms, file_timeout_s)
+            found += _until_one_kills(pool, files[len(found) :], pseudonyms, file_timeout_s)
     return found
 
 
@@ -180,12 +182,12 @@ def _until_one_kills(
     pool: ProcessPoolExecutor,
     files: Sequence[ArchiveFile],
     pseudonyms: Pseudonyms | None,
-    timeout_s: float,
+    file_timeout_s: float,
 ) -> list[Found]:
     found: list[Found] = []
     for file in files:
         try:
-            texts = pool.submit(read_texts, _rows([file]), pseudonyms, timeout_s).result()
+            texts = pool.submit(read_texts, _rows([file]), pseudonyms, file_timeout_s).result()
             found += _parsed([file], texts)
         except BrokenProcessPool:
             _log.warning(_DIED)

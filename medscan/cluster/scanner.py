@@ -231,17 +231,17 @@ def _own(item: Any) -> Any:
     return item if isinstance(item, Exception) else replace(item, image=item.image.copy())
 
 
-def drawn(job: DrawJob, timeout_s: float) -> tuple[Drawn, Window | None]:
+def drawn(job: DrawJob, file_timeout_s: float) -> tuple[Drawn, Window | None]:
     """Draw a job: a task. Its process keeps a decoder of its own, which may die of it."""
-    decoders = _decoders(timeout_s)
+    decoders = _decoders(file_timeout_s)
     ((_, found),) = decoders.draw([job])
     return found, decoders.windows.get(job.measured)
 
 
 @cache
-def _decoders(timeout_s: float) -> Decoders:
+def _decoders(file_timeout_s: float) -> Decoders:
     _Collected()
-    return Decoders(1, timeout_s)
+    return Decoders(1, file_timeout_s)
 
 
 def appears(path: Path, content: str = "") -> bool:

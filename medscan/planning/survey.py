@@ -163,7 +163,7 @@ def _indexed(
             progress=progress,
             workers=workers,
             pseudonyms=pseudonyms,
-            timeout_s=inputs.file_timeout_s,
+            file_timeout_s=inputs.file_timeout_s,
             walked=walked.files,
             shard=inputs.shard,
         )

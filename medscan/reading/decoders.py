@@ -30,10 +30,10 @@ WINDOWS = 256
 
 
 def decode(
-    jobs: Iterable[DrawJob], workers: int, timeout_s: float
+    jobs: Iterable[DrawJob], workers: int, file_timeout_s: float
 ) -> Generator[tuple[DrawJob, Drawn], None, None]:
     """Draw jobs, in their order, by `Decoders` of their own."""
-    with Decoders(workers, timeout_s) as decoders:
+    with Decoders(workers, file_timeout_s) as decoders:
         yield from decoders.draw(jobs)
 
 
@@ -44,14 +44,14 @@ class Decoders:
     ----------
     workers : int
         Processes; 0 draws in this one, without protection from decoders that die.
-    timeout_s : float
+    file_timeout_s : float
         Longest time for one file.
     clock : Clock, optional
         Is told how long the workers worked, and how long they were waited for.
     """
 
-    def __init__(self, workers: int, timeout_s: float, clock: Clock | None = None) -> None:
-        self.timeout_s, self.clock = timeout_s, clock or Clock()
+    def __init__(self, workers: int, file_timeout_s: float, clock: Clock | None = None) -> None:
+        self.file_timeout_s, self.clock = file_timeout_s, clock or Clock()
         self.workers = [Worker() for _ in range(workers)]
         self.ahead = 2 * workers + 2
         self.pending: OrderedDict[int, DrawJob] = OrderedDict()
@@ -113,7 +113,7 @@ class Decoders:
         if any(frame.file in self.given_up for frame in job.frames):
             self.done[number] = self._one_by_one(self.workers.index(worker), job)
         else:
-            worker.start(number, self._measurable(job), self.timeout_s)
+            worker.start(number, self._measurable(job), self.file_timeout_s)
 
     def _rank(self, worker: Worker, job: DrawJob) -> int:
         """How much a worker would do twice: it may have planes of the stack, or another has."""
@@ -167,7 +167,7 @@ class Decoders:
         (frame,) = job.frames
         while frame.file not in self.given_up:
             worker = self.workers[place]
-            worker.start(0, self._measurable(job), self.timeout_s)
+            worker.start(0, self._measurable(job), self.file_timeout_s)
             found = worker.finish()
             if found is not None:
                 return self._learnt(job, found)

@@ -113,23 +113,23 @@ class Worker:
         self.job: tuple[int, DrawJob] | None = None
         self.stack: tuple[object, ...] = ()
         self.reading: ArchiveFile | None = None
-        self.timeout_s = self.left_s = 0.0
+        self.file_timeout_s = self.left_s = 0.0
         self.ready = self.gone = False
 
-    def start(self, number: int, job: DrawJob, timeout_s: float) -> None:
+    def start(self, number: int, job: DrawJob, file_timeout_s: float) -> None:
         """Send a job; a worker that died idle is noticed when its answer is waited for."""
         with suppress(EOFError, OSError):
             if not self.ready and self.connection.poll(STARTUP_S):
                 self.ready = self.connection.recv() == READY
-        self.job, self.reading, self.timeout_s = (number, job), None, timeout_s
-        self.left_s, self.stack = timeout_s, job.measured
+        self.job, self.reading, self.file_timeout_s = (number, job), None, file_timeout_s
+        self.left_s, self.stack = file_timeout_s, job.measured
         with suppress(BrokenPipeError, ConnectionResetError), self._bounded():
             self.connection.send(job)
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
         """Kill a process that stops in the middle of a message, for its end is waited for."""
-        timer = threading.Timer(self.timeout_s, self.process.kill)
+        timer = threading.Timer(self.file_timeout_s, self.process.kill)
         timer.start()
         try:
             yield
@@ -147,7 +147,7 @@ class Worker:
                 if found == READY:  # it came later than it was waited for
                     self.ready = True
                 else:
-                    self.reading, self.left_s = found, self.timeout_s
+                    self.reading, self.left_s = found, self.file_timeout_s
         except (EOFError, OSError):
             self.gone = True
         return None

@@ -117,7 +117,7 @@ def test_a_file_that_hangs_costs_its_time(tmp_path, monkeypatch, workers, reques
     monkeypatch.setattr(readers, "read_header", hang_or_read)
     monkeypatch.setattr(readers, "read_texts", read_or_hang)
     cache = Cache(whole=True)
-    found = index([tmp_path], cache=cache, workers=workers, timeout_s=2.0)
+    found = index([tmp_path], cache=cache, workers=workers, file_timeout_s=2.0)
     assert [f.path for study in found.studies for f in study.files()] == ["a", "z"]
     assert [(o.file.path, o.reason) for o in found.set_aside] == [(KILLER, Reason.DECODER_DIED)]
     assert cache.last == ("", None)  # tried again the next time

@@ -42,9 +42,9 @@ class Deadly(Scanner):
         )
 
 
-def drawn_crashing(job, timeout_s):
+def drawn_crashing(job, file_timeout_s):
     worker.serve = serve_crashing
-    return scanner.drawn(job, timeout_s)
+    return scanner.drawn(job, file_timeout_s)
 
 
 def serve_crashing(connection, parent):

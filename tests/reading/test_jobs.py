@@ -82,7 +82,7 @@ def test_what_was_kept_of_one_stack_is_not_taken_for_another(stacks):
 class PromptWorker:
     """Stands for a worker process that has drawn each job by the time it is asked."""
 
-    lost, timeout_s, left_s = False, 60.0, 60.0
+    lost, file_timeout_s, left_s = False, 60.0, 60.0
 
     def __init__(self, begun):
         self.begun, self.memory = begun, StackMemory()
