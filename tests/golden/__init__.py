@@ -1,8 +1,7 @@
-"""The authors' own numbers, and how an implementation is compared with them.
+"""Numbers of the authors' own code, and how medscan's are compared with them.
 
-README.md beside this file says where they come from and what each tensor means. Every clone has a
-subset of them. A checkout that lies beside `shared/golden`, which has all of them, is compared with
-those instead, and the subset with them.
+README.md says where they come from and what each tensor means. Every clone has a subset. Where
+`shared/golden` lies beside the checkout, tests read all the numbers from there instead.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ class Sample:
     step: int
 
     def of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The numbers at the same places of another tensor."""
+        """The numbers at the same positions in another tensor of this shape."""
         assert tuple(tensor.shape) == self.shape
         return tensor.flatten()[:: self.step]
 
 
 def of_method(name: str, folder: Path = FOLDER) -> dict[str, torch.Tensor | Sample]:
-    """A method's tensors with its adapters' weights, and the towers' under `taps.`."""
+    """Tensors of a method, its adapters' weights, and the towers' tensors under `taps.`."""
     taps = {f"taps.{key}": tensor for key, tensor in read("taps", folder).items()}
     return drawn.adapters(name) | read(name, folder) | taps
 
 
 def read(name: str, folder: Path = FOLDER) -> dict[str, torch.Tensor | Sample]:
-    """The tensors of a file. A byte k stands for k/255; half precision is read as single."""
+    """Tensors of a file; a byte k stands for k/255, and half precision becomes single."""
     with safe_open(folder / f"{name}.safetensors", "pt") as file:
         sampled = json.loads((file.metadata() or {}).get("sampled", "{}"))
         tensors = {name: _unpacked(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
@@ -61,7 +60,7 @@ def _unpacked(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def off(ours: torch.Tensor, theirs: torch.Tensor | Sample) -> float:
-    """Largest difference over the largest of their numbers."""
+    """Largest absolute difference, divided by the largest absolute value of theirs."""
     if isinstance(theirs, Sample):
         ours, theirs = theirs.of(ours), theirs.values
     assert ours.shape == theirs.shape

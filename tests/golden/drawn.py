@@ -1,7 +1,7 @@
-"""The random weights of the authors' runs, drawn again from their seeds instead of kept as files.
+"""The random weights of the authors' runs, drawn again from their seeds.
 
-PyTorch drew them from a Mersenne twister, whose stream numpy's `RandomState` guarantees for ever.
-Numbers are worked out in double precision, so that every machine gets the same ones.
+PyTorch drew them from a Mersenne Twister. numpy's `RandomState` has the same stream and promises
+never to change it. Double precision makes every machine round to the same weights.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ def write_backbone(folder: Path) -> None:
 
 
 def backbone() -> dict[str, torch.Tensor]:
-    """Weights of the tiny CLIP, rounded to half precision as the authors' code saw them."""
+    """Weights of the tiny CLIP, all of them half-precision numbers."""
     weights = normal_weights()
     flat = torch.cat([tensor.flatten() for tensor in weights.values()])
-    # PyTorch worked in single precision: where that led to the other neighbour, theirs is kept.
+    # PyTorch computed in single precision and so rounded a few weights to the other neighbour.
     rounded = load_file(ROUNDED)
     flat[rounded["index"].long()] = rounded["value"]
     parts = flat.split([tensor.numel() for tensor in weights.values()])
@@ -44,7 +44,7 @@ def backbone() -> dict[str, torch.Tensor]:
 
 
 def normal_weights() -> dict[str, torch.Tensor]:
-    """The same before the corrections: seed 7, in the order in which they were drawn."""
+    """The same before these corrections, in the order in which they were drawn from seed 7."""
     model = CLIP(**json.loads(CONFIG.read_text())["model_cfg"]).state_dict()
     shapes = {name: tensor.shape for name, tensor in model.items() if name != "logit_scale"}
     blocks = ("visual.transformer", "transformer", "token_embedding", "ln_final")
@@ -57,7 +57,7 @@ def normal_weights() -> dict[str, torch.Tensor]:
 
 
 def middle(name: str) -> int:
-    """Mean of a tensor: gains of layer norms are about 1."""
+    """Mean of a tensor: 1 for the gains of layer norms, otherwise 0."""
     return int("ln_" in name and name.endswith("weight"))
 
 
@@ -86,9 +86,9 @@ def spread(name: str) -> float:
 
 
 def adapters(method: str) -> dict[str, torch.Tensor]:
-    """Weights of a method's adapters by the authors' names: seed 15, two or three linears each.
+    """Weights of a method's adapters under the authors' names, drawn from seed 15.
 
-    MedVMAD has MVFA's, in which the second linear is multiplied by four.
+    MVFA and MedVMAD have the same, with their second linear layer multiplied by 4.
     """
     if method == "madclip":
         branches, shapes, gain = ("normal_det", "abnormal_det"), ((64, 64), (48, 64), (48, 64)), 1
@@ -112,7 +112,7 @@ def _uniform(stream: np.random.RandomState, count: int) -> np.ndarray:
 
 
 def _normal(stream: np.random.RandomState, count: int) -> np.ndarray:
-    """By Box and Muller in blocks of 16; a rest is filled by a block that ends with the tensor."""
+    """Box-Muller in blocks of 16; the last block is drawn anew if it does not fit the count."""
     rest = count % 16
     numbers = _block(_uniform(stream, count)[: count - rest])
     if not rest:

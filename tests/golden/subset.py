@@ -1,10 +1,16 @@
-"""Makes the numbers beside this file from a folder of the whole goldens.
+"""Make the subset beside this file from a folder of the whole goldens.
 
     python -m tests.golden.subset FOLDER
 
-README.md says where the whole goldens come from. Inputs are kept whole, and of a result with more
-than `LIMIT` numbers every n-th. Of the random weights nothing is kept but what `drawn` cannot draw
-again: the roundings to half precision that fell otherwise.
+The whole goldens hold what the authors' code gave on a CPU (Python 3.11, torch 2.13,
+open_clip 3.3.0, kornia 0.9.0, numpy 2.4) for a tiny CLIP and synthetic images:
+
+- MVFA: MediaBrain-SJTU/MVFA-AD at a30bf7bb2c51772a36e7be58d3c072be480620fe
+- MadCLIP: mahshid1998/MadCLIP at c54903d6b337ab748ca1b6aa7807115039c8b035
+- MedVMAD: deeptiguntur/MedVMAD at 3616c3e8c4c49c66fd78c5b8abf4192433acbc32
+
+Inputs are kept whole. A result with more than `LIMIT` numbers is sampled. Random weights are drawn
+again by `drawn`; only the few that it rounds differently are kept. README.md describes each tensor.
 """
 
 import json
@@ -42,7 +48,7 @@ RESULTS = {
 
 
 def main(folder: Path) -> None:
-    """Write a file for each of the folder's, and one of roundings."""
+    """Write a subset of each of the folder's files, and the corrections of drawn weights."""
     write_roundings(load_file(folder / "backbone" / "open_clip_model.safetensors"))
     for name, results in RESULTS.items():
         tensors = load_file(folder / f"{name}.safetensors")
@@ -60,7 +66,7 @@ def main(folder: Path) -> None:
 
 
 def write_roundings(state: dict[str, torch.Tensor]) -> None:
-    """What the drawn weights must be corrected by, as places in their row and half-precision."""
+    """Write where drawn weights differ from those of the runs, and what they are there."""
     ours = drawn.normal_weights()
     flat = torch.cat([tensor.flatten() for tensor in ours.values()])
     wanted = torch.cat([state[name].flatten().half() for name in ours])
@@ -71,12 +77,12 @@ def write_roundings(state: dict[str, torch.Tensor]) -> None:
 
 
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
-    """Whether a tensor's name is one of those."""
+    """Whether a name fits one of the patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 def step_of(tensor: torch.Tensor) -> int:
-    """The step that keeps at most `LIMIT` numbers and goes through all rows and columns."""
+    """Smallest step that keeps at most `LIMIT` numbers and shares no factor with any side."""
     step = -(-tensor.numel() // LIMIT)
     while any(math.gcd(step, side) > 1 for side in tensor.shape) and step > 1:
         step += 1
@@ -84,7 +90,7 @@ def step_of(tensor: torch.Tensor) -> int:
 
 
 def packed(tensor: torch.Tensor) -> torch.Tensor:
-    """The same numbers in fewer bytes where that is exact: k/255 as k, then half precision."""
+    """The same numbers as bytes k (for k/255) or in half precision where that is exact."""
     if tensor.is_floating_point():
         steps = (255 * tensor).round()
         if torch.equal(steps / 255, tensor):

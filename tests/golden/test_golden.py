@@ -1,4 +1,4 @@
-"""What is drawn and kept here is what the authors' code was given and gave."""
+"""The drawn weights and the subset against the whole goldens, and the sampling itself."""
 
 import hashlib
 from functools import partial
