@@ -6,6 +6,7 @@ it, and only what their `__init__` offers.
     errors.py     every error that medscan raises, as one tree
     choices.py    what a user chooses by name: planes, orders, formats
     text.py       text from files made harmless to show
+    schema.py     JSON from a file checked against a dataclass
     files.py      files that are whole or not there at all
     profile.py    where the time of a scan goes
     archive/      files on disk -> studies, series, stacks; each file in one bucket
