@@ -1,4 +1,4 @@
-"""Files on disk -> studies, series, stacks and frames; each file in exactly one bucket."""
+"""Files on disk -> studies, series, stacks and frames; every file in exactly one bucket."""
 
 from medscan.archive.dicom import BURNED_IN
 from medscan.archive.geometry import (
@@ -15,11 +15,11 @@ from medscan.archive.indexing import HeaderCache, index, walk_all
 from medscan.archive.mosaic import is_mosaic, mosaic_of
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
-from medscan.archive.shard import number_of
+from medscan.archive.shard import shard_number
 from medscan.archive.snapshot import digest_of
 from medscan.archive.sniff import open_regular
 from medscan.archive.types import (
-    OURS,
+    MAKER,
     REASONS,
     ArchiveFile,
     Bucket,
@@ -37,7 +37,7 @@ from medscan.archive.walk import walk
 
 __all__ = [
     "BURNED_IN",
-    "OURS",
+    "MAKER",
     "REASONS",
     "ArchiveFile",
     "Bucket",
@@ -66,9 +66,9 @@ __all__ = [
     "mosaic_of",
     "nearest_plane",
     "normal_of",
-    "number_of",
     "open_regular",
     "read_header",
+    "shard_number",
     "to_json",
     "voxel_names",
     "walk",

@@ -21,7 +21,7 @@ from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
 from medscan.archive.header import MAX_FRAMES, Header, Layer
 from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
-from medscan.archive.types import OURS, OWN, ArchiveFile, Kind, Outcome, Reason
+from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.values import BROKEN, integer, numbers, sequence, text
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 
@@ -210,8 +210,8 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
         return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {name}")
     if sop_class in _DERIVED:
         return Outcome(file, Reason.DERIVED, _DERIVED[sop_class])
-    if text(ds, "Manufacturer") == OURS:
-        return Outcome(file, Reason.DERIVED, OWN)
+    if text(ds, "Manufacturer") == MAKER:
+        return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
     if "LOCALIZER" in _image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
     if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:

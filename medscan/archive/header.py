@@ -1,4 +1,4 @@
-"""What the header of one file says, as far as grouping and routing need it."""
+"""What grouping and routing need from the header of one file."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
 FORMAT = 5
-"""Of the JSON form; a cache of another format is read anew."""
+"""Version of the JSON form; files cached in another format are read again."""
 
 LIBRARIES = ("pydicom", "nibabel", "pillow", "SimpleITK")
-"""That read headers."""
+"""Libraries that read headers."""
 
 MAX_FRAMES = 2**18
-"""Of one file. A slide of 130,000 x 130,000 pixels has as many tiles of 256 x 256."""
+"""Most frames of one file: a slide of 130,000 x 130,000 pixels in tiles of 256 x 256."""
 
 Triple = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """What a frame says about where it belongs; one stands for all frames that say the same.
+    """What a frame says about where it belongs; frames that say the same share a layer.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class Layer:
         Frames whose labels differ (frame of reference, image type, echo, stack) never share a
         stack.
     phase : tuple of str
-        Time and the like: divides frames only where their positions repeat.
+        Time and the like; divides frames only where their positions repeat.
     """
 
     rows: int
@@ -63,9 +63,9 @@ class Volume:
     affine : tuple of 16 floats
         Voxel index to RAS millimetres, row by row.
     data_bytes : int
-        That the voxels take, uncompressed; 0 where it cannot be told.
+        Size of the voxels, uncompressed; 0 where unknown.
     companion : str
-        Path below the archive root of the file that holds the voxels; empty: they follow the
+        Path below the archive root of the file that holds the voxels; empty where they follow the
         header.
     """
 
@@ -82,13 +82,13 @@ class Header:
     Parameters
     ----------
     frames : int
-        Number of 2-D frames; 0 for volume files, which are cut later.
+        Number of 2-D frames; 0 for volume files, which are cut into frames later.
     layers : tuple of Layer
         One for each frame, or one for all of them; none for volume files.
     volume : Volume or None
-        Of volume files.
-    view : Plane or empty
-        That a radiograph is seen in.
+        Geometry of a volume file.
+    view : str
+        Plane that a radiograph shows; empty for other images.
     """
 
     file: ArchiveFile
@@ -110,52 +110,56 @@ class Header:
     notes: tuple[str, ...] = field(default=())
 
 
+Record = Header | Outcome
+"""What reading a file gives: its header, or the outcome of a file without one."""
+
+
 @cache
 def tools() -> str:
-    """Versions of the libraries that read headers: another may read what these cannot."""
+    """Versions of the libraries that read headers: others may read what these cannot."""
     return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
 
 
 _names = [f.name for f in fields(Header)]
 _SHARED = ("study_uid", "series_uid", "date", "patient_id", "modality", "body_part", "description")
-"""What files of a study have in common: kept in memory once."""
-_rest = attrgetter(*_names[_names.index("study_uid") :])
-_shared = [_names.index(name) - _names.index("study_uid") for name in _SHARED]
-_layer = attrgetter(*(f.name for f in fields(Layer)))
-_volume = attrgetter(*(f.name for f in fields(Volume)))
+"""Texts that files of a study have in common; each is kept in memory once."""
+_header_values = attrgetter(*_names[_names.index("study_uid") :])
+_shared_indices = [_names.index(name) - _names.index("study_uid") for name in _SHARED]
+_layer_values = attrgetter(*(f.name for f in fields(Layer)))
+_volume_values = attrgetter(*(f.name for f in fields(Volume)))
 
 
-def to_json(found: Header | Outcome) -> dict[str, Any]:
-    """A header, or the outcome that there is instead, for a cache.
+def to_json(record: Record) -> dict[str, Any]:
+    """Convert a record for a cache.
 
-    The file itself is left out: path, size and modification time are the cache's key.
+    The file itself is left out: its path, size and modification time are the cache's key.
     """
-    if isinstance(found, Outcome):
-        told = [found.reason.value, found.detail, found.study, found.series]
-        return {"format": FORMAT, "tools": tools(), "outcome": told}
-    layers = [_layer(layer) for layer in found.layers]
-    volume = None if found.volume is None else _volume(found.volume)
+    if isinstance(record, Outcome):
+        values = [record.reason.value, record.detail, record.study, record.series]
+        return {"format": FORMAT, "tools": tools(), "outcome": values}
+    layers = [_layer_values(layer) for layer in record.layers]
+    volume = None if record.volume is None else _volume_values(record.volume)
     return {
         "format": FORMAT,
-        "header": [found.kind.value, found.frames, layers, volume, *_rest(found)],
+        "header": [record.kind.value, record.frames, layers, volume, *_header_values(record)],
     }
 
 
-def from_json(file: ArchiveFile, data: dict[str, Any]) -> Header | Outcome | None:
-    """What `to_json` made; None where another version of medscan wrote it.
+def from_json(file: ArchiveFile, data: dict[str, Any]) -> Record | None:
+    """Restore a record; None where another version of medscan wrote it.
 
-    None also for what is no image to other versions of the libraries that read it.
+    Outcomes are also None where other versions of the libraries wrote them: these may do better.
     """
     if data.get("format") != FORMAT:
         return None
     if "outcome" in data:
         if data.get("tools") != tools():
             return None
-        reason, *told = data["outcome"]
-        return Outcome(file, Reason(reason), *told)
+        reason, *texts = data["outcome"]
+        return Outcome(file, Reason(reason), *texts)
     kind, frames, layers, volume, *rest = data["header"]
-    for at in _shared:
-        rest[at] = sys.intern(rest[at])
+    for index in _shared_indices:
+        rest[index] = sys.intern(rest[index])
     return Header(
         file,
         Kind(kind),
@@ -167,5 +171,5 @@ def from_json(file: ArchiveFile, data: dict[str, Any]) -> Header | Outcome | Non
 
 
 def _tuples(values: list[Any]) -> list[Any]:
-    """JSON has no tuples."""
+    """Turn lists back into tuples, which JSON lacks."""
     return [tuple(v) if type(v) is list else v for v in values]

@@ -13,34 +13,35 @@ from pathlib import Path
 from typing import Protocol
 
 from medscan.archive.grouping import group
-from medscan.archive.header import Header, from_json, to_json
+from medscan.archive.header import Header, Record, from_json, to_json
 from medscan.archive.pseudonyms import Pseudonyms
-from medscan.archive.readers import Job, Readers
-from medscan.archive.shard import is_needed, part_of
+from medscan.archive.readers import HeaderJob, Readers
+from medscan.archive.shard import is_needed, restrict_to_shard
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
-from medscan.archive.types import ArchiveFile, Catalogue, Outcome, Reason
+from medscan.archive.types import ArchiveFile, Catalogue, Entry, Outcome, Reason
 from medscan.archive.walk import walk
 from medscan.choices import FILE_TIMEOUT_S, Plane, Shard
 
 CHUNK = 128
-"""Files that are looked up, and read by one worker, at a time."""
-_PASSING = (Reason.UNREADABLE, Reason.DECODER_DIED)
+"""Files that are looked up in the cache, and read by one worker, at a time."""
+_TRANSIENT = (Reason.UNREADABLE, Reason.DECODER_DIED)
+"""Reasons that may be gone the next time, although the file has not changed."""
 
 
 class HeaderCache(Protocol):
-    """Remembers headers, as text, by root, path, size and modification time; and one catalogue."""
+    """Stores records as text by root, path, size and modification time, and one catalogue."""
 
     def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
-        """What was put for these very files, or None, for each."""
+        """For each file: the text stored for it, or None where it is new or has changed."""
 
     def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
-        """Remember what was read of files."""
+        """Store the records of files."""
 
     def recall(self, name: str) -> bytes | None:
-        """The catalogue of that name, if it is the one that was remembered last."""
+        """The catalogue of that name, if it was the last to be remembered."""
 
     def remember(self, name: str, catalogue: bytes) -> None:
-        """Remember a catalogue in place of the last one."""
+        """Store a catalogue in place of the last one."""
 
 
 def index(
@@ -51,88 +52,91 @@ def index(
     workers: int = 1,
     pseudonyms: Pseudonyms | None = None,
     file_timeout_s: float = FILE_TIMEOUT_S,
-    walked: Sequence[ArchiveFile | Outcome] | None = None,
+    walked: Sequence[Entry] | None = None,
     shard: Shard | None = None,
 ) -> Catalogue:
-    """Find out what archives hold.
+    """Walk archives, read the headers of their files and group them.
 
     Parameters
     ----------
     roots : iterable of Path
-        Folders or files. One that lies within another is walked with it, once.
+        Folders or files. A root within another is walked only once.
     plane : Plane or None
-        To cut volume files in.
+        Plane to cut volume files in.
     cache : HeaderCache or None
-        Files that it knows are not opened; where none has changed since the catalogue that it
-        remembers, that is taken.
+        Files in it are not opened. If no file has changed since it remembered a catalogue, that
+        catalogue is returned.
     progress : callable or None
-        Called with the number of files so far, after each that is looked at.
+        Called after each file with the number of files so far.
     workers : int
-        Processes that read headers; 1 reads here. The catalogue does not depend on it.
+        Processes that read headers; with 1, this process does. The catalogue is the same.
     pseudonyms : Pseudonyms or None
-        What replaces identities in headers as soon as they are read; None: nothing.
+        Replaces identities in headers as soon as they are read; None keeps them.
     file_timeout_s : float
         Seconds after which the header of a file is given up.
     walked : sequence of ArchiveFile or Outcome
-        What `walk_all` found, where that is known already.
+        Entries of `walk_all`, if the archives were walked already.
     shard : Shard or None
-        The share to find; None: everything. Headers of other shares are read, but not kept.
+        Shard to return; None: everything. Headers of other shards are read, but not kept.
 
     Returns
     -------
     Catalogue
     """
     tops = tuple(roots)
-    # A lone file may have its voxels in another, which no walk finds.
-    shelf = cache if all(map(os.path.isdir, tops)) else None
-    with _rare_collections():
+    # The voxels of a lone file may lie in another, whose changes no walk of the root notices.
+    catalogue_cache = cache if all(map(os.path.isdir, tops)) else None
+    with _rare_garbage_collection():
         walked = list(walk_all(tops)) if walked is None else walked
-        rule = f"{pseudonyms.rule} {pseudonyms.hash_paths}" if pseudonyms else ""
-        name = "" if shelf is None else digest_of(walked, plane, f"{rule} {shard or ''}".rstrip())
-        known = _unchanged(walked, name, shelf)
-        if known is not None:
-            return known
-        found: list[Header | Outcome] = []
-        lasts = True
+        name = ""
+        if catalogue_cache is not None:
+            name = _catalogue_name(walked, plane, pseudonyms, shard)
+            unchanged = _recall(walked, name, catalogue_cache)
+            if unchanged is not None:
+                return unchanged
+        records: list[Record] = []
+        repeatable = True  # whether the same entries would give the same catalogue again
         read = _read_all(iter(walked), cache, Readers(workers, pseudonyms, file_timeout_s))
-        for count, (file, item) in enumerate(zip(walked, read, strict=True), 1):
-            lasts = lasts and not _passes(file, item)
-            if shard is None or is_needed(shard, item):
-                found.append(item)
+        for count, (entry, record) in enumerate(zip(walked, read, strict=True), 1):
+            transient = isinstance(entry, ArchiveFile) and _is_transient(record)
+            repeatable = repeatable and not transient
+            if shard is None or is_needed(shard, record):
+                records.append(record)
             if progress is not None:
                 progress(count)
-        catalogue = group(found, plane, pseudonyms.digest if pseudonyms else str)
+        catalogue = group(records, plane, pseudonyms.digest if pseudonyms else str)
         if shard is not None:
-            catalogue = part_of(shard, catalogue)
-        if shelf is not None and lasts:
-            _remember(catalogue, walked, name, shelf)
+            catalogue = restrict_to_shard(catalogue, shard)
+        if catalogue_cache is not None and repeatable:
+            _remember(catalogue, walked, name, catalogue_cache)
         return catalogue
 
 
-def _unchanged(
-    walked: Sequence[ArchiveFile | Outcome], name: str, cache: HeaderCache | None
-) -> Catalogue | None:
-    """The catalogue of the very files that were walked, if the cache has it."""
-    known = cache.recall(name) if cache is not None else None
-    return from_bytes(known, walked) if known else None
+def _catalogue_name(
+    walked: Sequence[Entry],
+    plane: Plane | None,
+    pseudonyms: Pseudonyms | None,
+    shard: Shard | None,
+) -> str:
+    rule = f"{pseudonyms.rule} {pseudonyms.hash_paths}" if pseudonyms else ""
+    return digest_of(walked, plane, f"{rule} {shard or ''}".rstrip())
 
 
-def _remember(
-    catalogue: Catalogue, walked: Sequence[ArchiveFile | Outcome], name: str, cache: HeaderCache
-) -> None:
-    told = to_bytes(catalogue, walked)
-    if told is not None:
-        cache.remember(name, told)
+def _recall(walked: Sequence[Entry], name: str, cache: HeaderCache) -> Catalogue | None:
+    """The catalogue of exactly these entries, if the cache has it."""
+    data = cache.recall(name)
+    return from_bytes(data, walked) if data else None
 
 
-def _passes(walked: ArchiveFile | Outcome, found: Header | Outcome) -> bool:
-    """Whether reading may end otherwise the next time, though the walk finds the same."""
-    return isinstance(walked, ArchiveFile) and not _stays(found)
+def _remember(catalogue: Catalogue, walked: Sequence[Entry], name: str, cache: HeaderCache) -> None:
+    data = to_bytes(catalogue, walked)
+    if data is not None:
+        cache.remember(name, data)
 
 
 @contextmanager
-def _rare_collections() -> Iterator[None]:
-    """Millions of objects are made here to stay: looking for garbage among them takes longer."""
+def _rare_garbage_collection() -> Iterator[None]:
+    """Collect garbage rarely: searching millions of objects that stay takes longer than reading."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 50, 100)
     try:
@@ -142,13 +146,14 @@ def _rare_collections() -> Iterator[None]:
 
 
 def _read_all(
-    items: Iterator[ArchiveFile | Outcome], cache: HeaderCache | None, readers: Readers
-) -> Iterator[Header | Outcome]:
-    """What was found, in its order; chunks are read ahead of it."""
+    entries: Iterator[Entry], cache: HeaderCache | None, readers: Readers
+) -> Iterator[Record]:
+    """Records of entries, in their order; workers read some chunks ahead."""
     waiting: deque[_Chunk] = deque()
     with readers:
-        while chunk := list(islice(items, CHUNK)):
+        while chunk := list(islice(entries, CHUNK)):
             waiting.append(_Chunk(chunk, cache, readers))
+            # A chunk without a job is read by this process: at once, so that memory stays bounded.
             if waiting[0].job is None or len(waiting) > 4 * readers.workers:
                 yield from waiting.popleft().finish()
         for left in waiting:
@@ -156,56 +161,54 @@ def _read_all(
 
 
 class _Chunk:
-    """Some of what was found: looked up in the cache, and what that does not know, read."""
+    """Entries of a walk: records from the cache, and files that a job reads."""
 
     def __init__(
-        self, items: Sequence[ArchiveFile | Outcome], cache: HeaderCache | None, readers: Readers
+        self, entries: Sequence[Entry], cache: HeaderCache | None, readers: Readers
     ) -> None:
         self.cache, self.readers = cache, readers
-        self.found = _known(items, cache)
-        self.unread = [item for item in self.found if isinstance(item, ArchiveFile)]
-        self.job: Job = readers.submit(self.unread)
+        self.items = _looked_up(entries, cache)
+        self.unread = [item for item in self.items if isinstance(item, ArchiveFile)]
+        self.job: HeaderJob = readers.submit(self.unread)
 
-    def finish(self) -> list[Header | Outcome]:
-        """Every item in its place."""
+    def finish(self) -> list[Record]:
+        """Records of all entries, in their order."""
         read = self.readers.result(self.unread, self.job)
         if self.cache is not None:
-            self.cache.put((f.file, text or _text(f)) for f, text in read if _lasts(f))
-        rest = iter(read)
-        return [next(rest)[0] if isinstance(f, ArchiveFile) else f for f in self.found]
+            self.cache.put((r.file, text or _text(r)) for r, text in read if _is_cacheable(r))
+        new = iter(read)
+        return [next(new).record if isinstance(i, ArchiveFile) else i for i in self.items]
 
 
-def _known(
-    items: Sequence[ArchiveFile | Outcome], cache: HeaderCache | None
-) -> list[ArchiveFile | Header | Outcome]:
-    """What was found, with what the cache knows in place of files."""
+def _looked_up(entries: Sequence[Entry], cache: HeaderCache | None) -> list[ArchiveFile | Record]:
+    """The entries, with cached records in place of their files."""
     if cache is None:
-        return list(items)
-    texts = iter(cache.get([item for item in items if isinstance(item, ArchiveFile)]))
-    return [_recalled(f, next(texts)) if isinstance(f, ArchiveFile) else f for f in items]
+        return list(entries)
+    texts = iter(cache.get([entry for entry in entries if isinstance(entry, ArchiveFile)]))
+    return [_cached(e, next(texts)) if isinstance(e, ArchiveFile) else e for e in entries]
 
 
-def _recalled(file: ArchiveFile, text: str | None) -> ArchiveFile | Header | Outcome:
-    header = from_json(file, json.loads(text)) if text else None
-    return file if header is None else header
+def _cached(file: ArchiveFile, text: str | None) -> ArchiveFile | Record:
+    record = from_json(file, json.loads(text)) if text else None
+    return file if record is None else record
 
 
-def _text(found: Header | Outcome) -> str:
-    return json.dumps(to_json(found))
+def _text(record: Record) -> str:
+    return json.dumps(to_json(record))
 
 
-def _lasts(found: Header | Outcome) -> bool:
-    """Whether it would come out the same the next time, and names no other file."""
-    paired = isinstance(found, Header) and found.volume is not None and found.volume.companion
-    return _stays(found) and not paired
+def _is_cacheable(record: Record) -> bool:
+    """Whether the record depends on its file alone, and would be the same the next time."""
+    paired = isinstance(record, Header) and record.volume is not None and record.volume.companion
+    return not _is_transient(record) and not paired
 
 
-def _stays(found: Header | Outcome) -> bool:
-    return not isinstance(found, Outcome) or found.reason not in _PASSING
+def _is_transient(record: Record) -> bool:
+    return isinstance(record, Outcome) and record.reason in _TRANSIENT
 
 
-def walk_all(roots: Iterable[Path]) -> Iterator[ArchiveFile | Outcome]:
-    """Walk archives, one that lies within another once."""
+def walk_all(roots: Iterable[Path]) -> Iterator[Entry]:
+    """Walk archives; a root within another is walked only once."""
     tops = sorted({root.resolve() for root in roots})
     for top in tops:
         if not any(top != other and top.is_relative_to(other) for other in tops):

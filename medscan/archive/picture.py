@@ -11,7 +11,7 @@ from typing import BinaryIO
 from PIL import ExifTags, Image
 
 from medscan.archive.header import Header, Layer
-from medscan.archive.types import OURS, OWN, ArchiveFile, Kind, Outcome, Reason
+from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import stem
 from medscan.errors import CorruptError, TooLargeError
 
@@ -61,7 +61,7 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
     except _BROKEN as error:
         raise CorruptError(f"picture cannot be parsed: {type(error).__name__}") from error
     if own:
-        return Outcome(file, Reason.DERIVED, OWN)
+        return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
     return Header(
         file=file,
         kind=Kind.PICTURE,
@@ -78,7 +78,7 @@ def _pages(stream: BinaryIO) -> tuple[bool, tuple[Layer, ...]]:
         pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
         if pages > _MAX_PAGES:
             raise TooLargeError(f"it declares {pages} pages")
-        own = exif(image).get(ExifTags.Base.Software) == OURS
+        own = exif(image).get(ExifTags.Base.Software) == MAKER
         layers = []
         for page in range(pages):
             if page:

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import NamedTuple
 
-from medscan.archive.header import Header, from_json, to_json
+from medscan.archive.header import Record, from_json, to_json
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.types import ArchiveFile, Outcome, Reason
@@ -22,26 +23,33 @@ from medscan.choices import FILE_TIMEOUT_S
 
 _log = logging.getLogger("medscan.archive")
 SMALL = 1024
-"""Files that are read in this process before others are started for the rest."""
-_PATIENCE_S = 1.0
+"""Files that this process reads itself before it starts workers for the rest."""
+_EXTRA_FILE_S = 1.0
 """Seconds more for each further file that a worker reads in one go."""
 _DIED = "the process that read its header died or ran out of time"
 _LATE = "its header could not be read in time"
 
-Found = tuple[Header | Outcome, str]
-"""What a file is, and the JSON text of that where a worker has made it."""
-Job = Future[list[str]] | None
+
+class ReadFile(NamedTuple):
+    """Record of a file that was read, and its JSON text where a worker made one."""
+
+    record: Record
+    text: str = ""
+
+
+HeaderJob = Future[list[str]] | None
+"""Headers that a worker reads; None where this process reads them itself."""
 
 
 class Readers:
-    """Reads headers, in worker processes once there are many and the processes are up.
+    """Reads headers: in this process at first, in workers once there are many files.
 
     Parameters
     ----------
     workers : int
-        Processes; with fewer than two, this one reads.
+        Processes; with fewer than two, this process reads everything.
     pseudonyms : Pseudonyms or None
-        What identities in them are replaced by.
+        Replaces identities in headers.
     file_timeout_s : float
         Seconds after which a file is given up.
     """
@@ -53,9 +61,9 @@ class Readers:
         file_timeout_s: float = FILE_TIMEOUT_S,
     ) -> None:
         self.workers, self.pseudonyms, self.file_timeout_s = workers, pseudonyms, file_timeout_s
-        self.asked = 0
+        self.submitted = 0
         self._pool: ProcessPoolExecutor | None = None
-        self._up: Future[int] | None = None
+        self._first_start: Future[int] | None = None
 
     def __enter__(self) -> Readers:
         return self
@@ -63,93 +71,94 @@ class Readers:
     def __exit__(self, *_: object) -> None:
         self._end()
 
-    def submit(self, files: Sequence[ArchiveFile]) -> Job:
-        """Begin to read headers, if workers do it; `result` takes what this returns."""
-        self.asked += len(files)
-        if self.workers < 2 or self.asked <= SMALL or not files:
+    def submit(self, files: Sequence[ArchiveFile]) -> HeaderJob:
+        """Start to read headers in a worker, if one is up; pass the job to `result`."""
+        self.submitted += len(files)
+        if self.workers < 2 or self.submitted <= SMALL or not files:
             return None
-        if self._pool is None or self._up is None:
+        if self._pool is None or self._first_start is None:
             self._pool = _new_pool(self.workers)
-            self._up = self._pool.submit(os.getpid)
-        if not self._up.done():
+            self._first_start = self._pool.submit(os.getpid)
+        if not self._first_start.done():  # starting takes seconds: this process reads meanwhile
             return None
         try:
             return self._pool.submit(read_texts, _rows(files), self.pseudonyms, self.file_timeout_s)
-        except BrokenProcessPool:  # `result` finds out which file it was
+        except BrokenProcessPool:  # the job that broke it learns in `result` which file it was
             self._end()
             return None
 
-    def result(self, files: Sequence[ArchiveFile], job: Job) -> list[Found]:
-        """Headers of the files that were submitted, in their order."""
+    def result(self, files: Sequence[ArchiveFile], job: HeaderJob) -> list[ReadFile]:
+        """Records of the files that were submitted, in their order."""
         if job is None:
-            return _here(files, self.pseudonyms, self.file_timeout_s)
+            return _read_here(files, self.pseudonyms, self.file_timeout_s)
         try:
             return _parsed(files, job.result())
         except BrokenProcessPool:
-            return _one_by_one(files, self.pseudonyms, self.file_timeout_s)
+            return _read_one_by_one(files, self.pseudonyms, self.file_timeout_s)
 
     def _end(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
-        self._pool = self._up = None
+        self._pool = self._first_start = None
 
 
 def read_texts(
     rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None, file_timeout_s: float
 ) -> list[str]:
-    """What a worker does: the headers of files, given by the fields of `ArchiveFile`, as JSON.
+    """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record.
 
-    One that overstays ends its process, wherever it hangs.
+    Files that take too long end the process, wherever it hangs: in C code no exception reaches it.
     """
     files = (ArchiveFile(*row) for row in rows)  # type: ignore[arg-type]
     with Path(os.devnull).open("w") as nowhere:
-        patience = file_timeout_s + _PATIENCE_S * (len(rows) - 1)
-        faulthandler.dump_traceback_later(patience, exit=True, file=nowhere)
+        allowed_s = file_timeout_s + _EXTRA_FILE_S * (len(rows) - 1)
+        faulthandler.dump_traceback_later(allowed_s, exit=True, file=nowhere)
         try:
             return [json.dumps(to_json(_read(file, pseudonyms))) for file in files]
         finally:
             faulthandler.cancel_dump_traceback_later()
 
 
-def _here(
+def _read_here(
     files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[Found]:
+) -> list[ReadFile]:
     """Read files in this process."""
-    found: list[Found] = []
-    while len(found) < len(files):
-        found += _until_one_hangs(files[len(found) :], pseudonyms, file_timeout_s)
-    return found
+    results: list[ReadFile] = []
+    while len(results) < len(files):
+        results += _read_until_one_hangs(files[len(results) :], pseudonyms, file_timeout_s)
+    return results
 
 
-def _until_one_hangs(
+def _read_until_one_hangs(
     files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[Found]:
-    """Read files in a thread, which is left behind when a file hangs in it."""
-    found: list[Found] = []
-    done = -1
-    thread = threading.Thread(target=_read_into, args=(found, files, pseudonyms), daemon=True)
+) -> list[ReadFile]:
+    """Read files in a thread, which is abandoned if a file hangs in it."""
+    results: list[ReadFile] = []
+    count = -1
+    thread = threading.Thread(target=_read_into, args=(results, files, pseudonyms), daemon=True)
     thread.start()
-    while thread.is_alive() and done < len(found):
-        done = len(found)
+    # A whole wait in which no further file was read means that the file in hand hangs.
+    while thread.is_alive() and count < len(results):
+        count = len(results)
         thread.join(file_timeout_s)
     if not thread.is_alive():
-        # It has read all, but for one that it failed at: that fails here as it did there.
-        return found + [(_read(file, pseudonyms), "") for file in files[len(found) :]]
-    late = files[done]
+        # All are read, unless an error ended the thread: reading that file here raises it again.
+        return results + [ReadFile(_read(file, pseudonyms)) for file in files[len(results) :]]
+    late = files[count]
     _log.warning(_LATE, extra={"file": late})
-    return [*found[:done], (Outcome(late, Reason.DECODER_DIED, _LATE), "")]
+    return [*results[:count], ReadFile(Outcome(late, Reason.DECODER_DIED, _LATE))]
 
 
 def _read_into(
-    found: list[Found], files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None
+    results: list[ReadFile], files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None
 ) -> None:
     for file in files:
-        found.append((_read(file, pseudonyms), ""))  # noqa: PERF401 - watched while it grows
+        results.append(ReadFile(_read(file, pseudonyms)))  # noqa: PERF401 - watched while it grows
 
 
-def _read(file: ArchiveFile, pseudonyms: Pseudonyms | None) -> Header | Outcome:
-    found = read_header(file)
-    return found if pseudonyms is None else pseudonyms.header(found)
+def _read(file: ArchiveFile, pseudonyms: Pseudonyms | None) -> Record:
+    record = read_header(file)
+    return record if pseudonyms is None else pseudonyms.header(record)
 
 
 def _rows(files: Sequence[ArchiveFile]) -> list[tuple[object, ...]]:
@@ -157,51 +166,52 @@ def _rows(files: Sequence[ArchiveFile]) -> list[tuple[object, ...]]:
     return [(f.path, f.root, f.size, f.mtime_ns) for f in files]
 
 
-def _parsed(files: Sequence[ArchiveFile], texts: Sequence[str]) -> list[Found]:
-    found = (from_json(f, json.loads(text)) for f, text in zip(files, texts, strict=True))
-    return [(f, text) for f, text in zip(found, texts, strict=True) if f is not None]
+def _parsed(files: Sequence[ArchiveFile], texts: Sequence[str]) -> list[ReadFile]:
+    records = (from_json(f, json.loads(text)) for f, text in zip(files, texts, strict=True))
+    return [ReadFile(r, text) for r, text in zip(records, texts, strict=True) if r is not None]
 
 
-def _one_by_one(
+def _read_one_by_one(
     files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[Found]:
-    """Read files in a process of their own: one of them killed its process before."""
-    found: list[Found] = []
-    while len(found) < len(files):
+) -> list[ReadFile]:
+    """Find the file that killed a worker: read each in a fresh process of one worker."""
+    results: list[ReadFile] = []
+    while len(results) < len(files):
         with _new_pool(1) as pool:
             try:
                 pool.submit(os.getpid).result()
             except BrokenProcessPool:
                 _log.warning("no worker process can be started: headers are read in this one")
-                return found + _here(files[len(found) :], pseudonyms, file_timeout_s)
-            found += _until_one_kills(pool, files[len(found) :], pseudonyms, file_timeout_s)
-    return found
+                return results + _read_here(files[len(results) :], pseudonyms, file_timeout_s)
+            rest = files[len(results) :]
+            results += _read_until_one_kills(pool, rest, pseudonyms, file_timeout_s)
+    return results
 
 
-def _until_one_kills(
+def _read_until_one_kills(
     pool: ProcessPoolExecutor,
     files: Sequence[ArchiveFile],
     pseudonyms: Pseudonyms | None,
     file_timeout_s: float,
-) -> list[Found]:
-    found: list[Found] = []
+) -> list[ReadFile]:
+    results: list[ReadFile] = []
     for file in files:
         try:
             texts = pool.submit(read_texts, _rows([file]), pseudonyms, file_timeout_s).result()
-            found += _parsed([file], texts)
+            results += _parsed([file], texts)
         except BrokenProcessPool:
             _log.warning(_DIED)
-            return [*found, (Outcome(file, Reason.DECODER_DIED, _DIED), "")]
-    return found
+            return [*results, ReadFile(Outcome(file, Reason.DECODER_DIED, _DIED))]
+    return results
 
 
 def _new_pool(workers: int) -> ProcessPoolExecutor:
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
 
 
-def _begin() -> None:
-    """A worker leaves signals to its parent, and ends when that does, however it ends."""
+def _prepare_worker() -> None:
+    """Leave signals to the parent, and end with it, however it ends."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

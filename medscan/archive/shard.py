@@ -1,50 +1,54 @@
-"""Shards of an archive: parts of its studies that are disjoint, complete, the same everywhere.
+"""Shards of an archive: disjoint parts of its studies, complete and the same on every machine.
 
-A study is hashed by its UID, without one by the UID of its series, without either by its path
-below the archive root. A file of no study is hashed in the same way by itself.
+A study is assigned by the hash of its UID; without a UID, of its series' UID; without that, of its
+path below the archive root. A file that belongs to no study is assigned by itself in the same way.
 """
 
 from __future__ import annotations
 
 from medscan.archive.grouping import identity_of, key_of
-from medscan.archive.header import Header
+from medscan.archive.header import Record
 from medscan.archive.types import Catalogue, Outcome, Study
 from medscan.choices import Shard
 
 
-def is_needed(shard: Shard, found: Header | Outcome) -> bool:
-    """Whether the files of a shard cannot be grouped without this one.
+def is_needed(shard: Shard, record: Record) -> bool:
+    """Whether grouping the files of a shard depends on this one, which may belong to another.
 
-    A file that is no image may hold the voxels of a header file of any shard; of images that
-    name no study and no series, copies may lie in others.
+    A file without an image may hold the voxels of a header file in any shard. An image without
+    study and series UIDs may have copies in any shard.
     """
-    if isinstance(found, Outcome) or (found.volume and found.volume.companion):
+    if isinstance(record, Outcome) or (record.volume and record.volume.companion):
         return True
-    uids = found.study_uid, found.series_uid
-    nameless = found.sop_instance_uid and not any(uids)
-    return bool(nameless) or _has(shard, identity_of(found.file, *uids))
+    uids = record.study_uid, record.series_uid
+    unnamed = record.sop_instance_uid and not any(uids)
+    return bool(unnamed) or _in_shard(shard, identity_of(record.file, *uids))
 
 
-def part_of(shard: Shard, catalogue: Catalogue) -> Catalogue:
-    """The shard's part of a catalogue; a file of voxels goes with its header."""
+def restrict_to_shard(catalogue: Catalogue, shard: Shard) -> Catalogue:
+    """The shard's part of a catalogue; a file of voxels goes with its header file."""
     aside, companions = catalogue.set_aside, catalogue.companions
     return Catalogue(
-        tuple(s for s in catalogue.studies if number_of(s, shard.count) == shard.number),
-        tuple(o for o in aside if _has(shard, identity_of(o.file, o.study, o.series))),
-        {one: header for one, header in companions.items() if _has(shard, identity_of(header))},
+        tuple(s for s in catalogue.studies if shard_number(s, shard.count) == shard.number),
+        tuple(o for o in aside if _in_shard(shard, identity_of(o.file, o.study, o.series))),
+        {
+            voxels: header
+            for voxels, header in companions.items()
+            if _in_shard(shard, identity_of(header))
+        },
     )
 
 
-def _has(shard: Shard, identity: str) -> bool:
-    return _number(identity, shard.count) == shard.number
+def _in_shard(shard: Shard, identity: str) -> bool:
+    return _hashed_number(identity, shard.count) == shard.number
 
 
-def number_of(study: Study, count: int) -> int:
-    """The shard, from 1, of `count` that a study belongs to."""
+def shard_number(study: Study, count: int) -> int:
+    """Number, from 1, of the shard that a study belongs to when there are `count`."""
     series = study.series[0]
     file = series.stacks[0].frames[0].file
-    return _number(identity_of(file, study.uid, series.uid), count)
+    return _hashed_number(identity_of(file, study.uid, series.uid), count)
 
 
-def _number(identity: str, count: int) -> int:
+def _hashed_number(identity: str, count: int) -> int:
     return int(key_of(identity), 16) % count + 1

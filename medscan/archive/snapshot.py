@@ -1,6 +1,6 @@
-"""A catalogue as bytes: what an archive held, for the next time that a walk finds the same files.
+"""A catalogue as bytes: stored, and restored when a later walk yields the same entries.
 
-Files are named by their numbers in the walk, so that neither paths nor times are kept twice.
+Files are stored as their numbers in the walk, so that no path or time is kept twice.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from medscan.archive.header import tools
 from medscan.archive.types import (
     ArchiveFile,
     Catalogue,
+    Entry,
     Frame,
     Kind,
     Outcome,
@@ -33,31 +34,28 @@ from medscan.archive.types import (
 from medscan.choices import Plane
 
 FORMAT = 2
-"""Of these bytes, and of what grouping makes of headers: raised when either changes."""
+"""Version of these bytes, and of how headers are grouped: raise it when either changes."""
 LARGEST = 1 << 29
-"""Bytes of one that is kept: a row of SQLite can have a thousand million."""
+"""Most bytes that are kept: a row of SQLite can have a thousand million."""
 LINES = 4096
-"""Of a walk that are hashed at a time."""
+"""Lines of a walk that are hashed at a time."""
 _BROKEN = (ArithmeticError, LookupError, TypeError, ValueError, EOFError, OSError, zlib.error)
 
-Found = ArchiveFile | Outcome
-"""What a walk finds."""
-
-_STACK = [f.name for f in fields(Stack) if f.name != "frames"]
-_stack = attrgetter(*_STACK)
+_STACK_FIELDS = [f.name for f in fields(Stack) if f.name != "frames"]
+_stack_values = attrgetter(*_STACK_FIELDS)
 
 
-def digest_of(found: Iterable[Found], plane: Plane | None, rule: str = "") -> str:
-    """Name of a catalogue: of the files that it is of, and of how it is made.
+def digest_of(entries: Iterable[Entry], plane: Plane | None, rule: str = "") -> str:
+    """Name of a catalogue, from the entries of its walk and everything else it depends on.
 
     Parameters
     ----------
-    found : iterable of ArchiveFile or Outcome
+    entries : iterable of ArchiveFile or Outcome
         As walked.
     plane : Plane or None
-        That volumes are cut in.
+        Plane that volumes are cut in.
     rule : str
-        Whatever else headers depend on.
+        Anything else that headers depend on.
 
     Returns
     -------
@@ -66,49 +64,49 @@ def digest_of(found: Iterable[Found], plane: Plane | None, rule: str = "") -> st
     """
     how = (__version__, tools(), HEADER_FORMAT, FORMAT, plane, rule)
     digest = hashlib.sha256(repr(how).encode())
-    lines = map(_line, found)
-    while some := "".join(islice(lines, LINES)):
-        digest.update(some.encode("utf-8", "surrogateescape"))
+    lines = map(_line, entries)
+    while batch := "".join(islice(lines, LINES)):
+        digest.update(batch.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _line(item: Found) -> str:
-    if isinstance(item, Outcome):
-        return f"{item.file.path}\0{item.file.root}\0{item.reason}\0{item.detail}\0\0"
-    return f"{item.path}\0{item.root}\0{item.size}\0{item.mtime_ns}\0"
+def _line(entry: Entry) -> str:
+    if isinstance(entry, Outcome):
+        return f"{entry.file.path}\0{entry.file.root}\0{entry.reason}\0{entry.detail}\0\0"
+    return f"{entry.path}\0{entry.root}\0{entry.size}\0{entry.mtime_ns}\0"
 
 
-def to_bytes(catalogue: Catalogue, found: Sequence[Found]) -> bytes | None:
-    """A catalogue of the files of a walk; None where it holds files from elsewhere, or too many."""
-    told = io.BytesIO()
+def to_bytes(catalogue: Catalogue, entries: Sequence[Entry]) -> bytes | None:
+    """Convert a catalogue of a walk; None if it holds files from elsewhere, or too many."""
+    buffer = io.BytesIO()
     try:
-        with gzip.GzipFile(fileobj=told, mode="wb", compresslevel=1, mtime=0) as stream:
-            for line in _lines(catalogue, found):
-                stream.write(json.dumps(line).encode("ascii") + b"\n")
+        with gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=1, mtime=0) as stream:
+            for row in _rows(catalogue, entries):
+                stream.write(json.dumps(row).encode("ascii") + b"\n")
     except KeyError:
         return None
-    return told.getvalue() if told.tell() <= LARGEST else None
+    return buffer.getvalue() if buffer.tell() <= LARGEST else None
 
 
-def from_bytes(data: bytes, found: Sequence[Found]) -> Catalogue | None:
-    """The catalogue that `to_bytes` was given; None where the bytes are damaged."""
-    files = [_file(item) for item in found]
+def from_bytes(data: bytes, entries: Sequence[Entry]) -> Catalogue | None:
+    """Restore the catalogue that `to_bytes` converted; None if the bytes are damaged."""
+    files = [_file(entry) for entry in entries]
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
-            return _made(map(json.loads, stream), files)
+            return _parse(map(json.loads, stream), files)
     except _BROKEN:
         return None
 
 
-def _made(lines: Iterator[Any], files: list[ArchiveFile]) -> Catalogue:
-    counts: Any = next(lines, None)
+def _parse(rows: Iterator[Any], files: list[ArchiveFile]) -> Catalogue:
+    counts: Any = next(rows, None)
     studies, aside, companions = counts
     catalogue = Catalogue(
-        tuple(_study(values, files) for values in islice(lines, studies)),
-        tuple(_outcome(values, files) for values in islice(lines, aside)),
-        {files[one]: files[other] for one, other in islice(lines, companions)},
+        tuple(_parse_study(row, files) for row in islice(rows, studies)),
+        tuple(_parse_outcome(row, files) for row in islice(rows, aside)),
+        {files[voxels]: files[header] for voxels, header in islice(rows, companions)},
     )
-    if next(lines, None) is not None or _counts(catalogue) != counts:
+    if next(rows, None) is not None or _counts(catalogue) != counts:
         raise ValueError("lines are missing, or too many")
     return catalogue
 
@@ -117,16 +115,16 @@ def _counts(catalogue: Catalogue) -> list[int]:
     return [len(catalogue.studies), len(catalogue.set_aside), len(catalogue.companions)]
 
 
-def _lines(catalogue: Catalogue, found: Sequence[Found]) -> Iterator[list[Any]]:
-    """How many of each there are, then a line for each."""
+def _rows(catalogue: Catalogue, entries: Sequence[Entry]) -> Iterator[list[Any]]:
+    """Counts of studies, outcomes and companions, then a row for each."""
     own = set(_files(catalogue))
-    numbers = {file: n for n, file in enumerate(map(_file, found)) if file in own}
+    numbers = {file: n for n, file in enumerate(map(_file, entries)) if file in own}
     others = {outcome.other for outcome in catalogue.set_aside}
-    paths = {file.path: n for file, n in numbers.items() if file.path in others}
+    by_path = {file.path: n for file, n in numbers.items() if file.path in others}
     yield _counts(catalogue)
-    yield from (_told_study(study, numbers) for study in catalogue.studies)
-    yield from (_told_outcome(outcome, numbers, paths) for outcome in catalogue.set_aside)
-    yield from ([numbers[one], numbers[other]] for one, other in catalogue.companions.items())
+    yield from (_study_row(study, numbers) for study in catalogue.studies)
+    yield from (_outcome_row(outcome, numbers, by_path) for outcome in catalogue.set_aside)
+    yield from ([numbers[v], numbers[header]] for v, header in catalogue.companions.items())
 
 
 def _files(catalogue: Catalogue) -> Iterator[ArchiveFile]:
@@ -136,28 +134,28 @@ def _files(catalogue: Catalogue) -> Iterator[ArchiveFile]:
     yield from catalogue.companions
 
 
-def _file(item: Found) -> ArchiveFile:
-    return item.file if isinstance(item, Outcome) else item
+def _file(entry: Entry) -> ArchiveFile:
+    return entry.file if isinstance(entry, Outcome) else entry
 
 
-def _told_outcome(
-    outcome: Outcome, numbers: dict[ArchiveFile, int], paths: dict[str, int]
+def _outcome_row(
+    outcome: Outcome, numbers: dict[ArchiveFile, int], by_path: dict[str, int]
 ) -> list[Any]:
-    other = paths[outcome.other] if outcome.other else None
-    told = [outcome.reason, outcome.detail, outcome.study, outcome.series]
-    return [numbers[outcome.file], other, *told]
+    other = by_path[outcome.other] if outcome.other else None
+    texts = [outcome.reason, outcome.detail, outcome.study, outcome.series]
+    return [numbers[outcome.file], other, *texts]
 
 
-def _outcome(values: list[Any], files: list[ArchiveFile]) -> Outcome:
-    number, other, reason, detail, study, series = values
-    named = "" if other is None else files[other].path
-    return Outcome(files[number], Reason(reason), detail, study, series, named)
+def _parse_outcome(row: list[Any], files: list[ArchiveFile]) -> Outcome:
+    number, other, reason, detail, study, series = row
+    other_path = "" if other is None else files[other].path
+    return Outcome(files[number], Reason(reason), detail, study, series, other_path)
 
 
-def _told_study(study: Study, numbers: dict[ArchiveFile, int]) -> list[Any]:
+def _study_row(study: Study, numbers: dict[ArchiveFile, int]) -> list[Any]:
     series = [
         [
-            [_told_stack(stack, numbers) for stack in s.stacks],
+            [_stack_row(stack, numbers) for stack in s.stacks],
             (s.uid, s.modality, s.body_part, s.description, s.number),
         ]
         for s in study.series
@@ -165,33 +163,33 @@ def _told_study(study: Study, numbers: dict[ArchiveFile, int]) -> list[Any]:
     return [study.key, study.uid, study.date, study.patient_id, series]
 
 
-def _study(values: list[Any], files: list[ArchiveFile]) -> Study:
-    key, uid, date, patient_id, series = values
-    made = tuple(_series(stacks, facts, files) for stacks, facts in series)
-    return Study(key, uid, date, patient_id, made)
+def _parse_study(row: list[Any], files: list[ArchiveFile]) -> Study:
+    key, uid, date, patient_id, rows = row
+    series = tuple(_parse_series(stacks, texts, files) for stacks, texts in rows)
+    return Study(key, uid, date, patient_id, series)
 
 
-def _series(stacks: list[Any], facts: list[Any], files: list[ArchiveFile]) -> Series:
-    uid, modality, body_part, description, number = facts
-    made = tuple(_made_stack(values, files) for values in stacks)
-    return Series(uid, modality, body_part, description, made, number)
+def _parse_series(rows: list[Any], texts: list[Any], files: list[ArchiveFile]) -> Series:
+    uid, modality, body_part, description, number = texts
+    stacks = tuple(_parse_stack(row, files) for row in rows)
+    return Series(uid, modality, body_part, description, stacks, number)
 
 
-def _told_stack(stack: Stack, numbers: dict[ArchiveFile, int]) -> list[Any]:
+def _stack_row(stack: Stack, numbers: dict[ArchiveFile, int]) -> list[Any]:
     columns = (
         [numbers[frame.file] for frame in stack.frames],
         [frame.index for frame in stack.frames],
         [frame.sop_instance_uid for frame in stack.frames],
         [frame.position_mm for frame in stack.frames],
     )
-    return [_stack(stack), columns]
+    return [_stack_values(stack), columns]
 
 
-def _made_stack(values: list[Any], files: list[ArchiveFile]) -> Stack:
-    told, (numbers, *columns) = values
+def _parse_stack(row: list[Any], files: list[ArchiveFile]) -> Stack:
+    values, (numbers, *columns) = row
     facts: dict[str, Any] = {
         name: tuple(value) if type(value) is list else value
-        for name, value in zip(_STACK, told, strict=True)
+        for name, value in zip(_STACK_FIELDS, values, strict=True)
     }
     facts["kind"] = Kind(facts["kind"])
     facts["plane"] = facts["plane"] and Plane(facts["plane"])

@@ -1,4 +1,4 @@
-"""What an archive holds: files, and the studies, series, stacks and frames found in them.
+"""What an archive holds: files, and the studies, series, stacks and frames in them.
 
 Directions and positions are DICOM's: millimetres in the patient's LPS frame (x to the left, y to
 the back, z to the head). Pixels are addressed (column, row), whole numbers at their centres.
@@ -15,7 +15,7 @@ from medscan.choices import Plane
 
 
 class Kind(StrEnum):
-    """What a file is by its content; its name is never trusted."""
+    """Kind of a file, decided by its content and never by its name."""
 
     DICOM = "dicom"
     NIFTI = "nifti"
@@ -25,15 +25,15 @@ class Kind(StrEnum):
     """PNG, JPEG or TIFF."""
 
 
-OURS = "medscan"
-"""What medscan's own files name as their maker: DICOM as manufacturer, pictures as software in
-their EXIF data, NIfTI at the start of the description."""
-OWN = "made by medscan"
-"""Why such a file is set aside: reports and exports are no part of an archive."""
+MAKER = "medscan"
+"""Mark of files that medscan wrote: DICOM names it as manufacturer, pictures as software in their
+EXIF data, NIfTI at the start of the description."""
+MADE_BY_MEDSCAN = "made by medscan"
+"""Detail of such a file, which is set aside: reports and exports are not part of the archive."""
 
 
 class Bucket(StrEnum):
-    """Where a file ends up: exactly one of these."""
+    """Where a file ends up: in exactly one bucket."""
 
     SCANNED = "scanned"
     SKIPPED = "skipped"
@@ -41,7 +41,7 @@ class Bucket(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a file is in its bucket. `REASONS` documents each in a line."""
+    """Why a file is in its bucket; `REASONS` explains each in a line."""
 
     SCANNED = "scanned"
     NOT_AN_IMAGE = "not-an-image"
@@ -63,27 +63,30 @@ class Reason(StrEnum):
 
     @property
     def bucket(self) -> Bucket:
-        """The bucket that this reason puts a file into."""
+        """Bucket of files with this reason."""
         return REASONS[self][0]
 
 
 REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.SCANNED: (Bucket.SCANNED, "its slices were scored"),
-    Reason.NOT_AN_IMAGE: (Bucket.SKIPPED, "it holds no image: text, archive, report, DICOMDIR"),
-    Reason.DERIVED: (Bucket.SKIPPED, "a screen or report made from other images"),
-    Reason.LOCALIZER: (Bucket.SKIPPED, "a localizer (scout) that only plans other images"),
-    Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic of slices whose header does not say how to cut it"),
-    Reason.DUPLICATE: (Bucket.SKIPPED, "the same SOP instance was found in another file"),
+    Reason.NOT_AN_IMAGE: (Bucket.SKIPPED, "not an image: text, an archive, a report, a DICOMDIR"),
+    Reason.DERIVED: (Bucket.SKIPPED, "made from other images, such as a segmentation or report"),
+    Reason.LOCALIZER: (
+        Bucket.SKIPPED,
+        "a localizer (scout), which only helps to plan other images",
+    ),
+    Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic whose header does not say how to divide it"),
+    Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
-    Reason.BACKGROUND: (Bucket.SKIPPED, "its slices are all black or of one grey: nothing to see"),
-    Reason.ARRIVING: (Bucket.SKIPPED, "a file of its study is too young, or not listed: next time"),
-    Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan was stopped before its study: next time"),
-    Reason.UNREADABLE: (Bucket.FAILED, "the operating system would not hand it out"),
-    Reason.TRUNCATED: (Bucket.FAILED, "it ends before its content does"),
+    Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
+    Reason.ARRIVING: (Bucket.SKIPPED, "its study may be incomplete: left for the next scan"),
+    Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan stopped before its study: left for the next scan"),
+    Reason.UNREADABLE: (Bucket.FAILED, "the operating system could not open or read it"),
+    Reason.TRUNCATED: (Bucket.FAILED, "it is shorter than its header declares"),
     Reason.CORRUPT: (Bucket.FAILED, "its content contradicts itself"),
     Reason.UNSUPPORTED: (Bucket.FAILED, "this installation cannot decode its encoding"),
     Reason.TOO_LARGE: (Bucket.FAILED, "it declares more pixels than the limit allows"),
-    Reason.DECODER_DIED: (Bucket.FAILED, "its decoder died or ran out of time"),
+    Reason.DECODER_DIED: (Bucket.FAILED, "its decoder crashed or ran out of time"),
     Reason.OVERFLOWED: (Bucket.FAILED, "its score is not a finite number at this precision"),
 }
 
@@ -99,7 +102,7 @@ class ArchiveFile:
     root : Path
         The archive folder, absolute.
     size, mtime_ns : int
-        From the directory scan: bytes, and nanoseconds since the epoch.
+        As the walk saw them: bytes, and nanoseconds since the epoch.
     """
 
     path: str
@@ -109,7 +112,7 @@ class ArchiveFile:
 
     @property
     def full(self) -> Path:
-        """Where to open it."""
+        """Path to open it by."""
         return self.root / self.path
 
 
@@ -117,8 +120,16 @@ class ArchiveFile:
 class Outcome:
     """What became of one file, and why: a row of the accounting.
 
-    `study` and `series` are the UIDs that it states, where they are known; `other` is the path of
-    the file that the detail ends with, if any.
+    Parameters
+    ----------
+    file : ArchiveFile
+    reason : Reason
+    detail : str
+        One phrase beyond the reason, for people; empty where the reason says enough.
+    study, series : str
+        UIDs that the file states; empty where it states none.
+    other : str
+        Path of another file, to be appended to the detail; kept apart so that it can be hashed.
     """
 
     file: ArchiveFile
@@ -130,8 +141,12 @@ class Outcome:
 
     @property
     def bucket(self) -> Bucket:
-        """The bucket of its reason."""
+        """Bucket of the reason."""
         return self.reason.bucket
+
+
+Entry = ArchiveFile | Outcome
+"""What a walk yields: a regular file, or the outcome of anything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +157,13 @@ class Frame:
     ----------
     file : ArchiveFile
     index : int
-        Frame of a DICOM object, tile of a mosaic or page of a picture (0-based). For a volume
-        file, `number of the volume * slices + slice`, slices counted along the stack's normal axis
-        after the volume was turned to closest canonical (RAS+): right, front and head grow.
+        Frame of a DICOM object, tile of a mosaic or page of a picture (0-based). In a volume file,
+        `volume number * slices + slice`, with slices counted along the stack's normal axis after
+        the volume was turned to closest canonical (RAS+): towards right, front and head.
     sop_instance_uid : str
         Empty when the file has none.
     position_mm : float or None
-        Along the stack's normal (row direction x column direction), None when unknown.
+        Along the stack's normal (row direction x column direction); None when unknown.
     """
 
     file: ArchiveFile
@@ -159,7 +174,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Frames of one series that lie on one another: same size, orientation, echo and time.
+    """Frames of one series stacked along one normal: same size, orientation, echo and time.
 
     Parameters
     ----------
@@ -167,9 +182,9 @@ class Stack:
         Name safe for HDF5 and file systems, unique within the study.
     kind : Kind
     frames : tuple of Frame
-        Ascending along the normal; instance number, then path, where positions tie or lack.
+        Ascending along the normal; where positions tie or are missing, by instance number and path.
     rows, columns : int
-        Of the stored frame; for a volume file, of the cut slice as displayed.
+        Of the stored frame; in a volume file, of the cut slice as displayed.
     orientation : tuple of 6 floats or None
         Direction of a row (towards growing columns), then of a column (growing rows), LPS.
     pixel_spacing : (float, float) or None
@@ -179,11 +194,11 @@ class Stack:
     slice_spacing : float or None
         Median distance between neighbouring frames along the normal, millimetres.
     plane : Plane or None
-        Nearest anatomical plane, from the orientation; without one, the view of a radiograph.
+        Nearest anatomical plane, from the orientation; of a radiograph, the plane of its view.
     last : tuple of 3 floats or None
-        As `origin`, of the last frame: in a tilted stack it does not lie above it.
+        As `origin`, of the last frame; in a tilted stack, not straight above the first.
     notes : tuple of str
-        What is odd about the geometry: "uneven spacing", "missing slices", "tilted" ...
+        What is unusual about the geometry: "uneven spacing", "missing slices", "tilted" ...
     """
 
     key: str
@@ -202,10 +217,10 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A DICOM series, or a volume or picture file that stands for one.
+    """A DICOM series, or a volume or picture file as a series of its own.
 
-    `description` joins SeriesDescription, ProtocolName and SequenceName (a file's name for
-    volumes and pictures): it is for routing and is shown only with `--identify`.
+    `description` joins SeriesDescription, ProtocolName and SequenceName (of volumes and pictures,
+    it is the file's name). It serves routing and is shown only with `--identify`.
     """
 
     uid: str
@@ -220,8 +235,8 @@ class Series:
 class Study:
     """A DICOM study by UID; a volume or picture file is a study of one series.
 
-    `key` is a hash (safe as a group or file name) of the UID, or of the path below the root.
-    `patient_id` is identity: it leaves the program only as a keyed pseudonym.
+    `key` is a hash of the UID, or of the path below the root: safe as a group or file name.
+    `patient_id` identifies the patient: it leaves the program only as a keyed pseudonym.
     """
 
     key: str
@@ -232,17 +247,16 @@ class Study:
 
     def files(self) -> list[ArchiveFile]:
         """Every file that the study's frames come from, sorted by path."""
-        found = {f.file for s in self.series for stack in s.stacks for f in stack.frames}
-        return sorted(found)
+        return sorted({f.file for s in self.series for stack in s.stacks for f in stack.frames})
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """An archive after indexing: studies to look at, and every file that is in none of them.
+    """An archive after indexing: its studies, and every file that belongs to none of them.
 
-    Each file found is a frame's file in `studies`, has one outcome in `set_aside`, or is the key
-    of an entry in `companions`: raw data (.img, .raw) whose header file is the value, and which
-    shares the fate of that header.
+    Each file of the archive either provides frames in `studies`, or has one outcome in
+    `set_aside`, or is a key of `companions`: raw data (.img, .raw) whose header file is the value.
+    Raw data share the fate of their header file.
     """
 
     studies: tuple[Study, ...]

@@ -1,4 +1,4 @@
-"""Values of a DICOM data set, whatever is wrong with them."""
+"""Values of DICOM elements, read so that a broken value counts as a missing one."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ BROKEN = (
     struct.error,
     zlib.error,
 )
-"""What pydicom raises on bytes that are not what they claim to be."""
+"""What pydicom raises on malformed bytes."""
 _TEXT_LIMIT = 256
 _SEVERAL = (list, MultiValue)
 
 
 def value(ds: Dataset, keyword: str) -> Any:
-    """An element's value, None where it is missing, empty or not what its VR says."""
+    """Value of an element; None where it is missing, empty or cannot be read by its VR."""
     try:
         return ds.get(keyword)
     except BROKEN:
@@ -43,11 +43,11 @@ def value(ds: Dataset, keyword: str) -> Any:
 
 
 def text(ds: Dataset, keyword: str) -> str:
-    """An element's value as text, at most 256 characters; empty where there is none."""
-    found = value(ds, keyword)
-    if found is None or isinstance(found, pydicom.Sequence):
+    """Value of an element as text of at most 256 characters; empty where it is missing."""
+    raw = value(ds, keyword)
+    if raw is None or isinstance(raw, pydicom.Sequence):
         return ""
-    parts = found if isinstance(found, _SEVERAL) else [found]
+    parts = raw if isinstance(raw, _SEVERAL) else [raw]
     try:
         return "\\".join(str(p).strip(" \0\t\r\n") for p in parts)[:_TEXT_LIMIT]
     except BROKEN:
@@ -55,21 +55,21 @@ def text(ds: Dataset, keyword: str) -> str:
 
 
 def integer(ds: Dataset, keyword: str) -> int | None:
-    """An element's first value as a whole number, if it is one."""
-    found = value(ds, keyword)
-    if isinstance(found, _SEVERAL):
-        found = found[0] if found else None
+    """First value of an element as a whole number; None where that is impossible."""
+    raw = value(ds, keyword)
+    if isinstance(raw, _SEVERAL):
+        raw = raw[0] if raw else None
     try:
-        return None if found is None else int(found)
+        return None if raw is None else int(raw)
     except (ValueError, TypeError, OverflowError):
         return None
 
 
 def numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:
-    """The first `count` finite numbers that one of `sources` has under this keyword."""
+    """First `count` numbers of an element, from the first source where all of them are finite."""
     for ds in sources:
-        found = value(ds, keyword)
-        parts = list(found) if isinstance(found, _SEVERAL) else [found]
+        raw = value(ds, keyword)
+        parts = list(raw) if isinstance(raw, _SEVERAL) else [raw]
         if len(parts) < count or parts[0] is None:
             continue
         try:
@@ -82,6 +82,6 @@ def numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ..
 
 
 def sequence(ds: Dataset, keyword: str) -> list[Dataset]:
-    """Items of a sequence; none where it is missing or no sequence."""
-    found = value(ds, keyword)
-    return list(found) if isinstance(found, pydicom.Sequence) else []
+    """Items of a sequence; an empty list where it is missing or not a sequence."""
+    raw = value(ds, keyword)
+    return list(raw) if isinstance(raw, pydicom.Sequence) else []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from medscan.archive.header import MAX_FRAMES, Header, Volume
 from medscan.archive.sniff import Content
-from medscan.archive.types import OURS, OWN, ArchiveFile, Kind, Outcome, Reason
+from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
 
 _CIFTI = range(3000, 3100)
@@ -44,8 +44,8 @@ def read_nifti(file: ArchiveFile, content: Content) -> Header | Outcome:
         header = header_type(content.head[:length], check=False)
         if int(header["intent_code"]) in _CIFTI:
             return Outcome(file, Reason.NOT_AN_IMAGE, "CIFTI: grey ordinates, not a volume")
-        if bytes(header["descrip"]).startswith(OURS.encode() + b" "):
-            return Outcome(file, Reason.DERIVED, OWN)
+        if bytes(header["descrip"]).startswith(MAKER.encode() + b" "):
+            return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
         shape = tuple(int(n) for n in header.get_data_shape())
         size, affine = header.get_data_dtype().itemsize, header.get_best_affine()
     except (HeaderDataError, ValueError, KeyError, OverflowError) as error:

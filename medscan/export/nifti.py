@@ -13,7 +13,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
-from medscan.archive import OURS
+from medscan.archive import MAKER
 from medscan.choices import MAX_FILE_BYTES, Grid
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, Left, each_stack
@@ -131,11 +131,11 @@ def _header(stack: StackResult, grid: Grid, shape: tuple[int, int, int], what: s
 
 def _description(stack: StackResult, affine: NDArray[np.float64] | None, what: str) -> str:
     if affine is None:
-        return f"{OURS} {what}; source geometry unknown: voxels taken as 1 mm"
+        return f"{MAKER} {what}; source geometry unknown: voxels taken as 1 mm"
     if math.isnan(_spacing(stack)):
-        return f"{OURS} {what}; slice spacing unknown: taken as 1 mm"
+        return f"{MAKER} {what}; slice spacing unknown: taken as 1 mm"
     even = np.allclose(np.diff(stack.position_mm), _spacing(stack), rtol=0.02)
-    return f"{OURS} {what}" + ("" if even else "; uneven slices on a median grid")
+    return f"{MAKER} {what}" + ("" if even else "; uneven slices on a median grid")
 
 
 def _spacing(stack: StackResult) -> float:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from medscan.archive import number_of
+from medscan.archive import shard_number
 from medscan.inspect.forecast import forecast_pseudonyms, seconds_a_slice
 from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Ledger, Task, survey_archive
@@ -117,7 +117,7 @@ def forecast_shards(
 def _forecasts(plan: Sequence[Task], count: int, seconds: float) -> list[ShardForecast]:
     shards = [ShardForecast() for _ in range(count)]
     for task in plan:
-        shard = shards[number_of(task.study, count) - 1]
+        shard = shards[shard_number(task.study, count) - 1]
         shard.studies += 1
         shard.stacks += len(task.stacks)
         shard.slices += sum(len(stack.frames) for _, stack, _ in task.stacks)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from medscan.archive import OURS
+from medscan.archive import MAKER
 from medscan.errors import DiskError, UsageError
 from medscan.files import make_folder
 from medscan.report.page import SCRIPT, STYLE
@@ -114,7 +114,7 @@ def _marked(page: Path) -> bool:
 
 
 def _drawn(picture: Path) -> bool:
-    return picture.is_file() and OURS.encode() in _head(picture)
+    return picture.is_file() and MAKER.encode() in _head(picture)
 
 
 def _head(path: Path) -> bytes:

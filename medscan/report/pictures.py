@@ -11,7 +11,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
-from medscan.archive import OURS
+from medscan.archive import MAKER
 
 _QUALITY = 88
 _PAD = 4.0
@@ -32,7 +32,7 @@ def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
 def medscan_exif() -> Image.Exif:
     """EXIF data that say that medscan made a picture, so that archives leave it out."""
     exif = Image.Exif()
-    exif[ExifTags.Base.Software] = OURS
+    exif[ExifTags.Base.Software] = MAKER
     return exif
 
 

@@ -40,7 +40,7 @@ def read_or_die(rows, *rest):
 
 def read_or_hang(rows, *rest):
     """What a worker does, where one file hangs."""
-    readers._PATIENCE_S = 0.0
+    readers._EXTRA_FILE_S = 0.0
     readers.read_header = hang_or_read
     return read_texts(rows, *rest)
 
@@ -137,7 +137,7 @@ def test_an_error_of_our_own_is_not_hidden_by_the_thread(tree, monkeypatch):
 def test_where_no_worker_starts_this_process_reads(tree, monkeypatch):
     expected = index([tree])
     monkeypatch.setattr(readers, "SMALL", -1)
-    monkeypatch.setattr(readers, "_begin", abort)
+    monkeypatch.setattr(readers, "_prepare_worker", abort)
     monkeypatch.setattr(readers.Future, "done", lambda self: True)
     assert index([tree], workers=2) == expected
 

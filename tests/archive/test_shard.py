@@ -25,12 +25,12 @@ from medscan.archive import (
     from_json,
     group,
     index,
-    number_of,
     readers,
+    shard_number,
     walk,
 )
 from medscan.archive.header import Layer, Volume
-from medscan.archive.shard import is_needed, part_of
+from medscan.archive.shard import is_needed, restrict_to_shard
 from medscan.choices import Plane, Shard
 from medscan.planning.ledger import Ledger
 
@@ -99,12 +99,12 @@ def test_shares_are_disjoint_and_complete(read, count):
     found = [make(files[place]) for place, make in read.items()]
     whole = group(found)
     parts = [
-        part_of(shard, group([item for item in found if is_needed(shard, item)]))
+        restrict_to_shard(group([item for item in found if is_needed(shard, item)]), shard)
         for shard in shards(count)
     ]
     assert joined(parts) == by_key(whole)
     for shard, part in zip(shards(count), parts, strict=True):
-        assert {number_of(study, count) for study in part.studies} <= {shard.number}
+        assert {shard_number(study, count) for study in part.studies} <= {shard.number}
 
 
 @given(st.text(min_size=1), st.integers(1, 999))
@@ -112,7 +112,7 @@ def test_a_share_depends_on_neither_place_nor_secret(path, count):
     file = ArchiveFile(path, ROOT, 1, 1)
     moved = ArchiveFile(path, Path("/mnt/elsewhere"), 2, 2)
     numbers = {
-        number_of(study, count)
+        shard_number(study, count)
         for one in (file, moved)
         for name in (str, Pseudonyms(b"a").digest, Pseudonyms(b"b").digest)
         for study in group([volume(one, "")], name=name).studies
@@ -126,7 +126,7 @@ def test_the_shares_of_known_studies():
     (named,) = group([dicom(file, "1.2.840.1", "", "")]).studies
     (series,) = group([dicom(file, "", "1.2.840.1", "")]).studies
     (path,) = group([volume(file, "")]).studies
-    assert [number_of(study, 1000) for study in (named, series, path)] == KNOWN
+    assert [shard_number(study, 1000) for study in (named, series, path)] == KNOWN
 
 
 KNOWN = [163, 524, 406]
@@ -135,7 +135,7 @@ KNOWN = [163, 524, 406]
 def test_shares_are_about_equal():
     file = ArchiveFile("a", ROOT, 1, 1)
     found = [dicom(replace(file, path=str(n)), f"1.2.{n}", "", "") for n in range(4000)]
-    sizes = Counter(number_of(study, 8) for study in group(found).studies)
+    sizes = Counter(shard_number(study, 8) for study in group(found).studies)
     assert sorted(sizes) == list(range(1, 9))
     assert max(sizes.values()) < 1.15 * 500
 
