@@ -1,17 +1,17 @@
 """Slices and prompts -> tokens of a frozen CLIP at chosen blocks.
 
-What needs torch is imported when it is asked for: to look at the weights on this machine does not.
+Names that need torch are imported on first use, so that listing weights does not load torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from medscan.clip.device import choose_device
 from medscan.clip.header import Header, check_safetensors, read_header
 from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
 
 if TYPE_CHECKING:
     from medscan.clip.backbone import Backbone, Features, Hook, Prompts
     from medscan.clip.linear import Linear, apply_linear
-from medscan.clip.device import choose_device
 
 __all__ = [
     "DEFAULT",

@@ -1,4 +1,4 @@
-"""A frozen open_clip model, read at any of its blocks and written to between them."""
+"""A frozen open_clip model whose tokens can be read after any block and changed between blocks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.clip.linear import apply_linear, quicken
+from medscan.clip.linear import apply_linear, speed_up
 from medscan.errors import UsageError, WeightsError
 
 Hook = Callable[[int, Tensor], Tensor]
-"""`hook(i, tokens)` gets the tokens (B, T, d) after block i (0: the embeddings) and returns those
-that go on; it may change their number but leaves CLS first."""
+"""`hook(i, tokens)` takes the tokens (B, T, d) after block i (0: the embeddings) and returns those
+for the next block; it may change their number but keeps CLS first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What a tower says of a batch.
+    """Output of the vision tower for a batch.
 
     Parameters
     ----------
     levels : tuple of Tensor
         Tokens (B, T, d) after each tapped block, before the hook changes them, CLS first.
     pooled : Tensor or None
-        Image embedding (B, D), not normalised; None when it was not asked for.
+        Image embedding (B, D), not normalised; None unless requested.
     """
 
     levels: tuple[Tensor, ...]
@@ -36,14 +36,14 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Prompts:
-    """Sentences as embeddings, cut after the longest sentence's end token.
+    """Token embeddings of sentences, cut after the longest sentence's end token.
 
     Parameters
     ----------
     embeddings : Tensor (P, L, d_t)
         Token embeddings without positions.
     end : Tensor (P,)
-        int64, index of each sentence's end token, where its feature is read.
+        int64, index of each sentence's end token, from which its feature is read.
     """
 
     embeddings: Tensor
@@ -51,7 +51,7 @@ class Prompts:
 
 
 class _Tower(Protocol):
-    """The four steps of a vision transformer that features are read between."""
+    """Steps of a vision transformer between which tokens are read."""
 
     blocks: Sequence[nn.Module]
 
@@ -114,7 +114,7 @@ def _tower_of(visual: Any, name: str) -> _Tower:
     if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "_pos_embed"):
         return _TimmTower(visual)
     raise WeightsError(
-        f"backbone {name}: its vision tower is no vision transformer; choose a ViT model"
+        f"backbone {name}: its vision tower is not a vision transformer; choose a ViT model"
     )
 
 
@@ -128,11 +128,11 @@ class Backbone:
     tokenizer : callable
         open_clip's tokenizer of the model: list of str -> int64 (P, context).
     name, digest : str
-        How the user called it, and the SHA-256 that detectors record.
+        Name that the user gave, and SHA-256 that detectors record.
     size : int
         Side S of its square input in pixels.
     mean, std : tuple of 3 floats
-        Normalisation of the checkpoint's own configuration.
+        Normalisation in the checkpoint's configuration.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Backbone:
         std: Sequence[float],
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        quicken(self.model)
+        speed_up(self.model)
         self.tokenizer = tokenizer
         self.name, self.digest, self.size = name, digest, size
         self.mean, self.std = tuple(mean), tuple(std)
@@ -164,7 +164,10 @@ class Backbone:
         self.width: int = tokens.shape[-1]
         self.grid: int = round((tokens.shape[1] - 1) ** 0.5)
         if self.grid**2 + 1 != tokens.shape[1]:
-            raise WeightsError(f"backbone {name}: its tokens are not one CLS and a square grid")
+            raise WeightsError(
+                f"backbone {name}: its tokens are not one CLS and a square grid; choose another "
+                "model"
+            )
 
     def _blank(self) -> Tensor:
         return torch.zeros(1, 3, self.size, self.size, device=self.device, dtype=self.dtype)
@@ -176,7 +179,7 @@ class Backbone:
 
     @property
     def patch(self) -> int:
-        """Side of a patch in pixels; the grid's remainder at right and bottom is not seen."""
+        """Side of a patch in pixels; pixels beyond the last whole patch are not seen."""
         return self.size // self.grid
 
     @property
@@ -193,14 +196,14 @@ class Backbone:
         return int(self._text.token_embedding.weight.shape[1])
 
     def taps(self, fractions: Sequence[float] = (0.25, 0.5, 0.75, 1.0)) -> tuple[int, ...]:
-        """Blocks (1-based) at given fractions of the depth: 6, 12, 18, 24 of 24.
+        """Blocks (1-based) at these fractions of the depth, such as 6, 12, 18, 24 of 24.
 
-        A tower of fewer blocks than fractions has each of its blocks once.
+        A tower with fewer blocks than fractions is tapped after each block once.
         """
         return tuple(dict.fromkeys(max(1, round(f * self.depth)) for f in fractions))
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1] -> the checkpoint's own mean 0, deviation 1."""
+        """Normalise images (B, 3, S, S) in [0, 1] by the checkpoint's mean and deviation."""
         return (images - self._mean.to(images)) / self._std.to(images)
 
     # --- images -------------------------------------------------------------------------------
@@ -219,10 +222,10 @@ class Backbone:
         pooled: bool = False,
         attend: bool = True,
     ) -> Features:
-        """Go on from the tokens after block `first` (0: the embeddings).
+        """Continue from the tokens after block `first` (0: the embeddings).
 
-        Blocks beyond the last tap are run only for `pooled`. Without `attend` each block's
-        attention is left out, as MedVMAD's published code does.
+        Blocks beyond the last tap run only for `pooled`. Without `attend` each block skips its
+        attention, as MedVMAD's published code does.
         """
         last = self.depth if pooled else max(taps, default=first)
         levels: list[Tensor] = []
@@ -244,7 +247,7 @@ class Backbone:
         pooled: bool = False,
         attend: bool = True,
     ) -> Features:
-        """Tokens at the tapped blocks, and the image embedding if asked for.
+        """Tokens at the tapped blocks, and optionally the image embedding.
 
         Parameters
         ----------
@@ -265,20 +268,20 @@ class Backbone:
         return self.run(tokens, 0, taps, hook, pooled=pooled, attend=attend)
 
     def project(self, tokens: Tensor) -> Tensor:
-        """Tokens (..., d) -> joint space (..., D) by the tower's final norm and projection."""
+        """Project tokens (..., d) by the tower's final norm and projection -> (..., D)."""
         return self._tower.project(tokens)
 
     # --- sentences ----------------------------------------------------------------------------
 
     @property
     def _text(self) -> Any:
-        """The module that holds the text tower: the model itself, or its `text` part."""
+        """Module with the text tower: the model itself, or its `text` part."""
         text = getattr(self.model, "text", self.model)
         pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
         if not hasattr(text, "token_embedding") or pool not in ("argmax", "eos"):
             raise WeightsError(
-                f"backbone {self.name}: its text tower is not CLIP's; choose a model whose text "
-                "feature is read at the end token"
+                f"backbone {self.name}: its text tower is not CLIP's; choose a model that reads "
+                "its text feature at the end token"
             )
         return text
 
@@ -293,7 +296,7 @@ class Backbone:
         Raises
         ------
         UsageError
-            A sentence fills the text tower's context, so that its end may have been cut off.
+            If a sentence fills the text tower's context, so that its end may have been cut off.
         """
         tokens = self.tokenizer(sentences).to(self.device)
         end = tokens.argmax(dim=-1)
@@ -311,8 +314,8 @@ class Backbone:
     ) -> Tensor:
         """Sentence embeddings (P, D), not normalised.
 
-        Cutting after the end token is exact because the mask hides what follows it; without the
-        causal mask (`causal=False`, MadCLIP's published code) the caller must pass all tokens.
+        Prompts may be cut after the end token because the causal mask hides what follows it;
+        without the mask (`causal=False`, MadCLIP's published code) the caller must pass all tokens.
         `hook(i, tokens)` may replace the tokens (P, L, d_t) after block i of the text tower.
         """
         text = self._text
@@ -333,6 +336,6 @@ class Backbone:
 
     @torch.no_grad()
     def sentence_feature(self, sentences: list[str]) -> Tensor:
-        """One unit vector (D,) for many sentences: the mean of their unit features."""
+        """Unit vector (D,) of many sentences: the normalised mean of their unit features."""
         features = F.normalize(self.encode_text(self.prompts(sentences)).float(), dim=-1)
         return F.normalize(features.mean(dim=0), dim=0)

@@ -1,6 +1,6 @@
-"""The JSON files of a bundle, as far as medscan itself reads them; open_clip checks the rest.
+"""The JSON files of a bundle: schema of the fields that medscan reads; open_clip checks the rest.
 
-They are checked but stay as they were written: the digest of a bundle covers their very values.
+The values are checked but never converted, because the digest of a bundle covers them as written.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TextTower:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """`model_cfg`: the towers, the activation, and whether the text tower is a module apart."""
+    """`model_cfg`: towers, activation, and whether the text tower is a separate module."""
 
     __pydantic_config__ = OPEN
 
@@ -39,7 +39,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """`preprocess_cfg`: mean and deviation of the channels of an image in [0, 1]."""
+    """`preprocess_cfg`: mean and standard deviation of each channel of an image in [0, 1]."""
 
     __pydantic_config__ = OPEN
 
@@ -72,16 +72,16 @@ class Origin:
 
 
 def read_config(kind: type[Config] | type[Origin], path: Path, name: str) -> dict[str, Any]:
-    """Read a JSON file of the backbone `name`.
+    """Read and check a JSON file of the backbone `name`.
 
     Raises
     ------
     WeightsError
-        It cannot be read, or a field that medscan reads is missing or of another type.
+        If it cannot be read, or a field that medscan reads is missing or of another type.
     """
     try:
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(f"backbone {name}: {path} is no JSON file ({error!r})") from error
+        raise WeightsError(f"backbone {name}: {path} is not a JSON file ({error!r})") from error
     checked(kind, facts, f"backbone {name}: {path}", WeightsError)
     return facts

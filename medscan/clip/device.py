@@ -1,25 +1,25 @@
-"""Which device to compute on."""
+"""Choice of the device to compute on."""
 
 from __future__ import annotations
 
 from medscan.errors import UsageError
 
 
-def choose_device(wanted: str) -> str:
-    """`auto`, `cpu`, `cuda` or `cuda:N` -> a device that is there.
+def choose_device(requested: str) -> str:
+    """Return a device of this machine for `auto`, `cpu`, `cuda` or `cuda:N`.
 
     Raises
     ------
     UsageError
-        It is not there, or is no device.
+        If this machine lacks the device, or the name is not one of these.
     """
     import torch
 
-    if wanted == "auto":
+    if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = wanted.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or wanted == "cpu:":
-        raise UsageError(f"--device {wanted}: choose auto, cpu, cuda or cuda:N")
+    kind, _, number = requested.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or requested == "cpu:":
+        raise UsageError(f"--device {requested}: choose auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise UsageError(f"--device {wanted}: this machine has {torch.cuda.device_count()} GPUs")
-    return wanted
+        raise UsageError(f"--device {requested}: this machine has {torch.cuda.device_count()} GPUs")
+    return requested

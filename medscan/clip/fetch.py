@@ -1,8 +1,8 @@
-"""Bring a backbone onto this machine: by network when asked to, or from a file carried in.
+"""Install a backbone on this machine: by network, or from a file that was carried in.
 
 OpenAI published its weights as TorchScript archives, which run code when opened. Such a file is
-opened once, only after its SHA-256 equals the published one (or one that the user vouches for),
-and kept as safetensors.
+opened once, only if its SHA-256 equals the published one (or one that the user vouches for), and is
+then kept as safetensors.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from medscan.clip.store import (
 )
 from medscan.errors import WeightsError
 
-# The hashes are the path elements of the addresses that OpenAI published the files under.
+# OpenAI's download addresses contain these hashes.
 OPENAI = {
     "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af": "ViT-B-32-quickgelu/openai",
     "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f": "ViT-B-16-quickgelu/openai",
@@ -47,71 +47,71 @@ OPENAI = {
 
 
 def import_file(path: Path, *, name: str | None = None, digest: str | None = None) -> Bundle:
-    """Take a file or folder that somebody carried in.
+    """Import a backbone from a file or folder.
 
     Parameters
     ----------
     path : Path
         OpenAI's TorchScript `.pt`; a `.safetensors` in open_clip's naming; or a `local-dir` folder.
     name : str, optional
-        `ARCHITECTURE/TAG` to keep it under; needed for `.safetensors`.
+        `ARCHITECTURE/TAG` to keep it under; required for `.safetensors`.
     digest : str, optional
-        SHA-256 that the file must have. A TorchScript file that is not one of OpenAI's is opened
+        SHA-256 that the file must have. A TorchScript file that OpenAI did not publish is opened
         only with it.
 
     Raises
     ------
     WeightsError
-        Anything that is not what it claims to be; nothing is written then.
+        If the file is not what it claims to be; nothing is written then.
     """
     if path.is_dir():
-        called = name or path.resolve().name
-        source = read_bundle(called, path)
-        return _keep(called, source.weights, source.config, source.origin)
+        bundle_name = name or path.resolve().name
+        source = read_bundle(bundle_name, path)
+        return _keep(bundle_name, source.weights, source.config, source.origin)
     if not path.is_file():
-        raise WeightsError(f"{path}: there is no such file")
-    found = sha256(path)
-    if digest is not None and found != digest.lower():
-        raise WeightsError(f"{path}: has SHA-256 {found}, not the {digest} asked for")
+        raise WeightsError(f"{path}: no such file")
+    actual = sha256(path)
+    if digest is not None and actual != digest.lower():
+        raise WeightsError(f"{path}: has SHA-256 {actual}, not the {digest} asked for")
     foreign = foreign_format(path)
     if foreign == "zip":
-        return _import_torchscript(path, found, name, vouched=digest is not None)
+        return _import_torchscript(path, actual, name, vouched=digest is not None)
     if foreign == "pickle":
         raise WeightsError(f"{path}: is a pickle, which medscan never opens; get safetensors")
-    return _import_safetensors(path, found, name)
+    return _import_safetensors(path, actual, name)
 
 
-def _import_torchscript(path: Path, found: str, name: str | None, *, vouched: bool) -> Bundle:
-    known = OPENAI.get(found)
-    if known is None and not vouched:
+def _import_torchscript(path: Path, digest: str, name: str | None, *, vouched: bool) -> Bundle:
+    published_name = OPENAI.get(digest)
+    if published_name is None and not vouched:
         raise WeightsError(
-            f"{path}: its SHA-256 {found} is none that OpenAI published; a TorchScript file runs "
-            "code when opened, so it is refused (damaged or foreign: get it again, or vouch for it "
-            "with --sha256)"
+            f"{path}: refused, because a TorchScript file runs code when opened and its SHA-256 "
+            f"{digest} is not one that OpenAI published; fetch it again, or vouch for it with "
+            "--sha256"
         )
     try:
         with warnings.catch_warnings(action="ignore"):  # deprecated, but OpenAI's files stay
             archive = torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
         state = dict(archive.state_dict())
     except (RuntimeError, ValueError, OSError) as error:
-        raise WeightsError(f"{path}: is no TorchScript archive with weights") from error
+        raise WeightsError(f"{path}: not a TorchScript archive with weights") from error
     for extra in ("input_resolution", "context_length", "vocab_size"):
         state.pop(extra, None)
     config = {
         "model_cfg": openai_config(state, path),
         "preprocess_cfg": {"mean": CLIP.mean, "std": CLIP.std},
     }
-    origin = {"source": path.name, "source_sha256": found, "quick_gelu": True, "licence": "MIT"}
-    return _keep(name or known or f"{path.stem}-quickgelu/openai", state, config, origin)
+    origin = {"source": path.name, "source_sha256": digest, "quick_gelu": True, "licence": "MIT"}
+    return _keep(name or published_name or f"{path.stem}-quickgelu/openai", state, config, origin)
 
 
 def openai_config(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
-    """Architecture of an OpenAI ViT from the shapes of its weights; always QuickGELU.
+    """Derive the configuration of an OpenAI ViT from the shapes of its weights; always QuickGELU.
 
     Raises
     ------
     WeightsError
-        The tensors are not those of a CLIP with a vision transformer.
+        If the tensors are not those of a CLIP with a vision transformer.
     """
     try:
         kernel = state["visual.conv1.weight"]
@@ -136,14 +136,15 @@ def openai_config(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
             },
         }
     except KeyError as error:
-        raise WeightsError(f"{path}: holds no CLIP with a vision transformer ({error})") from error
+        raise WeightsError(f"{path}: not a CLIP with a vision transformer ({error})") from error
 
 
 def _count(state: dict[str, torch.Tensor], prefix: str) -> int:
+    """Number of transformer blocks below a prefix of names."""
     return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
 
 
-def _import_safetensors(path: Path, found: str, name: str | None) -> Bundle:
+def _import_safetensors(path: Path, digest: str, name: str | None) -> Bundle:
     import open_clip
 
     check_safetensors(path)
@@ -151,20 +152,20 @@ def _import_safetensors(path: Path, found: str, name: str | None) -> Bundle:
     config = open_clip.get_model_config(architecture) if architecture else None
     if config is None:
         raise WeightsError(
-            f"{path}: say what it is with --name ARCHITECTURE/TAG, the architecture by open_clip's "
-            "name (such as ViT-L-14-336-quickgelu/openai)"
+            f"{path}: name it with --name ARCHITECTURE/TAG, the architecture as open_clip calls it "
+            "(such as ViT-L-14-336-quickgelu/openai)"
         )
-    known = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
-    trained_quick = bool(known.get("quick_gelu", tag == "openai"))
-    if (known or tag == "openai") and trained_quick != name_says_quick_gelu(architecture):
+    published = open_clip.get_pretrained_cfg(architecture, tag) if tag else {}
+    trained_quick = bool(published.get("quick_gelu", tag == "openai"))
+    if (published or tag == "openai") and trained_quick != name_says_quick_gelu(architecture):
         raise WeightsError(wrong_activation(f"{architecture}/{tag}"))
     preprocess = {
-        "mean": known.get("mean") or CLIP.mean,
-        "std": known.get("std") or CLIP.std,
+        "mean": published.get("mean") or CLIP.mean,
+        "std": published.get("std") or CLIP.std,
     }
     origin = {
         "source": path.name,
-        "source_sha256": found,
+        "source_sha256": digest,
         "quick_gelu": name_says_quick_gelu(architecture),
     }
     return _keep(
@@ -181,7 +182,7 @@ def _keep(
     config: dict[str, Any],
     origin: dict[str, Any],
 ) -> Bundle:
-    """Write a bundle aside, load it once to see that it is whole, and move it into place."""
+    """Write a bundle to a temporary folder, load it once as a check, and move it into place."""
     from safetensors.torch import save_file
 
     target = home() / checked_folder_name(name)
@@ -215,14 +216,14 @@ def _keep(
 
 
 def pull(name: str) -> Bundle:
-    """Fetch a backbone by open_clip's name `ARCHITECTURE/TAG` or `hf-hub:OWNER/NAME`.
+    """Download a backbone by open_clip's name `ARCHITECTURE/TAG` or `hf-hub:OWNER/NAME`.
 
-    The only place in medscan that uses the network.
+    Nothing else in medscan uses the network.
 
     Raises
     ------
     WeightsError
-        The name is unknown, or the network did not give it.
+        If the name is unknown, or the download failed.
     """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -230,8 +231,8 @@ def pull(name: str) -> Bundle:
     repository = hub_repository(name)
     if repository is None:
         raise WeightsError(
-            f"backbone {name}: open_clip knows no such ARCHITECTURE/TAG on a hub; its names are "
-            "listed by `python -c 'import open_clip; print(open_clip.list_pretrained())'`"
+            f"backbone {name}: open_clip knows no such ARCHITECTURE/TAG on a hub; list its names "
+            "with `python -c 'import open_clip; print(open_clip.list_pretrained())'`"
         )
     try:
         config_file, weights = (hf_hub_download(repository, f) for f in (CONFIG, WEIGHTS))
@@ -250,18 +251,19 @@ def pull(name: str) -> Bundle:
 
 
 def verify(bundle: Bundle) -> str:
-    """SHA-256 of a bundle's weights, compared with the one recorded when it was kept.
+    """Return the SHA-256 of a bundle's weights, after comparing it with the recorded one.
 
     Raises
     ------
     WeightsError
-        The file is damaged or was changed.
+        If the file is damaged or has changed.
     """
     check_safetensors(bundle.weights)
-    found = sha256(bundle.weights)
+    actual = sha256(bundle.weights)
     recorded = bundle.origin.get("sha256")
-    if recorded is not None and recorded != found:
+    if recorded is not None and recorded != actual:
         raise WeightsError(
-            f"backbone {bundle.name}: {bundle.weights} has SHA-256 {found}, recorded was {recorded}"
+            f"backbone {bundle.name}: {bundle.weights} has SHA-256 {actual}, recorded was "
+            f"{recorded}; fetch it again"
         )
-    return found
+    return actual

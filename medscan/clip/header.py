@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what it holds, without reading a tensor."""
+"""The header of a safetensors file: metadata and shapes, without reading a tensor."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medscan.text import printable
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a safetensors file says of itself.
+    """Metadata and tensor shapes of a safetensors file.
 
     Parameters
     ----------
     metadata : dict
-        Texts by key.
+        Text by key.
     shapes : dict
-        Of the tensors, by name.
+        Shape of each tensor by its name.
     """
 
     metadata: dict[str, str]
@@ -27,10 +27,10 @@ class Header:
 
 
 def foreign_format(path: Path) -> Literal["zip", "pickle"] | None:
-    """Tell by its first bytes whether a file is a zip archive (TorchScript, say) or a pickle.
+    """Recognise a zip archive (such as TorchScript) or a pickle by the first bytes of a file.
 
-    A safetensors file starts with the length of its header, whose bytes may be those of either;
-    the opening brace of the header follows them.
+    A safetensors file starts with the length of its header, eight bytes that may look like either
+    format. The opening brace of the header follows them and decides.
     """
     with path.open("rb") as stream:
         start = stream.read(9)
@@ -42,12 +42,12 @@ def foreign_format(path: Path) -> Literal["zip", "pickle"] | None:
 
 
 def read_header(path: Path) -> Header:
-    """Read the header of a safetensors file, after checking that the file is whole.
+    """Read the header of a safetensors file, after checking that the file is complete.
 
     Raises
     ------
     WeightsError
-        It is a pickle or a TorchScript archive, or shorter or longer than its header says.
+        If it is a pickle or a TorchScript archive, or shorter or longer than its header says.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -64,17 +64,17 @@ def read_header(path: Path) -> Header:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: is no safetensors file, or is damaged ({printable(str(error), 120)}); fetch "
-            "it again"
+            f"{path}: is damaged, or not a safetensors file ({printable(str(error), 120)}); fetch it "
+            "again"
         ) from error
 
 
 def check_safetensors(path: Path) -> None:
-    """Refuse a file that is not whole, or not safetensors at all, before anything reads it.
+    """Check that a file is complete safetensors, before anything reads its tensors.
 
     Raises
     ------
     WeightsError
-        See `read_header`.
+        As `read_header`.
     """
     read_header(path)

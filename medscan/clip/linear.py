@@ -1,8 +1,8 @@
 """Linear layers through oneDNN where the CPU has no faster library.
 
-For products in single precision PyTorch asks MKL, which leaves half of AVX-512 unused on processors
-that are not Intel's. oneDNN, which comes with PyTorch and is what it asks for bfloat16, takes half
-the time there. It adds up in another order, so that results differ by rounding.
+PyTorch multiplies in single precision by MKL, which leaves half of AVX-512 unused on processors
+that are not Intel's. oneDNN, which comes with PyTorch and multiplies bfloat16 anyway, takes half
+the time there. It sums in another order, so that results differ by rounding.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# What PyTorch's own compiler calls; it is in every build of PyTorch that has oneDNN.
+# The operator that PyTorch's compiler calls; every build of PyTorch with oneDNN has it.
 _ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
+_ATTENTION_OPTIONS = {"need_weights", "attn_mask"}
+"""Options of attention that `SelfAttention` handles itself."""
 
-_KNOWN = {"need_weights", "attn_mask"}
-"""Options of attention that are seen to here."""
 
-
-def _by_onednn(x: Tensor) -> bool:
-    """Whether oneDNN is asked for a product of x: it gives no gradients and no exported graph."""
+def _can_use_onednn(x: Tensor) -> bool:
+    """Whether oneDNN may multiply x; it supports neither gradients nor export of the graph."""
     return (
         _ONEDNN is not None
         and x.device.type == "cpu"
@@ -35,32 +34,33 @@ def _by_onednn(x: Tensor) -> bool:
 def apply_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Inputs (..., d), weight (D, d) and bias (D,) -> (..., D), in the inputs' precision."""
     weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
-    if _by_onednn(x):
-        found: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
-        return found
+    if _can_use_onednn(x):
+        product: Tensor = _ONEDNN(x, weight, bias, "none", [], "")
+        return product
     return F.linear(x, weight, bias)
 
 
 class Linear(nn.Linear):
-    """nn.Linear by `apply_linear`."""
+    """nn.Linear computed by `apply_linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """See `linear`."""
+        """See `apply_linear`."""
         return apply_linear(x, self.weight, self.bias)
 
 
 class SelfAttention(nn.MultiheadAttention):
-    """nn.MultiheadAttention by `linear`, with no map of attention, where it attends to itself.
+    """nn.MultiheadAttention that computes self-attention without weights by `apply_linear`.
 
-    PyTorch's own turns the batch about first; with frozen weights it then copies them for every
+    PyTorch's own transposes the batch first; with frozen weights it then copies them for every
     image, which takes most of the time in bfloat16.
     """
 
     def forward(self, query: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor | None]:
         """See nn.MultiheadAttention."""
-        plain = self.batch_first and self.in_proj_weight is not None and options.keys() <= _KNOWN
-        itself = len(rest) == 2 and rest[0] is query and rest[1] is query
-        if options.get("need_weights", True) or not (plain and itself):
+        supported = self.batch_first and self.in_proj_weight is not None
+        supported = supported and options.keys() <= _ATTENTION_OPTIONS
+        to_itself = len(rest) == 2 and rest[0] is query and rest[1] is query
+        if options.get("need_weights", True) or not (supported and to_itself):
             return super().forward(query, *rest, **options)
         shape = (*query.shape[:2], 3, self.num_heads, self.head_dim)
         packed = apply_linear(query, self.in_proj_weight, self.in_proj_bias).view(shape)
@@ -70,11 +70,11 @@ class SelfAttention(nn.MultiheadAttention):
         return apply_linear(mixed.transpose(1, 2).flatten(2), out.weight, out.bias), None
 
 
-def quicken(model: nn.Module) -> None:
-    """Have a model's layers compute by `linear`; their parameters stay where they are."""
-    kinds: dict[type[nn.Module], type[nn.Module]] = {
+def speed_up(model: nn.Module) -> None:
+    """Let a model's layers compute by `apply_linear`; their parameters stay where they are."""
+    replacements: dict[type[nn.Module], type[nn.Module]] = {
         nn.Linear: Linear,
         nn.MultiheadAttention: SelfAttention,
     }
     for part in model.modules():
-        part.__class__ = kinds.get(type(part), type(part))
+        part.__class__ = replacements.get(type(part), type(part))

@@ -1,8 +1,8 @@
-"""Where backbones lie on this machine, and how one is loaded. Nothing here uses the network.
+"""Finding backbones on this machine, and loading one. Nothing here uses the network.
 
 A bundle is a folder in open_clip's `local-dir:` layout: `open_clip_config.json` (architecture,
-activation, mean and std) and `open_clip_model.safetensors`; `medscan.json` beside them says where
-the weights came from and which SHA-256 they had.
+activation, mean and std) and `open_clip_model.safetensors`; `medscan.json` beside them records
+where the weights came from and their SHA-256.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WEIGHTS = "open_clip_model.safetensors"
 ORIGIN = "medscan.json"
 DEFAULT = "medscan-mini"
 CLIP = Preprocess()
-"""Mean and deviation of CLIP's images, for configurations without them."""
+"""Mean and standard deviation of CLIP's images, for configurations without them."""
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
@@ -44,7 +44,7 @@ class Bundle:
     origin: dict[str, Any]
 
     def digest(self) -> str:
-        """SHA-256 over weights and what decides how they run; detectors record it."""
+        """SHA-256 over the weights and all that decides their output; detectors record it."""
         preprocess = self.config.get("preprocess_cfg", {})
         facts = {
             "model": self.config["model_cfg"],
@@ -62,7 +62,7 @@ def sha256(path: Path) -> str:
 
 
 def home() -> Path:
-    """Folder that `medscan weights` writes to: $XDG_DATA_HOME/medscan/weights."""
+    """Folder that `medscan weights` writes: $XDG_DATA_HOME/medscan/weights."""
     base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "medscan" / "weights"
 
@@ -75,23 +75,23 @@ def shipped() -> Path:
 
 
 def folders() -> list[Path]:
-    """Folders that are searched, in this order: $MEDSCAN_WEIGHTS, the user's, medscan's own."""
-    added = os.environ.get("MEDSCAN_WEIGHTS", "")
-    return [*(Path(part) for part in added.split(os.pathsep) if part), home(), shipped()]
+    """Folders to search, in this order: $MEDSCAN_WEIGHTS, the user's, medscan's own."""
+    extra = os.environ.get("MEDSCAN_WEIGHTS", "")
+    return [*(Path(part) for part in extra.split(os.pathsep) if part), home(), shipped()]
 
 
 def folder_name(name: str) -> str:
-    """A backbone's name as a folder: `ViT-B-16/openai` lies in `ViT-B-16--openai`."""
+    """Folder of a backbone's name: `ViT-B-16/openai` is in `ViT-B-16--openai`."""
     return name.replace("/", "--")
 
 
 def checked_folder_name(name: str) -> str:
-    """`folder_name`, refused where it could lie anywhere but in the folder of weights.
+    """`folder_name`, after checking that it cannot escape the folder of weights.
 
     Raises
     ------
     WeightsError
-        The name is empty, hidden or holds more than letters, digits and `._+/-`.
+        If the name is empty, hidden, or has characters other than letters, digits and `._+:/-`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+:/-]*", name) or ".." in name:
         raise WeightsError(f"{name!r} cannot name a backbone; give one like ARCHITECTURE/TAG")
@@ -99,7 +99,7 @@ def checked_folder_name(name: str) -> str:
 
 
 def bundles() -> Iterator[Bundle]:
-    """Every bundle in the searched folders; the first of a name hides later ones."""
+    """Yield every bundle in `folders()`; the first of a name hides later ones."""
     seen: set[str] = set()
     for folder in folders():
         if not folder.is_dir():
@@ -112,34 +112,34 @@ def bundles() -> Iterator[Bundle]:
 
 
 def read_bundle(name: str, folder: Path) -> Bundle:
-    """Read a bundle's configuration; its weights are looked at when loaded.
+    """Read a bundle's configuration; its weights are checked when they are loaded.
 
     Raises
     ------
     WeightsError
-        The folder is no bundle, or holds only pickled weights.
+        If the folder is not a bundle, or holds only pickled weights.
     """
     if not folder.is_dir():
-        raise WeightsError(f"backbone {name}: there is no folder {folder}")
+        raise WeightsError(f"backbone {name}: no folder {folder}")
     config = read_config(Config, folder / CONFIG, name)
     origin_file = folder / ORIGIN
     origin = read_config(Origin, origin_file, name) if origin_file.is_file() else {}
     weights = folder / WEIGHTS
     if not weights.is_file():
         raise WeightsError(
-            f"backbone {name}: {folder} holds no {WEIGHTS}; pickled weights are never read, "
-            "convert them with `medscan weights import`"
+            f"backbone {name}: {folder} lacks {WEIGHTS}; pickled weights are never read, convert "
+            "them with `medscan weights import`"
         )
     return Bundle(name, folder, weights, config, origin)
 
 
 def find(name: str) -> Bundle:
-    """The bundle of a backbone: `local-dir:/path`, a name in `folders()`, or a cached hub tag.
+    """Find the bundle of a backbone: `local-dir:/path`, a name in `folders()`, or a cached hub tag.
 
     Raises
     ------
     WeightsError
-        It is not on this machine; the message says how to get it.
+        If it is not on this machine; the message says how to get it.
     """
     if name.startswith("local-dir:"):
         return read_bundle(name, Path(name.removeprefix("local-dir:")).expanduser())
@@ -158,25 +158,25 @@ def find(name: str) -> Bundle:
 
 
 def _hub_cache(name: str) -> Bundle | None:
-    """A bundle that an earlier program left in the Hugging Face cache."""
+    """Bundle that another program left in the Hugging Face cache."""
     from huggingface_hub import try_to_load_from_cache
 
     repository = hub_repository(name)
     if repository is None:
         return None
-    found = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
-    if not all(isinstance(path, str) for path in found):
+    paths = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
+    if not all(isinstance(path, str) for path in paths):
         return None
-    return read_bundle(name, Path(str(found[0])).parent)
+    return read_bundle(name, Path(str(paths[0])).parent)
 
 
 def hub_repository(name: str) -> str | None:
-    """OWNER/NAME on the hub of `hf-hub:OWNER/NAME` or of open_clip's ARCHITECTURE/TAG, or None.
+    """OWNER/NAME on the hub for `hf-hub:OWNER/NAME` or open_clip's ARCHITECTURE/TAG, or None.
 
     Raises
     ------
     WeightsError
-        The architecture has another activation than the tag's weights were trained with.
+        If the architecture's activation is not the one that the weights were trained with.
     """
     import open_clip
 
@@ -184,9 +184,9 @@ def hub_repository(name: str) -> str | None:
     if name.startswith("hf-hub:"):
         repository = name.removeprefix("hf-hub:")
     else:
-        known = open_clip.get_pretrained_cfg(model, tag) if tag else {}
-        repository = str(known.get("hf_hub", "")).rstrip("/")
-        if known and bool(known.get("quick_gelu")) != name_says_quick_gelu(model):
+        published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
+        repository = str(published.get("hf_hub", "")).rstrip("/")
+        if published and bool(published.get("quick_gelu")) != name_says_quick_gelu(model):
             raise WeightsError(wrong_activation(name))
     return repository if repository.count("/") == 1 else None
 
@@ -200,14 +200,14 @@ def name_says_quick_gelu(model: str) -> bool:
 
 
 def wrong_activation(name: str) -> str:
-    """The line for weights that would run with an activation they were not trained with."""
+    """Message for weights that would run with an activation they were not trained with."""
     model, _, tag = name.partition("/")
     other = (
         model.removesuffix("-quickgelu") if model.endswith("-quickgelu") else f"{model}-quickgelu"
     )
     return (
-        f"backbone {name}: these weights were trained with another activation than this name "
-        f"gives them; call it {other}/{tag}"
+        f"backbone {name}: this name means another activation than these weights were trained "
+        f"with; call it {other}/{tag}"
     )
 
 
@@ -229,10 +229,10 @@ def load(
     device : str
         A torch device.
     precision : {"fp32", "bf16", "fp16"}
-        Of weights and activations.
+        Precision of weights and activations.
     size : int, optional
         Input side in pixels; the positional embedding is resized (bicubic, antialiased,
-        align_corners False). None: the checkpoint's own.
+        align_corners False). Default: the checkpoint's own.
     quick_gelu : bool, optional
         Overrides the activation; only for reproducing published procedures that ran with the
         wrong one.
@@ -242,7 +242,8 @@ def load(
     Raises
     ------
     WeightsError
-        Not here, damaged, pickled, or of another shape than its configuration says.
+        If the backbone is missing, damaged, pickled, or of another shape than its configuration
+        declares.
     """
     from medscan.clip.backbone import Backbone
 
@@ -300,10 +301,10 @@ def _build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | 
         raise WeightsError(f"backbone {bundle.name}: its text tower is not CLIP's own")
     config["vision_cfg"].pop("timm_model_pretrained", None)
     kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
-    quiet = logging.getLogger()
-    level = quiet.level
+    root_logger = logging.getLogger()
+    level = root_logger.level
     try:
-        quiet.setLevel(logging.ERROR)
+        root_logger.setLevel(logging.ERROR)  # open_clip logs to the root logger while it builds
         model = kind(**config)
         state = {k: v.float() for k, v in load_file(bundle.weights).items()}
         if "timm_model_name" in config["vision_cfg"]:
@@ -314,13 +315,13 @@ def _build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | 
             resize_pos_embed(state, model)
             model.load_state_dict(state)
     except (RuntimeError, TypeError, KeyError, ValueError) as error:
-        first = str(error).strip().splitlines()
+        lines = str(error).strip().splitlines()
         raise WeightsError(
             f"backbone {bundle.name}: the weights in {bundle.folder} do not have the shapes that "
-            f"{CONFIG} declares ({first[1].strip() if len(first) > 1 else first[0]})"
+            f"{CONFIG} declares ({lines[1].strip() if len(lines) > 1 else lines[0]})"
         ) from error
     finally:
-        quiet.setLevel(level)
+        root_logger.setLevel(level)
     return model.to(getattr(torch, DTYPES[precision]))
 
 

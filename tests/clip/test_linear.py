@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from medscan.clip import linear as module
-from medscan.clip.linear import Linear, SelfAttention, apply_linear, quicken
+from medscan.clip.linear import Linear, SelfAttention, apply_linear, speed_up
 
 X = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(0))
 
@@ -33,7 +33,7 @@ def attention():
 def quickened(plain: nn.MultiheadAttention) -> SelfAttention:
     other = nn.MultiheadAttention(16, 2, batch_first=True).eval()
     other.load_state_dict(plain.state_dict())
-    quicken(other)
+    speed_up(other)
     assert isinstance(other, SelfAttention)
     return other
 

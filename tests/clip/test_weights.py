@@ -68,7 +68,7 @@ def _nest(module: torch.nn.Module, parts: list[str], tensor: torch.Tensor) -> No
 
 def test_openai_archives_are_converted_once_their_hash_matches(torchscript, monkeypatch, home):
     path, model = torchscript
-    with pytest.raises(WeightsError, match="none that OpenAI published"):
+    with pytest.raises(WeightsError, match="not one that OpenAI published"):
         fetch.import_file(path)
     assert not list(home.rglob("*"))
     monkeypatch.setitem(fetch.OPENAI, store.sha256(path), "ViT-tiny-quickgelu/openai")
@@ -149,7 +149,7 @@ def test_a_wrong_field_of_a_bundle_is_refused_by_name(copy, file, field, value):
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "\xff"])
 def test_a_configuration_that_is_no_json_is_refused(copy, text):
     (copy / CONFIG).write_text(text, encoding="latin-1")
-    with pytest.raises(WeightsError, match="is no JSON file"):
+    with pytest.raises(WeightsError, match="is not a JSON file"):
         clip.load(f"local-dir:{copy}")
 
 
