@@ -64,8 +64,8 @@ def read_header(path: Path) -> Header:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:
         raise WeightsError(
-            f"{path}: is damaged, or not a safetensors file ({printable(str(error), 120)}); fetch it "
-            "again"
+            f"{path}: is damaged, or not a safetensors file ({printable(str(error), 120)}); fetch "
+            "it again"
         ) from error
 
 

@@ -191,7 +191,7 @@ def step(
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    for optimiser in method.stepping(optimisers, batch):
+    for optimiser in method.active_optimisers(optimisers, batch):
         optimiser.step()
     return float(loss.detach())
 

@@ -1,4 +1,4 @@
-"""What every anomaly detection method offers to fitting and scanning."""
+"""Interface of an anomaly detection method, as fitting and scanning use it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ Augmentation = Literal["none", "flip", "mvfa", "madclip"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What every method can be told; a method's own dataclass changes defaults and adds to it.
+    """Settings of every method; a method's own dataclass changes defaults and adds settings.
 
     Parameters
     ----------
     learning_rate, epochs, batch : float, int, int
-        Of training; 0 epochs for a method that learns nothing by gradient.
+        Training; 0 epochs for a method that learns nothing by gradient.
     augmentation : {"none", "flip", "mvfa", "madclip"}
         See `medscan.fit.augment`.
     variants : {"one", "all"}
         Augmented variants of an image that an epoch visits.
     normalise : bool
-        Feed the checkpoint's own mean and deviation; False feeds [0, 1].
+        Normalise images by the checkpoint's mean and deviation; False feeds [0, 1].
     quick_gelu, text_quick_gelu : bool or None
-        Activation of the towers; None is the checkpoint's. The second is of the text tower alone.
+        Activation of both towers, and of the text tower alone; None keeps the checkpoint's.
     align_corners : bool
         How maps are upsampled in the loss.
     size : int or None
-        Input side in pixels; None is the checkpoint's own.
+        Input side in pixels; None keeps the checkpoint's.
     """
 
     learning_rate: float = 1e-3
@@ -57,16 +57,16 @@ class Batch:
     Parameters
     ----------
     prepared : Tensor (B, ...)
-        What `Method.prepare` made of the images.
+        Output of `Method.prepare` for the images.
     labels : Tensor (B,)
         float32, 1 abnormal.
     masks : Tensor (B, S, S) or None
         float32 in {0, 1}; None when the data set has no masks.
     masked : Tensor (B,)
-        bool; False where the mask says nothing: an abnormal image whose mask is missing, and every
-        image of a data set without masks. Normal images of other sets have an empty mask.
+        bool; False where the mask is unknown: for an abnormal image without a mask, and every image
+        of a data set without masks. Normal images of other data sets have an empty mask.
     organs : Tensor (B,)
-        int64, what each image shows: an index into `Method.organs`.
+        int64, organ of each image: an index into `Method.organs`.
     """
 
     prepared: Tensor
@@ -78,10 +78,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """What a method sees at each tap, for maps (`seg`) and for image scores (`det`).
+    """Output of a method at each tap, for maps (`seg`) and for image scores (`det`).
 
-    The last axis holds aligned features (B, T, D), CLS first, or similarities to the two sentences
-    (B, N, 2); the method says which. `seg` is empty where a method has no maps of its own.
+    Either aligned features (B, T, D), CLS first, or similarities to the two sentences (B, N, 2);
+    each method states which. `seg` is empty for a method without a branch for maps.
     """
 
     seg: tuple[Tensor, ...]
@@ -90,15 +90,15 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the authors' test code makes of a batch, before it scales by the whole test set.
+    """Output of the authors' test code for a batch, before it scales by the whole test set.
 
     Parameters
     ----------
     scores : tuple of Tensor (B,)
-        Image scores, one of each branch that is scaled and averaged; empty where the score is the
-        maximum of the fused map.
+        Image scores of each branch, which are then scaled and averaged; empty where the score is
+        the maximum of the fused map.
     maps : tuple of Tensor (B, size, size)
-        Maps at full size, one of each branch.
+        Full-size maps of each branch.
     """
 
     scores: tuple[Tensor, ...]
@@ -108,15 +108,15 @@ class Published:
 class Method(nn.Module, ABC):
     """One published system on a frozen backbone.
 
-    Its parameters are what is trained, its buffers what is kept with them in a detector; the
-    backbone belongs to neither. The score of one image never depends on others in the batch.
+    Its parameters are trained; its buffers are saved with them in a detector. The backbone is
+    neither. The score of one image never depends on others in the batch.
 
     Parameters
     ----------
     backbone : Backbone
     organs : sequence of str
-        Words of the sentences: of the images that will be scored, then of data sets to learn from
-        that show something else (zero-shot fitting).
+        Words for the sentences: first the organ that will be scored, then those of other data sets
+        to learn from (zero-shot fitting).
     settings : Settings
     masked : bool
         Whether the training data has masks.
@@ -124,7 +124,7 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     learns_from: ClassVar[tuple[int, ...]] = (0, 1)
-    """Labels that fitting needs shots of."""
+    """Labels of which fitting needs shots."""
     settings: Any
 
     def __init__(
@@ -138,39 +138,39 @@ class Method(nn.Module, ABC):
 
     @property
     def backbone(self) -> Backbone:
-        """The frozen model that the method stands on."""
+        """The frozen model that the method uses."""
         return self._frozen[0]
 
     @property
     def remembers_variants(self) -> bool:
-        """Whether `remember` wants the augmented variants of the normals too."""
+        """Whether `remember` takes the augmented variants of the normals too."""
         return False
 
     def input(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1] as the tower is fed, on its device."""
+        """Images (B, 3, S, S) in [0, 1] -> input of the tower, on its device."""
         images = images.to(self.backbone.device)
         return self.backbone.normalise(images) if self.settings.normalise else images
 
     @abstractmethod
     def prepare(self, images: Tensor) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1] -> what no training changes; computed once per image."""
+        """Images (B, 3, S, S) in [0, 1] -> tokens before anything trained; once per image."""
 
     @abstractmethod
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
-        """What is seen of prepared images (B, ...); `organs` (B,) None is the first for all."""
+        """Prepared images (B, ...) -> levels; without `organs` (B,) all show the first organ."""
 
     @abstractmethod
     def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
-        """Named loss terms, scalars; their sum is trained on."""
+        """Loss terms by name, scalars; training minimises their sum."""
 
     @abstractmethod
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """Fresh optimisers over the trained parameters."""
 
-    def stepping(
+    def active_optimisers(
         self, optimisers: list[torch.optim.Optimizer], batch: Batch
     ) -> list[torch.optim.Optimizer]:
-        """Those of `optimisers()` that a batch may step."""
+        """Those of `optimisers()` that may step after this batch."""
         return optimisers
 
     def rate(self, epoch: int) -> float:
@@ -178,17 +178,17 @@ class Method(nn.Module, ABC):
         return float(self.settings.learning_rate)
 
     def train(self, mode: bool = True) -> Self:
-        """nn.Module's; the end of training settles what scoring needs of the parameters."""
+        """Switch as nn.Module does; leaving training mode calls `precompute`."""
         super().train(mode)
         if not mode:
-            self.settle()
+            self.precompute()
         return self
 
-    def settle(self) -> None:
-        """Work out once what every score needs, such as features of learned sentences."""
+    def precompute(self) -> None:
+        """Compute once what every score needs, such as features of learned sentences."""
 
     def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:
-        """Take what is needed of the normal shots once training has ended; most need nothing.
+        """Store features of the normal shots after training; most methods store none.
 
         Parameters
         ----------
@@ -203,7 +203,7 @@ class Method(nn.Module, ABC):
         """Image scores (B,) and patch-grid maps (B, G, G); larger is more abnormal."""
 
     def published(self, levels: Levels, size: int) -> Published:
-        """Scores and maps of the published test procedure, for comparing methods only."""
+        """Scores and maps by the published test procedure, only for comparing methods."""
         score, grid = self.score(levels)
         corners = self.settings.align_corners
         return Published(

@@ -1,27 +1,28 @@
-"""Conditional prompt learning for anomaly detection: sentences with a part that the image writes.
+"""Conditional prompt learning for anomaly detection: sentences that depend on the image.
 
 "Conditional Prompt Learning for Anomaly Detection in Medical Image Slices" (Seoul National
-University, 2025), section 3.2 and algorithm 1, after CoCoOp (CVPR 2022). There is no code; it is
-completed as follows.
+University, 2025), section 3.2 and algorithm 1, after CoCoOp (CVPR 2022). No code was published;
+these choices complete the report.
 
 1. Sentences are "normal" or "diseased", the organ, M = 4 learned vectors V, N(0, 0.02), and M
    vectors W(x), both the same for the two sentences.
 2. W(x) is CoCoOp's meta-net with M outputs: Linear(D, D/16), ReLU, Linear(D/16, M d_t) on the unit
-   CLS embedding of the frozen encoder. Its last layer starts at 0: every image the same sentences.
-3. Levels are the four usual taps; their tokens reach the joint space by the tower's own last norm
-   and projection, the only frozen way there.
+   CLS embedding of the frozen encoder. Its last layer starts at 0, so that all images start with
+   the same sentences.
+3. Levels are the four usual taps; the tower's own last norm and projection, the only frozen ones,
+   bring their tokens to the joint space.
 4. Loss: cross-entropy of the mean logit pair of the levels' CLS, and Dice on the softmax of the
-   fused map upsampled, weighted by `dice_weight` since the report finds the two at odds. Dice is
-   taken over the batch; the report does not say.
-5. Levels are weighted for each image, by a softmax over means that are not differentiated. They
-   differ by hundredths, so that the weights are nearly even.
-6. Image score: the levels' average, as the equation says ("same strategy" before it is
-   `weighted_score`), as a probability.
+   upsampled fused map, weighted by `dice_weight` because the report finds that the two conflict.
+   Dice is taken over the batch; the report does not say.
+5. Levels are weighted for each image, by a softmax over means that are not differentiated. The
+   means differ by hundredths, so that the weights are nearly equal.
+6. Image score: the probability of the levels' average, as the equation says. The "same strategy" of
+   the text before it is `weighted_score`.
 7. The map is the probability of the fused pair, which ranks pixels of all images as the fused map
-   itself does. "Normalize" of algorithm 1, a min-max of each map, would give every normal image a
-   pixel at 1: only `published` does so, with `minmax`.
+   does. "Normalize" of algorithm 1, a min-max of each map, would give every normal image a pixel at
+   1: only `published` does so, with `minmax`.
 8. Adam at 1e-3 for 10 epochs of batches of 8, which the report leaves open; 224 pixels.
-9. Text runs once an image, cut after the end token.
+9. The text tower runs once per image, on sentences cut after the end token.
 """
 
 from __future__ import annotations
@@ -43,20 +44,20 @@ STATES = ("normal", "diseased")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CocoopSettings(Settings):
-    """Settings of conditional prompts beside those of `Settings`.
+    """Settings of conditional prompts, in addition to `Settings`.
 
     Parameters
     ----------
     context : int
-        M vectors of either kind, at least 1.
+        M vectors of each kind, at least 1.
     dice_weight : float
-        Of Dice beside cross-entropy.
+        Weight of Dice beside cross-entropy.
     batch_dice : bool
-        See `losses.dice`.
+        `over_batch` of `losses.dice`.
     weighted_score : bool
-        Weight levels in the image score as in the map, instead of their average.
+        Weight levels in the image score as in the map, instead of averaging them.
     minmax : bool
-        Bring each published map to [0, 1] by itself (algorithm 1).
+        Scale each published map to [0, 1] by its own minimum and maximum (algorithm 1).
     """
 
     epochs: int = 10
@@ -69,11 +70,11 @@ class CocoopSettings(Settings):
 
 
 PAPER: dict[str, Any] = {"size": 224, "minmax": True}
-"""What reproduces the published procedure."""
+"""Settings that reproduce the published procedure."""
 
 
 class Cocoop(Method):
-    """See the module. Levels hold scaled similarities: of CLS (B, 1, 2), of patches (B, N, 2)."""
+    """Levels hold scaled similarities: of CLS (B, 1, 2), of patches (B, N, 2)."""
 
     name = "cocoop"
 
@@ -102,8 +103,8 @@ class Cocoop(Method):
 
     def prepare(self, images: Tensor) -> Tensor:
         """Unit tokens of each tap in the joint space, (B, L, T, D) float32."""
-        found = self.backbone.features(self.input(images), self.taps).levels
-        projected = torch.stack([self.backbone.project(tokens) for tokens in found], dim=1)
+        levels = self.backbone.features(self.input(images), self.taps).levels
+        projected = torch.stack([self.backbone.project(tokens) for tokens in levels], dim=1)
         return F.normalize(projected.float(), dim=-1)
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
@@ -115,12 +116,12 @@ class Cocoop(Method):
     def sentences(self, images: Tensor, organs: Tensor | None = None) -> Tensor:
         """Unit image embeddings (B, D) -> unit features (B, 2, D) of their sentences."""
         prompts = self.pairs(images.shape[0], organs)
-        written = self.meta(images).view(images.shape[0], self.length, -1)
-        learnt = torch.cat([self.context.expand_as(written), written], dim=1)
+        from_image = self.meta(images).view(images.shape[0], self.length, -1)
+        learnt = torch.cat([self.context.expand_as(from_image), from_image], dim=1)
         learnt = learnt.repeat_interleave(2, dim=0).to(prompts.embeddings.dtype)
-        # The learned vectors stand right before the end token, wherever the organ's words put it.
-        places = prompts.end[:, None] + torch.arange(-2 * self.length, 0, device=images.device)
-        index = places[..., None].expand_as(learnt)
+        # The learned vectors stand right before the end token, whose position depends on the organ.
+        positions = prompts.end[:, None] + torch.arange(-2 * self.length, 0, device=images.device)
+        index = positions[..., None].expand_as(learnt)
         filled = Prompts(prompts.embeddings.scatter(1, index, learnt), prompts.end)
         features = self.backbone.encode_text(filled).float()
         return F.normalize(features.view(images.shape[0], 2, -1), dim=-1)
@@ -146,15 +147,15 @@ class Cocoop(Method):
 
     def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy of the images; Dice of the maps where masked."""
-        found = {"ce": F.cross_entropy(self._image(levels), batch.labels.long())}
+        terms = {"ce": F.cross_entropy(self._image(levels), batch.labels.long())}
         if batch.masks is None or not bool(batch.masked.any()):
-            return found
+            return terms
         grid, masks = self._grid(levels)[batch.masked], batch.masks[batch.masked]
         corners = self.settings.align_corners
         fine = scoring.upsample(grid, masks.shape[-1], align_corners=corners)
         p = scoring.abnormal_probability(fine, 1)
         dice = losses.dice(p, masks, over_batch=self.settings.batch_dice)
-        return found | {"dice": self.settings.dice_weight * dice}
+        return terms | {"dice": self.settings.dice_weight * dice}
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
         """One Adam."""
@@ -166,7 +167,7 @@ class Cocoop(Method):
         return image, scoring.abnormal_probability(self._grid(levels), 1)
 
     def published(self, levels: Levels, size: int) -> Published:
-        """The fused map itself, bicubic, brought to [0, 1] by itself with `minmax`."""
+        """The fused map, bicubic, with `minmax` scaled to [0, 1] by its own range."""
         pair = self._grid(levels) / self.backbone.logit_scale
         margin = (pair[:, 1] - pair[:, 0])[:, None]
         corners = self.settings.align_corners

@@ -1,27 +1,28 @@
 """ConRAD: text prompts from the image, visual prompts from the text, at every layer.
 
 Krishnan, Shetty and Chandra, "ConRAD: Cross-modal Learning for Robust Medical Anomaly Detection"
-(University of Massachusetts), section 3, eq. 3-6, after SpLIP (2024) and MaPLe (CVPR 2023). There
-is no code; it is completed as follows.
+(University of Massachusetts), section 3, eq. 3-6, after SpLIP (2024) and MaPLe (CVPR 2023). No code
+was published; these choices complete the report.
 
-1. m = 4 text tokens (the words "a photo of a"), n = 2 visual tokens, as in SpLIP; depth 9 or that
-   of the shallower tower; text layer l feeds visual layer l (eq. 4). SpLIP's third block, of words
-   to visual tokens, is absent from eq. 5 and from here.
+1. m = 4 text tokens (the words "a photo of a"), n = 2 visual tokens, as in SpLIP; depth 9, or that
+   of the shallower tower if less; text layer l feeds visual layer l (eq. 4). SpLIP's third block,
+   from words to visual tokens, is left out as in eq. 5.
 2. B_t is LayerNorm, m learned queries attending to the patch embeddings E_0 (so that the image size
    may change), Linear. T = words + B_t(E_0), the same for every layer, since the report starts from
-   the words; positions are added in layer 1 only.
-3. The prompted positions of each text layer go from what the layer before made of them to T by a
-   learned gate, and each visual layer's output from that without to that with the tokens V (which
-   follow CLS and are dropped after it) by another. At 1 these are eq. 3 and 5; they start at 0,
-   where ConRAD is zero-shot CLIP exactly.
-4. B_vt is one block a layer: the m positions of W_l, averaged over the two sentences (V has no
-   class), Linear over tokens m -> n, Linear d_t -> d, N(0, 0.02) as MaPLe's.
-5. Text runs once an image, cut after the end token. The temperature is the checkpoint's.
+   the words; positional embeddings are added in layer 1 only.
+3. A learned gate per text layer blends its prompted positions from the previous layer's output (0)
+   to T (1). Another per visual layer blends its output from that without (0) to that with (1) the
+   tokens V, which follow CLS and are dropped after the layer. At 1 these are eq. 3 and 5; they
+   start at 0, where ConRAD equals zero-shot CLIP.
+4. B_vt is one block per layer: the m positions of W_l, averaged over the two sentences (V has no
+   class), Linear over tokens m -> n, Linear d_t -> d, N(0, 0.02) as in MaPLe.
+5. The text tower runs once per image, on sentences cut after the end token. The temperature is the
+   checkpoint's.
 6. SGD as in MaPLe: momentum 0.9, weight decay 5e-4, cosine decay after one epoch at 1e-5.
-7. It learns from labelled images of both kinds: "only normals" would leave cross-entropy over two
-   classes one of them, and a constant answer. Synthetic anomalies are not offered.
-8. Images are mirrored left to right in training and fitted into the square whole, not cropped.
-9. Maps, which the report has not: patches of the last block against the image's own sentences.
+7. It learns from labelled images of both kinds: from "only normals", cross-entropy over two classes
+   would learn a constant answer. Synthetic anomalies are not offered.
+8. In training, images are mirrored left to right; they are fitted into the square, not cropped.
+9. Maps, which the report lacks, compare patches of the last block with the image's own sentences.
 """
 
 from __future__ import annotations
@@ -45,16 +46,18 @@ SENTENCES = (f"{WORDS} normal {{}}", f"{WORDS} abnormal {{}}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConradSettings(Settings):
-    """Settings of ConRAD beside those of `Settings`; the report gives rate, epochs and batch.
+    """Settings of ConRAD, in addition to `Settings`; the report gives rate, epochs and batch.
 
     Parameters
     ----------
     depth : int
-        Prompted layers, at least 1; no more than either tower has.
+        Prompted layers, at least 1; limited by the shallower tower.
     visual_tokens : int
-        n tokens in each visual layer; 0 prompts the text alone.
-    warm_rate, momentum, weight_decay : float
-        Learning rate of the first of several epochs; of SGD.
+        n tokens in each visual layer; 0 prompts only the text.
+    warm_rate : float
+        Learning rate of the first of several epochs.
+    momentum, weight_decay : float
+        Parameters of SGD.
     """
 
     learning_rate: float = 0.0035
@@ -68,7 +71,7 @@ class ConradSettings(Settings):
 
 
 PAPER: dict[str, Any] = {"size": 224}
-"""What reproduces the published procedure."""
+"""Settings that reproduce the published procedure."""
 
 
 class ToText(nn.Module):
@@ -82,10 +85,10 @@ class ToText(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """See the class; float32."""
-        seen = self.norm(patches.float())
-        # Not by @, which rounds otherwise once the queries are frozen.
-        likeness = F.linear(seen, self.queries) / math.sqrt(seen.shape[-1])
-        return cast(Tensor, self.out(likeness.softmax(1).mT @ seen))
+        normed = self.norm(patches.float())
+        # Not by @, which rounds differently once the queries are frozen.
+        attention = F.linear(normed, self.queries) / math.sqrt(normed.shape[-1])
+        return cast(Tensor, self.out(attention.softmax(1).mT @ normed))
 
 
 class ToVision(nn.Module):
@@ -104,7 +107,7 @@ class ToVision(nn.Module):
 
 
 class Conrad(Method):
-    """See the module. Levels hold scaled similarities: of the image (B, 1, 2), of its patches."""
+    """ConRAD. Levels hold scaled similarities: of the image (B, 1, 2), of its patches."""
 
     name = "conrad"
     words: Tensor
@@ -138,8 +141,8 @@ class Conrad(Method):
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
         """Scaled similarities to the image's own two sentences."""
-        text, words = self._read(prepared, organs)
-        tokens = self._look(prepared, words)
+        text, words = self._encode_sentences(prepared, organs)
+        tokens = self._encode_image(prepared, words)
         last, scale = self.backbone.depth, self.backbone.logit_scale
         image = cast(Tensor, self.backbone.run(tokens, last, (), pooled=True).pooled)
         patches = self.backbone.project(tokens[:, 1:])
@@ -148,10 +151,12 @@ class Conrad(Method):
             det=(scoring.similarity(image[:, None].float(), text, scale),),
         )
 
-    def _read(self, prepared: Tensor, organs: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def _encode_sentences(
+        self, prepared: Tensor, organs: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Sentence features (B, 2, D), and each layer's prompted positions (B, m, d_t)."""
-        given = self.words + self.to_text(prepared[:, 1:])
-        given = given.repeat_interleave(2, dim=0)
+        target = self.words + self.to_text(prepared[:, 1:])
+        target = target.repeat_interleave(2, dim=0)
         stop, words = 1 + len(self.words), []
 
         def replace(layer: int, tokens: Tensor) -> Tensor:
@@ -160,22 +165,22 @@ class Conrad(Method):
                 words.append((own[::2] + own[1::2]) / 2)
             if layer >= self.depth:
                 return tokens
-            new = own + self.text_gates[layer] * (given.to(own.dtype) - own)
-            return torch.cat([tokens[:, :1], new, tokens[:, stop:]], dim=1)
+            gated = own + self.text_gates[layer] * (target.to(own.dtype) - own)
+            return torch.cat([tokens[:, :1], gated, tokens[:, stop:]], dim=1)
 
-        plain = self.pairs(prepared.shape[0], organs)
-        prompts = Prompts(replace(0, plain.embeddings), plain.end)
+        pairs = self.pairs(prepared.shape[0], organs)
+        prompts = Prompts(replace(0, pairs.embeddings), pairs.end)
         features = self.backbone.encode_text(prompts, hook=replace).float()
         return F.normalize(features.view(prepared.shape[0], 2, -1), dim=-1), words
 
-    def _look(self, tokens: Tensor, words: list[Tensor]) -> Tensor:
+    def _encode_image(self, tokens: Tensor, words: list[Tensor]) -> Tensor:
         """Tokens (B, T, d) after the last block."""
         for layer in range(1, self.backbone.depth + 1):
             after = self._block(layer, tokens)
             if layer <= len(self.to_vision):
                 visual = self.to_vision[layer - 1](words[layer - 1]).to(tokens.dtype)
-                joined = torch.cat([tokens[:, :1], visual, tokens[:, 1:]], dim=1)
-                prompted = self._block(layer, joined)
+                with_visual = torch.cat([tokens[:, :1], visual, tokens[:, 1:]], dim=1)
+                prompted = self._block(layer, with_visual)
                 prompted = torch.cat([prompted[:, :1], prompted[:, 1 + visual.shape[1] :]], dim=1)
                 after = after + self.visual_gates[layer - 1] * (prompted - after)
             tokens = after

@@ -1,4 +1,4 @@
-"""What MVFA and MedVMAD share: two adapters a tap that read the tower and write back into it."""
+"""What MVFA and MedVMAD share: two adapters per tap that read the tower and write back into it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from medscan.parts import ResidualAdapter, losses, scoring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DualSettings(Settings):
-    """Settings of methods with dual adapters beside those of `Settings`.
+    """Settings of methods with dual adapters, in addition to `Settings`.
 
     Parameters
     ----------
     keep, mix : float
-        Tokens go on as keep * tokens + mix * seg update + mix * det update (code: 0.8, 0.1).
+        Tokens become keep * tokens + mix * seg update + mix * det update (code: 0.8, 0.1).
     scale : float
-        Factor on cosines, whatever the checkpoint's own.
+        Factor on cosines, in place of the checkpoint's.
     legacy_bce, batch_dice : bool
-        See `losses.binary` and `losses.dice`.
+        `legacy` of `losses.binary` and `over_batch` of `losses.dice`.
     """
 
     keep: float = 0.8
@@ -45,7 +45,7 @@ class DualResidual(Method):
     backbone, organs, settings, masked
         See `Method`; without masks only the det branch is trained.
     seg : bool
-        Whether there is a seg branch at all.
+        Whether to build a seg branch.
     """
 
     def __init__(
@@ -59,13 +59,13 @@ class DualResidual(Method):
         wide, joint = self.backbone.width, self.backbone.joint_width
         return nn.ModuleList(ResidualAdapter(wide, joint) for _ in self.taps)
 
-    def _at(self, level: int) -> list[ResidualAdapter]:
-        """Adapters of a tap: of the det branch, then of the seg branch where there is one."""
+    def _adapters_at(self, level: int) -> list[ResidualAdapter]:
+        """Adapters of a tap: det, then seg if it was built."""
         return [cast(ResidualAdapter, part[level]) for part in (self.det, self.seg) if len(part)]
 
     @abstractmethod
     def sentences(self, organs: Tensor | None = None) -> Tensor:
-        """Unit features normal, abnormal: (2, D) of the scored organ, (B, 2, D) of `organs`."""
+        """Unit features (normal, abnormal): (2, D) of the scored organ, (B, 2, D) of `organs`."""
 
     @property
     def attend(self) -> bool:
@@ -75,31 +75,31 @@ class DualResidual(Method):
     # --- features -----------------------------------------------------------------------------
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Tokens (B, T, d) after the first tapped block, which nothing trained comes before."""
-        found = self.backbone.features(self.input(images), self.taps[:1], attend=self.attend)
-        return found.levels[0]
+        """Tokens (B, T, d) after the first tapped block; everything trained comes after it."""
+        tapped = self.backbone.features(self.input(images), self.taps[:1], attend=self.attend)
+        return tapped.levels[0]
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
-        """Aligned features (B, T, D) of both branches at every tap, whatever the organ."""
+        """Aligned features (B, T, D) of both branches at every tap, independent of the organ."""
         seg: list[Tensor] = []
         det: list[Tensor] = []
         keep, mix = self.settings.keep, self.settings.mix
-        keep += 0 if len(self.seg) else mix  # there is no seg branch to give the rest
+        keep += 0 if len(self.seg) else mix  # without a seg branch its share stays with the tokens
 
         def adapt(block: int, tokens: Tensor) -> Tensor:
             if block not in self.taps:
                 return tokens
             level = self.taps.index(block)
-            # Adapters are trained in single precision whatever the tower computes in.
+            # Adapters are trained in single precision, even on a tower in half precision.
             wide = tokens.float() if self.training else tokens
-            adapters = self._at(level)
+            adapters = self._adapters_at(level)
             aligned = [adapter(wide) for adapter in adapters]
             for branch, features in zip((det, seg), aligned, strict=False):
                 branch.append(features)
             if block == self.taps[-1]:
-                return tokens  # nothing reads what the last adapters would write back
-            changes = [a.update(features) for a, features in zip(adapters, aligned, strict=True)]
-            mixed: Tensor = keep * wide + mix * reduce(torch.add, changes)
+                return tokens  # no later block would read the updates of the last adapters
+            updates = [a.update(features) for a, features in zip(adapters, aligned, strict=True)]
+            mixed: Tensor = keep * wide + mix * reduce(torch.add, updates)
             return mixed.to(tokens.dtype)
 
         first = self.taps[0]
@@ -121,19 +121,19 @@ class DualResidual(Method):
 
     def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
         """BCE of the det branch at each level; `map_terms` of the seg branch where masked."""
-        found: dict[str, Tensor] = {}
+        terms: dict[str, Tensor] = {}
         text = self.sentences(batch.organs)
         for number, aligned in enumerate(levels.det):
             p = scoring.abnormal_probability(self.logits(aligned, text), -1).mean(1)
-            found[f"bce.{number}"] = losses.binary(p, batch.labels, legacy=self.settings.legacy_bce)
+            terms[f"bce.{number}"] = losses.binary(p, batch.labels, legacy=self.settings.legacy_bce)
         if batch.masks is None or not bool(batch.masked.any()):
-            return found
+            return terms
         masks = batch.masks[batch.masked]
         text = text[batch.masked] if text.dim() == 3 else text
         for number, aligned in enumerate(levels.seg):
             p = self.probability_map(aligned[batch.masked], masks.shape[-1], text)
-            found |= {f"{k}.{number}": term for k, term in self.map_terms(p, masks).items()}
-        return found
+            terms |= {f"{k}.{number}": term for k, term in self.map_terms(p, masks).items()}
+        return terms
 
     def map_terms(self, p: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Focal and Dice of one level's abnormal probability (B, S, S)."""
@@ -144,26 +144,26 @@ class DualResidual(Method):
         }
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
-        """One Adam a branch, as the code has."""
+        """One Adam per branch, as in the code."""
         parts = [self.seg, self.det] if self.masked else [self.det]
         return [
             torch.optim.Adam(p.parameters(), self.settings.learning_rate, betas=(0.5, 0.999))
             for p in parts
         ]
 
-    def stepping(
+    def active_optimisers(
         self, optimisers: list[torch.optim.Optimizer], batch: Batch
     ) -> list[torch.optim.Optimizer]:
-        """All but the seg branch's where no mask says anything, as the code does.
+        """All, but without the seg branch's for a batch without masks, as in the code.
 
-        Its adapters would get gradients from the image scores, through the tokens they change.
+        The seg adapters would get gradients from the image scores, through the tokens they change.
         """
         if not self.masked or (batch.masks is not None and bool(batch.masked.any())):
             return optimisers
-        return [o for o in optimisers if not _holds(o, self.seg)]
+        return [o for o in optimisers if not _optimises(o, self.seg)]
 
 
-def _holds(optimiser: torch.optim.Optimizer, part: nn.Module) -> bool:
-    """Whether an optimiser is over a part's parameters."""
-    mine = {id(p) for p in part.parameters()}
-    return any(id(p) in mine for group in optimiser.param_groups for p in group["params"])
+def _optimises(optimiser: torch.optim.Optimizer, part: nn.Module) -> bool:
+    """Whether an optimiser has any of a part's parameters."""
+    parameters = {id(p) for p in part.parameters()}
+    return any(id(p) in parameters for group in optimiser.param_groups for p in group["params"])

@@ -1,14 +1,15 @@
 """MadCLIP: dual-branch adapters and learned sentences (MICCAI 2025).
 
-The tower is never altered. At four depths a normal and an abnormal branch of linear layers read the
-patch tokens ("Vision Adapters"); sentences of learned context vectors say what normal and abnormal
-is ("Learnable Prompts"). How much nearer a patch is to the own branch's sentence than to the other,
-S_n = O_n (t_n - t_a) and S_a = O_a (t_a - t_n), is its score, by softmax over the two ("Dual Branch
-Architecture"); Dice, focal and a SigLIP-like loss train all of it ("Loss Function"). The code has
-no temperature, which holds a probability between 0.018 and 0.982; neither has this.
+The tokens of the tower stay unchanged. At four depths a normal and an abnormal branch of linear
+layers read the patch tokens ("Vision Adapters"); sentences of learned context vectors describe
+normal and abnormal ("Learnable Prompts"). Each branch measures how much nearer a patch is to the
+branch's own sentence, S_n = O_n (t_n - t_a) and S_a = O_a (t_a - t_n); softmax over the two is the
+patch's score ("Dual Branch Architecture"). Dice, focal and a SigLIP-like loss train all of it
+("Loss Function"). As in the code there is no temperature, so that a probability stays between 0.018
+and 0.982.
 
-Where the paper differs from the code, the code is followed: LeakyReLU and a layer norm in the
-adapters, 21 sentences a class, every image trains both branches, no SigLIP temperature or bias.
+Where the paper differs from the code, this follows the code: LeakyReLU and a layer norm in the
+adapters, 21 sentences per class, every image trains both branches, no SigLIP temperature or bias.
 Every patch of an abnormal image counts as abnormal in the SigLIP-like term.
 """
 
@@ -27,13 +28,13 @@ from medscan.methods.base import Augmentation, Batch, Levels, Method, Published,
 from medscan.parts import DualBranchAdapter, losses, prompts, scoring
 
 CONTEXT = 8
-PLACES = ("end", "front", "middle")
+POSITIONS = ("end", "front", "middle")
 ABNORMAL = (*prompts.ABNORMAL, "disease {}", "abnormal {}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MadclipSettings(Settings):
-    """Settings of MadCLIP beside those of `Settings`; the defaults are the `clean` protocol.
+    """Settings of MadCLIP, in addition to `Settings`; the defaults are the `clean` protocol.
 
     Adam, betas (0.5, 0.999). The paper augments as MVFA does; its code adds four zooms and a
     jitter, visits all sixteen variants in an epoch, feeds [0, 1] to towers with GELU and upsamples
@@ -42,16 +43,16 @@ class MadclipSettings(Settings):
     Parameters
     ----------
     causal : bool
-        Read sentences with CLIP's causal mask; the code leaves it out, so that the end token sees
+        Encode sentences with CLIP's causal mask; the code omits it, so that the end token sees
         itself and all padding.
     batch_dice : bool
-        See `losses.dice`.
+        `over_batch` of `losses.dice`.
     legacy_jitter : bool
-        Contrast about the mean of each column, with factors drawn once a label, as the code does;
-        otherwise about the image's mean, with factors of its own.
+        Change contrast about the mean of each column, with factors drawn once per label, as the
+        code does; otherwise about the image's mean, with factors drawn for each image.
     image_score : {"det", "max", "both"}
-        Score of an image with masked training data: mean of the det heads (paper), maximum of the
-        map (code), or the mean of both, as neither is better on all organs.
+        Image score if the training data has masks: mean of the det heads (paper), maximum of the
+        map (code), or the mean of both, because neither is better on all organs.
     """
 
     epochs: int = 60
@@ -74,13 +75,13 @@ PAPER: dict[str, Any] = {
     "legacy_jitter": True,
     "image_score": "max",
 }
-"""What reproduces the published procedure."""
+"""Settings that reproduce the published procedure."""
 
 
 class Madclip(Method):
-    """See the module. Without masks there are no seg heads; maps are then of the det heads.
+    """MadCLIP. Without masks it has no seg heads, and maps come from the det heads.
 
-    The sentences are about the first organ, whatever the images show (Table 3).
+    The sentences are about the first organ, even for images of another one (Table 3).
     """
 
     name = "madclip"
@@ -99,38 +100,38 @@ class Madclip(Method):
         self.adapters = nn.ModuleList(DualBranchAdapter(wide, joint, heads) for _ in self.taps)
         phrases = [state.format(self.organs[0]) for state in (*prompts.NORMAL, *ABNORMAL)]
         self.prompts = prompts.ContextPrompts(
-            backbone, phrases, CONTEXT, PLACES, whole=not settings.causal
+            backbone, phrases, CONTEXT, POSITIONS, whole=not settings.causal
         )
         self.register_buffer("text", torch.zeros(2, joint), persistent=False)
 
     # --- features -----------------------------------------------------------------------------
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Patch tokens (B, L, N, d) at the taps: nothing trained comes before them."""
+        """Patch tokens (B, L, N, d) at the taps; everything trained comes after them."""
         levels = self.backbone.features(self.input(images), self.taps).levels
         return torch.stack([tokens[:, 1:] for tokens in levels], 1)
 
     def sentences(self) -> Tensor:
-        """Unit vectors (2, D), normal and abnormal: the mean feature of each one's sentences."""
+        """Unit vectors (2, D), normal and abnormal: mean features of each class's sentences."""
         features = self.backbone.encode_text(self.prompts(), causal=self.settings.causal).float()
-        split = features.view(len(PLACES), 2, -1, features.shape[-1])
+        split = features.view(len(POSITIONS), 2, -1, features.shape[-1])
         return F.normalize(split.mean((0, 2)), dim=-1)
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Read the learned sentences once for all scores."""
+    def precompute(self) -> None:
+        """Encode the learned sentences once for all scores."""
         self.text = self.sentences()
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
-        """[S_n, S_a] of every patch (B, N, 2) at every tap, whatever the organ."""
+        """[S_n, S_a] of every patch (B, N, 2) at every tap, independent of the organ."""
         text = self.sentences() if self.training else self.text
         gap = text[0] - text[1]
         levels = []
-        # Adapters are trained in single precision whatever the tower computes in.
+        # Adapters are trained in single precision, even on a tower in half precision.
         prepared = prepared.float() if self.training else prepared
         for adapter, tokens in zip(self.adapters, prepared.unbind(1), strict=True):
             normal, abnormal = adapter(tokens)
-            levels.append(torch.stack([_along(normal, gap), -_along(abnormal, gap)], -1))
+            levels.append(torch.stack([_project(normal, gap), -_project(abnormal, gap)], -1))
         seg = tuple(level[:, :, 1] for level in levels) if self.masked else ()
         return Levels(seg, tuple(level[:, :, 0] for level in levels))
 
@@ -138,18 +139,18 @@ class Madclip(Method):
 
     def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
         """SigLIP-like of the det heads at each level; Dice and focal of the seg heads if masked."""
-        found = {
+        terms = {
             f"siglip.{number}": losses.sigmoid_alignment(margins, batch.labels)
             for number, margins in enumerate(levels.det)
         }
         if not levels.seg or batch.masks is None or not bool(batch.masked.any()):
-            return found
+            return terms
         masks = batch.masks[batch.masked]
         maps = self.probability_maps([s[batch.masked] for s in levels.seg], masks.shape[-1])
         for number, p in enumerate(maps):
-            found[f"focal.{number}"] = losses.focal(p, masks)
-            found[f"dice.{number}"] = losses.dice(p, masks, over_batch=self.settings.batch_dice)
-        return found
+            terms[f"focal.{number}"] = losses.focal(p, masks)
+            terms[f"dice.{number}"] = losses.dice(p, masks, over_batch=self.settings.batch_dice)
+        return terms
 
     def probability_maps(self, levels: Sequence[Tensor], size: int) -> list[Tensor]:
         """Abnormal probability (B, size, size) of each level."""
@@ -172,9 +173,9 @@ class Madclip(Method):
         if levels.seg:
             patches = scoring.abnormal_probability(torch.stack(levels.seg), -1).mean(0)
         grid = scoring.on_grid(patches.unsqueeze(-1)).squeeze(1)
-        how = self.settings.image_score if levels.seg else "det"
+        rule = self.settings.image_score if levels.seg else "det"
         image = {"det": det.mean(1), "max": patches.amax(1)}
-        return (0.5 * (image["det"] + image["max"]) if how == "both" else image[how]), grid
+        return (0.5 * (image["det"] + image["max"]) if rule == "both" else image[rule]), grid
 
     def published(self, levels: Levels, size: int) -> Published:
         """Sums over the levels; the maximum of the map scores an image with masks (code)."""
@@ -184,8 +185,8 @@ class Madclip(Method):
         return Published((len(levels.det) * self.score(levels)[0],), (maps,))
 
 
-def _along(features: Tensor, direction: Tensor) -> Tensor:
-    """Unit features (..., D) times a vector (D,), without writing the unit features out."""
+def _project(features: Tensor, direction: Tensor) -> Tensor:
+    """Project unit features (..., D) on a vector (D,), without a copy of the unit features."""
     wide = features.float()
     lengths: Tensor = wide.norm(dim=-1)
     return wide @ direction / lengths.clamp_min(1e-12)

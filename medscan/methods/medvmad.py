@@ -4,7 +4,7 @@ Section 3.1: at four depths two adapters read and rewrite the tokens (see `medsc
 and the softmax over their cosines with "normal" and "abnormal" gives maps and image scores. The
 sentences are AnomalyCLIP's (ICLR 2024, section 3.2): learned context before fixed words, and
 learned tokens that overwrite part of it between the text tower's blocks. Loss: L_global + L_local
-with lambda 1; L_global's S is the image's label, not the mask that the paper's equation names.
+with lambda 1; S in L_global is the image's label, not the mask as in the paper's equation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from medscan.parts import losses, prompts, scoring
 CONTEXT = 12
 """Learned vectors before the words of a sentence."""
 DEEP, DEPTH = 4, 9
-"""Of these, how many are overwritten, and up to which block of the text tower."""
+"""Number of context vectors that are overwritten, and up to which block of the text tower."""
 WORDING = {
     "object": ("object", "abnormal object"),
     "paper": ("normal {}", "abnormal {} with lesion"),
@@ -35,27 +35,27 @@ WORDING = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MedvmadSettings(DualSettings):
-    """Settings of MedVMAD beside those of `DualSettings`; the defaults are the `clean` protocol.
+    """Settings of MedVMAD, in addition to `DualSettings`; the defaults are the `clean` protocol.
 
-    Three Adams, betas (0.5, 0.999): of the sentences and of either branch.
+    Three Adams, betas (0.5, 0.999): for the sentences and for each branch.
 
     Parameters
     ----------
     scale : float
-        Factor on cosines (code: 1, with which no probability leaves [0.12, 0.88]; AnomalyCLIP:
+        Factor on cosines (code: 1, which keeps probabilities within [0.12, 0.88]; AnomalyCLIP:
         1 / 0.07).
     wording : {"object", "paper"}
-        "object" and "abnormal object", whatever the organ (code); or "normal [organ]" and
-        "abnormal [organ] with lesion" (paper), the learned vectors being those of all organs.
+        "object" and "abnormal object" for any organ (code); or "normal [organ]" and "abnormal
+        [organ] with lesion" (paper), where all organs share the learned vectors.
     attend : bool
-        False leaves every vision block's attention out, as the code does: it throws away what
-        attention found, so that a patch never learns of the others.
+        False skips the attention of every vision block, as the code does: it discards the output
+        of attention, so that no patch sees the others.
     two_dice : bool
-        Dice of the normal probability too (code); the paper has that of the abnormal one alone.
+        Add Dice of the normal probability (code); the paper uses only that of the abnormal one.
     half_deep_prompts : bool
         Round the tokens between text blocks, and their gradients, to float16, as the code does.
     blur_sigma : float
-        Of the Gaussian on `published` maps, in pixels (code: 4; the paper has none); 0 for none.
+        Sigma of the Gaussian on `published` maps, in pixels (code: 4; paper: no blur); 0 for none.
     """
 
     epochs: int = 10
@@ -79,11 +79,11 @@ PAPER: dict[str, Any] = {
     "half_deep_prompts": True,
     "size": 336,
 }
-"""What reproduces the published procedure."""
+"""Settings that reproduce the published procedure."""
 
 
 class Medvmad(DualResidual):
-    """See the module."""
+    """MedVMAD."""
 
     name = "medvmad"
     text: Tensor
@@ -97,16 +97,16 @@ class Medvmad(DualResidual):
         masked: bool = True,
     ) -> None:
         super().__init__(backbone, organs, settings, masked=masked, seg=masked)
-        words = WORDING[settings.wording]
-        spoken = organs if settings.wording == "paper" else organs[:1]
+        phrases = WORDING[settings.wording]
+        named_organs = organs if settings.wording == "paper" else organs[:1]
         self.prompts, *others = [
-            prompts.ContextPrompts(backbone, [word.format(organ) for word in words], CONTEXT)
-            for organ in spoken
+            prompts.ContextPrompts(backbone, [phrase.format(organ) for phrase in phrases], CONTEXT)
+            for organ in named_organs
         ]
-        # All organs speak with the first one's vectors, which alone are saved.
+        # All organs share the learned vectors of the first, the only ones that are saved.
         for other in others:
             other.context = self.prompts.context
-        self._spoken = (self.prompts, *others)
+        self._organ_prompts = (self.prompts, *others)
         depth = max(min(DEPTH, backbone.text_depth) - 1, 0)
         self.deep = nn.Parameter(0.02 * torch.randn(depth, DEEP, backbone.text_width))
         self.register_buffer("text", torch.zeros(2, backbone.joint_width), persistent=False)
@@ -119,14 +119,14 @@ class Medvmad(DualResidual):
     # --- sentences ----------------------------------------------------------------------------
 
     def sentences(self, organs: Tensor | None = None) -> Tensor:
-        """Features of the learned sentences; encoded anew while they are being trained."""
-        if organs is not None and len(self._spoken) > 1:
-            return torch.stack([self._encoded(spoken) for spoken in self._spoken])[organs]
-        return self._encoded(self.prompts) if self.training else self.text
+        """Features of the learned sentences, encoded anew while they are being trained."""
+        if organs is not None and len(self._organ_prompts) > 1:
+            return torch.stack([self._encode(context) for context in self._organ_prompts])[organs]
+        return self._encode(self.prompts) if self.training else self.text
 
-    def _encoded(self, spoken: prompts.ContextPrompts) -> Tensor:
-        found = self.backbone.encode_text(spoken(), hook=self._deepen)
-        return F.normalize(found.float(), dim=-1)
+    def _encode(self, context: prompts.ContextPrompts) -> Tensor:
+        features = self.backbone.encode_text(context(), hook=self._deepen)
+        return F.normalize(features.float(), dim=-1)
 
     def _deepen(self, block: int, tokens: Tensor) -> Tensor:
         """Overwrite the first context tokens (P, L, d_t) before the next text block."""
@@ -134,29 +134,29 @@ class Medvmad(DualResidual):
             return tokens
         deep = self.deep[block - 1]
         deep = (deep.half() if self.settings.half_deep_prompts else deep).to(tokens.dtype)
-        every = deep.expand(len(tokens), -1, -1)
-        return torch.cat([tokens[:, :1], every, tokens[:, 1 + DEEP :]], 1)
+        repeated = deep.expand(len(tokens), -1, -1)
+        return torch.cat([tokens[:, :1], repeated, tokens[:, 1 + DEEP :]], 1)
 
     @torch.no_grad()
-    def settle(self) -> None:
-        """Keep the features of the sentences as they are learned by now."""
-        self.text = self._encoded(self.prompts)
+    def precompute(self) -> None:
+        """Encode the learned sentences once for all scores."""
+        self.text = self._encode(self.prompts)
 
     # --- training -----------------------------------------------------------------------------
 
     def map_terms(self, p: Tensor, masks: Tensor) -> dict[str, Tensor]:
-        """Focal, and Dice of what is abnormal and of what is normal."""
-        found = super().map_terms(p, masks)
+        """Focal, and Dice of the abnormal and of the normal probability."""
+        terms = super().map_terms(p, masks)
         if self.settings.two_dice:
             over_batch = self.settings.batch_dice
-            found["dice_normal"] = losses.dice(1 - p, 1 - masks, over_batch=over_batch)
-        return found
+            terms["dice_normal"] = losses.dice(1 - p, 1 - masks, over_batch=over_batch)
+        return terms
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
-        """One Adam for the sentences, one a branch."""
+        """One Adam for the sentences, and one per branch."""
         learned = [*self.prompts.parameters(), self.deep]
-        first = torch.optim.Adam(learned, self.settings.learning_rate, betas=(0.5, 0.999))
-        return [first, *super().optimisers()]
+        of_text = torch.optim.Adam(learned, self.settings.learning_rate, betas=(0.5, 0.999))
+        return [of_text, *super().optimisers()]
 
     # --- scores -------------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 At four depths two bottleneck adapters read the tokens and write back into the tower (section 4,
 eq. 1-3); their bottlenecks are compared with a fixed ensemble of sentences (zero-shot branch,
-section 5.1) and with those of the normal shots (few-shot branch, section 5.2). "#n" is a place
-where paper and code disagree; the numbers are those of tests/methods/test_mvfa.py.
+section 5.1) and with those of the normal shots (few-shot branch, section 5.2). "#n" marks where
+paper and code disagree, numbered as in tests/methods/test_mvfa.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from medscan.parts import MemoryBank, prompts, scoring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MvfaSettings(DualSettings):
-    """Settings of MVFA beside those of `DualSettings`; the defaults are the `clean` protocol.
+    """Settings of MVFA, in addition to `DualSettings`; the defaults are the `clean` protocol.
 
     Adam, betas (0.5, 0.999). The code trains 50 epochs of all eleven variants one by one, feeds
     [0, 1] to a tower with GELU and upsamples with align_corners.
@@ -31,17 +31,17 @@ class MvfaSettings(DualSettings):
     Parameters
     ----------
     memory : bool
-        Whether distances to the normal shots count; without it the text scores alone.
+        Whether distances to the normal shots are part of the score, beside the text.
     bank_cls, bank_variants : bool
         Whether the bank holds CLS tokens, and augmented variants of the normals.
     bank_rows : int
         Size of the bank's coreset at each level; 0 keeps every row.
     fusion : {"support", "none"}
-        How distances to the bank are brought to [0, 1]: by the distances of normal shots to other
-        patients' normal shots; or not at all (the caller scales them by the test set, as the code
-        does).
+        Scale of distances to the bank: "support" maps them to [0, 1] by the distances between
+        normal shots of different patients; "none" leaves the scaling to the caller (by the test
+        set, as the code does).
     image_score : {"det", "max", "both"}
-        Score of an image with masked training data: mean of the det branch, maximum of the map
+        Image score if the training data has masks: mean of the det branch, maximum of the map
         (code), or the mean of both.
     idle_branch : bool
         Mix in the seg branch although data without masks never trains it, as the code does.
@@ -72,7 +72,7 @@ PAPER: dict[str, Any] = {
     "idle_branch": True,
     "size": 240,
 }
-"""What reproduces the published procedure."""
+"""Settings that reproduce the published procedure."""
 
 ZERO_SHOT: dict[str, Any] = {
     "learning_rate": 1e-4,
@@ -80,11 +80,11 @@ ZERO_SHOT: dict[str, Any] = {
     "memory": False,
     "image_score": "det",
 }
-"""Learning from other data sets (section 4.2): no memory, image scores of the det branch."""
+"""Settings for learning from other data sets (section 4.2): no memory, scores by the det branch."""
 
 
 class Mvfa(DualResidual):
-    """See the module. Without masks only the det branch is trained."""
+    """MVFA. Without masks only the det branch is trained."""
 
     name = "mvfa"
     text: Tensor
@@ -104,11 +104,14 @@ class Mvfa(DualResidual):
         self.register_buffer("text", texts[0].clone())
         self.register_buffer("texts", texts, persistent=False)
         self.banks = nn.ModuleDict(
-            {kind: MemoryBank(len(self.taps), backbone.joint_width) for kind in self._banked()}
+            {
+                kind: MemoryBank(len(self.taps), backbone.joint_width)
+                for kind in self._branches_with_bank()
+            }
         )
 
-    def _banked(self) -> tuple[str, ...]:
-        """Branches whose distances are used: seg for maps, det where the score asks for it."""
+    def _branches_with_bank(self) -> tuple[str, ...]:
+        """Branches whose distances are used: seg for maps, det where the score needs it."""
         if not self.settings.memory:
             return ()
         if not self.masked:
@@ -123,17 +126,17 @@ class Mvfa(DualResidual):
 
     @property
     def remembers_variants(self) -> bool:
-        """As the code does (#10)."""
+        """Whether the bank holds augmented variants too, as in the code (#10)."""
         return bool(self.settings.bank_variants)
 
     @torch.no_grad()
     def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:
-        """Keep the normals' aligned features, and how far normals are from other patients'."""
+        """Store the normals' aligned features, and the scale of distances between patients."""
         if not self.banks:
             return
-        seen = [self(part) for part in normals]
-        for kind in self._banked():
-            levels = [torch.cat(p) for p in zip(*(getattr(s, kind) for s in seen), strict=True)]
+        outputs = [self(part) for part in normals]
+        for kind in self._branches_with_bank():
+            levels = [torch.cat(p) for p in zip(*(getattr(o, kind) for o in outputs), strict=True)]
             self._bank(kind).fill(
                 levels, patients, size=self.settings.bank_rows, cls=self.settings.bank_cls
             )
@@ -171,8 +174,8 @@ class Mvfa(DualResidual):
     def published(self, levels: Levels, size: int) -> Published:
         """Text and memory branches, each summed over the levels (#8).
 
-        With masks the image score is the maximum of the fused map (#2); without, or zero-shot,
-        each branch has a score of its own.
+        With masks the image score is the maximum of the fused map (#2); without masks, or
+        zero-shot, each branch has its own score.
         """
         kind = "seg" if self.masked else "det"
         aligned = getattr(levels, kind)

@@ -23,8 +23,8 @@ class System:
     paper : dict
         Settings that reproduce the published procedure.
     zero_shot : dict or None
-        Settings for learning from other data sets than those that will be scored; None for a
-        method that is not meant to.
+        Settings for learning from other data sets than those that will be scored; None if the
+        method cannot.
     """
 
     method: type[Method]
@@ -42,23 +42,23 @@ METHODS: dict[str, System] = {
     "conrad": System(conrad.Conrad, conrad.ConradSettings, conrad.PAPER, {}),
     "cocoop": System(cocoop.Cocoop, cocoop.CocoopSettings, cocoop.PAPER, {}),
 }
-"""Name -> system."""
+"""System of each name."""
 
 COUNTS = ("batch", "context", "depth", "neighbourhood", "size", "windows")
-"""Settings that are at least 1."""
+"""Settings that must be at least 1."""
 
 
 def settings_of(
     name: str, protocol: str = "clean", zero_shot: bool = False, /, **changes: Any
 ) -> Settings:
-    """Settings of a method.
+    """Build the settings of a method.
 
     Parameters
     ----------
     name : str
         A key of `METHODS`.
     protocol : {"clean", "paper"}
-        Honest defaults, or the published procedure with its quirks.
+        Defaults that use no test data, or the published procedure with its quirks.
     zero_shot : bool
         For learning from other data sets than those that will be scored.
     **changes
@@ -67,16 +67,16 @@ def settings_of(
     Raises
     ------
     UsageError
-        Unknown method, protocol or setting, or a value that does not fit.
+        If a method, protocol or setting is unknown, or a value has the wrong type or range.
     """
     if protocol not in ("clean", "paper"):
         raise UsageError(f"protocol {protocol}: choose clean or paper")
     system = system_of(name)
-    known = {f.name for f in fields(system.settings)}
-    wrong = sorted(set(changes) - known)
-    if wrong:
+    valid = {f.name for f in fields(system.settings)}
+    unknown = sorted(set(changes) - valid)
+    if unknown:
         raise UsageError(
-            f"method {name} has no setting {', '.join(wrong)}; it has {', '.join(sorted(known))}"
+            f"method {name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(valid))}"
         )
     for setting, value in changes.items():
         _check(name, system.settings, setting, value)
@@ -89,12 +89,12 @@ def settings_of(
 
 
 def system_of(name: str) -> System:
-    """The system of a name.
+    """Return the system of a method's name.
 
     Raises
     ------
     UsageError
-        There is none.
+        If no method has this name.
     """
     if name not in METHODS:
         raise UsageError(f"method {name}: choose one of {', '.join(METHODS)}")
@@ -102,7 +102,7 @@ def system_of(name: str) -> System:
 
 
 def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
-    """Refuse a value of another kind than the default's, a number or a word out of range."""
+    """Refuse a value of another type than the default's, or out of range."""
     default, hint = getattr(kind(), setting), get_type_hints(kind)[setting]
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     fitting = {
@@ -116,15 +116,13 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
         fitting = value in choices
     least = 1 if setting in COUNTS or (setting == "epochs" and default) else 0
     if not fitting or (number and value < least):
-        among = f" and it is one of {', '.join(choices)}" if choices else ""
-        raise UsageError(
-            f"method {method}: {setting}={value!r} does not fit; its default is {default!r}{among}"
-        )
+        advice = f"choose one of {', '.join(choices)}" if choices else f"its default is {default!r}"
+        raise UsageError(f"method {method}: {setting}={value!r} does not fit; {advice}")
 
 
 def build(
     name: str, backbone: Backbone, organs: Sequence[str] | str, settings: Any, *, masked: bool
 ) -> Method:
-    """A method with untrained parts on a backbone; `organs` as in `Method`."""
+    """Build an untrained method on a backbone; `organs` as in `Method`, or a single one."""
     words = (organs,) if isinstance(organs, str) else tuple(organs)
     return system_of(name).method(backbone, words, settings, masked=masked)

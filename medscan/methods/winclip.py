@@ -1,8 +1,8 @@
-"""CLIP as it is: a prompt ensemble and nothing learnt, after WinCLIP (Jeong et al., CVPR 2023).
+"""Unchanged CLIP with a prompt ensemble and no training, after WinCLIP (Jeong et al., CVPR 2023).
 
 Image score: the probability of the abnormal sentences for the image embedding (section 4.1). Map:
-the same for windows of patches of several sizes, their harmonic mean at each patch (section 4.2,
-eq. 4). WinCLIP runs the tower once for every window; here a window is the mean of its patches'
+the same for windows of patches of several sizes, and their harmonic mean at each patch (section
+4.2, eq. 4). WinCLIP runs the tower once for every window; here a window is the mean of its patches'
 embeddings, projected by the tower's own head, so that one pass is enough.
 """
 
@@ -23,12 +23,12 @@ from medscan.parts import prompts, scoring
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinCLIPSettings(Settings):
-    """Settings beside those of `Settings`.
+    """Settings of WinCLIP, in addition to `Settings`.
 
     Parameters
     ----------
     windows : int
-        Sides of the windows in patches: 1 to this.
+        Largest side of the windows in patches; all sides from 1 are used.
     """
 
     epochs: int = 0
@@ -41,7 +41,7 @@ PAPER: dict[str, Any] = {"size": 240}
 
 
 class WinCLIP(Method):
-    """See the module."""
+    """WinCLIP. Levels hold scaled similarities: of the image (B, 1, 2), of windows (B, N, 2)."""
 
     name = "clip"
     learns_from = ()
@@ -60,25 +60,25 @@ class WinCLIP(Method):
 
     def prepare(self, images: Tensor) -> Tensor:
         """The image embedding, then the last block's patches in the joint space, (B, 1 + N, D)."""
-        found = self.backbone.features(self.input(images), self.taps[-1:], pooled=True)
-        image = cast(Tensor, found.pooled)
-        patches = self.backbone.project(found.levels[0][:, 1:])
+        features = self.backbone.features(self.input(images), self.taps[-1:], pooled=True)
+        image = cast(Tensor, features.pooled)
+        patches = self.backbone.project(features.levels[0][:, 1:])
         return torch.cat([image[:, None], patches], 1).float()
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
         """Scaled cosines of the image, (B, 1, 2), and of windows of each size, (B, N, 2)."""
         scale = self.backbone.logit_scale
         grid = scoring.on_grid(prepared[:, 1:])
-        windows = [_windows(grid, side) for side in range(1, self.settings.windows + 1)]
+        windows = [_window_means(grid, side) for side in range(1, self.settings.windows + 1)]
         seg = tuple(scoring.similarity(w, self.text, scale) for w in windows)
         return Levels(seg, (scoring.similarity(prepared[:, :1], self.text, scale),))
 
     def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
-        """Nothing is learnt."""
+        """None: nothing is learnt."""
         return {}
 
     def optimisers(self) -> list[torch.optim.Optimizer]:
-        """Nothing is learnt."""
+        """None: nothing is learnt."""
         return []
 
     def score(self, levels: Levels) -> tuple[Tensor, Tensor]:
@@ -89,16 +89,15 @@ class WinCLIP(Method):
         return scoring.abnormal_probability(levels.det[0], -1).squeeze(1), grid
 
 
-def _windows(grid: Tensor, side: int) -> Tensor:
-    """Mean of the windows that hold each patch: (B, D, G, G) -> (B, N, D)."""
-    kept = min(side, grid.shape[-1])
-    inner = F.avg_pool2d(F.normalize(grid, dim=1), kept, stride=1)
-    # Each window's embedding is spread over its patches; a patch has the mean of its windows.
-    spread, ones = _summed(inner, kept), _summed(torch.ones_like(inner[:1, :1]), kept)
-    return (spread / ones).flatten(2).transpose(1, 2)
+def _window_means(grid: Tensor, side: int) -> Tensor:
+    """Mean of the windows that contain each patch: (B, D, G, G) -> (B, N, D)."""
+    side = min(side, grid.shape[-1])
+    inner = F.avg_pool2d(F.normalize(grid, dim=1), side, stride=1)
+    sums, counts = _window_sums(inner, side), _window_sums(torch.ones_like(inner[:1, :1]), side)
+    return (sums / counts).flatten(2).transpose(1, 2)
 
 
-def _summed(windows: Tensor, side: int) -> Tensor:
-    """Sum of the windows that hold each patch."""
+def _window_sums(windows: Tensor, side: int) -> Tensor:
+    """Sum of the windows that contain each patch."""
     padded = F.pad(windows, [side - 1] * 4)
     return F.avg_pool2d(padded, side, stride=1, divisor_override=1)

@@ -1,4 +1,4 @@
-"""What the methods are made of: adapters, prompts, losses, scoring, a memory of normal patches."""
+"""Building blocks of the methods: adapters, prompts, losses, scoring, memory of normal patches."""
 
 from medscan.parts import losses, prompts, scoring
 from medscan.parts.adapters import DualBranchAdapter, ResidualAdapter

@@ -14,7 +14,7 @@ SLOPE = 0.01
 class ResidualAdapter(nn.Module):
     """MVFA's bottleneck adapter (CVPR 2024, section 4, eq. 1; two linears without bias).
 
-    The bottleneck is as wide as CLIP's joint space, for its output is compared with sentences.
+    The bottleneck is as wide as CLIP's joint space, because its output is compared with sentences.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ class ResidualAdapter(nn.Module):
         return F.leaky_relu(self.down(tokens), SLOPE)
 
     def update(self, aligned: Tensor) -> Tensor:
-        """Aligned features (B, T, D) -> what is added to the tokens (B, T, d)."""
+        """Aligned features (B, T, D) -> update of the tokens (B, T, d)."""
         return F.leaky_relu(self.up(aligned), SLOPE)
 
 
 class DualBranchAdapter(nn.Module):
     """MadCLIP's normal and abnormal branch (MICCAI 2025, section 2; no biases, no residual).
 
-    Each branch has a stage of its own that its heads share: linear, LeakyReLU and, in the code,
-    a layer norm without affine; then a linear and LeakyReLU a head.
+    Each branch has one stage that its heads share: linear, LeakyReLU and, in the code, a layer norm
+    without affine parameters; then each head has a linear and LeakyReLU.
 
     Parameters
     ----------

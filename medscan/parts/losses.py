@@ -1,6 +1,6 @@
 """Losses of the published systems, on probabilities.
 
-`p` is the abnormal probability and `mask` the truth, both (B, ...) with the same shape.
+`p` is the abnormal probability and `mask` the ground truth, both (B, ...) with the same shape.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from torch import Tensor
 def dice(p: Tensor, mask: Tensor, *, over_batch: bool = False) -> Tensor:
     """1 - Dice with smoothing 1.
 
-    Per image as published, an empty mask costs about 1 whatever the map is and teaches nothing;
-    `over_batch` sums the batch first, so that empty masks count as the false positives they see.
+    Per image, as published, an empty mask costs about 1 for any map and teaches nothing;
+    `over_batch` sums over the batch first, so that maps of empty masks count as false positives.
     """
     axes = 0 if over_batch else 1
     p, mask = p.flatten(axes), mask.flatten(axes)
@@ -39,7 +39,7 @@ def binary(p: Tensor, label: Tensor, *, legacy: bool = False) -> Tensor:
     if legacy:
         return F.binary_cross_entropy_with_logits(p, label)
     p = p.clamp(1e-6, 1 - 1e-6)
-    # Not torch's own, which stops with an error at a p that is not a number.
+    # Torch's own binary_cross_entropy raises an error when p is NaN.
     return -(label * p.log() + (1 - label) * (-p).log1p()).mean()
 
 
@@ -49,10 +49,10 @@ def sigmoid_alignment(margins: Tensor, label: Tensor) -> Tensor:
     Parameters
     ----------
     margins : Tensor (B, N, 2)
-        How much nearer each patch is to the normal sentence than to the other, by the normal
-        branch; and to the abnormal one, by the abnormal branch.
+        How much nearer each patch is to the normal sentence than to the abnormal one, by the normal
+        branch; and to the abnormal one than to the normal one, by the abnormal branch.
     label : Tensor (B,)
-        1 abnormal; it is every patch's.
+        1 abnormal; applies to every patch of the image.
     """
     sign = (2 * label - 1)[:, None]
     normal, abnormal = margins.unbind(-1)

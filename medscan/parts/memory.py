@@ -9,29 +9,29 @@ from torch import Tensor, nn
 from medscan.clip import apply_linear
 
 CELLS = 1 << 24
-"""Distances that are worked out at a time: 64 MiB."""
+"""Distances that are computed at a time: 64 MiB."""
 
 
 def distances(queries: Tensor, bank: Tensor) -> Tensor:
     """1 - the largest cosine between each query (..., D) and any row of the bank (M, D).
 
-    Both need not be unit vectors.
+    Neither needs to hold unit vectors.
     """
     rows = F.normalize(bank.float(), dim=-1)
     flat = F.normalize(queries.float(), dim=-1).flatten(0, -2)
-    # A graph for any number of images has one part.
-    whole = torch.compiler.is_compiling()
-    parts = [flat] if whole else torch.split(flat, max(1, CELLS // len(rows)))
+    # A graph exported for any number of images cannot split by that number.
+    exporting = torch.compiler.is_compiling()
+    parts = [flat] if exporting else torch.split(flat, max(1, CELLS // len(rows)))
     return torch.cat([1 - apply_linear(part, rows).amax(-1) for part in parts]).view(
         queries.shape[:-1]
     )
 
 
 def coreset(features: Tensor, rows: int) -> Tensor:
-    """Indices (rows,) of features (M, D) that cover the rest: greedy farthest-point choice.
+    """Indices (rows,) of features (M, D) that cover the rest, by greedy farthest-point sampling.
 
-    After PatchCore (CVPR 2022, algorithm 1). Starts from the row farthest from the mean, so that
-    the choice depends on nothing but the features.
+    After PatchCore (CVPR 2022, algorithm 1). It starts from the row farthest from the mean, so that
+    the result depends only on the features.
     """
     if len(features) <= rows:
         return torch.arange(len(features))
@@ -46,26 +46,26 @@ def coreset(features: Tensor, rows: int) -> Tensor:
 
 
 def leave_one_out(features: Tensor, groups: Tensor) -> Tensor:
-    """Distance of each image's features to the other groups' features.
+    """Distance of each image's features to the features of all other groups.
 
     Parameters
     ----------
     features : Tensor (I, N, D)
         N features of each of I images.
     groups : Tensor (I,)
-        int64, the patient of each image; a patient's images do not vouch for one another.
+        int64, the patient of each image; images of one patient are not compared with each other.
 
     Returns
     -------
     Tensor (I, N)
-        Rows of a patient that is alone are NaN.
+        All NaN if there is only one patient.
     """
-    found = torch.full(features.shape[:2], float("nan"))
+    gaps = torch.full(features.shape[:2], float("nan"))
     for group in torch.unique(groups):
-        mine = groups == group
-        if not bool(mine.all()):
-            found[mine] = distances(features[mine], features[~mine].flatten(0, 1))
-    return found
+        in_group = groups == group
+        if not bool(in_group.all()):
+            gaps[in_group] = distances(features[in_group], features[~in_group].flatten(0, 1))
+    return gaps
 
 
 class MemoryBank(nn.Module):
@@ -88,19 +88,19 @@ class MemoryBank(nn.Module):
         self.register_buffer("spread", torch.ones(levels))
 
     def fill(self, levels: list[Tensor], patients: Tensor, *, size: int, cls: bool) -> None:
-        """Remember normals.
+        """Store the features of normal images.
 
         Parameters
         ----------
         levels : list of Tensor (I, T, D)
             Features of I normal images at each level, CLS first.
         patients : Tensor (I,)
-            int64. The scale of a level is that of distances between patients: their median, and
-            from it to their 99th percentile. One patient alone leaves the scale at (0, 1).
+            int64. The scale of a level comes from distances between patients: their median, and
+            the difference from it to their 99th percentile; (0, 1) if there is only one patient.
         size : int
-            Rows kept of a level by `coreset`; 0 keeps all.
+            Rows that `coreset` keeps of each level; 0 keeps all.
         cls : bool
-            Whether CLS tokens are remembered too.
+            Whether CLS tokens are stored too.
         """
         rows, scales = [], []
         for features in (level.float() for level in levels):
@@ -113,27 +113,27 @@ class MemoryBank(nn.Module):
         self.middle, self.spread = torch.tensor(scales, device=device).unbind(1)
 
     def forward(self, levels: tuple[Tensor, ...], *, scaled: bool, cut: bool = True) -> Tensor:
-        """Distances (levels, B, N) of patches to the nearest remembered feature.
+        """Distances (levels, B, N) of patches to the nearest stored feature.
 
         Parameters
         ----------
         levels : tuple of Tensor (B, T, D)
-            CLS first; it is not searched for.
+            CLS first, which is left out.
         scaled : bool
-            Whether to bring them to [0, 1], the scale of a probability: 0 is the median of normals,
-            1 their 99th percentile and whatever lies beyond.
+            Whether to scale by the distances of normals: 0 is their median, 1 their 99th
+            percentile.
         cut : bool
-            Whether scaled distances end at 0 and 1.
+            Whether to clamp scaled distances to [0, 1].
         """
         patches = [aligned[:, 1:] for aligned in levels]
         if not self.rows.shape[1]:
             return torch.zeros(len(patches), *patches[0].shape[:2], device=patches[0].device)
         pairs = zip(patches, self.rows, strict=True)
-        found = torch.stack([distances(queries, rows) for queries, rows in pairs])
+        gaps = torch.stack([distances(queries, rows) for queries, rows in pairs])
         if not scaled:
-            return found
-        linear = (found - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
-        # Uncut beside probabilities, a level on which normals are very alike would drown the rest.
+            return gaps
+        linear = (gaps - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
+        # Beside probabilities, an unclamped level of very similar normals would outweigh the rest.
         return linear.clamp(0, 1) if cut else linear
 
 

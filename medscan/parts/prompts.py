@@ -61,12 +61,12 @@ TEMPLATES = (
 
 
 def ensemble(backbone: Backbone, organ: str) -> Tensor:
-    """MVFA's fixed prompt ensemble: every state in every template.
+    """Encode MVFA's fixed prompt ensemble: every state in every template.
 
     Parameters
     ----------
     organ : str
-        The word the sentences are about, such as "Brain" or "Chest X-ray film".
+        Subject of the sentences, such as "Brain" or "Chest X-ray film".
 
     Returns
     -------
@@ -89,11 +89,12 @@ class ContextPrompts(nn.Module):
     ----------
     backbone : Backbone
     phrases : sequence of str
-        P phrases; each has context vectors of its own, N(0, 0.02) at first.
+        P phrases; each has its own context vectors, initialised from N(0, 0.02).
     length : int
         M context vectors.
-    places : sequence of {"end", "front", "middle"}
-        Where the phrase stands: after, before or amid the context. Each place has its own vectors.
+    positions : sequence of {"end", "front", "middle"}
+        Where the phrase stands: after, before or in the middle of the context. Each position has
+        its own vectors.
     whole : bool
         Keep the padding after the end token, for a tower without causal mask.
     """
@@ -106,45 +107,46 @@ class ContextPrompts(nn.Module):
         backbone: Backbone,
         phrases: Sequence[str],
         length: int,
-        places: Sequence[str] = ("end",),
+        positions: Sequence[str] = ("end",),
         *,
         whole: bool = False,
     ) -> None:
         super().__init__()
         blank = " ".join(["X"] * length)
-        found = backbone.prompts([f"{blank} {phrase}." for phrase in phrases], whole=whole)
-        self.register_buffer("template", found.embeddings.clone(), persistent=False)
-        self.register_buffer("end", found.end, persistent=False)
-        self.words = [int(backbone.prompts([phrase]).end) - 1 for phrase in phrases]
-        shape = (len(phrases), length, found.embeddings.shape[-1])
+        sentences = backbone.prompts([f"{blank} {phrase}." for phrase in phrases], whole=whole)
+        self.register_buffer("template", sentences.embeddings.clone(), persistent=False)
+        self.register_buffer("end", sentences.end, persistent=False)
+        self.phrase_tokens = [int(backbone.prompts([phrase]).end) - 1 for phrase in phrases]
+        shape = (len(phrases), length, sentences.embeddings.shape[-1])
         self.context = nn.ParameterDict(
-            {place: nn.Parameter(0.02 * torch.randn(shape)) for place in places}
+            {position: nn.Parameter(0.02 * torch.randn(shape)) for position in positions}
         )
 
     def forward(self) -> Prompts:
-        """All sentences, (places * P): of the first place, then of the next."""
+        """All sentences, (positions * P): those of the first position, then of the next."""
         rows = [
-            self._sentence(number, place, vectors[number])
-            for place, vectors in self.context.items()
-            for number in range(len(self.words))
+            self._sentence(number, position, vectors[number])
+            for position, vectors in self.context.items()
+            for number in range(len(self.phrase_tokens))
         ]
         return Prompts(torch.stack(rows), self.end.repeat(len(self.context)))
 
-    def _sentence(self, number: int, place: str, context: Tensor) -> Tensor:
+    def _sentence(self, number: int, position: str, context: Tensor) -> Tensor:
+        """Replace the blanks of one template by the context: (L, d_t)."""
         blank, length = self.template[number], len(context)
         context = context.to(blank.dtype)
-        split = 1 + length + self.words[number]
+        split = 1 + length + self.phrase_tokens[number]
         phrase, half = blank[1 + length : split], length // 2
         parts = {
             "end": [context, phrase],
             "front": [phrase, context],
             "middle": [context[:half], phrase, context[half:]],
-        }[place]
+        }[position]
         return torch.cat([blank[:1], *parts, blank[split:]])
 
 
 class SentencePairs(nn.Module):
-    """The normal and the abnormal sentence about each organ, for methods that change them by image.
+    """A normal and an abnormal sentence about each organ, for methods that adapt them to the image.
 
     Parameters
     ----------
@@ -152,7 +154,7 @@ class SentencePairs(nn.Module):
     organs : sequence of str
         O words.
     templates : sequence of str
-        Normal, abnormal; `{}` is where the word goes.
+        Normal, abnormal; the word replaces `{}`.
     """
 
     embeddings: Tensor
@@ -160,19 +162,19 @@ class SentencePairs(nn.Module):
 
     def __init__(self, backbone: Backbone, organs: Sequence[str], templates: Sequence[str]) -> None:
         super().__init__()
-        found = backbone.prompts([t.format(organ) for organ in organs for t in templates])
+        sentences = backbone.prompts([t.format(organ) for organ in organs for t in templates])
         pairs = (len(organs), len(templates))
-        embeddings = found.embeddings.reshape(*pairs, *found.embeddings.shape[1:])
+        embeddings = sentences.embeddings.reshape(*pairs, *sentences.embeddings.shape[1:])
         self.register_buffer("embeddings", embeddings.clone(), persistent=False)
-        self.register_buffer("end", found.end.reshape(pairs), persistent=False)
+        self.register_buffer("end", sentences.end.reshape(pairs), persistent=False)
         self.first_length = int(self.end[0].max()) + 1
 
     def forward(self, images: int, organs: Tensor | None = None) -> Prompts:
-        """Both sentences for each of B images, (2 B); `organs` (B,) None is the first for all."""
+        """Both sentences for each of B images, (2 B); without `organs` (B,) the first organ's."""
         if organs is None:
             first = self.embeddings[0, :, : self.first_length]
             return Prompts(first.repeat(images, 1, 1), self.end[0].repeat(images))
-        # As short as these organs allow, so that no other organ's words change the rounding.
+        # As short as these organs allow, so that other organs' words do not change the rounding.
         length = int(self.end[organs].max()) + 1
         return Prompts(
             self.embeddings[organs, :, :length].flatten(0, 1), self.end[organs].flatten()

@@ -21,7 +21,7 @@ def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
     -------
     Tensor (B, N, 2)
     """
-    # Divided afterwards, so that no unit tokens are written out.
+    # Divided afterwards, which saves a copy of all tokens.
     lengths = tokens.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     cosines: Tensor = (tokens @ text.mT) / lengths
     return scale * cosines
@@ -43,18 +43,19 @@ def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:
 
 
 def abnormal_probability(logits: Tensor, dim: int) -> Tensor:
-    """Softmax over (normal, abnormal) along `dim`, the abnormal part.
+    """Abnormal part of the softmax over (normal, abnormal) along `dim`.
 
-    Not a sigmoid: a CPU rounds the last few of many otherwise, so that a place in the batch counts.
+    Not a sigmoid, which a CPU rounds differently for the last few values of a tensor, so that a
+    score would depend on its position in the batch.
     """
     return logits.softmax(dim).select(dim, 1)
 
 
 def probability_maps(logits: Tensor, size: int, *, align_corners: bool) -> Tensor:
-    """Abnormal probability of patches on the square: upsampled, then softmax.
+    """Abnormal probability of pixels: patch logits upsampled to the square, then softmax.
 
-    The softmax of two is the sigmoid of their difference, and upsampling is linear, so that one
-    channel is enough.
+    The softmax of two logits is the sigmoid of their difference, and upsampling is linear, so that
+    one channel is enough.
 
     Parameters
     ----------
@@ -66,5 +67,5 @@ def probability_maps(logits: Tensor, size: int, *, align_corners: bool) -> Tenso
     -------
     Tensor (B, size, size)
     """
-    apart = (logits[..., 1] - logits[..., 0]).unsqueeze(-1)
-    return upsample(on_grid(apart), size, align_corners=align_corners).sigmoid().squeeze(1)
+    difference = (logits[..., 1] - logits[..., 0]).unsqueeze(-1)
+    return upsample(on_grid(difference), size, align_corners=align_corners).sigmoid().squeeze(1)

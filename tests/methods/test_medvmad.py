@@ -46,7 +46,7 @@ def test_sentences_are_the_authors(authors, golden):
     method, _ = authors
     assert off(method.text, golden["text"]) < 1e-5
     method.settings = replace(method.settings, half_deep_prompts=False)
-    method.settle()
+    method.precompute()
     assert off(method.text, golden["text.no_half"]) < 1e-5
     assert off(golden["text"], golden["text.no_half"]) > 1e-4  # the rounding can be told
 

@@ -190,7 +190,7 @@ def test_only_masks_teach_the_seg_branch(mvfa):
     masks = torch.zeros(2, 64, 64)
     for masked, count in ((torch.tensor([True, False]), 2), (torch.zeros(2) > 0, 1)):
         batch = Batch(prepared, labels, masks, masked, organs)
-        found = mvfa.stepping(optimisers, batch)
+        found = mvfa.active_optimisers(optimisers, batch)
         assert len(found) == count
         assert found[-1] is optimisers[1]  # the det branch's
 
