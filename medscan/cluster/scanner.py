@@ -35,7 +35,7 @@ from medscan.errors import DecoderError, MedscanError, UsageError
 from medscan.imaging import Window
 from medscan.options import ScanOptions
 from medscan.planning import Task
-from medscan.reading import WINDOWS, Decoders, DrawJob, Drawn
+from medscan.reading import WINDOWS_KEPT, Decoders, DrawJob, Drawn
 from medscan.results import StudyResult
 from medscan.scan import (
     FinishedStudy,
@@ -182,7 +182,7 @@ class Scanner:
         windows: OrderedDict[object, Window] = OrderedDict()
         under_way: deque[tuple[DrawJob, Any]] = deque()
         for job in jobs:
-            job = replace(job, window=windows.get(job.measured))
+            job = replace(job, window=windows.get(job.window_key))
             under_way.append((job, self._submitted(job)))
             if len(under_way) > 2 * self.options.compute.workers:
                 yield _received(*under_way.popleft(), windows)
@@ -220,8 +220,8 @@ def _received(
         why = f"the process or node that decoded it was lost ({type(error).__name__})"
         return job, [DecoderError(why)] * len(job.frames)
     if window is not None:
-        windows[job.measured] = window
-        if len(windows) > WINDOWS:
+        windows[job.window_key] = window
+        if len(windows) > WINDOWS_KEPT:
             windows.popitem(last=False)
     return job, [_own(item) for item in found]
 
@@ -235,7 +235,7 @@ def drawn(job: DrawJob, file_timeout_s: float) -> tuple[Drawn, Window | None]:
     """Draw a job: a task. Its process keeps a decoder of its own, which may die of it."""
     decoders = _decoders(file_timeout_s)
     ((_, found),) = decoders.draw([job])
-    return found, decoders.windows.get(job.measured)
+    return found, decoders.windows.get(job.window_key)
 
 
 @cache

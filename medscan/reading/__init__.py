@@ -1,10 +1,10 @@
-"""Stacks -> drawn slices, in worker processes that may die; and results -> their source files.
+"""Draw the slices of stacks in worker processes that may die; find the source files of results.
 
 Imports no torch: decode workers import this package too.
 """
 
-from medscan.reading.decoders import WINDOWS, Decoders, decode
+from medscan.reading.decoders import WINDOWS_KEPT, Decoders, decode
 from medscan.reading.jobs import CHUNK, DrawJob, Drawn
 from medscan.reading.sources import Sources
 
-__all__ = ["CHUNK", "WINDOWS", "Decoders", "DrawJob", "Drawn", "Sources", "decode"]
+__all__ = ["CHUNK", "WINDOWS_KEPT", "Decoders", "DrawJob", "Drawn", "Sources", "decode"]

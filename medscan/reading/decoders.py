@@ -1,9 +1,9 @@
 """Reading and drawing slices in worker processes that may die.
 
 A decoder can hang, crash or abort its process. Each worker therefore has a pipe of its own, works
-on one job at a time and names each file before it opens it; when it dies or overstays, it is
-replaced and its job is repeated frame by frame, so that only the frame that killed it is lost.
-Results come in the order of the jobs, whatever the number of workers.
+on one job at a time and names each file before it opens it. When a worker dies or runs out of time,
+it is replaced and its job is repeated frame by frame, so that only the frame that killed it is
+lost. Results come in the order of the jobs, whatever the number of workers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from medscan.reading.worker import Answer, Worker, wait_for
 
 log = logging.getLogger("medscan.scan")
 
-PATIENCE = 2
-"""Workers that one file may kill, once it is known to be dangerous, before it is given up."""
-WINDOWS = 256
-"""Stacks whose window is remembered for jobs to come."""
+MAX_DEATHS = 2
+"""Workers that one suspected file may kill before its other frames are failed without a try."""
+WINDOWS_KEPT = 256
+"""Stacks whose window is kept for their later jobs."""
 
 
 def decode(
     jobs: Iterable[DrawJob], workers: int, file_timeout_s: float
 ) -> Generator[tuple[DrawJob, Drawn], None, None]:
-    """Draw jobs, in their order, by `Decoders` of their own."""
+    """Draw jobs in their order, with `Decoders` that end with the generator."""
     with Decoders(workers, file_timeout_s) as decoders:
         yield from decoders.draw(jobs)
 
@@ -43,19 +43,19 @@ class Decoders:
     Parameters
     ----------
     workers : int
-        Processes; 0 draws in this one, without protection from decoders that die.
+        Processes; 0 draws in this process, without protection from decoders that die.
     file_timeout_s : float
         Longest time for one file.
     clock : Clock, optional
-        Is told how long the workers worked, and how long they were waited for.
+        Counts the time that workers work, and that this process waits for them.
     """
 
     def __init__(self, workers: int, file_timeout_s: float, clock: Clock | None = None) -> None:
         self.file_timeout_s, self.clock = file_timeout_s, clock or Clock()
         self.workers = [Worker() for _ in range(workers)]
         self.ahead = 2 * workers + 2
-        self.pending: OrderedDict[int, DrawJob] = OrderedDict()
-        self.done: dict[int, Drawn] = {}
+        self.queued: OrderedDict[int, DrawJob] = OrderedDict()
+        self.finished: dict[int, Drawn] = {}
         self.windows: OrderedDict[tuple[object, ...], Window] = OrderedDict()
         self.deaths: Counter[ArchiveFile] = Counter()
         self.given_up: dict[ArchiveFile, str] = {}
@@ -68,8 +68,8 @@ class Decoders:
         self.close()
 
     def draw(self, jobs: Iterable[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
-        """Draw jobs, in their order; they are taken only as fast as they are worked on."""
-        return self._draw_there(iter(jobs)) if self.workers else self._draw_here(jobs)
+        """Draw jobs in their order; each is taken only shortly before a worker needs it."""
+        return self._draw_in_workers(iter(jobs)) if self.workers else self._draw_here(jobs)
 
     def _draw_here(self, jobs: Iterable[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
         memory = StackMemory()
@@ -78,125 +78,137 @@ class Decoders:
                 drawn = draw_job(job, memory)
             yield job, drawn
 
-    def _draw_there(self, jobs: Iterator[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
-        waiting: OrderedDict[int, DrawJob] = OrderedDict()
+    def _draw_in_workers(
+        self, jobs: Iterator[DrawJob]
+    ) -> Generator[tuple[DrawJob, Drawn], None, None]:
+        # Workers finish in any order. Jobs are numbered as they are taken, and each waits here
+        # until those before it have been yielded: that alone keeps the order.
+        in_flight: OrderedDict[int, DrawJob] = OrderedDict()
         taken = 0
         while True:
-            taken = self._supply(jobs, waiting, taken)
-            if not waiting:
+            taken = self._supply(jobs, in_flight, taken)
+            if not in_flight:
                 return
-            first = next(iter(waiting))
-            while first not in self.done:
+            first = next(iter(in_flight))
+            while first not in self.finished:
                 self._collect()
-                taken = self._supply(jobs, waiting, taken)
-            yield waiting.pop(first), self.done.pop(first)
+                taken = self._supply(jobs, in_flight, taken)
+            yield in_flight.pop(first), self.finished.pop(first)
 
     def _supply(
-        self, jobs: Iterator[DrawJob], waiting: OrderedDict[int, DrawJob], taken: int
+        self, jobs: Iterator[DrawJob], in_flight: OrderedDict[int, DrawJob], taken: int
     ) -> int:
-        """Keep all workers busy, but stay at most `ahead` of the consumer; how many were taken."""
-        while len(waiting) < self.ahead:
+        """Keep all workers busy, at most `ahead` jobs before the consumer; return jobs taken."""
+        while len(in_flight) < self.ahead:
             job = next(jobs, None)
             if job is None:
                 break
-            waiting[taken] = self.pending[taken] = job
+            in_flight[taken] = self.queued[taken] = job
             taken += 1
         for worker in self.workers:
-            while worker.job is None and self.pending:
-                self._hand_out(worker)
+            # A job with a file given up ends at once and leaves the worker free for another.
+            while worker.job is None and self.queued:
+                self._assign_job(worker)
         return taken
 
-    def _hand_out(self, worker: Worker) -> None:
-        """Give an idle worker the job that costs least; one of a file given up is done at once."""
-        number = min(self.pending, key=lambda n: (self._rank(worker, self.pending[n]), n))
-        job = self.pending.pop(number)
+    def _assign_job(self, worker: Worker) -> None:
+        """Give an idle worker the queued job that repeats least work."""
+        number = min(self.queued, key=lambda n: (self._repeated_work(worker, self.queued[n]), n))
+        job = self.queued.pop(number)
         if any(frame.file in self.given_up for frame in job.frames):
-            self.done[number] = self._one_by_one(self.workers.index(worker), job)
+            self.finished[number] = self._draw_singly(self.workers.index(worker), job)
         else:
-            worker.start(number, self._measurable(job), self.file_timeout_s)
+            worker.start(number, self._with_window(job), self.file_timeout_s)
 
-    def _rank(self, worker: Worker, job: DrawJob) -> int:
-        """How much a worker would do twice: it may have planes of the stack, or another has."""
-        if job.measured == worker.stack:
+    def _repeated_work(self, worker: Worker, job: DrawJob) -> int:
+        """Rank the work that a worker would repeat for a job, from 0, none, to 3, most.
+
+        The worker that measured a stack's window still has planes of the stack in memory.
+        """
+        if job.window_key == worker.window_key:
             return 0
-        if all(job.measured != other.stack for other in self.workers):
+        if all(job.window_key != other.window_key for other in self.workers):
             return 1
-        return 2 if job.measured in self.windows else 3
+        return 2 if job.window_key in self.windows else 3
 
     def _collect(self) -> None:
-        """Wait for a worker to answer, die or overstay, and take what it did."""
+        """Wait until a worker answers, dies or runs out of time, and take the answers."""
         busy = [w for w in self.workers if w.job is not None]
         with self.clock.waiting(DECODE):
             wait_for(busy)
         for worker in busy:
-            self._take(worker)
+            self._take_answer(worker)
 
-    def _take(self, worker: Worker) -> None:
-        lost = worker.lost  # before the last look: what it sent before it died counts
-        found = worker.answer()
-        if worker.job is None or (found is None and not lost):
+    def _take_answer(self, worker: Worker) -> None:
+        # Asked before the pipe is read: an answer sent just before the worker died still counts.
+        lost = worker.lost
+        answer = worker.answer()
+        if worker.job is None or (answer is None and not lost):
             return
         number, job = worker.job
         worker.job = None
-        if found is None:
-            place = self.workers.index(worker)
-            self._replace(place)
-            self.done[number] = self._one_by_one(place, job)
+        if answer is None:
+            index = self.workers.index(worker)
+            self._replace_worker(index)
+            # Nothing says yet which frame was to blame: none fails until it is drawn alone.
+            self.finished[number] = self._draw_singly(index, job)
         else:
-            self.done[number] = self._learnt(job, found)
+            self.finished[number] = self._accept(job, answer)
 
-    def _learnt(self, job: DrawJob, found: Answer) -> Drawn:
-        """What was drawn; the window is remembered for other jobs of the stack."""
-        self.clock.add(DECODE, found.seconds)
-        if found.window is not None:
-            self.windows[job.measured] = found.window
-            if len(self.windows) > WINDOWS:
+    def _accept(self, job: DrawJob, answer: Answer) -> Drawn:
+        """Return what was drawn, and keep the window for other jobs of the stack."""
+        self.clock.add(DECODE, answer.seconds)
+        if answer.window is not None:
+            self.windows[job.window_key] = answer.window
+            if len(self.windows) > WINDOWS_KEPT:
                 self.windows.popitem(last=False)
-        return found.drawn
+        return answer.drawn
 
-    def _one_by_one(self, place: int, job: DrawJob) -> Drawn:
-        """Repeat a job that killed its worker frame by frame; the guilty frame fails."""
-        return [item for single in job.singles() for item in self._single(place, single)]
+    def _draw_singly(self, index: int, job: DrawJob) -> Drawn:
+        """Repeat a job that killed its worker frame by frame; only the frame to blame fails."""
+        return [item for single in job.singles() for item in self._draw_single(index, single)]
 
-    def _single(self, place: int, job: DrawJob) -> Drawn:
-        """Draw one frame. A file that killed `PATIENCE` more workers is given up altogether.
+    def _draw_single(self, index: int, job: DrawJob) -> Drawn:
+        """Draw one frame, in the worker of that index.
 
-        So is one that kills while the window of the stack is measured, which is then done without
-        it.
+        The worker may die of another file than the frame's: to measure the window of the stack, it
+        reads other files too. Such a file is given up at once, the window is measured without it,
+        and the frame is tried again. A file that kills on its own frames fails each of them, and is
+        given up after `MAX_DEATHS` workers.
         """
         (frame,) = job.frames
         while frame.file not in self.given_up:
-            worker = self.workers[place]
-            worker.start(0, self._measurable(job), self.file_timeout_s)
-            found = worker.finish()
-            if found is not None:
-                return self._learnt(job, found)
-            guilty = worker.reading or frame.file
-            why = f"its decoder {self._replace(place)}"
-            log.warning(why)
-            self.deaths[guilty] += 1
-            if guilty != frame.file:
-                self.unmeasured.add(guilty)
-            if guilty in self.unmeasured or self.deaths[guilty] >= PATIENCE:
-                self.given_up[guilty] = why
-            if guilty == frame.file:
-                return [DecoderError(why)]
+            worker = self.workers[index]
+            worker.start(0, self._with_window(job), self.file_timeout_s)
+            answer = worker.finish()
+            if answer is not None:
+                return self._accept(job, answer)
+            culprit = worker.reading or frame.file
+            reason = f"its decoder {self._replace_worker(index)}"
+            log.warning(reason)
+            self.deaths[culprit] += 1
+            if culprit != frame.file:
+                self.unmeasured.add(culprit)
+            if culprit in self.unmeasured or self.deaths[culprit] >= MAX_DEATHS:
+                self.given_up[culprit] = reason
+            if culprit == frame.file:
+                return [DecoderError(reason)]
         return [DecoderError(self.given_up[frame.file])]
 
-    def _measurable(self, job: DrawJob) -> DrawJob:
-        """The job with its stack's window, or else with a stack whose window can be measured."""
-        window = job.window or self.windows.get(job.measured)
+    def _with_window(self, job: DrawJob) -> DrawJob:
+        """Add the stack's window to a job or, until it is measured, drop files that killed."""
+        window = job.window or self.windows.get(job.window_key)
         if window is not None or not self.unmeasured:
             return replace(job, window=window)
         frames = tuple(f for f in job.stack.frames if f.file not in self.unmeasured)
         return replace(job, stack=replace(job.stack, frames=frames))
 
-    def _replace(self, place: int) -> str:
-        """Put a new worker in a dead or hanging one's place; says what became of the old."""
-        why = self.workers[place].cause()
-        self.workers[place].stop()
-        self.workers[place] = Worker()
-        return why
+    def _replace_worker(self, index: int) -> str:
+        """Replace a dead or hanging worker by a new one; return how the old one ended."""
+        reason = self.workers[index].cause()
+        self.workers[index].stop()
+        self.workers[index] = Worker()
+        return reason
 
     def close(self) -> None:
         """End all workers."""

@@ -12,33 +12,33 @@ from medscan.imaging import KeptPlanes, Slice, Window
 
 CHUNK = 16
 """Frames of a job."""
-KEPT = 256 << 20
-"""Bytes of planes that are kept from when a stack's window is measured until they are drawn."""
+KEPT_BYTES = 256 << 20
+"""Bytes of planes that stay in memory from measuring a stack's window until they are drawn."""
 
 
 @dataclass(frozen=True, slots=True)
 class DrawJob:
-    """Some frames of one stack to be drawn.
+    """Some frames of one stack to draw.
 
     Parameters
     ----------
     stack : Stack
     first : int
-        Place of the first frame in `stack.frames`.
+        Index of the first frame in `stack.frames`.
     frames : tuple of Frame
     size : int
         Side of the model's square, pixels.
     rule : str
-        Of the window; see `medscan.imaging.parse_rule`.
+        How the window is measured; see `medscan.imaging.parse_rule`.
     modality : str
     max_file_bytes : int
         Bytes that a file may be, unpack to or need decoded; a worker may hold `COPIES` times that.
     study : str
         Key of the study.
     companions : tuple of ArchiveFile
-        Where the voxels of its files are, if not in these.
+        Files with the voxels, where the stack's own files are only headers.
     window : Window or None
-        Of the stack, where another job has measured it already.
+        The stack's window, if another job has measured it already.
     """
 
     stack: Stack
@@ -53,12 +53,12 @@ class DrawJob:
     window: Window | None = None
 
     @property
-    def measured(self) -> tuple[object, ...]:
-        """What the window belongs to: the same for all jobs of a stack."""
+    def window_key(self) -> tuple[object, ...]:
+        """What a window is measured for: equal for all jobs of one stack."""
         return self.study, self.stack.key, self.rule, self.modality
 
     def singles(self) -> Iterator[DrawJob]:
-        """The job frame by frame."""
+        """Divide the job into jobs of one frame each."""
         for offset, frame in enumerate(self.frames):
             yield replace(self, first=self.first + offset, frames=(frame,))
 
@@ -68,25 +68,26 @@ Drawn = list[Slice | FileError]
 
 @dataclass(slots=True)
 class StackMemory:
-    """What a process knows of the stack that it drew last: its window, and planes it read for it.
+    """The window of the stack that a process drew last, and the planes read to measure it.
 
-    The planes of a stack are otherwise read twice, once to measure and once to draw.
+    Without it, a plane would be read twice: once to measure the window and once to draw.
     """
 
-    measured: tuple[object, ...] = ()
+    window_key: tuple[object, ...] = ()
     window: Window | None = None
-    kept: KeptPlanes = field(default_factory=lambda: KeptPlanes(KEPT))
+    kept: KeptPlanes = field(default_factory=lambda: KeptPlanes(KEPT_BYTES))
 
     def window_of(self, job: DrawJob) -> Window:
-        """The window of a job's stack; measured unless it is known.
+        """Return the window of a job's stack; measure it unless it is known.
 
         Raises
         ------
         FileError
-            None of the frames looked at can be read.
+            If none of the frames needed to measure it can be read.
         """
-        if job.measured != self.measured:
-            self.measured, self.window, self.kept = job.measured, None, KeptPlanes(KEPT)
+        if job.window_key != self.window_key:
+            self.window_key, self.window = job.window_key, None
+            self.kept = KeptPlanes(KEPT_BYTES)
         self.window = self.window or job.window
         if self.window is None:
             stack, rule = job.stack, job.rule
@@ -95,18 +96,19 @@ class StackMemory:
 
 
 def draw_job(job: DrawJob, memory: StackMemory) -> Drawn:
-    """Do a job in this process; whatever is wrong with a file costs its frames."""
-    found = _drawn(job, memory)
+    """Draw a job in this process; an error in a file costs only that file's frames."""
+    drawn = _draw(job, memory)
+    # Looked at after drawing: a file replaced while it was read is caught too.
     error = UnreadableError("it has changed since the archive was indexed")
     if any(map(_has_changed, job.companions)):
-        return [error] * len(found)
+        return [error] * len(drawn)
     changed = {f.file for f in job.frames if _has_changed(f.file)}
-    pairs = zip(job.frames, found, strict=True)
+    pairs = zip(job.frames, drawn, strict=True)
     return [error if frame.file in changed else item for frame, item in pairs]
 
 
 def _has_changed(file: ArchiveFile) -> bool:
-    """Whether another file was put in its place, or it was written to; one that is gone has not."""
+    """Whether a file was written to or replaced; a missing file does not count as changed."""
     try:
         status = file.full.stat()
     except OSError:
@@ -114,7 +116,7 @@ def _has_changed(file: ArchiveFile) -> bool:
     return (status.st_size, status.st_mtime_ns) != (file.size, file.mtime_ns)
 
 
-def _drawn(job: DrawJob, memory: StackMemory) -> Drawn:
+def _draw(job: DrawJob, memory: StackMemory) -> Drawn:
     try:
         window = memory.window_of(job)
         return imaging.render(
@@ -126,4 +128,5 @@ def _drawn(job: DrawJob, memory: StackMemory) -> Drawn:
         memory.kept = KeptPlanes(0)
         if len(job.frames) == 1:
             return [TooLargeError("does not fit into memory; see --max-file-gib")]
-    return [item for single in job.singles() for item in _drawn(single, memory)]
+    # Out of memory with several frames: one at a time, only those that are too large fail.
+    return [item for single in job.singles() for item in _draw(single, memory)]

@@ -1,4 +1,4 @@
-"""The files that results were made from, found again in their archives."""
+"""Find the files that results were made from in their archives again."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from medscan.choices import Plane
 from medscan.errors import SourceError
 from medscan.results import StackResult, StudyResult
 
-Place = tuple[ArchiveFile, tuple[int, int]]
+SizedFile = tuple[ArchiveFile, tuple[int, int]]
 """A file, and the rows and columns of its frames."""
 
 
-class _Found(NamedTuple):
+class _LocatedStack(NamedTuple):
     study: str
     root: str
     stack: Stack
 
 
-class _Shelf(NamedTuple):
-    """What archives hold: DICOM instances by UIDs of series and instance, stacks by key."""
+class _Contents(NamedTuple):
+    """Contents of the archives: DICOM instances by UIDs of series and instance, stacks by key."""
 
-    instances: dict[tuple[str, str], Place]
-    stacks: defaultdict[str, list[_Found]]
+    instances: dict[tuple[str, str], SizedFile]
+    stacks: defaultdict[str, list[_LocatedStack]]
 
 
 class Sources:
-    """Files of archives, wherever they lie in them by now.
+    """Source files of results, even if they have moved within the archives since the scan.
 
-    A DICOM instance is known by its UIDs. Other files are known by their path, which the key of
-    their stack stands for, and by the root that it lies below: the same path below another root is
-    another file. Results of older versions do not say the root; there the key of the study tells.
+    A DICOM instance is identified by its UIDs. Any other file is identified by its path, from which
+    the key of its stack is made, and by the archive root: the same path below another root is
+    another file. Results of older versions do not record the root; there the study's key decides.
 
     Parameters
     ----------
     roots : iterable of Path
         Folders or files.
     keys : iterable of Pseudonyms or None
-        That the results were written with.
+        Pseudonyms that the results were written with.
     names : collection of str, optional
-        Paths, as results have them, of all files that will be asked for. While they are there, the
-        headers of no others are read.
+        Paths, as written in the results, of all files that will be asked for. If all of them exist,
+        only their headers are read.
     workers : int
         Processes that read headers.
     """
@@ -60,39 +60,40 @@ class Sources:
     ) -> None:
         self._roots, self._keys, self._workers = tuple(roots), tuple(dict.fromkeys(keys)), workers
         self._names = None if names is None else frozenset(names)
-        self._shelves: dict[Plane | None, _Shelf] = {}
+        self._by_plane: dict[Plane | None, _Contents] = {}
 
     def stack(
-        self, study: StudyResult, result: StackResult, places: Sequence[int] | None = None
+        self, study: StudyResult, result: StackResult, indices: Sequence[int] | None = None
     ) -> Stack:
-        """A stack of results as what can be read.
+        """Return the readable stack, with its source files, of a stack of results.
 
         Parameters
         ----------
         study : StudyResult
         result : StackResult
-            One of its stacks; heatmaps are not needed.
-        places : sequence of int, optional
-            Of some slices in the result's arrays, ascending; None: all.
+            A stack of the study; heatmaps are not needed.
+        indices : sequence of int, optional
+            Slices to include, as ascending indices into the result's arrays; None: all.
 
         Raises
         ------
         SourceError
-            One of their files is not in the archives, or has changed since.
+            If one of the files is not in the archives, or has changed since.
         """
-        info, chosen = result.info, range(len(result.state)) if places is None else places
-        files = self._files(study, result, chosen)
+        info = result.info
+        indices = range(len(result.state)) if indices is None else indices
+        files = self._files(study, result, indices)
         return Stack(
             key=result.key,
             kind=Kind(info["kind"]),
             frames=tuple(
                 Frame(
                     file=file,
-                    index=int(result.frame[at]),
-                    sop_instance_uid=result.sop_instance_uid[at],
-                    position_mm=float(result.position_mm[at]),
+                    index=int(result.frame[index]),
+                    sop_instance_uid=result.sop_instance_uid[index],
+                    position_mm=float(result.position_mm[index]),
                 )
-                for at, file in zip(chosen, files, strict=True)
+                for index, file in zip(indices, files, strict=True)
             ),
             rows=int(info["rows"]),
             columns=int(info["columns"]),
@@ -103,41 +104,43 @@ class Sources:
         )
 
     def _files(
-        self, study: StudyResult, result: StackResult, places: Sequence[int]
+        self, study: StudyResult, result: StackResult, indices: Sequence[int]
     ) -> list[ArchiveFile]:
-        named = result.info["kind"] == Kind.DICOM and all(result.sop_instance_uid)
-        if named:
-            found = [self._instance(result, at) for at in places]
+        has_uids = result.info["kind"] == Kind.DICOM and all(result.sop_instance_uid)
+        if has_uids:
+            sources = [self._instance(result, index) for index in indices]
         else:
             stack = self._stack(study, result)
-            found = [(stack.frames[at].file, (stack.rows, stack.columns)) for at in places]
-        size = int(result.info["rows"]), int(result.info["columns"])
-        if any(there != size for _, there in found):
+            size = (stack.rows, stack.columns)
+            sources = [(stack.frames[index].file, size) for index in indices]
+        scanned_size = int(result.info["rows"]), int(result.info["columns"])
+        if any(size != scanned_size for _, size in sources):
             raise SourceError("its source has changed since it was scanned: frames of another size")
-        return [file for file, _ in found]
+        return [file for file, _ in sources]
 
-    def _instance(self, result: StackResult, at: int) -> Place:
-        shelf = next(iter(self._shelves.values()), None) or self._shelf(None)
-        uids = str(result.info["SeriesInstanceUID"]), result.sop_instance_uid[at]
-        if uids not in shelf.instances:
-            raise SourceError(f"the file of slice {at + 1} is not in the archive named")
-        return shelf.instances[uids]
+    def _instance(self, result: StackResult, index: int) -> SizedFile:
+        # DICOM instances are the same in every plane: any contents read already will do.
+        contents = next(iter(self._by_plane.values()), None) or self._contents(None)
+        uids = str(result.info["SeriesInstanceUID"]), result.sop_instance_uid[index]
+        if uids not in contents.instances:
+            raise SourceError(f"the file of slice {index + 1} is not in the archive named")
+        return contents.instances[uids]
 
     def _stack(self, study: StudyResult, result: StackResult) -> Stack:
-        there = self._shelf(_plane(result)).stacks.get(result.key, [])
-        if not there:
+        candidates = self._contents(_plane(result)).stacks.get(result.key, [])
+        if not candidates:
             raise SourceError("its file is not in the archive named")
         root = study.info.get("root")
-        mine = [f.stack for f in there if (f.root == root if root else f.study == study.key)]
-        if not mine:
+        stacks = [c.stack for c in candidates if (c.root == root if root else c.study == study.key)]
+        if not stacks:
             raise SourceError(
-                "its file is not in the archive named: what has its path there lies below another "
-                "folder than the one that was scanned"
+                "its file is not in the archive named: the file of the same path lies below "
+                "another folder than the one that was scanned"
             )
-        frames = [(frame.index, frame.sop_instance_uid) for frame in mine[0].frames]
+        frames = [(frame.index, frame.sop_instance_uid) for frame in stacks[0].frames]
         if frames != list(zip(result.frame.tolist(), result.sop_instance_uid, strict=True)):
             raise SourceError("its source has changed since it was scanned: other slices")
-        return mine[0]
+        return stacks[0]
 
     # --- the archives ---------------------------------------------------------------------------
 
@@ -145,42 +148,42 @@ class Sources:
     def _walked(self) -> list[ArchiveFile | Outcome]:
         return list(archive.walk_all(self._roots))
 
-    def _shelf(self, plane: Plane | None) -> _Shelf:
-        """What the archives hold, with volumes cut in a plane."""
-        if plane not in self._shelves:
-            self._shelves[plane] = _Shelf({}, defaultdict(list))
+    def _contents(self, plane: Plane | None) -> _Contents:
+        """Return the contents of the archives, with volumes cut in a plane."""
+        if plane not in self._by_plane:
+            self._by_plane[plane] = _Contents({}, defaultdict(list))
             for key in self._keys:
-                self._fill(self._shelves[plane], plane, key)
-        return self._shelves[plane]
+                self._fill(self._by_plane[plane], plane, key)
+        return self._by_plane[plane]
 
-    def _fill(self, shelf: _Shelf, plane: Plane | None, key: Pseudonyms | None) -> None:
+    def _fill(self, contents: _Contents, plane: Plane | None, key: Pseudonyms | None) -> None:
         catalogue = archive.index(
             self._roots,
             plane=plane,
             workers=self._workers,
             pseudonyms=key,
-            walked=self._asked_for(key),
+            walked=self._wanted_files(key),
         )
         for study in catalogue.studies:
             for series, stack in ((s, stack) for s in study.series for stack in s.stacks):
                 root = key.root(stack.frames[0].file) if key else ""
-                shelf.stacks[stack.key].append(_Found(study.key, root, stack))
+                contents.stacks[stack.key].append(_LocatedStack(study.key, root, stack))
                 for frame in stack.frames:
                     uids, size = (series.uid, frame.sop_instance_uid), (stack.rows, stack.columns)
-                    shelf.instances.setdefault(uids, (frame.file, size))
+                    contents.instances.setdefault(uids, (frame.file, size))
 
-    def _asked_for(self, key: Pseudonyms | None) -> list[ArchiveFile | Outcome]:
-        """Files that will be asked for, while all of them are there; else all files."""
+    def _wanted_files(self, key: Pseudonyms | None) -> list[ArchiveFile | Outcome]:
+        """Return the files that will be asked for if all of them exist, else all files."""
         if key is None or self._names is None:
             return self._walked
         plain = [(f if isinstance(f, ArchiveFile) else f.file, f) for f in self._walked]
-        called = [({key.path(file.path), file.path} & self._names, f) for file, f in plain]
-        found = [f for names, f in called if names]
-        whole = self._names <= {name for names, _ in called for name in names}
-        return found if whole else self._walked
+        matches = [({key.path(file.path), file.path} & self._names, f) for file, f in plain]
+        wanted = [f for names, f in matches if names]
+        all_exist = self._names <= {name for names, _ in matches for name in names}
+        return wanted if all_exist else self._walked
 
 
 def _plane(result: StackResult) -> Plane | None:
-    """The plane that a volume was cut in; None for files that hold slices already."""
-    cut = result.info["kind"] in (Kind.NIFTI, Kind.ITK)
-    return Plane(result.info["plane"]) if cut and result.info["plane"] else None
+    """Return the plane that a volume was cut in; None for files that hold slices already."""
+    is_volume = result.info["kind"] in (Kind.NIFTI, Kind.ITK)
+    return Plane(result.info["plane"]) if is_volume and result.info["plane"] else None

@@ -1,4 +1,4 @@
-"""A process that draws jobs, one at a time, and may die of them."""
+"""A process that draws jobs one at a time, and may die of them."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ from medscan.reading.jobs import DrawJob, Drawn, StackMemory, draw_job
 
 READY = "ready"
 PR_SET_PDEATHSIG = 1
-"""Of prctl(2)."""
+"""Option of prctl(2): the signal to get when the parent dies."""
 COPIES = 4
-"""A file as read, unpacked, decoded and in floating point may be in memory at once."""
+"""A file may be in memory as read, unpacked, decoded and in floating point at once."""
 SPARE = 1 << 30
-"""Bytes for everything else that a worker holds."""
+"""Bytes for everything else that a worker has in memory."""
 STEP_S = 1.0
 """Longest single wait for a worker."""
 STARTUP_S = 300.0
-"""A worker's imports do not count as time spent on a file, but do not take for ever either."""
+"""Longest time for a worker's imports, which do not count as time spent on a file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker made of a job.
+    """A worker's answer to a job.
 
     Parameters
     ----------
     drawn : list of Slice or FileError
         One for each frame.
     window : Window or None
-        Of the stack; None when it could not be measured.
+        The stack's window; None if it could not be measured.
     seconds : float
-        That the worker spent on it.
+        Time that the worker spent on the job.
     """
 
     drawn: Drawn
@@ -54,22 +54,22 @@ class Answer:
     seconds: float
 
 
-# --- in the process ----------------------------------------------------------------------------
+# --- in the worker process ----------------------------------------------------------------------
 
 
 def serve(connection: Connection, parent: int) -> None:
-    """What a worker process does: jobs in, slices out, until the pipe closes.
+    """Draw the jobs that come through the pipe and send slices back, until the pipe closes.
 
-    Slices go through the pipe: measured, that takes 0.4 ms a slice of 240 x 240, in shared memory
-    0.2 ms; reading, windowing and drawing one takes ten times as long.
+    A slice of 240 x 240 takes 0.4 ms through the pipe, and would take 0.2 ms in shared memory;
+    reading, windowing and drawing it takes ten times as long, so that the pipe is good enough.
     """
     _die_with(parent)
-    for number in (signal.SIGINT, signal.SIGTERM):  # the scan decides when to stop
+    for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to workers too
         signal.signal(number, signal.SIG_IGN)
     memory = StackMemory()
     imaging.watch(connection.send)
-    ended = (EOFError, BrokenPipeError, ConnectionResetError)
-    with no_stderr(), suppress(*ended):  # what a decoder writes as it dies, the scan says itself
+    pipe_closed = (EOFError, BrokenPipeError, ConnectionResetError)
+    with no_stderr(), suppress(*pipe_closed):  # the scan itself reports a decoder that dies
         connection.send(READY)
         while True:
             job = connection.recv()
@@ -80,55 +80,55 @@ def serve(connection: Connection, parent: int) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Let no decoder that hangs outlive a scan that was killed."""
+    """Make sure that a hanging decoder does not outlive a scan that was killed."""
     with suppress(OSError, AttributeError):  # Linux only
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # the parent died before prctl was called
         os._exit(1)
 
 
 @lru_cache(maxsize=1)
 def _bound_memory(max_file_bytes: int) -> None:
-    """Let this process have no more than `COPIES` times `max_file_bytes` beyond what it has now."""
-    # Threads cost address space by the core, and decoding is spread over processes instead.
+    """Allow this process `COPIES` times `max_file_bytes` in addition to what it has now."""
+    # Each thread reserves address space, which counts; decoding is spread over processes instead.
     os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", "1")
-    with suppress(OSError, ValueError):  # a system that does not tell, or does not let
+    with suppress(OSError, ValueError):  # systems without /proc, or that refuse the limit
         pages = int(Path("/proc/self/statm").read_text().split()[5])
         most = pages * resource.getpagesize() + COPIES * max_file_bytes + SPARE
         resource.setrlimit(resource.RLIMIT_DATA, (most, resource.RLIM_INFINITY))
 
 
-# --- seen from the scan ------------------------------------------------------------------------
+# --- in the scan's process ----------------------------------------------------------------------
 
 
 class Worker:
-    """A process with its pipe and the job it has in hand."""
+    """A worker process as the scan sees it: its pipe, and the job that it works on."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self.connection, there = context.Pipe()
-        self.process = context.Process(target=serve, args=(there, os.getpid()), daemon=True)
+        self.connection, worker_end = context.Pipe()
+        self.process = context.Process(target=serve, args=(worker_end, os.getpid()), daemon=True)
         self.process.start()
-        there.close()
+        worker_end.close()
         self.job: tuple[int, DrawJob] | None = None
-        self.stack: tuple[object, ...] = ()
+        self.window_key: tuple[object, ...] = ()
         self.reading: ArchiveFile | None = None
         self.file_timeout_s = self.left_s = 0.0
         self.ready = self.gone = False
 
     def start(self, number: int, job: DrawJob, file_timeout_s: float) -> None:
-        """Send a job; a worker that died idle is noticed when its answer is waited for."""
+        """Send a job; a worker that died while idle is found dead when it is waited for."""
         with suppress(EOFError, OSError):
             if not self.ready and self.connection.poll(STARTUP_S):
                 self.ready = self.connection.recv() == READY
         self.job, self.reading, self.file_timeout_s = (number, job), None, file_timeout_s
-        self.left_s, self.stack = file_timeout_s, job.measured
+        self.left_s, self.window_key = file_timeout_s, job.window_key
         with suppress(BrokenPipeError, ConnectionResetError), self._bounded():
             self.connection.send(job)
 
     @contextmanager
     def _bounded(self) -> Iterator[None]:
-        """Kill a process that stops in the middle of a message, for its end is waited for."""
+        """Kill a process that stops in the middle of a message: the pipe would block for ever."""
         timer = threading.Timer(self.file_timeout_s, self.process.kill)
         timer.start()
         try:
@@ -137,38 +137,41 @@ class Worker:
             timer.cancel()
 
     def answer(self) -> Answer | None:
-        """What it made of the job, once it is there; each file that it opens gets its own time."""
+        """Return the worker's answer, or None while there is none.
+
+        A worker names each file that it opens; each file then has the full time.
+        """
         try:
             while self.connection.poll():
                 with self._bounded():
-                    found: Any = self.connection.recv()
-                if isinstance(found, Answer):
-                    return found
-                if found == READY:  # it came later than it was waited for
+                    message: Any = self.connection.recv()
+                if isinstance(message, Answer):
+                    return message
+                if message == READY:  # later than `start` waited for it
                     self.ready = True
                 else:
-                    self.reading, self.left_s = found, self.file_timeout_s
+                    self.reading, self.left_s = message, self.file_timeout_s
         except (EOFError, OSError):
             self.gone = True
         return None
 
     @property
     def lost(self) -> bool:
-        """Whether no answer will come: the process is dead or has overstayed."""
+        """Whether no answer will come: the process is dead or out of time."""
         return self.gone or self.left_s <= 0 or not self.process.is_alive()
 
     def finish(self) -> Answer | None:
-        """Wait for the answer; None when the process dies or overstays."""
+        """Wait for the answer; None if the process dies or runs out of time."""
         while True:
-            lost = self.lost  # before the last look: what it sent before it died counts
-            found = self.answer()
-            if found is not None or lost:
+            lost = self.lost  # asked first: an answer sent just before it died still counts
+            answer = self.answer()
+            if answer is not None or lost:
                 self.job = None
-                return found
+                return answer
             wait_for([self])
 
     def cause(self) -> str:
-        """Why it did not answer."""
+        """Say how the process ended, or that it did not."""
         self.process.join(timeout=2.0)
         code = self.process.exitcode
         if code is None:
@@ -178,17 +181,17 @@ class Worker:
         )
 
     def stop(self) -> None:
-        """End the process whatever it is doing."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
         self.connection.close()
 
 
 def wait_for(workers: list[Worker]) -> None:
-    """Wait a little for one of them to answer or die, and charge them for it.
+    """Wait a little for one of the workers to answer or die, and take that from their time.
 
-    Only time that was spent waiting counts: while this process was stopped, or busy, an answer may
-    have been there all along.
+    Only time spent waiting counts: while this process was stopped or busy, an answer may have been
+    ready all along.
     """
     step = min(STEP_S, *(w.left_s for w in workers))
     handles: list[Any] = [w.connection for w in workers] + [w.process.sentinel for w in workers]

@@ -17,7 +17,14 @@ from medscan.reading import CHUNK, DrawJob, Drawn
 from medscan.results import StackResult, StudyResult, Work
 from medscan.scan.disk import Room, is_there
 from medscan.scan.guard import Stop, Watchdog
-from medscan.scoring import Scored, Scorer, StackBuilder, study_result, thumbnails_of, worst_of
+from medscan.scoring import (
+    Scored,
+    Scorer,
+    StackBuilder,
+    file_outcomes,
+    study_result,
+    thumbnail_policy,
+)
 
 log = logging.getLogger("medscan.scan")
 
@@ -41,7 +48,7 @@ class _Study:
     @property
     def complete(self) -> bool:
         """Whether all slices have been handed out and have an end."""
-        return self.fed and not any(builder.left for builder in self.builders.values())
+        return self.fed and not any(builder.remaining for builder in self.builders.values())
 
 
 class Pipeline:
@@ -119,7 +126,7 @@ class Pipeline:
     def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
         backbone = self.scorers[detector.digest].method.backbone
         privacy = self.privacy
-        thumbnails = thumbnails_of(
+        thumbnails = thumbnail_policy(
             series.modality, stack, wanted=privacy.thumbnails, burned_in=privacy.burned_in
         )
         return StackBuilder(
@@ -152,7 +159,7 @@ class Pipeline:
             elif item.background:
                 builder.skip(place)
             else:
-                builder.wait(place, item)
+                builder.keep_image(place, item)
                 self._put(scorer.add((job.study, builder, place), item.image))
         self._finish_if_complete(job.study)
         self.watchdog.fed("slices are decoded")
@@ -160,7 +167,7 @@ class Pipeline:
     def _put(self, found: Iterator[Scored]) -> None:
         for scored in found:
             study, builder, place = scored.tag
-            builder.put(place, scored.score, scored.heatmap)
+            builder.add_score(place, scored.score, scored.heatmap)
             self.slices += 1
             self._finish_if_complete(study)
         if self.watch is not None:
@@ -177,7 +184,7 @@ class Pipeline:
         self.watchdog.fed("slices are decoded")
 
     def _finish(self, study: _Study) -> None:
-        task, outcomes = study.task, worst_of(study.builders.values())
+        task, outcomes = study.task, file_outcomes(study.builders.values())
         if self._is_gone(outcomes):
             return
         spent = time.monotonic() - study.begun

@@ -1,4 +1,4 @@
-"""Slices -> scores and maps by the detectors; slices of a stack -> its result.
+"""Score slices with the detectors, and put the scores of a stack's slices together.
 
 Imports torch only when a model is loaded.
 """
@@ -13,10 +13,10 @@ from medscan.scoring.stacks import (
     THUMBNAILS,
     StackBuilder,
     aggregate,
+    file_outcomes,
     stack_calibration,
     study_result,
-    thumbnails_of,
-    worst_of,
+    thumbnail_policy,
 )
 
 __all__ = [
@@ -30,10 +30,10 @@ __all__ = [
     "aggregate",
     "batch_for",
     "describe",
+    "file_outcomes",
     "loaded_scorers",
     "stack_calibration",
     "study_result",
-    "thumbnails_of",
+    "thumbnail_policy",
     "tower_of",
-    "worst_of",
 ]

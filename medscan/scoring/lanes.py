@@ -1,4 +1,4 @@
-"""Threads that run batches through models while the scan fills the next."""
+"""Threads that run batches through models while the scan fills the next batch."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
 class Lanes:
-    """Runs work on a device, begun in the order that it comes in; used in a `with` statement.
+    """Runs batches on a device, started in the order they are submitted; a context manager.
 
-    On a CPU there is a lane a core, each of one thread: batches side by side keep cores busier than
-    one batch spread over them, and no result depends on the number of cores. PyTorch's threads are
-    a matter of the process: they are as they were once the lanes are closed. A GPU has one lane,
-    and what that is given is queued behind what the GPU computes.
+    On a CPU there is one lane per core, each with one thread: batches side by side keep the cores
+    busier than one batch spread over them, and no result depends on the number of cores. PyTorch
+    sets its number of threads for the whole process: on exit it is restored. A GPU has one lane,
+    which queues its work behind what the GPU is computing.
 
     Parameters
     ----------
     device : str
+        cpu, cuda or cuda:N.
     """
 
     def __init__(self, device: str) -> None:
@@ -32,10 +33,11 @@ class Lanes:
         self._threads = torch.get_num_threads()
         self.count = self._threads if self.device == "cpu" else 1
         self.ahead = 2 * self.count + 1
-        """Batches that may be under way, enough for no lane to wait for the next."""
+        """Batches that may be submitted and not taken: no lane ever waits for the next one."""
         if self.device == "cpu":
             torch.set_num_threads(1)
-        # A thread follows when it first asks: until then oneDNN uses all cores in it.
+        # A new thread adopts this setting only when it first asks for it; until then oneDNN would
+        # use all cores in that thread. Each lane therefore asks as it starts.
         self._pool = ThreadPoolExecutor(self.count, "lane", torch.get_num_threads)
         return self
 
@@ -50,6 +52,6 @@ class Lanes:
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
-    def submit(self, work: Callable[[], Made]) -> Future[Made]:
-        """Have some work done by the next lane that is free."""
+    def submit(self, work: Callable[[], Result]) -> Future[Result]:
+        """Run `work` in the next free lane."""
         return self._pool.submit(work)

@@ -12,7 +12,7 @@ from medscan.detector import Detector
 from medscan.options import Compute
 from medscan.profile import Clock
 from medscan.scoring.lanes import Lanes
-from medscan.scoring.scorer import AUTO, Scorer, device_errors
+from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scorer, device_errors
 
 if TYPE_CHECKING:
     from medscan.clip import Backbone
@@ -22,17 +22,22 @@ if TYPE_CHECKING:
 def loaded_scorers(
     detectors: Sequence[tuple[Path, Detector]], compute: Compute, clock: Clock | None = None
 ) -> Iterator[dict[str, Scorer]]:
-    """A scorer for each detector, by its hash; detectors of one backbone and size share it.
+    """Load a scorer for each detector; detectors of the same backbone and size share it.
+
+    Yields
+    ------
+    dict
+        Scorers by hash of their detector.
 
     Raises
     ------
     medscan.errors.DeviceError
-        The device has no room for them, or is lost.
+        If the detectors do not fit into the device's memory, or the device is lost.
     """
     from medscan.clip import choose_device
 
     device = choose_device(compute.device)
-    with Lanes(device) as lanes:  # opened first: it also decides how sentences are computed
+    with Lanes(device) as lanes:  # before loading: it sets the threads that encode the prompts
         with device_errors():
             scorers = _scorers(detectors, compute, device, lanes, clock)
         yield scorers
@@ -45,7 +50,7 @@ def _scorers(
     lanes: Lanes,
     clock: Clock | None,
 ) -> dict[str, Scorer]:
-    batch = compute.batch_size or AUTO[device.split(":")[0]]
+    batch = compute.batch_size or AUTO_BATCH_SIZES[device.split(":")[0]]
     backbones: dict[tuple[Any, ...], Backbone] = {}
     scorers = {}
     for path, detector in detectors:
@@ -58,7 +63,7 @@ def _scorers(
 
 
 def describe(detector: Detector) -> dict[str, Any]:
-    """What results.h5 says of a detector."""
+    """Return what results.h5 records of a detector."""
     calibration = detector.calibration
     return {
         "name": detector.name,

@@ -1,4 +1,4 @@
-"""Batches of slices through a detector, always of one shape."""
+"""Run slices through a detector in batches of one shape."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("medscan.scan")
 
-AUTO = {"cpu": 8, "cuda": 64}
+AUTO_BATCH_SIZES = {"cpu": 8, "cuda": 64}
 """Batch sizes of `--batch-size auto`."""
 
-
-FULL = ("can't allocate memory", "not enough memory", "out of memory")
-"""How PyTorch says that the memory of the CPU, or of its driver, is full."""
+MEMORY_FULL = ("can't allocate memory", "not enough memory", "out of memory")
+"""Messages of PyTorch when the memory of the CPU, or of its driver, is full."""
 
 Tags = list[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """Scores (B,) and maps (B, G, G) of a batch on the host, once a GPU's events have passed."""
+class _Output:
+    """Scores (B,) and maps (B, G, G) of a batch in host memory.
+
+    Those of a GPU may be read only after the second event; the events enclose its computing.
+    """
 
     score: Tensor
     grid: Tensor
@@ -47,12 +49,12 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What a detector says of one slice.
+    """Score and map of one slice.
 
     Parameters
     ----------
     tag : object
-        Given with the slice.
+        As passed to `Scorer.add` with the slice.
     score : float
     heatmap : float16 (G, G)
     """
@@ -62,25 +64,26 @@ class Scored:
     heatmap: NDArray[np.float16]
 
 
-_Sent = tuple[Tags, "Tensor", Future[_Found]]
+_Submitted = tuple[Tags, "Tensor", Future[_Output]]
 
 
 class Scorer:
-    """Fills batches across series and pads the last, so that no kernel sees another shape.
+    """Fills batches across series and pads the last one, so that all have the same shape.
 
-    Results come in the order of the slices, a few batches later.
+    Kernels may round differently for another shape: a score would depend on the batch that its
+    slice happens to be in. Results come in the order of the slices, a few batches later.
 
     Parameters
     ----------
     detector : Detector
     method : Method
-        On its backbone, on its device.
+        Loaded on the device, with its backbone.
     batch_size : int
         Halved when the device runs out of memory.
     lanes : Lanes
-        Of the device; detectors share it.
+        Lanes of the device; detectors share them.
     clock : Clock, optional
-        Is told how long the model worked, and how long it was waited for.
+        Counts the time that the model works, and that this process waits for it.
     """
 
     def __init__(
@@ -94,113 +97,121 @@ class Scorer:
         self.detector, self.method, self.batch_size = detector, method, batch_size
         self.lanes, self.clock = lanes, clock or Clock()
         self.filling: tuple[Tags, Tensor] | None = None
-        self.fetching: Any = None
-        self.under_way: deque[_Sent] = deque()
+        self.fetch_stream: Any = None
+        self.submitted: deque[_Submitted] = deque()
 
     def add(self, tag: Any, image: NDArray[np.float32]) -> Iterator[Scored]:
-        """Take a slice (C, S, S), whose memory is free again then; yields what is finished."""
+        """Copy a slice (C, S, S) into the batch; yield the results that are ready."""
         import torch
 
         tags, batch = self.filling = self.filling or ([], self._empty(image.shape[-1]))
         batch[len(tags)] = torch.from_numpy(image)
         tags.append(tag)
         if len(tags) == len(batch):
-            self._send_filled()
-        while len(self.under_way) > self.lanes.ahead or self._is_first_done():
-            yield from self._take()
+            self._submit_filled()
+        # Waits only while too many batches are submitted: that bounds the memory they take.
+        while len(self.submitted) > self.lanes.ahead or self._is_first_done():
+            yield from self._take_first()
 
     def flush(self) -> Iterator[Scored]:
-        """Score whatever waits."""
-        self._send_filled()
-        while self.under_way:
-            yield from self._take()
+        """Score the unfinished batch, and yield all results still to come."""
+        self._submit_filled()
+        while self.submitted:
+            yield from self._take_first()
 
     def _empty(self, side: int) -> Tensor:
-        """A batch of nothing, from where a GPU can fetch it by itself."""
+        """Return a batch of zeros, pinned for a GPU so that it can be copied while it computes."""
         import torch
 
         pinned = self.method.backbone.device.type == "cuda"
         with device_errors():
             return torch.zeros(self.batch_size, 3, side, side, pin_memory=pinned)
 
-    def _send_filled(self) -> None:
+    def _submit_filled(self) -> None:
         if self.filling is not None:
-            self.under_way.append(self._sent(*self.filling))
+            self.submitted.append(self._submit(*self.filling))
             self.filling = None
 
-    def _sent(self, tags: Tags, batch: Tensor) -> _Sent:
-        """Let a lane have a batch."""
+    def _submit(self, tags: Tags, batch: Tensor) -> _Submitted:
+        """Give a batch to a lane."""
         return tags, batch, self.lanes.submit(partial(self._predict, batch))
 
     def _is_first_done(self) -> bool:
-        return bool(self.under_way) and self.under_way[0][2].done()
+        return bool(self.submitted) and self.submitted[0][2].done()
 
-    def _take(self) -> Iterator[Scored]:
-        """Results of the batch that was sent first; in smaller ones again if memory ran out."""
+    def _take_first(self) -> Iterator[Scored]:
+        """Yield the results of the batch submitted first; submit it again if memory ran out."""
         import torch
 
-        tags, batch, future = self.under_way.popleft()
+        tags, batch, future = self.submitted.popleft()
         with device_errors():
             try:
-                found = self._waited(future)
+                output = self._wait_for(future)
             except torch.cuda.OutOfMemoryError as error:
-                # The frames of its traceback hold the tensors that memory ran out with.
+                # The traceback's frames hold the tensors that filled the memory: let go of them.
                 self._shrink(error.with_traceback(None), len(batch))
-                self.under_way.extendleft(reversed([*self._smaller(tags, batch)]))
+                # In front and in order, so that results still come in the order of the slices.
+                self.submitted.extendleft(reversed([*self._submit_smaller(tags, batch)]))
                 return
-        grids = found.grid.numpy().astype(np.float16)
-        for tag, score, grid in zip(tags, found.score.tolist(), grids, strict=False):
+        grids = output.grid.numpy().astype(np.float16)
+        # The last batch is padded: rows without a tag are dropped.
+        for tag, score, grid in zip(tags, output.score.tolist(), grids, strict=False):
             yield Scored(tag, score, grid)
 
-    def _smaller(self, tags: Tags, batch: Tensor) -> Iterator[_Sent]:
-        """A batch in parts of today's size."""
+    def _submit_smaller(self, tags: Tags, batch: Tensor) -> Iterator[_Submitted]:
+        """Submit a batch again, in batches of the reduced size."""
         for first in range(0, len(tags), self.batch_size):
             part = self._empty(batch.shape[-1])
             rows = batch[first : first + self.batch_size]
             part[: len(rows)] = rows
-            yield self._sent(tags[first : first + self.batch_size], part)
+            yield self._submit(tags[first : first + self.batch_size], part)
 
-    def _waited(self, future: Future[_Found]) -> _Found:
+    def _wait_for(self, future: Future[_Output]) -> _Output:
         with self.clock.waiting(MODEL):
-            found = future.result()
-            if found.events is not None:
-                begun, done = found.events
-                done.synchronize()
-                self.clock.add(MODEL, begun.elapsed_time(done) / 1000)
-        return found
+            output = future.result()
+            if output.events is not None:
+                started, ended = output.events
+                ended.synchronize()
+                self.clock.add(MODEL, started.elapsed_time(ended) / 1000)
+        return output
 
-    def _predict(self, batch: Tensor) -> _Found:
-        """Score a batch, in a lane; of a GPU's work only the beginning is waited for."""
+    def _predict(self, batch: Tensor) -> _Output:
+        """Score a batch in a lane; on a GPU, return before it has finished."""
         if not batch.is_pinned():
             with self.clock.busy(MODEL):
-                return _Found(*self.method.predict(batch))
-        return self._queued(batch)
+                return _Output(*self.method.predict(batch))
+        return self._predict_on_gpu(batch)
 
-    def _queued(self, batch: Tensor) -> _Found:
-        """Have a GPU fetch a batch while it computes the one before, and bring the results."""
+    def _predict_on_gpu(self, batch: Tensor) -> _Output:
+        """Queue the copy of a batch to a GPU, its scoring, and the copy of the results back.
+
+        The copy has a stream of its own: it runs while the GPU computes the batch before.
+        """
         import torch
 
         device = self.method.backbone.device
         cuda: Any = torch.cuda
-        begun, done = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
+        started, ended = cuda.Event(enable_timing=True), cuda.Event(enable_timing=True)
         with cuda.device(device):
-            self.fetching = self.fetching or cuda.Stream()
-            with cuda.stream(self.fetching):
+            self.fetch_stream = self.fetch_stream or cuda.Stream()
+            with cuda.stream(self.fetch_stream):
                 images = batch.to(device, non_blocking=True)
             computing = cuda.current_stream()
-            computing.wait_stream(self.fetching)
+            computing.wait_stream(self.fetch_stream)
+            # Tells the allocator not to reuse the memory of `images` before computing is done.
             images.record_stream(computing)
-            begun.record()
-            found = [t.to("cpu", non_blocking=True) for t in self.method.predict(images)]
-            done.record()
-        return _Found(found[0], found[1], (begun, done))
+            started.record()
+            score, grid = (t.to("cpu", non_blocking=True) for t in self.method.predict(images))
+            ended.record()
+        return _Output(score, grid, (started, ended))
 
     def _shrink(self, error: Exception, failed: int) -> None:
-        """Go on with half the batch size."""
+        """Halve the batch size after a batch of `failed` slices ran out of memory."""
         import torch
 
         if failed == 1:
             raise DeviceError("GPU memory is too small for one slice; use --device cpu") from error
+        # Several batches of the old size may fail one after another: halve only once.
         self.batch_size = max(1, min(self.batch_size, failed // 2))
         torch.cuda.empty_cache()
         log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
@@ -208,34 +219,34 @@ class Scorer:
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Raise DeviceError, in one line, for what goes wrong inside because of the device."""
+    """Raise errors of the device as DeviceError, in one line."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        told = _device_error(error)
-        if told is None:
+        device_error = _device_error(error)
+        if device_error is None:
             raise
-        raise told from error
+        raise device_error from error
 
 
 def _device_error(error: Exception) -> DeviceError | None:
-    """What an error says of the device, in one line; None when it is a mistake of the program."""
+    """Describe an error of the device in one line; None for a mistake of the program."""
     import torch
 
-    said = str(error).partition("\n")[0]
+    message = str(error).partition("\n")[0]
     full = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-    if full or any(words in said for words in FULL):
+    if full or any(words in message for words in MEMORY_FULL):
         return DeviceError("memory is too small for the detector; give a smaller --batch-size")
     if isinstance(error, RuntimeError) and _is_lost(error):
-        return DeviceError(f"the GPU is lost ({said})")
+        return DeviceError(f"the GPU is lost ({message})")
     return None
 
 
 def _is_lost(error: RuntimeError) -> bool:
-    """Whether the device, rather than the program, is what failed."""
+    """Whether the device failed, rather than the program."""
     import torch
 
-    kind: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # since PyTorch 2.8
-    if kind is not None and isinstance(error, kind):
+    error_type: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # PyTorch 2.8
+    if error_type is not None and isinstance(error, error_type):
         return True
     return any(name in str(error) for name in ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS"))

@@ -1,4 +1,4 @@
-"""From slice scores to stacks and studies."""
+"""Put slice scores together to results of stacks and studies."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ from medscan.imaging import Letterbox, Slice
 from medscan.results import StackResult, State, StudyResult, Work
 
 AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
-TOP_SHARE = 0.05
+TOP_FRACTION = 0.05
 THUMBNAILS = 3
 KEPT = "kept"
-# Pixels of these often carry burned-in text, which may name the patient.
+# Modalities whose pixels often hold burned-in text, which may name the patient.
 TEXTUAL = ("US", "SC", "OT", "XC", "IVUS", "ES")
 
 
-def thumbnails_of(modality: str, stack: Stack, *, wanted: bool, burned_in: bool = False) -> str:
-    """Whether a stack's thumbnails are kept, those with burned-in text too, or why not."""
+def thumbnail_policy(modality: str, stack: Stack, *, wanted: bool, burned_in: bool = False) -> str:
+    """Return `KEPT` if a stack's thumbnails may be kept, else the reason why not."""
     if not wanted:
         return "not asked for"
     textual = modality in TEXTUAL or BURNED_IN in stack.notes or stack.kind is Kind.PICTURE
@@ -47,29 +47,29 @@ def thumbnails_of(modality: str, stack: Stack, *, wanted: bool, burned_in: bool 
 
 
 def aggregate(scores: NDArray[np.float32]) -> float:
-    """Mean of the top 5 % of slice scores (n,), at least one; NaN ones do not count."""
-    known = np.sort(scores[~np.isnan(scores)].astype(np.float64))
-    if not len(known):
+    """Return the mean of the top 5 %, at least one, of slice scores (n,); NaN does not count."""
+    scored = np.sort(scores[~np.isnan(scores)].astype(np.float64))
+    if not len(scored):
         return math.nan
-    return float(known[-max(1, math.ceil(TOP_SHARE * len(known))) :].mean())
+    return float(scored[-max(1, math.ceil(TOP_FRACTION * len(scored))) :].mean())
 
 
 @lru_cache(maxsize=256)
 def stack_calibration(slices: Calibration, count: int) -> Calibration:
-    """Calibration of the aggregate of `count` slices, from that of single ones.
+    """Derive the calibration for the aggregate of `count` slices from that of single slices.
 
-    A stack of many normal slices has a worst one that is rare among normal slices, so that a
-    threshold for slices would flag most normal stacks. Normal stacks are therefore simulated by
-    drawing `count` out-of-sample normal slices with replacement, 2,000 times. Slices of one stack
-    are more alike than that, which makes the simulated aggregate larger: of stacks like the shots
-    fewer are flagged than the target says. With fewer than count / target rate normals the tail is
-    not known: provisional.
+    The highest score among many normal slices is rare among normal slices, so that a threshold for
+    slices would flag most normal stacks. Normal stacks are therefore simulated by drawing `count`
+    out-of-sample normal slices with replacement, 2,000 times. Slices of a real stack resemble one
+    another more than that, which makes the simulated aggregate larger: of stacks like the shots,
+    fewer are flagged than the target rate says. With fewer than `count` / target rate normals, the
+    tail is unknown and the calibration provisional.
     """
     if not slices.normals or count < 1:
         return slices
     rng = np.random.default_rng(0)
     drawn = rng.choice(np.array(slices.normals), (2000, count))
-    top = max(1, math.ceil(TOP_SHARE * count))
+    top = max(1, math.ceil(TOP_FRACTION * count))
     simulated = np.partition(drawn, count - top, axis=1)[:, count - top :].mean(axis=1)
     threshold, _ = conformal_threshold(tuple(simulated.tolist()), slices.target_fpr)
     return replace(
@@ -82,16 +82,19 @@ def stack_calibration(slices: Calibration, count: int) -> Calibration:
 
 @dataclass(slots=True)
 class StackBuilder:
-    """Collects what is learnt of a stack's slices, in whatever order it comes.
+    """Collects the results of a stack's slices, which may come in any order.
+
+    Slices are addressed by their index in `stack.frames`.
 
     Parameters
     ----------
     series, stack : Series, Stack
     detector : Detector
     size, grid, patch : int
-        Of the backbone's square and its patch grid, pixels and cells.
+        Side of the backbone's square in pixels, of its patch grid in patches, and of a patch in
+        pixels.
     thumbnails : str
-        "kept": the squares of the worst slices; else why they are not.
+        See `thumbnail_policy`: "kept", or why no thumbnails are.
     """
 
     series: Series
@@ -105,50 +108,51 @@ class StackBuilder:
     state: NDArray[np.uint8] = field(init=False)
     heatmap: NDArray[np.float16] = field(init=False)
     errors: dict[int, FileError] = field(init=False, default_factory=dict)
-    left: int = field(init=False)
+    remaining: int = field(init=False)
     _kept: dict[int, NDArray[np.float32]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.stack.frames)
-        self.left = count
+        self.remaining = count
         self.score = np.full(count, np.nan, np.float32)
         self.state = np.full(count, State.FAILED, np.uint8)
         self.heatmap = np.zeros((count, self.grid, self.grid), np.float16)
 
-    def fail(self, place: int, error: FileError) -> None:
-        """A slice could not be drawn."""
-        self.errors[place] = error
-        self.left -= 1
+    def fail(self, index: int, error: FileError) -> None:
+        """Record a slice that could not be drawn or scored."""
+        self.errors[index] = error
+        self.remaining -= 1
 
-    def skip(self, place: int) -> None:
-        """A slice is background."""
-        self.state[place] = State.BACKGROUND
-        self.left -= 1
+    def skip(self, index: int) -> None:
+        """Record a slice that is background."""
+        self.state[index] = State.BACKGROUND
+        self.remaining -= 1
 
-    def wait(self, place: int, drawn: Slice) -> None:
-        """A slice was drawn and will be scored."""
+    def keep_image(self, index: int, drawn: Slice) -> None:
+        """Keep the image of a slice until its score says whether it becomes a thumbnail."""
         if self.thumbnails == KEPT:
-            self._kept[place] = drawn.image
+            self._kept[index] = drawn.image
 
-    def put(self, place: int, score: float, heatmap: NDArray[np.float16]) -> None:
-        """A slice was scored."""
+    def add_score(self, index: int, score: float, heatmap: NDArray[np.float16]) -> None:
+        """Record the score and map of a slice."""
         if not (math.isfinite(score) and np.isfinite(heatmap).all()):
-            self._kept.pop(place, None)
-            self.fail(place, OverflowedError("its score is not finite; use --precision fp32"))
+            self._kept.pop(index, None)
+            self.fail(index, OverflowedError("its score is not finite; use --precision fp32"))
             return
-        self.score[place], self.heatmap[place] = score, heatmap
-        self.state[place] = State.SCORED
-        self.left -= 1
-        for other in self._worst_kept()[THUMBNAILS:]:
-            del self._kept[other]
+        self.score[index], self.heatmap[index] = score, heatmap
+        self.state[index] = State.SCORED
+        self.remaining -= 1
+        # Let go of images that can be no thumbnail any more: memory holds few for each stack.
+        for surplus in self._worst_kept()[THUMBNAILS:]:
+            del self._kept[surplus]
 
     def _worst_kept(self) -> list[int]:
-        """Places of the scored slices whose picture is kept, worst first; ties by place."""
-        known = (i for i in self._kept if self.state[i] == State.SCORED)
-        return sorted(known, key=lambda i: (-self.score[i], i))
+        """Return the scored slices whose image is kept, highest score first; ties by index."""
+        scored = (i for i in self._kept if self.state[i] == State.SCORED)
+        return sorted(scored, key=lambda i: (-self.score[i], i))
 
     def result(self, seconds: float, pseudonyms: Pseudonyms) -> StackResult:
-        """The stack's result, when `left` is 0."""
+        """Return the stack's result; call it once `remaining` is 0."""
         frames = self.stack.frames
         score = aggregate(self.score)
         normals = stack_calibration(self.detector.calibration, int((~np.isnan(self.score)).sum()))
@@ -207,37 +211,40 @@ class StackBuilder:
         return info
 
     def outcomes(self) -> dict[ArchiveFile, Outcome]:
-        """What became of each file: failed if any of its frames did."""
-        found: dict[ArchiveFile, Outcome] = {}
+        """Return the outcome of each file: failed if any of its frames failed."""
+        outcomes: dict[ArchiveFile, Outcome] = {}
         scored = {f.file for i, f in enumerate(self.stack.frames) if self.state[i] == State.SCORED}
         failed = Counter(self.stack.frames[i].file for i in self.errors)
         total = Counter(frame.file for frame in self.stack.frames)
-        for place, frame in enumerate(self.stack.frames):
-            error = self.errors.get(place)
+        for index, frame in enumerate(self.stack.frames):
+            error = self.errors.get(index)
             if error is not None:
                 count = total[frame.file]
                 part = f" ({failed[frame.file]} of {count} frames)" if count > 1 else ""
                 reason = Reason(error.reason)
-                found.setdefault(frame.file, Outcome(frame.file, reason, f"{error}{part}"))
+                outcomes.setdefault(frame.file, Outcome(frame.file, reason, f"{error}{part}"))
             elif frame.file not in failed:
                 reason = Reason.SCANNED if frame.file in scored else Reason.BACKGROUND
-                found[frame.file] = Outcome(frame.file, reason)
-        return found
+                outcomes[frame.file] = Outcome(frame.file, reason)
+        return outcomes
 
 
-def worst_of(builders: Iterable[StackBuilder]) -> list[Outcome]:
-    """One outcome a file, by path: failed if it failed in any stack, else scanned if in any."""
+def file_outcomes(builders: Iterable[StackBuilder]) -> list[Outcome]:
+    """Return one outcome per file, by path: failed if failed in any stack, else scanned if in any.
+
+    A multi-frame file may belong to several stacks.
+    """
     order = {Bucket.FAILED: 0, Bucket.SCANNED: 1, Bucket.SKIPPED: 2}
-    found: dict[ArchiveFile, Outcome] = {}
+    outcomes: dict[ArchiveFile, Outcome] = {}
     for builder in builders:
         for file, outcome in builder.outcomes().items():
-            known = found.get(file, outcome)
-            found[file] = min(known, outcome, key=lambda o: order[o.bucket])
-    return [found[file] for file in sorted(found)]
+            earlier = outcomes.get(file, outcome)
+            outcomes[file] = min(earlier, outcome, key=lambda o: order[o.bucket])
+    return [outcomes[file] for file in sorted(outcomes)]
 
 
 def _thumbnails(pictures: list[NDArray[np.float32]], size: int) -> NDArray[np.uint8]:
-    """(k, S, S, C) in 0..255; grey and colour do not mix in one stack's array."""
+    """Return pictures as one array (k, S, S, C) in 0..255: grey if all are grey, else colour."""
     if not pictures:
         return np.zeros((0, size, size, 1), np.uint8)
     channels = max(p.shape[2] for p in pictures)
@@ -252,14 +259,16 @@ def study_result(
     pseudonyms: Pseudonyms,
     work: Work | None = None,
 ) -> StudyResult:
-    """A study from its stacks.
+    """Put a study's result together from those of its stacks.
 
     Parameters
     ----------
-    skipped : list of [what, reason]
+    study : Study
+    stacks : list of StackResult
+    skipped : list of [description, reason]
         Stacks that were not scanned.
     pseudonyms : Pseudonyms
-        That the study was indexed with.
+        Pseudonyms that the study was indexed with.
     work : Work or None
         How the result came about.
     """
@@ -276,14 +285,14 @@ def study_result(
     }
     if pseudonyms.identify:
         info["patient_id"] = study.patient_id
-    known = [s for s in stacks if not math.isnan(s.score)]
-    worst = max(known, key=lambda s: s.score, default=None)
+    scored = [s for s in stacks if not math.isnan(s.score)]
+    worst = max(scored, key=lambda s: s.score, default=None)
     return StudyResult(
         key=study.key,
         info=info,
         score=math.nan if worst is None else worst.score,
         percentile=math.nan if worst is None else worst.percentile,
-        flagged=any(s.flagged for s in known),
+        flagged=any(s.flagged for s in scored),
         stacks=tuple(stacks),
         work=work,
     )

@@ -107,8 +107,8 @@ def tell_results(found: Found, folder: Path, rounds: int) -> None:
         for study, series, stack in found:
             builder = StackBuilder(series, stack, card, SIDE, GRID, PATCH, KEPT)
             for place in range(len(stack.frames)):
-                builder.wait(place, imaging.Slice(image, background=False))
-                builder.put(place, float(place), maps[place % 24])
+                builder.keep_image(place, imaging.Slice(image, background=False))
+                builder.add_score(place, float(place), maps[place % 24])
             made = study_result(study, [builder.result(1.0, names)], [], names)
             results.write_part(folder / f"{study.key}.h5", made)
 

@@ -47,7 +47,7 @@ def test_a_stack_in_chunks_opens_each_file_once(stacks, opened):
 
 
 def test_planes_that_have_no_room_are_read_again(stacks, opened, monkeypatch):
-    monkeypatch.setattr(module, "KEPT", 2 * stacks[0].rows * stacks[0].columns * 4)
+    monkeypatch.setattr(module, "KEPT_BYTES", 2 * stacks[0].rows * stacks[0].columns * 4)
     memory = StackMemory()
     found = [item for job in jobs_of(stacks[0]) for item in draw_job(job, memory)]
     assert len(opened) == 6 + 4
@@ -65,7 +65,7 @@ def test_a_window_that_a_job_brings_is_that_of_a_worker_too(stacks):
     job = replace(next(jobs_of(stacks[0])), window=imaging.Window(0, 500))
     with Decoders(1, 60) as decoders:
         ((_, there),) = decoders.draw([job])
-        assert decoders.windows[job.measured] == job.window
+        assert decoders.windows[job.window_key] == job.window
     for mine, theirs in zip(draw_job(job, StackMemory()), there, strict=True):
         assert np.array_equal(mine.image, theirs.image)
 
@@ -86,11 +86,11 @@ class PromptWorker:
 
     def __init__(self, begun):
         self.begun, self.memory = begun, StackMemory()
-        self.job, self.stack = None, ()
+        self.job, self.window_key = None, ()
 
     def start(self, number, job, _timeout_s):
         self.begun.append((id(self), job.study))
-        self.job, self.stack = (number, job), job.measured
+        self.job, self.window_key = (number, job), job.window_key
 
     def answer(self):
         if self.job is None:

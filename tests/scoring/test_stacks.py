@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from medscan.archive import BURNED_IN, Kind, Stack
 from medscan.detector import Calibration
-from medscan.scoring.stacks import aggregate, stack_calibration, thumbnails_of
+from medscan.scoring.stacks import aggregate, stack_calibration, thumbnail_policy
 
 
 @given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-5, 5, width=32)))
@@ -27,13 +27,13 @@ def test_nothing_scored_is_no_score():
 
 def test_burned_in_text_is_not_kept():
     plain = Stack("k", Kind.DICOM, (), 2, 2)
-    assert thumbnails_of("MR", plain, wanted=True) == "kept"
-    assert "burned-in" in thumbnails_of("US", plain, wanted=True)
-    assert "burned-in" in thumbnails_of("MR", replace(plain, notes=(BURNED_IN,)), wanted=True)
-    assert "burned-in" in thumbnails_of("", replace(plain, kind=Kind.PICTURE), wanted=True)
-    assert thumbnails_of("MR", plain, wanted=False) == "not asked for"
-    assert thumbnails_of("US", plain, wanted=True, burned_in=True) == "kept"
-    assert thumbnails_of("US", plain, wanted=False, burned_in=True) == "not asked for"
+    assert thumbnail_policy("MR", plain, wanted=True) == "kept"
+    assert "burned-in" in thumbnail_policy("US", plain, wanted=True)
+    assert "burned-in" in thumbnail_policy("MR", replace(plain, notes=(BURNED_IN,)), wanted=True)
+    assert "burned-in" in thumbnail_policy("", replace(plain, kind=Kind.PICTURE), wanted=True)
+    assert thumbnail_policy("MR", plain, wanted=False) == "not asked for"
+    assert thumbnail_policy("US", plain, wanted=True, burned_in=True) == "kept"
+    assert thumbnail_policy("US", plain, wanted=False, burned_in=True) == "not asked for"
 
 
 SLICES = Calibration(tuple(np.linspace(0, 1, 400)), 0.9501, 0.05, False, 0, 1)
