@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from medscan.planning import Ledger, Trouble
+    from medscan.planning import DecoderTrouble, Ledger
 
 ledger = typer.Typer(help="What is done, and studies in quarantine.", no_args_is_help=True)
 
@@ -44,7 +44,7 @@ def show(
         typer.echo(_line(trouble))
 
 
-def _line(trouble: Trouble) -> str:
+def _line(trouble: DecoderTrouble) -> str:
     state = "quarantined" if trouble.quarantined else "tried again"
     return f"{trouble.failures} {state} {trouble.study} {trouble.why}"
 

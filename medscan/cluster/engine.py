@@ -1,4 +1,4 @@
-"""Scanning on a Ray cluster in place of this machine."""
+"""The engine that scans on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ class RayEngine:
     Raises
     ------
     UsageError
-        Ray is not installed, or the address is malformed.
+        If Ray is not installed, or the address is malformed.
     """
 
     def __init__(self, address: str | None) -> None:
         if find_spec("ray") is None:
             raise UsageError("--engine ray needs Ray: pip install 'medscan[ray]'")
-        named = address in (None, "auto", "local")
-        if not named and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address or ""):
-            raise UsageError(f"--address {address}: HOST:PORT of the head, auto or local")
+        is_word = address in (None, "auto", "local")
+        if not is_word and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address or ""):
+            raise UsageError(f"--address {address}: give HOST:PORT of the head, auto or local")
         self.address = address
 
     def scan(self, tasks: Sequence[Task], assignment: Assignment) -> None:
-        """Scan studies; those without anything to score need no cluster."""
+        """Scan studies; if none has a stack to score, no cluster is needed."""
         if not any(task.stacks for task in tasks):
             LocalEngine().scan(tasks, assignment)
             return

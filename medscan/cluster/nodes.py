@@ -1,4 +1,4 @@
-"""A Ray cluster: joining it, what it has room for, and a place on it for each scanner."""
+"""A Ray cluster: connect to it, find room for scanners, and reserve a slot for each."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ from medscan.errors import ClusterError
 from medscan.planning import Task
 
 LOCAL = "local"
-"""Address of a cluster that is made for this scan alone, of this machine."""
+"""Address that stands for a cluster of this machine alone, started for this scan."""
 REACH_S = 5.0
 """Longest time for a cluster's head to answer; Ray itself would try for minutes."""
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
-HANDS = 2
-"""Lots that a scanner has in hand: it decodes one while it scores another."""
+"""Environment in which Ray sends no usage statistics."""
+LOTS_AT_ONCE = 2
+"""Lots that a scanner holds at once: it decodes one while it scores another."""
 
 
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Be the driver of a Ray cluster: that at the address, else at RAY_ADDRESS, else one's own.
+    """Connect to the Ray cluster at `address`, else at RAY_ADDRESS, else start a local one.
 
     Raises
     ------
     ClusterError
-        There is none, or it is of another version.
+        If there is no cluster, or it runs another version.
     """
     os.environ.update(QUIET)
     address = address or os.environ.get("RAY_ADDRESS") or LOCAL
-    _reach(address)
-    # Ray writes what happens to its workers to standard output, which is for the summary.
+    _check_reachable(address)
+    # Ray prints what happens to its workers on standard output, where the summary belongs.
     with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
         _init(address)
         try:
@@ -54,7 +55,7 @@ def connected(address: str | None) -> Iterator[None]:
 def _init(address: str) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     more = {"include_dashboard": False} if address == LOCAL else {}
-    with _keeping_signals():
+    with _preserved_sigterm():
         try:
             ray.init(address, log_to_driver=False, configure_logging=False, **more)
         except (OSError, RuntimeError, ValueError) as error:
@@ -62,50 +63,50 @@ def _init(address: str) -> None:
             raise ClusterError(f"the Ray cluster at {address} cannot be used: {why}") from error
 
 
-def _reach(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Raise ClusterError if nothing answers at HOST:PORT."""
     host, _, port = address.rpartition(":")
     if not host:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
-    except (OSError, ValueError) as error:  # ValueError: of what is no port
+    except (OSError, ValueError) as error:  # ValueError: not a port number
         why = getattr(error, "strerror", None) or str(error)
         raise ClusterError(f"no Ray cluster answers at {address}: {why}; try later") from error
 
 
 @contextmanager
-def _keeping_signals() -> Iterator[None]:
-    """Ray takes the termination signal for itself."""
-    kept = signal.getsignal(signal.SIGTERM)
+def _preserved_sigterm() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which Ray replaces by its own."""
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, kept)
+            signal.signal(signal.SIGTERM, handler)
 
 
 class Need(NamedTuple):
-    """What a scanner takes for its model: cores and GPUs."""
+    """Cores and GPUs that a scanner needs for its model."""
 
     cpus: int
     gpus: int
 
 
 def has_gpus() -> bool:
-    """Whether any node has."""
+    """Whether any node has a GPU."""
     return any(node.get("GPU") for node in _nodes())
 
 
 def needs(device: str, workers: int) -> list[Need]:
-    """The scanners that there is room for: one a GPU, or on CPUs one a node.
+    """Return the needs of all scanners that fit: one per GPU, or on CPUs one per node.
 
     Parameters
     ----------
     device : str
         cuda or cpu.
     workers : int
-        Cores of a scanner for decoding; on CPUs the model has the others of its node.
+        Cores of a scanner for decoding; on CPUs the model gets the other cores of its node.
     """
     if device == "cuda":
         return [Need(1, 1)] * sum(int(node.get("GPU", 0)) for node in _nodes())
@@ -114,69 +115,70 @@ def needs(device: str, workers: int) -> list[Need]:
 
 
 def _nodes() -> list[dict[str, float]]:
-    """Resources of the nodes that are up."""
+    """Return the resources of the nodes that are up."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
 @dataclass(slots=True, eq=False)
-class Seat:
-    """A scanner and what it has in hand.
+class ScannerSlot:
+    """A scanner's slot on a node, and the lots that the scanner holds.
 
-    Its placement group holds its device and cores for the model, and a core for each decode task,
-    on one node where there is room: neither tasks nor other scanners can take them away.
+    Its placement group reserves the device and cores of the model, and a core for each decode task,
+    if possible on the same node: neither tasks nor other scanners can take them away.
     """
 
     need: Need
     group: Any
     scanner: Any
     loading: Any
-    """What it answers once it has loaded; None where it cannot scan."""
+    """Ref of the answer to `Scanner.load`; None if the scanner cannot scan."""
     ready: bool = False
     lots: dict[Any, dict[str, Task]] = field(default_factory=dict)
-    alone: bool = False
-    """Whether what it has may be what ended another scanner: nothing is given beside it."""
+    """Studies not finished yet, by key, for each lot's stream of messages."""
+    holds_suspect: bool = False
+    """Whether it scans a study that may have killed another scanner: it gets no other meanwhile."""
 
     @classmethod
-    def taken(cls, need: Need, setup: Setup) -> Self:
-        """A seat for a scanner, which begins to load once there is room."""
-        own = {"CPU": need.cpus} | ({"GPU": need.gpus} if need.gpus else {})
+    def reserve(cls, need: Need, setup: Setup) -> Self:
+        """Reserve a slot; the scanner starts to load as soon as Ray finds room for it."""
+        for_model = {"CPU": need.cpus} | ({"GPU": need.gpus} if need.gpus else {})
         group = placement_group(
-            [own, *([{"CPU": 1}] * setup.options.compute.workers)], strategy="PACK"
+            [for_model, *([{"CPU": 1}] * setup.options.compute.workers)], strategy="PACK"
         )
         scanner = (
             ray.remote(Scanner)
             .options(
                 num_cpus=need.cpus,
                 num_gpus=need.gpus,
-                max_concurrency=HANDS + 2,
+                max_concurrency=LOTS_AT_ONCE + 2,
                 scheduling_strategy=PlacementGroupSchedulingStrategy(group, 0),
             )
             .remote(replace(setup, cpus=need.cpus))
         )
         return cls(need, group, scanner, scanner.load.remote())
 
-    def give(self, tasks: list[Task]) -> None:
-        """Have studies scanned."""
+    def submit(self, tasks: list[Task]) -> None:
+        """Give the scanner a lot of studies."""
         stream = self.scanner.scan.options(num_returns="streaming").remote(tasks)
         self.lots[stream] = {task.study.key: task for task in tasks}
 
-    def end(self) -> None:
-        """Have it begin no further study."""
-        self.scanner.end.remote()
+    def finish_early(self) -> None:
+        """Let the scanner begin no further study."""
+        self.scanner.finish_early.remote()
 
-    def finish(self, stream: Any) -> None:
-        """A lot is over."""
+    def finish_lot(self, stream: Any) -> None:
+        """Drop a lot whose last message has come."""
         del self.lots[stream]
-        self.alone = self.alone and bool(self.lots)
+        self.holds_suspect = self.holds_suspect and bool(self.lots)
 
-    def leave(self) -> None:
-        """End the scanner and make room."""
+    def release(self) -> None:
+        """End the scanner and release its resources."""
         with suppress(ray.exceptions.RayError):
             ray.kill(self.scanner)
         remove_placement_group(self.group)
 
 
-def broken(seats: list[Seat]) -> list[Seat]:
-    """Those of which a node is lost: what decodes for them may never come back."""
+def slots_on_lost_nodes(slots: list[ScannerSlot]) -> list[ScannerSlot]:
+    """Return the slots with a lost node: decode tasks on it may never come back."""
     states = {key: group["state"] for key, group in placement_group_table().items()}
-    return [seat for seat in seats if states.get(seat.group.id.hex()) == "RESCHEDULING"]
+    return [slot for slot in slots if states.get(slot.group.id.hex()) == "RESCHEDULING"]

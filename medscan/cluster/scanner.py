@@ -1,7 +1,7 @@
-"""What runs on the nodes of a Ray cluster: scanners, which hold the model, and tasks that decode.
+"""What runs on the nodes of a Ray cluster: scanners, which hold the model, and decode tasks.
 
-A scanner runs the pipeline of a local scan; only its slices are drawn by tasks elsewhere, and what
-it writes are part files on a file system that all nodes share. What it tells the driver is small.
+A scanner runs the pipeline of a local scan, except that tasks in other processes draw its slices.
+It writes part files to a file system that all nodes share, and sends small messages to the driver.
 """
 
 from __future__ import annotations
@@ -45,36 +45,36 @@ from medscan.scan import (
     Stop,
     Watchdog,
     finish_study,
-    is_there,
+    has_entries,
 )
 from medscan.scoring import Scorer, loaded_scorers
 
 RETRIES = 3
-"""Times that Ray runs a decode task again whose process or node was lost."""
-SEEN_S = 10.0
-"""Longest time until a network file system shows on one node what another has written."""
+"""Times that Ray repeats a decode task whose process or node was lost."""
+VISIBLE_S = 10.0
+"""Longest time until a network file system shows on one node what another node has written."""
 MARK = ".mark.part"
-"""File in the folder of the parts by which scanners see that it is the driver's."""
+"""File in the folder of the parts that shows scanners that it is the driver's folder."""
 
-Told = FinishedStudy | logging.LogRecord | str
-"""What a scanner tells: a study is done, a line for the log, or why it goes on no further."""
+Message = FinishedStudy | logging.LogRecord | str
+"""Message of a scanner: a finished study, a line for the log, or why it has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What a scanner is to work with.
+    """What a scanner works with.
 
     Parameters
     ----------
     options : ScanOptions
-        Paths are absolute: nodes have folders of their own to start in.
+        Paths are absolute, since each node has its own working directory.
     pseudonyms : Pseudonyms
     files : list of ray.ObjectRef
         Bytes of the detector files, in the order of `options.inputs.detectors`.
     mark : str
         Content of the file `MARK`.
     tools : str
-        See `Inputs.tools`: the same on all nodes, or results would depend on the node.
+        See `Inputs.tools`; equal on all nodes, or results would depend on the node.
     cpus : int
         Cores for the model.
     """
@@ -88,26 +88,27 @@ class Setup:
 
 
 class Scanner:
-    """An actor that holds the detectors on a device and scans what it is given.
+    """An actor that holds the detectors on a device and scans the lots that it is given.
 
-    Nothing is raised to the driver but mistakes of medscan's own: Ray would log what it says.
+    Only bugs of medscan are raised to the driver. Errors raised on purpose are returned instead,
+    because Ray would log them, and they may name paths.
     """
 
     def __init__(self, setup: Setup) -> None:
         self.setup, self.options = setup, setup.options
-        self.stop, self.log = Stop(), _Collected()
-        self.near = PlacementGroupSchedulingStrategy(get_current_placement_group())
+        self.stop, self.log = Stop(), _LogCollector()
+        self.placement = PlacementGroupSchedulingStrategy(get_current_placement_group())
         self.loaded = ExitStack()
 
     def load(self) -> dict[str, Square] | MedscanError:
-        """Get ready: the sides of each detector's pictures and maps, or why it cannot scan."""
+        """Load the detectors; return the squares of each, by hash, or why it cannot scan."""
         import torch
 
         torch.set_num_threads(self.setup.cpus)
         try:
-            self._look()
+            self._check_node()
             with tempfile.TemporaryDirectory() as folder:
-                copied = self._copied(Path(folder))
+                copied = self._copy_detectors(Path(folder))
                 loading = loaded_scorers(copied, self.options.compute)
                 self.scorers = self.loaded.enter_context(loading)
         except MedscanError as error:
@@ -115,49 +116,53 @@ class Scanner:
         self.room = Room(self.options.outputs, self.scorers)
         return self.room.squares
 
-    def _look(self) -> None:
-        """Raise UsageError if this node does not see the same files, or has other programs."""
+    def _check_node(self) -> None:
+        """Raise UsageError if this node does not see the same files, or has other versions."""
         inputs, parts = self.options.inputs, self.options.outputs.parts
         if inputs.tools != self.setup.tools:
             raise UsageError(f"this node has {inputs.tools}, the driver's {self.setup.tools}")
-        if not appears(parts / MARK, self.setup.mark):
+        if not becomes_visible(parts / MARK, self.setup.mark):
             raise UsageError(
                 f"{parts} is not the driver's: --engine ray needs --out on a file system "
                 "that all nodes share"
             )
-        gone = [root for root in inputs.roots if not (root.is_file() or is_there(root))]
+        gone = [root for root in inputs.roots if not (root.is_file() or has_entries(root))]
         if gone:
             raise UsageError(f"{gone[0]} is not there; mount it on all nodes")
 
-    def _copied(self, folder: Path) -> list[tuple[Path, Detector]]:
-        """The detectors, with files that lie on this node."""
+    def _copy_detectors(self, folder: Path) -> list[tuple[Path, Detector]]:
+        """Write the detector files to this node, and check that they arrived intact."""
         copies = []
         pairs = zip(self.options.inputs.detectors, ray.get(self.setup.files), strict=True)
         for number, ((path, detector), data) in enumerate(pairs):
             (folder / str(number)).mkdir()
             copy = folder / str(number) / path.name
             copy.write_bytes(data)
-            copies.append((copy, _verified(copy, detector)))
+            copies.append((copy, _verify(copy, detector)))
         return copies
 
-    def scan(self, tasks: Sequence[Task]) -> Iterator[Told]:
-        """Scan studies, and tell of each as soon as its part is written."""
-        told: SimpleQueue[Told | None] = SimpleQueue()
+    def scan(self, tasks: Sequence[Task]) -> Iterator[Message]:
+        """Scan studies, and yield each as soon as its part is written.
+
+        The pipeline calls back and this is a generator: a thread runs the pipeline, and a queue
+        brings its messages here. None marks their end, also after an error.
+        """
+        messages: SimpleQueue[Message | None] = SimpleQueue()
         with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(self._run, tasks, told)
-            running.add_done_callback(lambda _: told.put(None))
-            while (item := told.get()) is not None:
+            running = pool.submit(self._run, tasks, messages)
+            running.add_done_callback(lambda _: messages.put(None))
+            while (item := messages.get()) is not None:
                 yield item
             running.result()
-        yield from self.log.taken()
+        yield from self.log.drain()
         if self.stop.failure:
             yield f"{self.stop.failure} (node {socket.gethostname()})"
 
-    def _run(self, tasks: Sequence[Task], told: SimpleQueue[Told | None]) -> None:
-        def keep(study: StudyResult, died: str) -> None:
-            told.put(finish_study(self.options.outputs.parts, study, died))
+    def _run(self, tasks: Sequence[Task], messages: SimpleQueue[Message | None]) -> None:
+        def keep(study: StudyResult, decoder_failure: str) -> None:
+            messages.put(finish_study(self.options.outputs.parts, study, decoder_failure))
 
-        scorers = {digest: _another(scorer) for digest, scorer in self.scorers.items()}
+        scorers = {digest: _share_model(scorer) for digest, scorer in self.scorers.items()}
         inputs, workers = self.options.inputs, self.options.compute.workers
         draw = self._draw if workers else Decoders(0, inputs.file_timeout_s).draw
         pipeline = Pipeline(
@@ -173,48 +178,49 @@ class Scanner:
         )
         pipeline.run(tasks)
 
-    def end(self) -> None:
-        """Begin no further study."""
+    def finish_early(self) -> None:
+        """Begin no further study; those begun are finished."""
         self.stop.signal = signal.SIGTERM
 
     def _draw(self, jobs: Iterable[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
-        """Draw jobs by tasks, in their order, a bounded number ahead."""
+        """Draw jobs in tasks, in their order, a bounded number ahead."""
         windows: OrderedDict[object, Window] = OrderedDict()
-        under_way: deque[tuple[DrawJob, Any]] = deque()
+        submitted: deque[tuple[DrawJob, Any]] = deque()
         for job in jobs:
             job = replace(job, window=windows.get(job.window_key))
-            under_way.append((job, self._submitted(job)))
-            if len(under_way) > 2 * self.options.compute.workers:
-                yield _received(*under_way.popleft(), windows)
-        while under_way:
-            yield _received(*under_way.popleft(), windows)
+            submitted.append((job, self._submit(job)))
+            if len(submitted) > 2 * self.options.compute.workers:
+                yield _receive(*submitted.popleft(), windows)
+        while submitted:
+            yield _receive(*submitted.popleft(), windows)
 
-    def _submitted(self, job: DrawJob) -> Any:
-        task = ray.remote(drawn).options(
-            name="decode", num_cpus=1, max_retries=RETRIES, scheduling_strategy=self.near
+    def _submit(self, job: DrawJob) -> Any:
+        task = ray.remote(draw_in_task).options(
+            name="decode", num_cpus=1, max_retries=RETRIES, scheduling_strategy=self.placement
         )
         return task.remote(job, self.options.inputs.file_timeout_s)
 
 
-def _verified(path: Path, detector: Detector) -> Detector:
-    """The detector, once its file is known to have come over whole."""
+def _verify(path: Path, detector: Detector) -> Detector:
+    """Return the detector if the file has its hash, else raise UsageError."""
     if detectors.read(path).digest != detector.digest:
         raise UsageError(f"detector {detector.name} has changed since the scan began")
     return detector
 
 
-def _another(scorer: Scorer) -> Scorer:
-    """A scorer with batches of its own, on the same model and lanes."""
+def _share_model(scorer: Scorer) -> Scorer:
+    """Return a scorer with batches of its own, on the same model and lanes.
+
+    The lots of a scanner are scored at the same time.
+    """
     return Scorer(scorer.detector, scorer.method, scorer.batch_size, scorer.lanes)
 
 
-def _received(
-    job: DrawJob, ref: Any, windows: OrderedDict[object, Window]
-) -> tuple[DrawJob, Drawn]:
-    """A job and its slices, in memory of this process; its frames fail with its task."""
+def _receive(job: DrawJob, ref: Any, windows: OrderedDict[object, Window]) -> tuple[DrawJob, Drawn]:
+    """Return a job with its slices, in this process's memory; if its task is lost, they fail."""
     try:
-        found, window = ray.get(ref)
-    except RayTaskError:
+        drawn, window = ray.get(ref)
+    except RayTaskError:  # raised by the task's code: a bug of medscan
         raise
     except RayError as error:
         why = f"the process or node that decoded it was lost ({type(error).__name__})"
@@ -223,46 +229,46 @@ def _received(
         windows[job.window_key] = window
         if len(windows) > WINDOWS_KEPT:
             windows.popitem(last=False)
-    return job, [_own(item) for item in found]
+    return job, [_copy_out(item) for item in drawn]
 
 
-def _own(item: Any) -> Any:
-    """A slice that keeps no memory of Ray's, which is free again then."""
+def _copy_out(item: Any) -> Any:
+    """Copy a slice out of Ray's shared memory, which is released then."""
     return item if isinstance(item, Exception) else replace(item, image=item.image.copy())
 
 
-def drawn(job: DrawJob, file_timeout_s: float) -> tuple[Drawn, Window | None]:
-    """Draw a job: a task. Its process keeps a decoder of its own, which may die of it."""
+def draw_in_task(job: DrawJob, file_timeout_s: float) -> tuple[Drawn, Window | None]:
+    """Draw a job in a Ray task; the decoder is a process of its own, which may die."""
     decoders = _decoders(file_timeout_s)
-    ((_, found),) = decoders.draw([job])
-    return found, decoders.windows.get(job.window_key)
+    ((_, drawn),) = decoders.draw([job])
+    return drawn, decoders.windows.get(job.window_key)
 
 
 @cache
 def _decoders(file_timeout_s: float) -> Decoders:
-    _Collected()
+    _LogCollector()
     return Decoders(1, file_timeout_s)
 
 
-def appears(path: Path, content: str = "") -> bool:
-    """Whether a file that another node wrote can be seen here, if not at once then soon."""
-    until = time.monotonic() + SEEN_S
-    while not _is_seen(path, content):
+def becomes_visible(path: Path, content: str = "") -> bool:
+    """Whether a file that another node wrote can be seen here; wait for it if need be."""
+    until = time.monotonic() + VISIBLE_S
+    while not _is_visible(path, content):
         if time.monotonic() > until:
             return False
         time.sleep(0.1)
     return True
 
 
-def _is_seen(path: Path, content: str) -> bool:
+def _is_visible(path: Path, content: str) -> bool:
     try:
         return path.is_file() and (not content or path.read_text("utf-8") == content)
     except OSError:
         return False
 
 
-class _Collected(logging.Handler):
-    """Collects what this process logs for the driver: on the nodes nothing is written."""
+class _LogCollector(logging.Handler):
+    """Collects what this process logs, for the driver: nodes write no log of their own."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -271,17 +277,17 @@ class _Collected(logging.Handler):
         log.handlers, log.propagate = [self], False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep it without what an exception says, which may quote a file."""
-        kept = copy.copy(record)
-        kept.msg, kept.args = record.getMessage(), None
+        """Keep a record without the message of its exception, which may quote a file."""
+        safe = copy.copy(record)
+        safe.msg, safe.args = record.getMessage(), None
         if record.exc_info and record.exc_info[0] is not None:
-            place = traceback.extract_tb(record.exc_info[2])[-1]
+            line = traceback.extract_tb(record.exc_info[2])[-1]
             kind = record.exc_info[0].__name__
-            kept.msg += f" ({kind} at {Path(place.filename).name}:{place.lineno})"
-        kept.exc_info = kept.exc_text = None
-        self.records.append(kept)
+            safe.msg += f" ({kind} at {Path(line.filename).name}:{line.lineno})"
+        safe.exc_info = safe.exc_text = None
+        self.records.append(safe)
 
-    def taken(self) -> Iterator[logging.LogRecord]:
-        """What there is, once."""
+    def drain(self) -> Iterator[logging.LogRecord]:
+        """Yield and remove the records collected so far."""
         while self.records:
             yield self.records.popleft()

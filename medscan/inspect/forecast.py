@@ -20,17 +20,17 @@ from medscan.errors import DiskError
 from medscan.imaging import Slice, Window
 from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import (
-    BYTES,
+    KEY_BYTES,
     FileEntry,
     Ledger,
     Task,
     account,
     check,
     is_due,
-    ordered,
     pseudonym_key,
     reconcile,
     scan_pseudonyms,
+    sort_tasks,
     stamp_of,
     survey_archive,
     walk,
@@ -100,7 +100,7 @@ def forecast_pseudonyms(
 ) -> Pseudonyms:
     """Those of the scan; without a key file made-up ones, since a forecast makes no file."""
     exists = fingerprint or outputs.key_path.exists()
-    key = pseudonym_key(outputs, fingerprint) if exists else secrets.token_bytes(BYTES)
+    key = pseudonym_key(outputs, fingerprint) if exists else secrets.token_bytes(KEY_BYTES)
     return scan_pseudonyms(inputs, privacy, key)
 
 
@@ -122,11 +122,13 @@ def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
         )
         plan, forecast.arriving = surveyed.plan, surveyed.arriving
         due = [task for task in plan if _is_due(task, ledger, options)]
-        due = ordered(due, budget.order, ledger.work)
+        due = sort_tasks(due, budget.order, ledger.work)
         forecast.studies, forecast.unchanged = len(plan), len(plan) - len(due)
-        forecast.entries = account(surveyed.catalogue, plan, ledger.work, Task.foreseen, pseudonyms)
+        forecast.entries = account(
+            surveyed.catalogue, plan, ledger.work, Task.expected_outcomes, pseudonyms
+        )
     aside = Counter(str(o.reason) for o in surveyed.catalogue.set_aside)
-    aside.update(str(o.reason) for task in plan for o in task.out_of_scope())
+    aside.update(str(o.reason) for task in plan for o in task.out_of_scope_outcomes())
     forecast.set_aside = dict(aside)
     return due[: budget.max_studies]
 

@@ -207,7 +207,7 @@ def _tasks(
     used = {t.key: {s.key: by_hash[s.info["detector_hash"]] for s in t.stacks} for t in sample}
     for task in plan:
         if (of := used.get(task.study.key)) is not None:
-            stacks = ((s, k, of[k.key]) for s, k in task.beyond if k.key in of)
+            stacks = ((s, k, of[k.key]) for s, k in task.out_of_scope if k.key in of)
             yield replace(task, stacks=tuple(stacks))
 
 

@@ -1,27 +1,27 @@
-"""Archives and the ledger of earlier scans -> what there is to do.
+"""Find out what a scan has to do, from the archives and the ledger of earlier scans.
 
-Routes stacks to detectors, knows what is done already, and accounts for every file.
+Routes stacks to detectors, leaves out what is done already, and accounts for every file.
 """
 
 from medscan.planning.accounting import FileEntry, account
 from medscan.planning.keyfile import (
-    BYTES,
+    KEY_BYTES,
     fingerprint_of,
     key_beside,
     pseudonym_key,
     read_key,
     results_pseudonyms,
 )
-from medscan.planning.ledger import Ledger, Trouble
+from medscan.planning.ledger import DecoderTrouble, Ledger
 from medscan.planning.marks import MarkChanges, mark_changes
 from medscan.planning.plan import (
-    PASSING,
     PREPROCESSING,
+    TRANSIENT_REASONS,
     FindWork,
     Task,
     is_due,
     is_quarantined,
-    ordered,
+    sort_tasks,
 )
 from medscan.planning.reconcile import (
     check,
@@ -37,16 +37,16 @@ from medscan.planning.routing import fits, route
 from medscan.planning.survey import Survey, Walk, scan_pseudonyms, survey_archive, walk
 
 __all__ = [
-    "BYTES",
-    "PASSING",
+    "KEY_BYTES",
     "PREPROCESSING",
+    "TRANSIENT_REASONS",
+    "DecoderTrouble",
     "FileEntry",
     "FindWork",
     "Ledger",
     "MarkChanges",
     "Survey",
     "Task",
-    "Trouble",
     "Walk",
     "account",
     "check",
@@ -58,7 +58,6 @@ __all__ = [
     "key_beside",
     "mark_changes",
     "move_away",
-    "ordered",
     "parts_of",
     "pseudonym_key",
     "read_key",
@@ -68,6 +67,7 @@ __all__ = [
     "results_pseudonyms",
     "route",
     "scan_pseudonyms",
+    "sort_tasks",
     "stamp_of",
     "survey_archive",
     "walk",

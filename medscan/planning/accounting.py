@@ -1,4 +1,4 @@
-"""What became of every file: each file found has one entry, and each entry one bucket."""
+"""Account for every file: each file of the archives has one entry, and each entry one bucket."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from medscan.results import Work
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file, its fate and its place.
+    """The outcome of a file, and where its first frame is.
 
     Parameters
     ----------
     outcome : Outcome
     stack : str
-        Key of the stack that holds its first frame; empty when it is in none.
+        Key of the stack that holds its first frame; empty if no stack does.
     index : int or None
-        Place of that frame in the stack, from 0.
+        Index of that frame in the stack, from 0.
     """
 
     outcome: Outcome
@@ -48,61 +48,62 @@ class FileEntry:
         return self.outcome.bucket
 
 
-Foresee = Callable[[Task], Iterable[Outcome]]
-"""What becomes of the files of a study that is not finished."""
+PredictOutcomes = Callable[[Task], Iterable[Outcome]]
+"""Gives the outcomes of the files of a study that is not scanned yet."""
 
 
 def account(
     catalogue: Catalogue,
     plan: Sequence[Task],
     find_work: FindWork,
-    foresee: Foresee,
+    predict: PredictOutcomes,
     pseudonyms: Pseudonyms,
 ) -> list[FileEntry]:
-    """An entry for every file found as it is written, by path.
+    """Return an entry for every file, sorted by path, with paths as outputs show them.
 
     Parameters
     ----------
     catalogue : Catalogue
-        Whose studies are those of the plan.
+        Its studies are those of the plan.
     plan : sequence of Task
     find_work : callable
-    foresee : callable
-        Asked about each study that the ledger does not know as it is now.
+    predict : callable
+        Called for each study without a result of its present content.
     pseudonyms : Pseudonyms
-        For paths.
+        They replace paths.
     """
     entries = {outcome.file: FileEntry(outcome) for outcome in catalogue.set_aside}
     for task in plan:
-        places = _places(task.study)
-        for outcome in _outcomes(task, find_work(task.study.key), foresee):
-            series, stack, place = places[outcome.file]
-            told = replace(outcome, study=task.study.uid, series=series.uid)
-            entries[outcome.file] = FileEntry(told, stack.key, place)
+        first_frames = _first_frames(task.study)
+        for outcome in _outcomes(task, find_work(task.study.key), predict):
+            series, stack, index = first_frames[outcome.file]
+            with_uids = replace(outcome, study=task.study.uid, series=series.uid)
+            entries[outcome.file] = FileEntry(with_uids, stack.key, index)
+    # A file with only voxels shares the outcome of its header file.
     for companion, header in catalogue.companions.items():
         shared = entries[header]
         outcome = replace(shared.outcome, file=companion, detail="belongs to", other=header.path)
         entries[companion] = replace(shared, outcome=outcome)
-    written = [replace(e, outcome=pseudonyms.entry(e.outcome)) for e in entries.values()]
-    return sorted(written, key=lambda entry: entry.file)
+    shown = [replace(e, outcome=pseudonyms.entry(e.outcome)) for e in entries.values()]
+    return sorted(shown, key=lambda entry: entry.file)
 
 
-def _outcomes(task: Task, work: Work | None, foresee: Foresee) -> Iterable[Outcome]:
-    """One for each file of a study."""
+def _outcomes(task: Task, work: Work | None, predict: PredictOutcomes) -> Iterable[Outcome]:
+    """Return an outcome for each file of a study."""
     if work is None or work.content != task.content:
-        return foresee(task)
+        return predict(task)
     rows = zip(task.study.files(), work.outcomes, strict=True)
     return [Outcome(file, Reason(reason), detail) for file, (_, reason, detail) in rows]
 
 
-def _places(study: Study) -> dict[ArchiveFile, tuple[Series, Stack, int]]:
-    """Where the first frame of each file lies: its series, its stack and its place there."""
-    found: dict[ArchiveFile, tuple[Series, Stack, int]] = {}
-    first: dict[ArchiveFile, int] = {}
+def _first_frames(study: Study) -> dict[ArchiveFile, tuple[Series, Stack, int]]:
+    """Return the series, the stack and the index in the stack of each file's first frame."""
+    positions: dict[ArchiveFile, tuple[Series, Stack, int]] = {}
+    lowest: dict[ArchiveFile, int] = {}
     for series in study.series:
         for stack in series.stacks:
-            for place, frame in enumerate(stack.frames):
-                if frame.index < first.get(frame.file, frame.index + 1):
-                    first[frame.file] = frame.index
-                    found[frame.file] = series, stack, place
-    return found
+            for index, frame in enumerate(stack.frames):
+                if frame.index < lowest.get(frame.file, frame.index + 1):
+                    lowest[frame.file] = frame.index
+                    positions[frame.file] = series, stack, index
+    return positions

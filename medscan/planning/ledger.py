@@ -1,11 +1,11 @@
-"""What is already known and done, in SQLite beside the results file; one process writes it.
+"""What earlier scans read and did, in SQLite beside the results file; one process writes it.
 
-- `headers`: what was read of a file, by root, path, size and mtime.
-- `catalogue`: what these make up, for as long as no file changes.
-- `work`: how each result came about, as results.h5 and the part files say it too: from them it is
-  made again whenever it is lost, damaged, or not that of these results.
-- `trouble`: studies whose decoder died or hung, and in how many scans running.
-- `meta`: which results file `work` agrees with, and what the last scan found.
+- `headers`: the header of each file, by root, path, size and mtime.
+- `catalogue`: the studies that these headers make up, valid until a file changes.
+- `work`: how each result came about. results.h5 and the part files say it too: the table is made
+  from them again if it is lost, damaged, or belongs to another results file.
+- `trouble`: studies whose decoder died or hung, and in how many scans in a row.
+- `meta`: which results file `work` agrees with, and the summary of the last scan.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from medscan.errors import DiskError, LedgerError
 from medscan.results import Mark, Work
 
 VERSION = 3
-"""Of the tables; those of another version are dropped, for all in them can be made again."""
+"""Version of the tables; those of another version are dropped, since all can be made again."""
 TABLES = {
     "headers": """
         root TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, header TEXT,
@@ -41,32 +41,32 @@ TABLES = {
         """,
     "meta": "name TEXT PRIMARY KEY, value TEXT NOT NULL",
 }
-STRIKES = 3
-"""Scans running in which a study's decoder dies, after which the study is left alone."""
+QUARANTINE_AFTER = 3
+"""Scans in a row in which a study's decoder dies before later scans skip the study."""
 KEEP_S = 5.0
-"""Seconds of reading headers that a scan which is killed may lose."""
+"""Seconds between commits of headers: a scan that is killed loses no more than this."""
 BUSY_S = 30.0
-"""Longest wait for a process that is writing."""
+"""Longest wait for another process that is writing."""
 NO_MARK = Mark()
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-_KNOWN = "SELECT path, size, mtime_ns, header FROM headers WHERE root = ? AND path IN ({})"
+_HEADERS = "SELECT path, size, mtime_ns, header FROM headers WHERE root = ? AND path IN ({})"
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class DecoderTrouble:
     """A study whose decoder died or hung.
 
     Parameters
     ----------
     study : str
-        Key.
+        Key of the study.
     content : str
-        As of its `Work`: a study that has changed begins anew.
+        As in its `Work`: once the study changes, counting starts again.
     failures : int
-        Scans running.
+        Number of scans in a row.
     why : str
-        What happened in the last one.
+        How the decoder ended in the last one.
     """
 
     study: str
@@ -76,8 +76,8 @@ class Trouble:
 
     @property
     def quarantined(self) -> bool:
-        """Whether scans leave it alone."""
-        return self.failures >= STRIKES
+        """Whether scans skip the study."""
+        return self.failures >= QUARANTINE_AFTER
 
 
 class Ledger:
@@ -86,16 +86,17 @@ class Ledger:
     Parameters
     ----------
     path : Path or None
-        Made when missing, with mode 0600; None: in memory.
+        Created with mode 0600 if missing; None: in memory.
     read_only : bool
-        A scan may be using it: nothing is made, and what is put or remembered is not kept.
+        Create and write nothing, since a scan may be using the ledger: `put` and `remember` do
+        nothing.
 
     Raises
     ------
     DiskError
-        It cannot be opened.
+        If it cannot be opened.
     LedgerError
-        It is none, or damaged.
+        If it is damaged, or not a ledger.
     """
 
     def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
@@ -103,221 +104,224 @@ class Ledger:
         self._committed = time.monotonic()
         if path is not None and not read_only:
             _touch(path)
-        with self._telling():
-            self._base = _connected(path, read_only=read_only)
+        with self._sqlite_errors():
+            self._database = _connected(path, read_only=read_only)
         try:
-            with self._telling():
+            with self._sqlite_errors():
                 self._prepare()
         except DiskError:
             self.close()
             raise
 
     def _prepare(self) -> None:
-        with closing(self._base.execute("PRAGMA user_version")) as rows:
-            known = rows.fetchone()[0] == VERSION
+        with closing(self._database.execute("PRAGMA user_version")) as rows:
+            is_current = rows.fetchone()[0] == VERSION
         if self.read_only:
-            if not known:
+            if not is_current:
                 raise LedgerError(f"ledger {self.path} is of another version")
             return
         # No WAL: it does not work on network file systems, where archives often lie.
-        self._base.execute("PRAGMA journal_mode = DELETE")
-        if known:
+        self._database.execute("PRAGMA journal_mode = DELETE")
+        if is_current:
             return
-        with self._base:
-            self._base.execute("BEGIN IMMEDIATE")
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
             for name, columns in TABLES.items():
-                self._base.execute(f"DROP TABLE IF EXISTS {name}")
-                self._base.execute(f"CREATE TABLE {name} ({columns}) WITHOUT ROWID")
-            self._base.execute(f"PRAGMA user_version = {VERSION}")
+                self._database.execute(f"DROP TABLE IF EXISTS {name}")
+                self._database.execute(f"CREATE TABLE {name} ({columns}) WITHOUT ROWID")
+            self._database.execute(f"PRAGMA user_version = {VERSION}")
 
     def close(self) -> None:
-        """Close; what was not committed is lost."""
-        self._base.close()
+        """Close the ledger; uncommitted changes are lost."""
+        self._database.close()
 
     # --- headers ------------------------------------------------------------------------------
 
     def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
-        """What was put for each file, None where it is not known or has changed since."""
+        """Return the stored header of each file; None if there is none or the file has changed."""
         names = [(_safe(str(file.root)), _safe(file.path)) for file in files]
-        known: dict[tuple[str, str], tuple[int, int, str]] = {}
+        stored: dict[tuple[str, str], tuple[int, int, str]] = {}
         for root in {root for root, _ in names}:
-            paths = [path for home, path in names if home == root]
-            query = _KNOWN.format(", ".join("?" * len(paths)))
-            known |= {(root, row[0]): row[1:] for row in self._all(query, (root, *paths))}
-        found = zip(files, (known.get(name) for name in names), strict=True)
-        return [r[2] if r and r[:2] == (f.size, f.mtime_ns) else None for f, r in found]
+            paths = [path for path_root, path in names if path_root == root]
+            query = _HEADERS.format(", ".join("?" * len(paths)))
+            stored |= {(root, row[0]): row[1:] for row in self._all(query, (root, *paths))}
+        rows = zip(files, (stored.get(name) for name in names), strict=True)
+        return [r[2] if r and r[:2] == (f.size, f.mtime_ns) else None for f, r in rows]
 
     def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
-        """Remember what was read of files; kept every few seconds, and at the next `commit`."""
+        """Store headers of files; they are committed every few seconds and by `commit`."""
         if self.read_only:
             return
         rows = [
             (_safe(str(file.root)), _safe(file.path), file.size, file.mtime_ns, header)
             for file, header in headers
         ]
-        with self._telling():
-            self._base.executemany("INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?)", rows)
+        with self._sqlite_errors():
+            self._database.executemany(
+                "INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?)", rows
+            )
         if time.monotonic() - self._committed > KEEP_S:
             self.commit()
 
     def recall(self, name: str) -> bytes | None:
-        """The catalogue of that name, if it is the one that was remembered last."""
+        """Return the stored catalogue if it has this name."""
         rows = self._all("SELECT content FROM catalogue WHERE name = ?", (name,))
         return bytes(rows[0][0]) if rows else None
 
     def remember(self, name: str, catalogue: bytes) -> None:
-        """Remember a catalogue in place of the last one; kept at the next `commit`."""
+        """Store a catalogue in place of the last one; it is committed by `commit`."""
         if self.read_only:
             return
-        with self._telling():
-            self._base.execute("DELETE FROM catalogue")
-            self._base.execute("INSERT INTO catalogue VALUES (?, ?)", (name, catalogue))
+        with self._sqlite_errors():
+            self._database.execute("DELETE FROM catalogue")
+            self._database.execute("INSERT INTO catalogue VALUES (?, ?)", (name, catalogue))
 
     def commit(self) -> None:
-        """Keep what was put."""
-        with self._telling():
-            self._base.commit()
+        """Commit headers and catalogue."""
+        with self._sqlite_errors():
+            self._database.commit()
         self._committed = time.monotonic()
 
     # --- work ---------------------------------------------------------------------------------
 
     def work(self, study: str) -> Work | None:
-        """How the result of a study came about; None when there is none."""
+        """Return how the result of a study came about; None if it has no result."""
         query = "SELECT content, maker, root, tools, outcomes FROM work WHERE study = ?"
         rows = self._all(query, (study,))
         if not rows:
             return None
         content, maker, root, tools, outcomes = rows[0]
-        with self._telling():
+        with self._sqlite_errors():
             return Work(content, maker, root, tools, json.loads(outcomes))
 
     def mark(self, study: str) -> Mark:
-        """What later scans found out about a result."""
+        """Return how later scans have marked a result."""
         rows = self._all("SELECT stale, absent FROM work WHERE study = ?", (study,))
         return Mark(bool(rows[0][0]), rows[0][1]) if rows else Mark()
 
     def below(self, root: str) -> list[str]:
-        """Studies with work below an archive root."""
+        """Return the studies with results below an archive root."""
         return [r[0] for r in self._all("SELECT study FROM work WHERE root = ?", (root,))]
 
-    def finish(self, study: str, done: Work, died: str = "") -> None:
-        """Record a study whose part file is complete; `died`: what became of its decoder."""
+    def finish(self, study: str, work: Work, decoder_failure: str = "") -> None:
+        """Record a study whose part file is complete, and how its decoder died, if it did."""
         with self._transaction():
-            self._put_work(study, done)
-            if died:
-                self._strike(study, done.content, died)
+            self._put_work(study, work)
+            if decoder_failure:
+                self._count_failure(study, work.content, decoder_failure)
             else:
-                self._base.execute("DELETE FROM trouble WHERE study = ?", (study,))
+                self._database.execute("DELETE FROM trouble WHERE study = ?", (study,))
 
-    def adopt(self, study: str, done: Work) -> None:
-        """Record a study whose part file was found."""
+    def adopt(self, study: str, work: Work) -> None:
+        """Record a study whose part file an earlier scan left; its decoder's fate is unknown."""
         with self._transaction():
-            self._put_work(study, done)
+            self._put_work(study, work)
 
     def unpublished(self) -> list[str]:
-        """Studies whose part file is all that there is of their result."""
+        """Return the studies whose result is in a part file only."""
         return [row[0] for row in self._all("SELECT study FROM work WHERE NOT published")]
 
     def restore(self, works: Iterable[tuple[str, Work, Mark]], stamp: str) -> None:
-        """Put the work that results tell of in place of what was there."""
+        """Replace all work by that of a results file with the given stamp."""
         with self._transaction():
-            self._base.execute("DELETE FROM work")
+            self._database.execute("DELETE FROM work")
             for study, work, mark in works:
                 self._put_work(study, work, mark, published=True)
             self._put_meta("results", stamp)
 
     def published(self, stamp: str, changes: Mapping[str, Mark | None]) -> None:
-        """Record that a results file holds all work, with these marks; None: no longer."""
+        """Record that the results file holds all work, with changed marks; None: result dropped."""
         with self._transaction():
             for study, mark in changes.items():
                 if mark is None:
-                    self._base.execute("DELETE FROM work WHERE study = ?", (study,))
+                    self._database.execute("DELETE FROM work WHERE study = ?", (study,))
                     continue
                 query = "UPDATE work SET stale = ?, absent = ? WHERE study = ?"
-                self._base.execute(query, (mark.stale, mark.absent, study))
-            self._base.execute("UPDATE work SET published = 1 WHERE NOT published")
+                self._database.execute(query, (mark.stale, mark.absent, study))
+            self._database.execute("UPDATE work SET published = 1 WHERE NOT published")
             self._put_meta("results", stamp)
 
     def _put_work(
         self, study: str, work: Work, mark: Mark = NO_MARK, *, published: bool = False
     ) -> None:
-        told = (work.content, work.maker, work.root, work.tools, json.dumps(work.outcomes))
-        values = (study, *told, mark.stale, mark.absent, published)
+        facts = (work.content, work.maker, work.root, work.tools, json.dumps(work.outcomes))
+        values = (study, *facts, mark.stale, mark.absent, published)
         query = "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        self._base.execute(query, values)
+        self._database.execute(query, values)
 
     def counts(self) -> tuple[int, int, int]:
-        """Numbers of results: all, stale ones, and those whose files are absent."""
+        """Count the results: all, stale, and those whose files are absent."""
         query = "SELECT count(*), total(stale), total(absent != '') FROM work"
         total, stale, absent = self._all(query)[0]
         return int(total), int(stale), int(absent)
 
     # --- trouble ------------------------------------------------------------------------------
 
-    def trouble(self, study: str) -> Trouble | None:
-        """What is known of a study whose decoder died or hung."""
+    def trouble(self, study: str) -> DecoderTrouble | None:
+        """Return the record of a study whose decoder died or hung; None if it did not."""
         return next(iter(self._troubles("WHERE study = ?", (study,))), None)
 
-    def troubles(self) -> list[Trouble]:
-        """All of them, the worst first."""
+    def troubles(self) -> list[DecoderTrouble]:
+        """Return all such records, most failures first."""
         return self._troubles("ORDER BY failures DESC, study", ())
 
-    def _troubles(self, which: str, values: tuple[Any, ...]) -> list[Trouble]:
+    def _troubles(self, which: str, values: tuple[Any, ...]) -> list[DecoderTrouble]:
         query = f"SELECT study, content, failures, why FROM trouble {which}"  # noqa: S608
-        return [Trouble(*row) for row in self._all(query, values)]
+        return [DecoderTrouble(*row) for row in self._all(query, values)]
 
-    def _strike(self, study: str, content: str, why: str) -> None:
+    def _count_failure(self, study: str, content: str, why: str) -> None:
         query = """
             INSERT INTO trouble VALUES (:study, :content, 1, :why)
             ON CONFLICT (study) DO UPDATE SET content = :content, why = :why,
             failures = CASE content WHEN :content THEN failures + 1 ELSE 1 END
         """
-        self._base.execute(query, {"study": study, "content": content, "why": why})
+        self._database.execute(query, {"study": study, "content": content, "why": why})
 
     def retry(self, study: str) -> bool:
-        """Let the next scan try a study again; whether there was any trouble with it."""
+        """Let the next scan try a study again; return whether its decoder had died."""
         with self._transaction():
-            self._base.execute("DELETE FROM meta WHERE name = 'unchanged'")
-            done = self._base.execute("DELETE FROM trouble WHERE study = ?", (study,))
-            return done.rowcount > 0
+            # Otherwise the next scan of an unchanged archive would end before it looks at studies.
+            self._database.execute("DELETE FROM meta WHERE name = 'unchanged'")
+            deleted = self._database.execute("DELETE FROM trouble WHERE study = ?", (study,))
+            return deleted.rowcount > 0
 
     def forget(self, study: str) -> bool:
-        """Let the next scan do a study as if it were new; whether it was known."""
-        known = self.retry(study)
+        """Let the next scan treat a study as new; return whether anything was recorded of it."""
+        had_trouble = self.retry(study)
         with self._transaction():
-            done = self._base.execute("DELETE FROM work WHERE study = ?", (study,))
-            return done.rowcount > 0 or known
+            deleted = self._database.execute("DELETE FROM work WHERE study = ?", (study,))
+            return deleted.rowcount > 0 or had_trouble
 
     # --- meta ---------------------------------------------------------------------------------
 
     def meta(self, name: str) -> str:
-        """What was noted under a name; empty when nothing was."""
+        """Return the note stored under a name; empty if there is none."""
         rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else ""
 
     def note(self, name: str, value: str) -> None:
-        """Note something for the next scan."""
+        """Store a note under a name, for the next scan."""
         with self._transaction():
             self._put_meta(name, value)
 
     def _put_meta(self, name: str, value: str) -> None:
-        self._base.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     # --- SQLite -------------------------------------------------------------------------------
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """All or nothing."""
-        with self._telling(), self._base:
+        """Apply all changes made inside, or none."""
+        with self._sqlite_errors(), self._database:
             yield
 
     def _all(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with self._telling(), closing(self._base.execute(query, values)) as rows:
+        with self._sqlite_errors(), closing(self._database.execute(query, values)) as rows:
             return rows.fetchall()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
-        """Turn SQLite's errors into one line."""
+    def _sqlite_errors(self) -> Iterator[None]:
+        """Raise errors of SQLite as DiskError or LedgerError, in one line."""
         try:
             yield
         except sqlite3.Error as error:
@@ -335,7 +339,7 @@ def _connected(path: Path | None, *, read_only: bool) -> sqlite3.Connection:
 
 
 def _touch(path: Path) -> None:
-    """Make a file that only its owner may read, unless it is there; never through a link."""
+    """Create a file that only its owner may read, unless it exists; never follow a link."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     except OSError as error:
@@ -343,5 +347,5 @@ def _touch(path: Path) -> None:
 
 
 def _safe(text: str) -> str:
-    """A path as SQLite text: surrogates escaped, one to one."""
+    """Return a path as valid SQLite text; different paths stay different."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""What became of results since: stale, absent, or to be dropped."""
+"""Mark results that are stale or whose files are absent, and choose those to drop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medscan.planning.survey import Walked, file_of
 from medscan.results import Mark, Work
 
 MarkChanges = dict[str, Mark | None]
-"""New marks by study; None: the result is dropped."""
+"""New marks by study; None: drop the result."""
 
 
 def mark_changes(
@@ -23,33 +23,33 @@ def mark_changes(
     pseudonyms: Pseudonyms,
     prune_s: float | None,
 ) -> MarkChanges:
-    """What is to change about results that were not made just now.
+    """Find the marks of older results that must change.
 
-    A result is stale where a scan would now say something else, and absent where none of its
-    files is there. An archive that is not mounted looks like an emptied one: only what lies below
-    a root that holds at least one file is called absent, and nothing in a folder that could not be
-    listed. Only what was absent for long enough is dropped, if that was asked for.
+    A result is stale if a scan would now give another one, and absent if none of its files exists
+    any more. An archive that is not mounted looks like an empty one: files count as absent only
+    below a root that holds at least one file, and never in a folder that could not be listed.
+    With `prune_s`, results that have been absent for that long are dropped.
 
     Parameters
     ----------
     walked : sequence of ArchiveFile or Outcome
-        All that is there, of whatever shard.
+        All files of the archives, of every shard.
     plan : sequence of Task
     ledger : Ledger
     pseudonyms : Pseudonyms
-        That the ledger was written with.
+        Pseudonyms that the ledger was written with.
     prune_s : float or None
         Seconds of absence after which a result is dropped; None: never.
     """
     marks = {task.study.key: _mark(task, ledger.work(task.study.key)) for task in plan}
     changes: MarkChanges = {key: m for key, m in marks.items() if m and m != ledger.mark(key)}
     now = datetime.datetime.now(datetime.UTC)
-    for found in _by_root(walked):
-        known = ledger.below(pseudonyms.root(file_of(found[0])))
-        missing = [key for key in known if key not in marks]
-        if missing:
-            there = _There(found, pseudonyms)
-            changes |= _absences(missing, there, ledger, now, prune_s)
+    for items in _grouped_by_root(walked):
+        with_results = ledger.below(pseudonyms.root(file_of(items[0])))
+        unplanned = [key for key in with_results if key not in marks]
+        if unplanned:
+            files = _RootFiles(items, pseudonyms)
+            changes |= _absences(unplanned, files, ledger, now, prune_s)
     return changes
 
 
@@ -59,26 +59,25 @@ def _mark(task: Task, work: Work | None) -> Mark | None:
     return Mark(stale=(work.content, work.maker) != (task.content, task.maker))
 
 
-def _by_root(walked: Iterable[Walked]) -> Iterable[list[Walked]]:
-    """What was found, that of a root together."""
-    found: dict[Path, list[Walked]] = {}
+def _grouped_by_root(walked: Iterable[Walked]) -> Iterable[list[Walked]]:
+    by_root: dict[Path, list[Walked]] = {}
     for item in walked:
-        found.setdefault(file_of(item).root, []).append(item)
-    return found.values()
+        by_root.setdefault(file_of(item).root, []).append(item)
+    return by_root.values()
 
 
-class _There:
-    """What is there below a root, by names as the ledger has them."""
+class _RootFiles:
+    """Existing files below a root, under the pseudonyms that the ledger uses."""
 
-    def __init__(self, found: Sequence[Walked], pseudonyms: Pseudonyms) -> None:
-        self.paths = {pseudonyms.path(file_of(item).path) for item in found}
-        given_up = (item for item in found if isinstance(item, Outcome))
-        unread = (outcome for outcome in given_up if outcome.reason is Reason.UNREADABLE)
-        # A folder that could not be listed is named like a file; "." is the root itself.
-        self.unlisted = tuple(f"{pseudonyms.path(o.file.path)}/" for o in unread)
+    def __init__(self, items: Sequence[Walked], pseudonyms: Pseudonyms) -> None:
+        self.paths = {pseudonyms.path(file_of(item).path) for item in items}
+        outcomes = (item for item in items if isinstance(item, Outcome))
+        unreadable = (outcome for outcome in outcomes if outcome.reason is Reason.UNREADABLE)
+        # The walk reports a folder that it could not list like a file; "." is the root itself.
+        self.unlisted = tuple(f"{pseudonyms.path(o.file.path)}/" for o in unreadable)
 
-    def lacks(self, work: Work) -> bool:
-        """Whether none of a study's files is there, for sure."""
+    def lack_all(self, work: Work) -> bool:
+        """Whether certainly none of a study's files exists."""
         paths = [path for path, _, _ in work.outcomes]
         if "./" in self.unlisted or not self.paths:
             return False
@@ -87,28 +86,28 @@ class _There:
 
 def _absences(
     studies: Iterable[str],
-    there: _There,
+    files: _RootFiles,
     ledger: Ledger,
     now: datetime.datetime,
     prune_s: float | None,
 ) -> MarkChanges:
-    """Marks of studies that are not in the plan; they may be set aside, or be gone."""
-    found: MarkChanges = {}
+    """Find changed marks of studies that are not in the plan: set aside, or without files."""
+    changes: MarkChanges = {}
     for key in studies:
         work, mark = ledger.work(key), ledger.mark(key)
-        if work is None or not there.lacks(work):
+        if work is None or not files.lack_all(work):
             new: Mark | None = Mark(mark.stale)
-        elif _is_over(mark, now, prune_s):
+        elif _is_prunable(mark, now, prune_s):
             new = None
         else:
             new = Mark(mark.stale, mark.absent or now.isoformat(timespec="seconds"))
         if new != mark:
-            found[key] = new
-    return found
+            changes[key] = new
+    return changes
 
 
-def _is_over(mark: Mark, now: datetime.datetime, prune_s: float | None) -> bool:
-    """Whether a result was absent in an earlier scan, and for long enough since."""
+def _is_prunable(mark: Mark, now: datetime.datetime, prune_s: float | None) -> bool:
+    """Whether an earlier scan found a result absent, at least `prune_s` seconds ago."""
     if prune_s is None or not mark.absent:
         return False
     return (now - datetime.datetime.fromisoformat(mark.absent)).total_seconds() >= prune_s

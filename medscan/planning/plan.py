@@ -1,4 +1,4 @@
-"""What there is to do: studies, the detector for each stack, and what is done already."""
+"""Plan a scan: which detector scores each stack, and which studies need a scan at all."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from medscan.archive import (
 from medscan.choices import Order, Rescan
 from medscan.detector import Detector
 from medscan.errors import FileError
-from medscan.planning.ledger import Trouble
+from medscan.planning.ledger import DecoderTrouble
 from medscan.planning.routing import route
 from medscan.results import Work
 
 PREPROCESSING = 3
-"""Raised whenever reading, windowing, drawing or aggregating changes a score."""
+"""Increase it whenever a change to reading, windowing, drawing or aggregating changes a score."""
 
 FindWork = Callable[[str], Work | None]
-"""`Ledger.work` or a stand-in: how the result of a study, by its key, came about."""
+"""Returns how the result of a study, given by its key, came about, as `Ledger.work` does."""
 Fingerprint = Callable[[ArchiveFile], object]
-"""What a file's content is known by."""
+"""Returns a JSON value that changes when the file's content does."""
 
 
 def by_time(file: ArchiveFile) -> object:
-    """Size and time of modification."""
+    """Fingerprint a file by size and time of modification."""
     return [file.size, file.mtime_ns]
 
 
 def by_content(file: ArchiveFile) -> object:
-    """SHA-256; size and time of a file that cannot be read."""
+    """Fingerprint a file by SHA-256; by size and time if it cannot be read."""
     try:
         digest = hashlib.sha256()
         with open_regular(file.full) as stream:
@@ -55,55 +55,68 @@ def by_content(file: ArchiveFile) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A study with the stacks to scan and those that no detector was fitted for.
+    """What a scan has to do for one study.
+
+    Two hashes decide later whether the study must be scanned again. `content` covers what is asked
+    for, files and options: when it differs, the result no longer answers that, and the study is
+    scanned. `maker` covers the versions that made the result: when only that differs, the result
+    stays valid but is stale, and is replaced with `--rescan stale` only.
 
     Parameters
     ----------
+    study : Study
+    stacks : tuple of (Series, Stack, Detector)
+        Stacks to score, each with its detector.
+    out_of_scope : tuple of (Series, Stack)
+        Stacks that no detector was fitted for.
     content : str
-        Key of what is scanned: its files, the options that change a result, and which detectors
-        by name. When it changes the study is scanned again.
+        SHA-256 of the study's files, the options that change a result, its stacks, and the names
+        and target rates of their detectors.
     maker : str
-        Key of what it is scanned with: versions of detectors, backbones and preprocessing. When
-        only this changes, the result is stale.
+        SHA-256 of the hashes of detectors and backbones, and the version of preprocessing.
     companions : tuple of ArchiveFile
-        Where the voxels of its files are, if not in these.
+        Files with the voxels, where the study's own files are only headers.
     """
 
     study: Study
     stacks: tuple[tuple[Series, Stack, Detector], ...]
-    beyond: tuple[tuple[Series, Stack], ...]
+    out_of_scope: tuple[tuple[Series, Stack], ...]
     content: str
     maker: str
     companions: tuple[ArchiveFile, ...] = ()
 
-    def out_of_scope(self) -> list[Outcome]:
-        """Outcomes of the files that no scanned stack uses."""
+    def out_of_scope_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of the files that no scored stack uses."""
         used = {f.file for _, stack, _ in self.stacks for f in stack.frames}
-        left = {f.file: series for series, stack in self.beyond for f in stack.frames}
+        unused = {f.file: series for series, stack in self.out_of_scope for f in stack.frames}
         return [
-            Outcome(file, Reason.OUT_OF_SCOPE, _what(series))
-            for file, series in sorted(left.items(), key=lambda pair: pair[0])
+            Outcome(file, Reason.OUT_OF_SCOPE, _description(series))
+            for file, series in sorted(unused.items(), key=lambda pair: pair[0])
             if file not in used
         ]
 
-    def foreseen(self) -> list[Outcome]:
-        """Outcomes of its files if nothing goes wrong."""
+    def expected_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of its files if nothing goes wrong."""
         used = {f.file for _, stack, _ in self.stacks for f in stack.frames}
-        return [*self.out_of_scope(), *(Outcome(file, Reason.SCANNED) for file in sorted(used))]
+        scanned = (Outcome(file, Reason.SCANNED) for file in sorted(used))
+        return [*self.out_of_scope_outcomes(), *scanned]
 
-    def left_over(self) -> list[Outcome]:
-        """Outcomes of its files when the scan was stopped before it."""
+    def left_over_outcomes(self) -> list[Outcome]:
+        """Return the outcomes of its files if the scan stops before this study."""
         return [Outcome(file, Reason.LEFT_OVER) for file in self.study.files()]
 
-    def skipped(self) -> list[list[str]]:
-        """[what, reason] of each stack that is not scanned."""
+    def skipped_stacks(self) -> list[list[str]]:
+        """Return [description, reason] of each stack that is not scored."""
         return [
-            [f"{stack.key} {_what(series)} {stack.plane or ''}".strip(), Reason.OUT_OF_SCOPE.value]
-            for series, stack in self.beyond
+            [
+                f"{stack.key} {_description(series)} {stack.plane or ''}".strip(),
+                Reason.OUT_OF_SCOPE.value,
+            ]
+            for series, stack in self.out_of_scope
         ]
 
 
-def _what(series: Series) -> str:
+def _description(series: Series) -> str:
     return " ".join(filter(None, (series.modality or "unknown modality", series.body_part)))
 
 
@@ -117,7 +130,7 @@ def make_plan(
     pseudonyms: Pseudonyms,
     fingerprint: Fingerprint = by_time,
 ) -> list[Task]:
-    """A task for every study, by study key.
+    """Make a task for every study, sorted by study key.
 
     Parameters
     ----------
@@ -127,34 +140,39 @@ def make_plan(
     named : bool
         See `medscan.planning.routing.route`.
     identity : str
-        Of the options that change results; see `ScanOptions.identity`.
+        The options that change results; see `ScanOptions.identity`.
     pseudonyms : Pseudonyms
-        That the ledger was written with.
+        Pseudonyms that the ledger was written with.
     fingerprint : callable
     """
-    studies = [_own_key(study, find_work, pseudonyms) for study in catalogue.studies]
-    identity = f"{identity} {pseudonyms.digest('identity')}"  # another key: other pseudonyms
-    beside: dict[ArchiveFile, list[ArchiveFile]] = {}
+    studies = [_with_own_key(study, find_work, pseudonyms) for study in catalogue.studies]
+    # A result holds pseudonyms: with another secret key it must be made again.
+    identity = f"{identity} {pseudonyms.digest('identity')}"
+    companions: dict[ArchiveFile, list[ArchiveFile]] = {}
     for companion, header in catalogue.companions.items():
-        beside.setdefault(header, []).append(companion)
+        companions.setdefault(header, []).append(companion)
     return [
-        _task(study, beside, detectors, identity, fingerprint, named=named)
+        _make_task(study, companions, detectors, identity, fingerprint, named=named)
         for study in sorted(studies, key=lambda study: study.key)
     ]
 
 
-def _own_key(study: Study, find_work: FindWork, pseudonyms: Pseudonyms) -> Study:
-    """A study without a UID is named by its path; below another root that is another study."""
-    owner = None if study.uid else find_work(study.key)
-    if owner is None or owner.root == pseudonyms.root(study.files()[0]):
+def _with_own_key(study: Study, find_work: FindWork, pseudonyms: Pseudonyms) -> Study:
+    """Give a study another key if a study below another root has a result under its key.
+
+    The key of a study without a UID is made from its path below the root, which may be the same
+    below two roots.
+    """
+    earlier = None if study.uid else find_work(study.key)
+    if earlier is None or earlier.root == pseudonyms.root(study.files()[0]):
         return study
     full = pseudonyms.digest(str(study.files()[0].full))
     return replace(study, key=key_of(f"path:{full}"))
 
 
-def _task(
+def _make_task(
     study: Study,
-    beside: Mapping[ArchiveFile, Sequence[ArchiveFile]],
+    companions_of: Mapping[ArchiveFile, Sequence[ArchiveFile]],
     detectors: Sequence[Detector],
     identity: str,
     fingerprint: Fingerprint,
@@ -162,16 +180,17 @@ def _task(
     named: bool,
 ) -> Task:
     stacks: list[tuple[Series, Stack, Detector]] = []
-    beyond: list[tuple[Series, Stack]] = []
+    out_of_scope: list[tuple[Series, Stack]] = []
     for series in study.series:
         for stack in series.stacks:
             detector = route(series, stack, detectors, named=named)
             if detector is None:
-                beyond.append((series, stack))
+                out_of_scope.append((series, stack))
             else:
                 stacks.append((series, stack, detector))
     files = study.files()
-    companions = tuple(sorted(c for file in files for c in beside.get(file, ())))
+    companions = tuple(sorted(c for file in files for c in companions_of.get(file, ())))
+    # These names are hashed: renaming one would have every archive scanned again.
     content = {
         "identity": identity,
         "files": [[file.path, fingerprint(file)] for file in (*files, *companions)],
@@ -179,73 +198,78 @@ def _task(
             [stack.key, stack.plane, detector.name, detector.calibration.target_fpr]
             for _, stack, detector in stacks
         ],
-        "beyond": [stack.key for _, stack in beyond],
+        "beyond": [stack.key for _, stack in out_of_scope],
     }
     maker = {
         "preprocessing": PREPROCESSING,
         "detectors": [[d.digest, d.backbone_digest] for _, _, d in stacks],
     }
-    return Task(study, tuple(stacks), tuple(beyond), _digest(content), _digest(maker), companions)
+    return Task(
+        study, tuple(stacks), tuple(out_of_scope), _digest(content), _digest(maker), companions
+    )
 
 
 def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-# What may go better the next time, although nothing about the files has changed.
-PASSING = (Reason.UNREADABLE, Reason.DECODER_DIED)
+TRANSIENT_REASONS = (Reason.UNREADABLE, Reason.DECODER_DIED)
+"""Failures that may not happen again although the files stay the same."""
 
 
 def is_due(
-    task: Task, work: Work | None, trouble: Trouble | None, tools: str, rescan: Rescan
+    task: Task, work: Work | None, trouble: DecoderTrouble | None, tools: str, rescan: Rescan
 ) -> bool:
-    """Whether a study is to be scanned.
+    """Whether a study needs a scan.
 
     Parameters
     ----------
+    task : Task
     work : Work or None
-        How its result came about; None when there is none.
-    trouble : Trouble or None
-        With its decoder.
+        How its result came about; None if it has no result.
+    trouble : DecoderTrouble or None
     tools : str
         See `Work`.
     rescan : Rescan
-        What is done again although it is done.
+        Which studies to scan again although they have a result.
     """
     if work is None or is_new(task, work):
         return True
     if rescan is Rescan.ALL or (rescan is Rescan.STALE and work.maker != task.maker):
         return True
-    failed = failures(work)
-    if not failed or is_quarantined(task, trouble):
+    reasons = failure_reasons(work)
+    if not reasons or is_quarantined(task, trouble):
         return False
-    retried = work.tools != tools or bool(failed.intersection(PASSING))
-    return retried or rescan is Rescan.FAILED
+    # Failures are tried again where the outcome may differ: other tools, or chance.
+    may_succeed = work.tools != tools or bool(reasons.intersection(TRANSIENT_REASONS))
+    return may_succeed or rescan is Rescan.FAILED
 
 
 def is_new(task: Task, work: Work | None) -> bool:
-    """Whether there is no result of the study as it is now."""
+    """Whether the study has no result of its present content."""
     return work is None or work.content != task.content
 
 
-def is_quarantined(task: Task, trouble: Trouble | None) -> bool:
-    """Whether the study, as it is now, killed its decoder too often."""
+def is_quarantined(task: Task, trouble: DecoderTrouble | None) -> bool:
+    """Whether the study, with its present content, killed its decoder too often."""
     return bool(trouble and trouble.quarantined and trouble.content == task.content)
 
 
-def failures(work: Work) -> set[Reason]:
-    """Why files of a study failed."""
+def failure_reasons(work: Work) -> set[Reason]:
+    """Return the reasons for which files of a study failed."""
     reasons = {Reason(reason) for _, reason, _ in work.outcomes}
     return {reason for reason in reasons if reason.bucket is Bucket.FAILED}
 
 
-def ordered(tasks: Sequence[Task], order: Order, find_work: FindWork) -> list[Task]:
-    """What is new or has changed, then what is done once more: a budget reaches what is new.
+def sort_tasks(tasks: Sequence[Task], order: Order, find_work: FindWork) -> list[Task]:
+    """Sort tasks: new or changed studies first, so that a limited scan reaches them.
 
-    Each by the date of the studies, unknown dates last, then by path; or by path alone.
+    Both parts are sorted by the date of the studies, unknown dates last, then by path; or by path
+    alone.
     """
-    found = sorted(tasks, key=lambda task: task.study.files()[0])
+    # Sorting is stable: the last key counts most.
+    in_order = sorted(tasks, key=lambda task: task.study.files()[0])
     if order is not Order.PATH:
-        found.sort(key=lambda task: task.study.date, reverse=order is Order.NEWEST)
-        found.sort(key=lambda task: not task.study.date)
-    return sorted(found, key=lambda task: not is_new(task, find_work(task.study.key)))
+        in_order.sort(key=lambda task: task.study.date, reverse=order is Order.NEWEST)
+        in_order.sort(key=lambda task: not task.study.date)
+    return sorted(in_order, key=lambda task: not is_new(task, find_work(task.study.key)))

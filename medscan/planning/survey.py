@@ -1,4 +1,4 @@
-"""What an archive holds and what there is to do: walk, index, settle and plan, in one place."""
+"""Survey an archive in four steps: walk, index, hold back arriving studies, plan."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from medscan.options import Inputs, Outputs, Privacy
 from medscan.planning.ledger import Ledger
 from medscan.planning.plan import FindWork, Task, by_content, by_time, make_plan
 from medscan.planning.routing import SEQUENCE
-from medscan.planning.settle import listed, settled
+from medscan.planning.settle import hold_back_arriving, hold_back_unlisted
 
 Walked = ArchiveFile | Outcome
-"""A file, or what keeps it from being read already."""
+"""A file, or the outcome of one that cannot be read at all."""
 Progress = Callable[[int], None]
-"""Is told how many files were looked at."""
+"""Called with the number of files seen so far."""
 
 
 def scan_pseudonyms(inputs: Inputs, privacy: Privacy, key: bytes) -> Pseudonyms:
-    """How a scan writes identities; keeps the words that its detectors are routed by."""
+    """Return the pseudonyms of a scan; words that route stacks to detectors stay readable."""
     domains = [detector.domain for _, detector in inputs.detectors]
     words = {word.upper() for d in domains for word in (d.modality, d.body_part, d.sequence)}
     return Pseudonyms(
@@ -37,14 +37,14 @@ class Walk:
     ----------
     files : list of ArchiveFile or Outcome
     begun_ns : int
-        Nanoseconds since the epoch; a file written later counts as young.
+        When the walk began, nanoseconds since the epoch; the age of files counts from here.
     """
 
     files: list[Walked]
     begun_ns: int
 
     def digest(self, inputs: Inputs, pseudonyms: Pseudonyms) -> str:
-        """The same for the same files, as far as names, sizes and times tell, and headers."""
+        """Return a hash of all names, sizes and times, and of what decides how they are read."""
         name = archive.digest_of(self.files, inputs.cut_plane, pseudonyms.rule)
         return pseudonyms.digest(name, 64)
 
@@ -52,7 +52,7 @@ class Walk:
 def walk(
     inputs: Inputs, outputs: Outputs | None = None, progress: Progress = lambda _: None
 ) -> Walk:
-    """Find every file of the archives, but for the outputs; reports how many to `progress`."""
+    """Find every file of the archives except the outputs."""
     begun_ns = time.time_ns()
     walked = _counted(archive.walk_all(inputs.roots), progress)
     if outputs is None or not _lie_below(outputs, inputs):
@@ -69,7 +69,7 @@ def _lie_below(outputs: Outputs, inputs: Inputs) -> bool:
 
 
 def _counted(walked: Iterable[Walked], progress: Progress) -> Iterable[Walked]:
-    """Pass files on, and report every 256th."""
+    """Pass files on, and report progress at every 256th."""
     for count, item in enumerate(walked):
         if not count % 256:
             progress(count)
@@ -77,22 +77,23 @@ def _counted(walked: Iterable[Walked], progress: Progress) -> Iterable[Walked]:
 
 
 def file_of(item: Walked) -> ArchiveFile:
-    """The file that was walked past."""
+    """Return the file of a walked item."""
     return item.file if isinstance(item, Outcome) else item
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is in the archives, and a task for each study.
+    """The contents of the archives, and a task for each study.
 
     Parameters
     ----------
     catalogue : Catalogue
-        Of the studies that can be scanned; everything else is set aside in it.
+        Studies that can be scanned; all other files are set aside in it.
     plan : list of Task
-        By study key.
+        Sorted by study key.
     arriving : int
-        Studies left for the next scan: too young, or in a folder that could not be listed.
+        Number of studies left for the next scan: modified too recently, or in a folder that could
+        not be listed.
     """
 
     catalogue: Catalogue
@@ -113,7 +114,7 @@ def survey_archive(
 ) -> Survey:
     """Index the archives and plan their studies; used by scan, dry run, plan and verify.
 
-    What `progress` raises ends it; headers that were read until then stay in the cache.
+    An error raised by `progress` ends the survey; headers read until then stay in the cache.
 
     Parameters
     ----------
@@ -122,19 +123,19 @@ def survey_archive(
     identity : str
         See `ScanOptions.identity`.
     walked : Walk, optional
-        The archives are walked unless they have been.
+        A finished walk; None: walk the archives first.
     cache : Ledger, optional
         Cache of headers.
     find_work : callable
-        See `FindWork`: what is known of earlier results.
+        Looks up earlier results; see `FindWork`.
     workers : int
         Processes that read headers.
     progress : callable
     """
     walked = walked or walk(inputs)
-    catalogue = _indexed(inputs, walked, pseudonyms, cache, workers, progress)
-    catalogue, young = settled(catalogue, inputs.settle_s, walked.begun_ns)
-    catalogue, unlisted = listed(catalogue, walked.files, find_work, pseudonyms)
+    catalogue = _index(inputs, walked, pseudonyms, cache, workers, progress)
+    catalogue, young = hold_back_arriving(catalogue, inputs.settle_s, walked.begun_ns)
+    catalogue, unlisted = hold_back_unlisted(catalogue, walked.files, find_work, pseudonyms)
     plan = make_plan(
         catalogue,
         [detector for _, detector in inputs.detectors],
@@ -147,7 +148,7 @@ def survey_archive(
     return Survey(catalogue, plan, young + unlisted)
 
 
-def _indexed(
+def _index(
     inputs: Inputs,
     walked: Walk,
     pseudonyms: Pseudonyms,
@@ -173,29 +174,32 @@ def _indexed(
 
 
 class HeaderCache:
-    """The ledger as a cache of headers: under pseudonyms, each with the rule that made it."""
+    """The ledger as a cache of headers, kept under pseudonyms.
+
+    Each header starts with the pseudonyms' rule: one written under another rule is not used.
+    """
 
     def __init__(self, ledger: Ledger, pseudonyms: Pseudonyms) -> None:
         self.ledger, self.pseudonyms, self.rule = ledger, pseudonyms, pseudonyms.rule
 
     def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
-        """Headers of files as text; None for those not known, or known by another rule."""
+        """Return headers of files as text; None for those not cached, or under another rule."""
         texts = self.ledger.get([self.pseudonyms.file(file) for file in files])
         return [t.removeprefix(self.rule) if t and t.startswith(self.rule) else None for t in texts]
 
     def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
-        """Keep headers."""
+        """Cache headers."""
         rows = ((self.pseudonyms.file(file), f"{self.rule}{text}") for file, text in headers)
         self.ledger.put(rows)
 
     def recall(self, name: str) -> bytes | None:
-        """The catalogue kept under a name."""
+        """Return the catalogue cached under a name."""
         return self.ledger.recall(self._keyed(name))
 
     def remember(self, name: str, catalogue: bytes) -> None:
-        """Keep a catalogue under a name."""
+        """Cache a catalogue under a name."""
         self.ledger.remember(self._keyed(name), catalogue)
 
     def _keyed(self, name: str) -> str:
-        """Keyed, so that the ledger alone does not tell which paths a catalogue is of."""
+        """Hash a name with the secret key: the ledger alone must not reveal the paths."""
         return self.pseudonyms.digest(name, 64)

@@ -1,9 +1,9 @@
-"""Due studies -> results.h5: lock, pipeline, budgets and publication.
+"""Scan due studies into results.h5: lock, pipeline, budgets and publication.
 
 Imports no torch until a model is loaded.
 """
 
-from medscan.scan.disk import Room, Square, is_there
+from medscan.scan.disk import Room, Square, has_entries
 from medscan.scan.engine import Assignment, Engine, LocalEngine, Tally
 from medscan.scan.guard import Stop, Watchdog, stopping
 from medscan.scan.lock import locked
@@ -29,7 +29,7 @@ __all__ = [
     "Watch",
     "Watchdog",
     "finish_study",
-    "is_there",
+    "has_entries",
     "locked",
     "manifest_of",
     "scan",

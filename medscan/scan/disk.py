@@ -1,4 +1,4 @@
-"""Whether there is room for results, and whether an archive is there."""
+"""Check that the disk has room for results, and that an archive is mounted."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from medscan.planning import Task
 from medscan.scoring import THUMBNAILS, Scorer
 
 STUDY, STACK, SLICE, FILE = 8 << 10, 32 << 10, 256, 256
-"""Bytes in a results file beside maps and pictures."""
+"""Bytes in a results file for each of these, in addition to maps and thumbnails."""
 SPARE = 8 << 20
-"""Bytes for what is written beside the results: ledger, worklist."""
+"""Bytes for files beside the results: ledger, worklist."""
 
 
-def is_there(root: Path) -> bool:
-    """Whether a folder holds anything: one that is not mounted is gone or empty."""
+def has_entries(root: Path) -> bool:
+    """Whether a folder exists and is not empty: an archive that is not mounted fails this."""
     try:
-        with os.scandir(root) as found:
-            return any(True for _ in found)
+        with os.scandir(root) as entries:
+            return any(True for _ in entries)
     except OSError:
         return False
 
 
 class Square(NamedTuple):
-    """Sides of what a detector sees and of the maps it makes, pixels and cells."""
+    """Sides of a detector's input in pixels, and of its maps in patches."""
 
     size: int
     grid: int
 
 
 class Room:
-    """Keeps so much of the disk free that what is scanned can be published.
+    """Reserves disk space for each study, so that what is scanned can also be published.
 
-    Old results, part files and new results lie there together for a moment.
+    While results are published, the old file, the part files and the new file are on the disk
+    together.
 
     Parameters
     ----------
@@ -50,36 +51,37 @@ class Room:
     def __init__(self, outputs: Outputs, scorers: Mapping[str, Scorer | Square]) -> None:
         self.out, self.folder = outputs.out, outputs.parts
         self.squares = {digest: _square(scorer) for digest, scorer in scorers.items()}
-        self.old = self.out.stat().st_size if self.out.exists() else 0
-        self.promised = 0
+        self.old_bytes = self.out.stat().st_size if self.out.exists() else 0
+        self.reserved = 0
 
     @cached_property
-    def parts(self) -> int:
-        """Bytes of the part files."""
+    def parts_bytes(self) -> int:
+        """Bytes of the part files written so far."""
         parts = self.folder.glob("*.h5") if self.folder.is_dir() else ()
         return sum(part.stat().st_size for part in parts)
 
-    def lack(self, task: Task) -> str:
-        """What is missing for scanning one more study, in words; empty when there is room."""
+    def reserve(self, task: Task) -> str:
+        """Reserve space for one more study; return what is lacking, in words, or nothing."""
         size = self.estimate(task)
-        needed = self.old + self.parts + 2 * (self.promised + size) + SPARE
+        # A study not written yet will need its size twice: in its part file and in the new results.
+        needed = self.old_bytes + self.parts_bytes + 2 * (self.reserved + size) + SPARE
         free = free_bytes(self.out.parent)
         if free < needed:
             return (
                 f"{self.out.parent} has {free >> 20} MiB free; the next study and publishing "
                 f"need {(needed >> 20) + 1} MiB"
             )
-        self.promised += size
+        self.reserved += size
         return ""
 
-    def wrote(self, task: Task) -> None:
-        """The part of a study that there was room for is on the disk."""
+    def mark_written(self, task: Task) -> None:
+        """Turn the reservation of a study into written bytes."""
         size = self.estimate(task)
-        self.promised -= size
-        self.parts += size
+        self.reserved -= size
+        self.parts_bytes += size
 
     def estimate(self, task: Task) -> int:
-        """Bytes that the part of a study takes at most."""
+        """Return the largest size of a study's part file, in bytes."""
         total = STUDY + FILE * len(task.study.files())
         for _, stack, detector in task.stacks:
             square = self.squares[detector.digest]

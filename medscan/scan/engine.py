@@ -1,4 +1,4 @@
-"""What scans studies: this machine here, or whatever else keeps the same promise."""
+"""The engine that scans studies: a protocol, and its implementation on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from medscan.scoring import Scorer, loaded_scorers
 
 @dataclass(slots=True)
 class Tally:
-    """What an engine has done by now; kept up to date even if it ends with an error."""
+    """Numbers of studies and slices that an engine has finished; valid even after an error."""
 
     done: int = 0
     slices: int = 0
@@ -35,21 +35,23 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What an engine is given beside the studies.
+    """Everything that an engine needs in addition to the studies.
 
     Parameters
     ----------
     options : ScanOptions
     pseudonyms : Pseudonyms
     stop : Stop
-        Takes effect between studies; what ends the scan early is noted in it.
+        Takes effect between studies; the engine records in it a failure that ends the scan.
     watchdog : Watchdog
     note : callable
-        Is given each study whose part file has been written.
+        Called with each study whose part file has been written.
     watch : callable or None
+        See `Watch`.
     failed : int
         Files that failed before any study was scanned.
     tally : Tally
+        Kept up to date by the engine.
     """
 
     options: ScanOptions
@@ -63,10 +65,13 @@ class Assignment:
 
 
 class Engine(Protocol):
-    """Scans studies and writes a part file for each, at one batch size with the same bytes."""
+    """Scans studies and writes a part file for each.
+
+    At one batch size, all engines write the same bytes.
+    """
 
     def scan(self, tasks: Sequence[Task], assignment: Assignment) -> None:
-        """Scan studies until there are no more or the assignment's `stop` says so."""
+        """Scan studies until all are done or the assignment's `stop` is set."""
         ...
 
 
@@ -88,13 +93,13 @@ class LocalEngine:
         options, tally = assignment.options, assignment.tally
         parts = options.outputs.parts
 
-        def keep(study: StudyResult, died: str) -> None:
-            assignment.note(finish_study(parts, study, died))
+        def keep(study: StudyResult, decoder_failure: str) -> None:
+            assignment.note(finish_study(parts, study, decoder_failure))
 
-        # Studies out of scope need no model: a night without images stays fast.
+        # Without a stack to score no model is loaded: a night without new images stays fast.
         loading = loaded_scorers(options.inputs.detectors, options.compute, clock)
-        unneeded = nullcontext(dict[str, Scorer]())
-        with loading if any(task.stacks for task in tasks) else unneeded as scorers:
+        no_scorers = nullcontext(dict[str, Scorer]())
+        with loading if any(task.stacks for task in tasks) else no_scorers as scorers:
             make_folder(parts)
             pipeline = Pipeline(
                 options.inputs,

@@ -1,4 +1,4 @@
-"""What ends a scan early, cleanly, and who notices that it stands still."""
+"""End a scan early and cleanly, and warn when it makes no progress."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from types import FrameType, TracebackType
 log = logging.getLogger("medscan.scan")
 
 STALL_S = 300.0
-"""Without any progress a scan is said to stand still."""
+"""Seconds without progress after which a scan warns."""
 
 
 class StoppedError(Exception):
-    """The scan is to end, and does not know yet what there is."""
+    """Raised to end a scan before it has planned its studies; nothing is published then."""
 
 
 class Stop:
-    """Why a scan ends early: the studies in hand are finished, then it publishes and ends.
+    """Whether and why a scan ends early: it finishes the studies in hand, publishes, and ends.
 
     Parameters
     ----------
     until : datetime.time or None
-        Local time, hours and minutes; the next time that a clock shows it.
+        Local time, hours and minutes, at which to stop: its next occurrence.
     """
 
     def __init__(self, until: datetime.time | None = None) -> None:
@@ -42,7 +42,7 @@ class Stop:
 
     @property
     def reason(self) -> str:
-        """In words; empty while the scan may go on."""
+        """Why to stop, in words; empty while the scan may go on."""
         if self.failure:
             return self.failure
         if self.signal is not None:
@@ -52,15 +52,15 @@ class Stop:
         return ""
 
     def check(self) -> None:
-        """Raise StoppedError if the scan is to end."""
+        """Raise StoppedError if the scan must end."""
         if self:
             raise StoppedError
 
 
 def seconds_until(clock: datetime.time, now: datetime.datetime | None = None) -> float:
-    """Seconds until a local clock shows a time next: today, else tomorrow."""
+    """Return the seconds until the next time that a local clock shows `clock`."""
     now = (now or datetime.datetime.now()).astimezone()  # noqa: DTZ005 - local time is meant
-    for days in (0, 1, 2):
+    for days in (0, 1, 2):  # the time may be skipped tomorrow, when clocks go forward
         date = now.date() + datetime.timedelta(days=days)
         seconds = datetime.datetime.combine(date, clock).timestamp() - now.timestamp()
         if seconds > 0:
@@ -70,10 +70,10 @@ def seconds_until(clock: datetime.time, now: datetime.datetime | None = None) ->
 
 @contextmanager
 def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
-    """Turn SIGINT and SIGTERM into a clean stop; a second one ends at once."""
+    """Turn SIGINT and SIGTERM into a clean stop; a second signal ends the process at once."""
     stop = Stop(until)
 
-    def ask(number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         if stop.signal is not None:
             stop.at_once = True
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
@@ -82,7 +82,7 @@ def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {n: signal.signal(n, ask) for n in (signal.SIGINT, signal.SIGTERM)}
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
@@ -91,7 +91,7 @@ def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
 
 
 class Watchdog:
-    """Says so when a scan stands still; whatever makes progress calls `fed`.
+    """Warns when a scan makes no progress; every step of the scan calls `feed`.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ class Watchdog:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watchdog", daemon=True)
 
-    def fed(self, doing: str) -> None:
-        """There is progress; what is being done now."""
+    def feed(self, doing: str) -> None:
+        """Report progress, and what the scan does next."""
         self.doing, self._last = doing, time.monotonic()
 
     def __enter__(self) -> Watchdog:
@@ -124,10 +124,10 @@ class Watchdog:
         self._thread.join()
 
     def _look(self) -> None:
-        """Once for each stall."""
-        told = 0.0
+        """Warn once for each stall."""
+        warned_for = 0.0
         while not self._over.wait(min(self.stall_s, 10.0)):
-            still = time.monotonic() - self._last
-            if still >= self.stall_s and told != self._last:
-                told = self._last
-                log.warning("no progress for %.0f s while %s", still, self.doing)
+            idle_s = time.monotonic() - self._last
+            if idle_s >= self.stall_s and warned_for != self._last:
+                warned_for = self._last
+                log.warning("no progress for %.0f s while %s", idle_s, self.doing)

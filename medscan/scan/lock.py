@@ -18,45 +18,47 @@ from typing import TextIO
 from medscan.errors import DiskError, LockedError
 
 BUSY = (errno.EWOULDBLOCK, errno.EACCES)
-"""What `flock` says where it works and another process holds the lock."""
+"""Errors of `flock` if another process holds the lock; others mean that it does not work here."""
 BEAT_S = 60.0
+"""Seconds between touches of the lock file by its owner."""
 DEAD_S = 600.0
-"""A scan on another host that has not touched its lock for so long is dead."""
+"""Seconds after which a lock that its owner on another host has not touched counts as dead."""
 _OWNER = re.compile(r"process (\d+) on (\S+) since (\S+)")
 
 
 @contextmanager
 def locked(out: Path) -> Iterator[str]:
-    """Hold a results file against other scans.
+    """Lock a results file against other scans.
 
-    The lock file names its owner: process, host and start. The system frees its lock when that
-    process dies. Not every network file system has locks, or locks for all hosts: the owner
-    therefore touches the file every minute, and the lock of another host counts while it does.
+    The lock file names its owner: process, host and start. The system releases the `flock` when
+    that process dies. Some network file systems have no locks, or none across hosts: the owner
+    therefore also touches the file every minute, and an owner on another host counts as alive as
+    long as it does.
 
     Yields
     ------
     str
-        The owner whose lock was taken over, since it is dead; empty when there was none.
+        The dead owner whose lock was taken over; empty if there was none.
 
     Raises
     ------
     LockedError
-        Another scan holds it.
+        If another scan holds the lock.
     DiskError
-        The lock file cannot be written.
+        If the lock file cannot be written.
     """
     path = out.with_name(out.name + ".lock")
-    stream, taken = _acquire(path, out)
+    stream, dead_owner = _acquire(path, out)
     over = threading.Event()
     beat = threading.Thread(target=_beat, args=(stream.fileno(), over), daemon=True)
     with stream:
         try:
             beat.start()
-            yield taken
+            yield dead_owner
         finally:
             over.set()
             beat.join()
-            with suppress(OSError):  # free it is all the same
+            with suppress(OSError):  # closing the file releases the lock even if it stays
                 path.unlink()
 
 
@@ -67,14 +69,14 @@ def _beat(handle: int, over: threading.Event) -> None:
 
 
 def _acquire(path: Path, out: Path) -> tuple[TextIO, str]:
-    """The lock file, open and ours, and its dead owner."""
-    stream, alone = _open_locked(path, out)
+    """Open and sign the lock file; return it with its dead owner, if there was one."""
+    stream, flocked = _open_locked(path, out)
     try:
         owner = stream.read(1000).strip()
-        _check_dead(owner, os.fstat(stream.fileno()).st_mtime, out, alone=alone)
-        me = _sign(stream.fileno())
-        if not alone:
-            _check_alone(path, out, me)
+        _check_dead(owner, os.fstat(stream.fileno()).st_mtime, out, flocked=flocked)
+        signature = _sign(stream.fileno())
+        if not flocked:
+            _check_last_signature(path, out, signature)
     except OSError as error:
         with suppress(OSError):
             path.unlink()
@@ -87,9 +89,9 @@ def _acquire(path: Path, out: Path) -> tuple[TextIO, str]:
 
 
 def _open_locked(path: Path, out: Path) -> tuple[TextIO, bool]:
-    """The open lock file, and whether the system vouches that nobody else on this host holds it.
+    """Open and lock the lock file; return it, and whether `flock` works on this file system.
 
-    One that its owner has just removed is opened anew.
+    If the owner removes the file in between, it is opened again.
     """
     while True:
         try:
@@ -100,11 +102,12 @@ def _open_locked(path: Path, out: Path) -> tuple[TextIO, bool]:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in BUSY:  # no locks on this file system
+            if error.errno not in BUSY:  # this file system has no locks
                 return stream, False
             owner = stream.read(1000).strip()
             stream.close()
             raise LockedError(f"{out} is in use by {owner or 'another scan'}") from error
+        # A lock on a file that has been removed would keep nobody out: compare inodes.
         with suppress(FileNotFoundError):
             if os.fstat(stream.fileno()).st_ino == path.stat().st_ino:
                 return stream, True
@@ -113,42 +116,50 @@ def _open_locked(path: Path, out: Path) -> tuple[TextIO, bool]:
 
 def _sign(handle: int) -> str:
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    me = f"process {os.getpid()} on {socket.gethostname()} since {started}"
+    signature = f"process {os.getpid()} on {socket.gethostname()} since {started}"
     os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{me}\n".encode(), 0)
+    os.pwrite(handle, f"{signature}\n".encode(), 0)
     os.fsync(handle)
-    return me
+    return signature
 
 
-def _check_alone(path: Path, out: Path, me: str) -> None:
-    """Without locks two scans may sign at once: the last one stays."""
+def _check_last_signature(path: Path, out: Path, signature: str) -> None:
+    """Raise LockedError if another scan signed after this one.
+
+    Without `flock`, two scans may sign at the same time: the last signature wins.
+    """
     time.sleep(0.5)
     owner = path.read_text("utf-8", "replace").strip()
-    if owner != me:
+    if owner != signature:
         raise LockedError(f"{out} is in use by {owner}")
 
 
-def _check_dead(owner: str, beaten: float, out: Path, *, alone: bool) -> None:
-    """Raise LockedError if the scan that signed the lock, and touched it then, may be running."""
-    found = _OWNER.fullmatch(owner)
-    if found is None:
+def _check_dead(owner: str, touched: float, out: Path, *, flocked: bool) -> None:
+    """Raise LockedError if the owner of the lock may still be running.
+
+    With `flocked`, the system says that no process of this host holds the lock.
+    """
+    match = _OWNER.fullmatch(owner)
+    if match is None:
         return
-    if found[2] != socket.gethostname():
-        lives = time.time() - beaten < DEAD_S
+    process, host, since = match.groups()
+    if host != socket.gethostname():
+        is_alive = time.time() - touched < DEAD_S
     else:
-        lives = not alone and _lives(int(found[1]), found[3])
-    if lives:
+        is_alive = not flocked and _is_running(int(process), since)
+    if is_alive:
         raise LockedError(f"{out} is in use by {owner}")
 
 
-def _lives(process: int, since: str) -> bool:
-    """Whether a process of this host that ran at that time still does."""
+def _is_running(process: int, since: str) -> bool:
+    """Whether a process of this host that was running at that time is still running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
+    # A process that started later only has the same number.
     try:
         return _started(process) <= datetime.datetime.fromisoformat(since).timestamp() + 1
     except (OSError, ValueError, IndexError):
@@ -156,7 +167,7 @@ def _lives(process: int, since: str) -> bool:
 
 
 def _started(process: int) -> float:
-    """When a process started, seconds since the epoch."""
+    """Return when a process started, in seconds since the epoch."""
     stat = Path(f"/proc/{process}/stat").read_text("utf-8", "replace")
     ticks = int(stat.rpartition(")")[2].split()[19])
     boot = next(

@@ -1,4 +1,4 @@
-"""What a scan says of itself to a program: found, done, why not, how long, with what."""
+"""The summary of a scan for programs, as `medscan scan --json` prints it."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ LIBRARIES = ("torch", "open_clip_torch", "numpy", "h5py", "nibabel", "safetensor
 
 
 def versions() -> dict[str, str]:
-    """Of medscan, Python and libraries; empty for one that is missing."""
-    found = {"medscan": __version__, "python": platform.python_version()}
+    """Return the versions of medscan, Python and libraries; empty for a library that is missing."""
+    installed = {"medscan": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = ""
-    return found
+            installed[name] = ""
+    return installed
 
 
 def manifest_of(inputs: Inputs, summary: Summary) -> dict[str, Any]:
-    """What `medscan scan --json` prints.
+    """Return what `medscan scan --json` prints.
 
     Returns
     -------
     dict
-        The fields of `Summary` but for the entries, `versions`, and `detectors` with the hashes of
+        The fields of `Summary` except the entries, `versions`, and `detectors` with the hashes of
         their files and of their backbones.
     """
     detectors = [

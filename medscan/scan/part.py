@@ -1,4 +1,4 @@
-"""A finished study: its part file, and what is noted of it."""
+"""A finished study: its part file, and what the scan records of it."""
 
 from __future__ import annotations
 
@@ -12,49 +12,49 @@ from medscan.results import State, StudyResult, Work
 
 @dataclass(frozen=True, slots=True)
 class FinishedStudy:
-    """What is noted of a study whose part file is written.
+    """What a scan records of a study whose part file is written.
 
     Parameters
     ----------
     study : str
-        Key.
+        Key of the study.
     work : Work or None
         How its result came about.
-    died : str
-        What became of its decoder, if that died.
+    decoder_failure : str
+        How its decoder died; empty if it did not.
     flagged : bool
     slices, failed : int
-        Scored, and that could not be.
+        Slices that were scored, and slices that could not be.
     seconds : float
     """
 
     study: str
     work: Work | None
-    died: str
+    decoder_failure: str
     flagged: bool
     slices: int
     failed: int
     seconds: float
 
     def facts(self) -> dict[str, Any]:
-        """What the log says of it."""
+        """Return what the log says of the study."""
         names = ("study", "slices", "failed", "seconds", "flagged")
         return {name: getattr(self, name) for name in names}
 
 
-def finish_study(parts: Path, study: StudyResult, died: str) -> FinishedStudy:
+def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> FinishedStudy:
     """Write the part file of a study.
 
     Raises
     ------
     medscan.errors.DiskError
-        It could not be written.
+        If it cannot be written.
     """
     results.write_part(parts / f"{study.key}.h5", study)
     return FinishedStudy(
         study=study.key,
         work=study.work,
-        died=died,
+        decoder_failure=decoder_failure,
         flagged=study.flagged,
         slices=int(study.info["slices"]),
         failed=sum(int((stack.state == State.FAILED).sum()) for stack in study.stacks),

@@ -1,4 +1,11 @@
-"""Studies in, results out: slices are drawn ahead, scored in batches and put together again."""
+"""The pipeline from studies to results: draw slices ahead, score batches, assemble studies.
+
+Three steps overlap. Decoders pull jobs from a generator and so set the pace; scorers fill batches
+across series and studies; a study is complete when each of its slices has a score, an error or is
+background. A study may therefore complete in several places: when its last slice comes back from
+a scorer, when that slice was never scored, or, if it has no slices, when its jobs are handed out.
+Each of these calls `_finish_if_complete`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +22,7 @@ from medscan.options import Inputs, Privacy
 from medscan.planning import Task
 from medscan.reading import CHUNK, DrawJob, Drawn
 from medscan.results import StackResult, StudyResult, Work
-from medscan.scan.disk import Room, is_there
+from medscan.scan.disk import Room, has_entries
 from medscan.scan.guard import Stop, Watchdog
 from medscan.scoring import (
     Scored,
@@ -29,30 +36,31 @@ from medscan.scoring import (
 log = logging.getLogger("medscan.scan")
 
 Keep = Callable[[StudyResult, str], None]
-"""Takes a study that is complete, and what became of its decoder if that died."""
+"""Takes a complete study, and how its decoder died; empty if it did not."""
 Decode = Callable[[Iterable[DrawJob]], Generator[tuple[DrawJob, Drawn], None, None]]
-"""Draws jobs in their order, which it takes only as fast as they are drawn."""
+"""Draws jobs in their order, and takes each only shortly before it is drawn."""
 Watch = Callable[[int, int, int, int], None]
 """`watch(done, studies, slices, failures)` after each batch; failures are of files and slices."""
 
 
 @dataclass(slots=True)
 class _Study:
-    """A study in hand."""
+    """A study that is being scanned, with a builder for each stack, by key."""
 
     task: Task
     builders: dict[str, StackBuilder]
     begun: float = field(default_factory=time.monotonic)
-    fed: bool = False
+    all_jobs_taken: bool = False
 
     @property
     def complete(self) -> bool:
-        """Whether all slices have been handed out and have an end."""
-        return self.fed and not any(builder.remaining for builder in self.builders.values())
+        """Whether the decoders have taken all jobs, and no slice remains to be scored."""
+        remaining = any(builder.remaining for builder in self.builders.values())
+        return self.all_jobs_taken and not remaining
 
 
 class Pipeline:
-    """Scans studies, a bounded number of slices at a time.
+    """Scans studies, with a bounded number of slices in memory.
 
     Parameters
     ----------
@@ -60,15 +68,18 @@ class Pipeline:
     privacy : Privacy
     pseudonyms : Pseudonyms
     scorers : mapping
-        By hash of their detector.
+        Scorers by hash of their detector.
     room : Room
-        Disk space that the studies in hand will need.
+        Reserves disk space for each study.
     stop : Stop
         Takes effect between studies.
     watchdog : Watchdog
     decode : callable
+        See `Decode`.
     keep : callable
+        See `Keep`.
     watch : callable or None
+        See `Watch`.
     """
 
     def __init__(
@@ -89,28 +100,33 @@ class Pipeline:
         self.stop, self.watchdog, self.keep, self.watch = stop, watchdog, keep, watch
         self.decode = decode
         self.studies: dict[str, _Study] = {}
-        self.asked = self.done = self.slices = self.failed = 0
+        self.total = self.done = self.slices = self.failed = 0
 
     def run(self, tasks: Sequence[Task]) -> None:
-        """Scan studies until there are no more or something stops it; `stop` says what."""
-        self.asked = len(tasks)
-        jobs = self.decode(self._jobs(tasks))
+        """Scan studies until all are done or something stops the scan; `stop` says what."""
+        self.total = len(tasks)
+        drawn_jobs = self.decode(self._jobs(tasks))
         try:
-            for job, drawn in jobs:
-                self._take(job, drawn)
+            for job, drawn in drawn_jobs:
+                self._score_drawn(job, drawn)
+            # Slices of the last studies wait in batches that never filled.
             for scorer in self.scorers.values():
-                self._put(scorer.flush())
-        except LedgerError:
+                self._record_scores(scorer.flush())
+        except LedgerError:  # a DiskError, but the caller mends it with a new ledger
             raise
         except (DeviceError, DiskError) as error:
             self.stop.failure = str(error)
         finally:
-            jobs.close()
+            drawn_jobs.close()
 
     def _jobs(self, tasks: Sequence[Task]) -> Iterator[DrawJob]:
-        """Jobs study by study."""
+        """Yield the jobs of one study after another.
+
+        The decoders pull from here, ahead of what is scored: this is where a scan stops between
+        studies, for then the jobs end and all studies begun are finished.
+        """
         for task in tasks:
-            self.stop.failure = self.stop.failure or self.room.lack(task)
+            self.stop.failure = self.stop.failure or self.room.reserve(task)
             if self.stop:
                 return
             key, builders = task.study.key, []
@@ -119,8 +135,9 @@ class Pipeline:
                 self.studies[key] = _Study(task, {b.stack.key: b for b in builders})
             for builder in builders:
                 yield from self._stack_jobs(task, builder)
-            if key in self.studies:
-                self.studies[key].fed = True
+            if key in self.studies:  # not so if making the builders raised
+                self.studies[key].all_jobs_taken = True
+                # Its slices may all be scored by now, or there are none.
                 self._finish_if_complete(key)
 
     def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
@@ -148,40 +165,42 @@ class Pipeline:
                 task.companions,
             )
 
-    def _take(self, job: DrawJob, drawn: Drawn) -> None:
-        self.watchdog.fed("slices are scored")
+    def _score_drawn(self, job: DrawJob, drawn: Drawn) -> None:
+        self.watchdog.feed("slices are scored")
         builder = self.studies[job.study].builders[job.stack.key]
         scorer = self.scorers[builder.detector.digest]
-        for place, item in enumerate(drawn, job.first):
+        for index, item in enumerate(drawn, job.first):
             if isinstance(item, FileError):
-                builder.fail(place, item)
+                builder.fail(index, item)
                 self.failed += 1
             elif item.background:
-                builder.skip(place)
+                builder.skip(index)
             else:
-                builder.keep_image(place, item)
-                self._put(scorer.add((job.study, builder, place), item.image))
+                builder.keep_image(index, item)
+                self._record_scores(scorer.add((job.study, builder, index), item.image))
         self._finish_if_complete(job.study)
-        self.watchdog.fed("slices are decoded")
+        self.watchdog.feed("slices are decoded")
 
-    def _put(self, found: Iterator[Scored]) -> None:
-        for scored in found:
-            study, builder, place = scored.tag
-            builder.add_score(place, scored.score, scored.heatmap)
+    def _record_scores(self, results: Iterator[Scored]) -> None:
+        """Give results to the stacks they belong to: batches hold slices of several studies."""
+        for scored in results:
+            study, builder, index = scored.tag
+            builder.add_score(index, scored.score, scored.heatmap)
             self.slices += 1
             self._finish_if_complete(study)
         if self.watch is not None:
-            self.watch(self.done, self.asked, self.slices, self.failed)
+            self.watch(self.done, self.total, self.slices, self.failed)
 
     def _finish_if_complete(self, key: str) -> None:
-        """Hand on a study all of whose slices have an end."""
+        """Keep the result of a study if none of its slices remains."""
         study = self.studies.get(key)
         if study is None or not study.complete:
             return
+        # Removed first: a mistake while it is finished must not finish it twice.
         del self.studies[key]
         with self._isolating(study.task):
             self._finish(study)
-        self.watchdog.fed("slices are decoded")
+        self.watchdog.feed("slices are decoded")
 
     def _finish(self, study: _Study) -> None:
         task, outcomes = study.task, file_outcomes(study.builders.values())
@@ -189,21 +208,30 @@ class Pipeline:
             return
         spent = time.monotonic() - study.begun
         stacks = [builder.result(spent, self.pseudonyms) for builder in study.builders.values()]
-        died = (o.detail for o in outcomes if o.reason is Reason.DECODER_DIED)
-        self._hand_on(task, stacks, [*task.out_of_scope(), *outcomes], next(died, ""))
+        failures = (o.detail for o in outcomes if o.reason is Reason.DECODER_DIED)
+        outcomes = [*task.out_of_scope_outcomes(), *outcomes]
+        self._keep_result(task, stacks, outcomes, next(failures, ""))
 
-    def _hand_on(
-        self, task: Task, stacks: list[StackResult], outcomes: Sequence[Outcome], died: str = ""
+    def _keep_result(
+        self,
+        task: Task,
+        stacks: list[StackResult],
+        outcomes: Sequence[Outcome],
+        decoder_failure: str = "",
     ) -> None:
         work = self._work(task, outcomes)
-        found = study_result(task.study, stacks, task.skipped(), self.pseudonyms, work)
-        self.keep(found, died)
-        self.room.wrote(task)
+        result = study_result(task.study, stacks, task.skipped_stacks(), self.pseudonyms, work)
+        self.keep(result, decoder_failure)
+        self.room.mark_written(task)
         self.done += 1
 
     @contextmanager
     def _isolating(self, task: Task) -> Iterator[None]:
-        """Let a mistake of medscan's own cost the study that it was made with, and no other."""
+        """Record a study as failed if a bug of medscan raises inside; go on with the others.
+
+        The one place that catches every exception: a night's scan must not end because of a bug
+        that one odd study brings to light. Errors that medscan raises on purpose pass.
+        """
         try:
             yield
         except MedscanError:
@@ -212,22 +240,22 @@ class Pipeline:
             log.exception("study given up", extra={"study": task.study.key})
             why = "medscan made a mistake with its study; the log says where"
             files = task.study.files()
-            self._hand_on(task, [], [Outcome(file, Reason.CORRUPT, why) for file in files])
+            self._keep_result(task, [], [Outcome(file, Reason.CORRUPT, why) for file in files])
 
     def _is_gone(self, outcomes: Sequence[Outcome]) -> bool:
-        """Whether files cannot be read because their archive is no longer there.
+        """Whether files cannot be read because their archive is no longer mounted.
 
-        Results of what is not there would replace better ones.
+        The scan stops then: results full of failures would replace good ones.
         """
-        unread = (o for o in outcomes if o.reason is Reason.UNREADABLE)
-        root = next((o.file.root for o in unread if not is_there(o.file.root)), None)
+        unreadable = (o for o in outcomes if o.reason is Reason.UNREADABLE)
+        root = next((o.file.root for o in unreadable if not has_entries(o.file.root)), None)
         if root is not None:
             self.stop.failure = f"{root} is gone, or empty: it was there when the scan began"
         return root is not None
 
     def _work(self, task: Task, outcomes: Sequence[Outcome]) -> Work:
         path = self.pseudonyms.path
-        found = sorted(outcomes, key=lambda outcome: outcome.file)
-        rows = [[path(o.file.path), str(o.reason), o.detail] for o in found]
+        by_file = sorted(outcomes, key=lambda outcome: outcome.file)
+        rows = [[path(o.file.path), str(o.reason), o.detail] for o in by_file]
         root = self.pseudonyms.root(task.study.files()[0])
         return Work(task.content, task.maker, root, self.inputs.tools, rows)

@@ -1,4 +1,4 @@
-"""The results file and its worklist, replaced as a whole."""
+"""Publish: replace the results file and its worklist as a whole."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ Publish = Callable[[Path, Path, Path], None]
 
 
 def publish_worklist(outputs: Outputs, ledger: Ledger, publish: Publish) -> None:
-    """Write the worklist unless it is there and of these very results: no clock is trusted."""
+    """Write the worklist unless both files exist and were made from these results.
+
+    The ledger's stamp decides, not the files' times: clocks of servers differ.
+    """
     stamp, (table, page) = stamp_of(outputs.out), outputs.worklists
-    there = table.exists() and page.exists()
-    if stamp and not (there and ledger.meta("worklist") == stamp):
+    exist = table.exists() and page.exists()
+    if stamp and not (exist and ledger.meta("worklist") == stamp):
         publish(outputs.out, table, page)
         ledger.note("worklist", stamp)
 
 
 def accounts_changed(outputs: Outputs, summary: Summary) -> bool:
-    """Whether the accounting of the published results is not today's."""
+    """Whether the published results hold another accounting than this scan's."""
     if not outputs.out.exists():
         return True
     old = results.open(outputs.out).run()
@@ -45,7 +48,10 @@ def publish_results(
     key_fingerprint: str,
     seconds: float,
 ) -> None:
-    """Make the results file from the old one and the parts, and remove the parts.
+    """Replace the results file by its studies plus the parts, and remove the parts.
+
+    The order matters: until the ledger is stamped, a killed scan leaves parts that the next one
+    publishes again, with the same result.
 
     Parameters
     ----------
@@ -57,12 +63,12 @@ def publish_results(
         See `medscan.planning.mark_changes`.
     key_fingerprint : str
     seconds : float
-        That the scan took until now.
+        Time that the scan has taken so far.
 
     Raises
     ------
     medscan.errors.DiskError
-        The old results file is untouched.
+        If it cannot be written; the old results file is untouched.
     """
     inputs, outputs, privacy = options.inputs, options.outputs, options.privacy
     failures, skipped = _tables(summary)
@@ -70,7 +76,7 @@ def publish_results(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=outputs.command,
         aggregation=AGGREGATION,
-        detectors=_described(inputs, outputs),
+        detectors=_detectors(inputs, outputs),
         counts=summary.files | {"files": sum(summary.files.values())},
         failures=failures,
         skipped=skipped,
@@ -92,15 +98,15 @@ def publish_results(
 
 
 def _tables(summary: Summary) -> tuple[list[Any], list[Any]]:
-    """Failures (path, stage, reason, message) and skipped files (path, reason), sorted."""
+    """Return failures (path, stage, reason, message) and skipped files (path, reason)."""
     rows = [(e.bucket, e.file.path, e.outcome) for e in summary.entries]
     failures = [(p, "read", str(o.reason), o.detail) for b, p, o in rows if b is Bucket.FAILED]
     skipped = [(p, str(o.reason)) for b, p, o in rows if b is Bucket.SKIPPED]
     return failures, skipped
 
 
-def _described(inputs: Inputs, outputs: Outputs) -> list[dict[str, Any]]:
-    """The detectors of this run, and those that made the results that are kept."""
+def _detectors(inputs: Inputs, outputs: Outputs) -> list[dict[str, Any]]:
+    """Describe the detectors of this run, and those of earlier runs whose results stay."""
     by_hash = {detector.digest: describe(detector) for _, detector in inputs.detectors}
     if outputs.out.exists():
         for old in results.open(outputs.out).run().detectors:

@@ -1,4 +1,4 @@
-"""A scan from start to end: open the books, survey the archive, scan what is due, publish."""
+"""A scan from start to end: lock and reconcile, survey the archive, scan due studies, publish."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from medscan.planning import (
     is_quarantined,
     mark_changes,
     move_away,
-    ordered,
     parts_of,
     pseudonym_key,
     reconcile,
     reconcile_shard,
     remove_leftovers,
     scan_pseudonyms,
+    sort_tasks,
     survey_archive,
     walk,
 )
@@ -45,7 +45,7 @@ from medscan.scan.part import FinishedStudy
 from medscan.scan.pipeline import Watch
 from medscan.scan.publish import Publish, accounts_changed, publish_results, publish_worklist
 from medscan.scan.summary import Summary
-from medscan.scan.unchanged import is_final, recall, remember, signature
+from medscan.scan.unchanged import is_final, recall_summary, remember_summary, signature
 
 log = logging.getLogger("medscan.scan")
 
@@ -66,21 +66,21 @@ def scan(
     publish : callable or None
         Writes the worklist; see `medscan.scan.Publish`.
     engine : Engine or None
-        What studies are scanned on; None: this machine.
+        Scans the studies; None: this machine does.
 
     Returns
     -------
     Summary
-        Its `failure` says what ended the scan before its time, if that needs a person.
+        Its `failure` says what ended the scan early, if a person must act.
 
     Raises
     ------
     medscan.errors.UsageError
-        Before anything is written: a root is missing, a detector does not fit.
+        If a root is missing or a detector does not fit; nothing has been written then.
     medscan.errors.LockedError
-        Another scan uses the same results file or ledger.
+        If another scan uses the same results file or ledger.
     medscan.errors.DiskError
-        An output could not be written.
+        If an output cannot be written.
     """
     check(options)
     if not options.inputs.detectors:
@@ -92,14 +92,14 @@ def scan(
         locked(outputs.ledger_path),
         stopping(options.budget.until) as stop,
         Watchdog() as watchdog,
-        _leaving_nothing(options),
+        _undone_on_usage_error(options),
     ):
         notes = [f"the lock of {dead}, which is dead, was taken over"] if dead else []
         remove_leftovers(outputs)
         run = (stop, watchdog, watch, publish, engine or LocalEngine())
         try:
             summary = _scan(options, notes, *run)
-        except LedgerError:  # once more, with a new one made from parts and results
+        except LedgerError:  # again, with a new ledger that is made from parts and results
             notes.append(f"the damaged ledger is now {move_away(outputs.ledger_path).name}")
             summary = _scan(options, notes, *run)
     summary.seconds = round(time.monotonic() - started, 3)
@@ -130,11 +130,11 @@ def _scan(
 
 
 @contextmanager
-def _leaving_nothing(options: ScanOptions) -> Iterator[None]:
+def _undone_on_usage_error(options: ScanOptions) -> Iterator[None]:
     """On UsageError, remove the files this run created, except a key shared by shards."""
     outputs = options.outputs
-    made = [outputs.ledger_path, *([] if options.inputs.shard else [outputs.key_path])]
-    new = [path for path in made if not path.exists()]
+    created = [outputs.ledger_path, *([] if options.inputs.shard else [outputs.key_path])]
+    new = [path for path in created if not path.exists()]
     try:
         yield
     except UsageError:
@@ -177,16 +177,16 @@ class _Run:
     def _go(self) -> None:
         options, summary = self.options, self.summary
         with summary.stage("walk"):
-            walked = walk(options.inputs, options.outputs, self._going("the archive is walked"))
+            walked = walk(options.inputs, options.outputs, self._progress("the archive is walked"))
             signed = signature(options, walked, self.pseudonyms)
-        if recall(options, self.ledger, signed, summary):
+        if recall_summary(options, self.ledger, signed, summary):
             return
         surveyed = self._survey(walked)
         self.plan, summary.arriving = surveyed.plan, surveyed.arriving
         self._work_through(surveyed.catalogue, walked)
         final = is_final(walked, surveyed.catalogue.set_aside, summary)
         if final and not any(map(self._is_due, self.plan)):
-            remember(self.ledger, signature(options, walked, self.pseudonyms), summary)
+            remember_summary(self.ledger, signature(options, walked, self.pseudonyms), summary)
 
     def _survey(self, walked: Walk) -> Survey:
         inputs = self.options.inputs
@@ -196,17 +196,20 @@ class _Run:
                 self.pseudonyms,
                 self.options.identity,
                 walked=walked,
-                cache=None if inputs.paranoid else self.ledger,  # it trusts sizes and times
+                cache=None if inputs.paranoid else self.ledger,  # the cache trusts sizes and times
                 find_work=self.ledger.work,
                 workers=self.options.compute.workers,
-                progress=self._going("the archive is indexed"),
+                progress=self._progress("the archive is indexed"),
             )
 
-    def _going(self, doing: str) -> Callable[[int], None]:
-        """Progress before the plan is known: if stopped now, the next scan starts over."""
+    def _progress(self, doing: str) -> Callable[[int], None]:
+        """Return a callback for the stages before the plan; it ends a scan that must stop.
+
+        Nothing is published then: without a plan, studies not reached would look absent.
+        """
 
         def progress(_count: int) -> None:
-            self.watchdog.fed(doing)
+            self.watchdog.feed(doing)
             self.stop.check()
 
         return progress
@@ -216,16 +219,18 @@ class _Run:
         options, summary, plan = self.options, self.summary, self.plan
         with summary.stage("plan"):
             due = [task for task in plan if self._is_due(task)]
-            due = ordered(due, options.budget.order, self.ledger.work)
+            due = sort_tasks(due, options.budget.order, self.ledger.work)
         summary.studies, summary.unchanged = len(plan), len(plan) - len(due)
-        has_parts, whole = bool(parts_of(options.outputs)), False
+        has_parts, completed = bool(parts_of(options.outputs)), False
         failed = sum(outcome.bucket is Bucket.FAILED for outcome in catalogue.set_aside)
         try:
             if due:
                 self._scan(due, failed)
-            whole = True
-        finally:  # what is finished is published, whatever ended the rest
-            if whole or (summary.scanned and not self.stop.at_once):
+            completed = True
+        finally:
+            # Finished studies are published even if an error ended the scan. After a second signal
+            # there is no time: their parts stay for the next scan.
+            if completed or (summary.scanned and not self.stop.at_once):
                 self._conclude(catalogue, walked, has_parts=has_parts)
 
     def _is_due(self, task: Task) -> bool:
@@ -254,24 +259,25 @@ class _Run:
         summary.failure = self.stop.failure
 
     def _note(self, study: FinishedStudy) -> None:
-        """Note a study whose part is written: should this fail, the next scan finds the part."""
+        """Record a study whose part is written; if this fails, the next scan adopts the part."""
         if study.work is not None:
-            self.ledger.finish(study.study, study.work, study.died)
+            self.ledger.finish(study.study, study.work, study.decoder_failure)
         self.summary.scanned += 1
         self.summary.flagged += study.flagged
         log.info("study scanned", extra=study.facts())
 
     def _conclude(self, catalogue: Catalogue, walked: Walk, *, has_parts: bool) -> None:
-        """Account for every file, and publish what has changed."""
+        """Account for every file, and publish if anything has changed."""
         options, summary, plan = self.options, self.summary, self.plan
-        self.watchdog.fed("results are published")
+        self.watchdog.feed("results are published")
         self._account(catalogue, plan)
         changes = mark_changes(
             walked.files, plan, self.ledger, self.pseudonyms, options.outputs.prune_s
         )
-        # An empty share gets a file too: a missing one would mean that it was not scanned.
-        worth_a_file = bool(plan or options.inputs.shard)
-        changed = changes or (worth_a_file and accounts_changed(options.outputs, summary))
+        # An empty shard gets a file too: a missing file would mean that it was not scanned.
+        needs_file = bool(plan or options.inputs.shard)
+        changed = changes or (needs_file and accounts_changed(options.outputs, summary))
+        # After a failure, changed marks alone are not published: studies may only seem absent.
         if summary.scanned or has_parts or (changed and not summary.failure):
             with summary.stage("publish"):
                 seconds = round(time.monotonic() - self.started, 3)
@@ -283,8 +289,10 @@ class _Run:
         _, summary.stale, summary.absent = self.ledger.counts()
 
     def _account(self, catalogue: Catalogue, plan: Sequence[Task]) -> None:
-        """What became of every file found; those of studies not reached are left over."""
-        entries = account(catalogue, plan, self.ledger.work, Task.left_over, self.pseudonyms)
+        """Fill in the outcome of every file; those of studies not reached are left over."""
+        entries = account(
+            catalogue, plan, self.ledger.work, Task.left_over_outcomes, self.pseudonyms
+        )
         reasons = Counter(str(entry.outcome.reason) for entry in entries)
         buckets = Counter(str(entry.bucket) for entry in entries)
         self.summary.entries = entries
@@ -298,7 +306,10 @@ class _Run:
 
 
 def _logged(summary: Summary) -> dict[str, Any]:
-    """What the log says at the end; why a scan failed may name a path: that is told elsewhere."""
+    """Return what the log says at the end.
+
+    Why a scan failed may name a path, which the log must not hold: the terminal shows it.
+    """
     files = {bucket: summary.files.get(bucket, 0) for bucket in ("skipped", "failed")}
     reason = "failure" if summary.failure else summary.stopped
     return summary.as_dict() | files | {"files": sum(summary.files.values()), "reason": reason}

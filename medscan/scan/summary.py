@@ -1,4 +1,4 @@
-"""What a scan says at its end."""
+"""The summary that a scan gives at its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("medscan.scan")
 
 @dataclass(slots=True)
 class Summary:
-    """What a scan did; `medscan scan --json` prints it, but for the entries."""
+    """What a scan did; `medscan scan --json` prints it without the entries."""
 
     files: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, int] = field(default_factory=dict)
@@ -43,13 +43,13 @@ class Summary:
     entries: list[FileEntry] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return all fields but the entries, for JSON."""
         names = [f.name for f in fields(self) if f.name not in ("entries", "profile")]
         return {name: getattr(self, name) for name in names} | {"profile": self.profile.as_dict()}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Note the seconds that a stage takes."""
+        """Record the seconds that a stage takes."""
         started = time.monotonic()
         try:
             yield
@@ -58,7 +58,7 @@ class Summary:
             log.info("stage ended", extra={"stage": name, "seconds": self.stages[name]})
 
     def line(self) -> str:
-        """One line for people and cron mails."""
+        """Return one line for people and cron mails."""
         total = sum(self.files.values())
         counts = ", ".join(f"{n} {bucket}" for bucket, n in self.files.items())
         if self.arriving:
@@ -73,7 +73,7 @@ class Summary:
         else:
             text = f"{self._work()}; {total} files: {counts}; results in {self.out}"
         text = f"shard {self.shard}: {text}" if self.shard else text
-        return "; ".join([text, *self._kept(), *self.notes])
+        return "; ".join([text, *self._result_notes(), *self.notes])
 
     def _work(self) -> str:
         text = (
@@ -84,13 +84,13 @@ class Summary:
             text += f", {self.left} left over ({self.stopped})"
         return text
 
-    def _kept(self) -> list[str]:
-        """What to know of results that are kept."""
-        told = {
+    def _result_notes(self) -> list[str]:
+        """Describe results that are marked or dropped, and studies in quarantine."""
+        counts = {
             "stale": self.stale,
             "of absent studies": self.absent,
             "dropped": self.pruned,
         }
-        found = [f"{count} {what}" for what, count in told.items() if count]
+        marked = [f"{count} {what}" for what, count in counts.items() if count]
         quarantine = [f"{self.quarantined} studies in quarantine"] * bool(self.quarantined)
-        return [*(["results: " + ", ".join(found)] if found else []), *quarantine]
+        return [*(["results: " + ", ".join(marked)] if marked else []), *quarantine]

@@ -1,8 +1,8 @@
-"""A night in which nothing has changed: the scan ends after the walk, and says what it said before.
+"""End a scan after the walk, with the last summary, if nothing has changed since.
 
-What a scan would find and do depends on what the walk finds, the results, the options, and what it
-is scanned with. Where all of these are as the last scan left them, and that left nothing to be
-done, this one has nothing to do.
+What a scan does depends on the walked files, the results, the options and the installed versions.
+If all of these are as the last scan left them, and that scan left nothing to do, then there is
+nothing to do now.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pathlib import Path
 from medscan.archive import Outcome, Pseudonyms, Reason
 from medscan.choices import Rescan
 from medscan.options import ScanOptions
-from medscan.planning import PASSING, PREPROCESSING, Ledger, Walk, parts_of, stamp_of
+from medscan.planning import PREPROCESSING, TRANSIENT_REASONS, Ledger, Walk, parts_of, stamp_of
 from medscan.scan.summary import Summary
 
-NOTE = "unchanged"
-"""In the ledger."""
-TOLD = ("files", "reasons", "studies", "quarantined", "stale", "absent")
-"""Fields of a summary that are still true."""
+NOTE_NAME = "unchanged"
+"""Name of the note in the ledger."""
+KEPT_FIELDS = ("files", "reasons", "studies", "quarantined", "stale", "absent")
+"""Fields of the last summary that are still true if nothing has changed."""
 
 
 def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str:
-    """Of everything that decides what a scan finds and does; empty where that is looked up anew."""
-    inputs, outputs = options.inputs, options.outputs
-    asked = outputs.accounting or inputs.paranoid or outputs.prune_s is not None
-    # A lone file may have its voxels in another, which no walk finds.
-    if asked or options.budget.rescan is not Rescan.NONE or not all(map(Path.is_dir, inputs.roots)):
+    """Return a hash of everything that decides what a scan does; empty if the scan must run."""
+    inputs, outputs, rescan = options.inputs, options.outputs, options.budget.rescan
+    must_run = outputs.accounting or inputs.paranoid or outputs.prune_s is not None
+    # A root that is one file may have its voxels in another file, which the walk does not see.
+    if must_run or rescan is not Rescan.NONE or not all(map(Path.is_dir, inputs.roots)):
         return ""
     calibrations = ((d, d.calibration) for _, d in inputs.detectors)
     facts = [
@@ -45,28 +45,32 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-def recall(options: ScanOptions, ledger: Ledger, signed: str, summary: Summary) -> bool:
-    """Fill in the summary of a scan that has nothing to do; whether this is one."""
-    told = json.loads(ledger.meta(NOTE) or "{}")
-    if not signed or told.get("signature") != signed or parts_of(options.outputs):
+def recall_summary(options: ScanOptions, ledger: Ledger, current: str, summary: Summary) -> bool:
+    """Fill in the summary from the last one if there is nothing to do; return whether it did."""
+    kept = json.loads(ledger.meta(NOTE_NAME) or "{}")
+    if not current or kept.get("signature") != current or parts_of(options.outputs):
         return False
-    for name in TOLD:
-        setattr(summary, name, told[name])
+    for name in KEPT_FIELDS:
+        setattr(summary, name, kept[name])
     summary.unchanged = summary.studies
     return True
 
 
-def remember(ledger: Ledger, signed: str, summary: Summary) -> None:
-    """Note what the next scan may say if nothing changes."""
-    told = {name: getattr(summary, name) for name in TOLD} | {"signature": signed}
-    ledger.note(NOTE, json.dumps(told))
+def remember_summary(ledger: Ledger, current: str, summary: Summary) -> None:
+    """Store the summary for the next scan, in case nothing changes until then."""
+    kept = {name: getattr(summary, name) for name in KEPT_FIELDS} | {"signature": current}
+    ledger.note(NOTE_NAME, json.dumps(kept))
 
 
 def is_final(walked: Walk, outcomes: Iterable[Outcome], summary: Summary) -> bool:
-    """Whether the next scan would find the same if no file changes."""
-    given_up = {item.file for item in walked.files if isinstance(item, Outcome)}
-    passing = any(
-        o.reason is Reason.ARRIVING or (o.reason in PASSING and o.file not in given_up)
+    """Whether the next scan would do the same if no file changes.
+
+    A file that the walk itself could not read is no exception: the next walk sees if that changes.
+    """
+    seen_by_walk = {item.file for item in walked.files if isinstance(item, Outcome)}
+    may_change = any(
+        o.reason is Reason.ARRIVING
+        or (o.reason in TRANSIENT_REASONS and o.file not in seen_by_walk)
         for o in outcomes
     )
-    return not (passing or summary.left or summary.arriving or summary.failure)
+    return not (may_change or summary.left or summary.arriving or summary.failure)

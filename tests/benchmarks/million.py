@@ -155,7 +155,9 @@ def planned(folder: Path, items: int, shard: str) -> None:
     )
     plan, catalogue = surveyed.plan, surveyed.catalogue
     stages.run("what is due", lambda: [t for t in plan if _due(t, ledger, options)])
-    stages.run("account", lambda: account(catalogue, plan, ledger.work, Task.foreseen, pseudonyms))
+    stages.run(
+        "account", lambda: account(catalogue, plan, ledger.work, Task.expected_outcomes, pseudonyms)
+    )
     print(f"  {len(plan)} studies")
 
 
@@ -197,7 +199,7 @@ def fill(path: Path, items: int) -> None:
     work = Work("c" * 64, "m" * 64, "r" * 16, "t" * 200, [row])
     ledger.restore(((key(n), work, Mark()) for n in range(items)), "stamp")
     troubles = ((key(n),) for n in range(0, items, 100))
-    ledger._base.executemany("INSERT INTO trouble VALUES (?, 'c', 1, 'it hung')", troubles)
+    ledger._database.executemany("INSERT INTO trouble VALUES (?, 'c', 1, 'it hung')", troubles)
     ledger.commit()
     ledger.close()
 

@@ -20,21 +20,21 @@ from medscan.reading import worker
 class Slow(Scanner):
     """Time enough to kill something."""
 
-    def _submitted(self, job):
+    def _submit(self, job):
         time.sleep(0.3)
-        return super()._submitted(job)
+        return super()._submit(job)
 
 
 class Deadly(Scanner):
     """Is killed whenever it meets patient 3; its decoders abort at a slice of patient 5."""
 
-    def _run(self, tasks, told):
+    def _run(self, tasks, messages):
         if any(task.study.files()[0].full.parent.name == "patient3" for task in tasks):
             os.kill(os.getpid(), signal.SIGKILL)
-        super()._run(tasks, told)
+        super()._run(tasks, messages)
 
-    def _submitted(self, job):
-        near = {"num_cpus": 1, "scheduling_strategy": self.near}
+    def _submit(self, job):
+        near = {"num_cpus": 1, "scheduling_strategy": self.placement}
         return (
             ray.remote(drawn_crashing)
             .options(**near)
@@ -44,7 +44,7 @@ class Deadly(Scanner):
 
 def drawn_crashing(job, file_timeout_s):
     worker.serve = serve_crashing
-    return scanner.drawn(job, file_timeout_s)
+    return scanner.draw_in_task(job, file_timeout_s)
 
 
 def serve_crashing(connection, parent):

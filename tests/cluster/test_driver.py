@@ -7,8 +7,8 @@ import pytest
 
 from medscan.cluster import driver
 from medscan.cluster import nodes as cluster
-from medscan.cluster.driver import ATTEMPTS, LOT, Driver
-from medscan.cluster.nodes import HANDS, Need, Seat, needs
+from medscan.cluster.driver import ATTEMPTS, LOT_SLICES, Driver
+from medscan.cluster.nodes import LOTS_AT_ONCE, Need, ScannerSlot, needs
 from medscan.errors import ClusterError, UsageError
 from medscan.scan import Assignment, Square, Stop, Watchdog
 from tests.options import scan_options
@@ -21,7 +21,7 @@ def cut(tmp_path):
     """A driver of nothing as yet."""
     options = scan_options(out=tmp_path / "r.h5", named=True)
     found = Driver(None, Assignment(options, None, Stop(), Watchdog(), note=None))
-    found.left, found.weight = deque(), 0
+    found.waiting, found.waiting_slices = deque(), 0
     return found
 
 
@@ -33,7 +33,9 @@ def task(number, slices):
 
 def seat(**more):
     scanner = SimpleNamespace()
-    return Seat(Need(1, 0), group=None, scanner=scanner, loading=object(), ready=True, **more)
+    return ScannerSlot(
+        Need(1, 0), group=None, scanner=scanner, loading=object(), ready=True, **more
+    )
 
 
 def keys(tasks):
@@ -41,8 +43,8 @@ def keys(tasks):
 
 
 def fill(cut, slices):
-    cut.left = deque(task(number, count) for number, count in enumerate(slices))
-    cut.weight = sum(slices)
+    cut.waiting = deque(task(number, count) for number, count in enumerate(slices))
+    cut.waiting_slices = sum(slices)
 
 
 def test_a_gpu_has_a_scanner_and_so_has_a_node_without(monkeypatch):
@@ -55,94 +57,94 @@ def test_a_gpu_has_a_scanner_and_so_has_a_node_without(monkeypatch):
 
 def test_an_address_without_a_port_is_no_cluster():
     with pytest.raises(ClusterError, match="no Ray cluster answers at head:port"):
-        cluster._reach("head:port")
+        cluster._check_reachable("head:port")
 
 
 def test_lots_shrink_towards_the_end(cut):
-    cut.seats = [seat(), seat()]
+    cut.slots = [seat(), seat()]
     fill(cut, [10] * 1000)
     sizes = []
-    while lot := cut._lot(cut.seats[0]):
+    while lot := cut._next_lot(cut.slots[0]):
         sizes.append(10 * len(lot))
     assert sum(sizes) == 10_000
-    assert sizes[0] == LOT // 10 * 10 + 10
+    assert sizes[0] == LOT_SLICES // 10 * 10 + 10
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 10
 
 
 def test_a_large_study_is_a_lot_of_its_own(cut):
-    cut.seats = [seat()]
+    cut.slots = [seat()]
     fill(cut, [5000, 1, 1])
-    assert keys(cut._lot(cut.seats[0])) == ["0"]
+    assert keys(cut._next_lot(cut.slots[0])) == ["0"]
 
 
 def test_nobody_is_given_more_than_a_few_lots(cut):
-    full = seat(lots=dict.fromkeys(range(HANDS)))
-    cut.seats = [full]
+    full = seat(lots=dict.fromkeys(range(LOTS_AT_ONCE)))
+    cut.slots = [full]
     fill(cut, [1] * 9)
-    assert cut._lot(full) == []
+    assert cut._next_lot(full) == []
 
 
 def test_studies_of_a_lost_scanner_are_given_alone(cut, monkeypatch):
-    monkeypatch.setattr(Seat, "leave", lambda self: None)
+    monkeypatch.setattr(ScannerSlot, "release", lambda self: None)
     lost, busy, idle = (
         seat(lots={0: {"7": task(7, 1), "8": task(8, 1)}}),
         seat(lots={1: {}}),
         seat(),
     )
-    cut.seats = [lost, busy, idle]
+    cut.slots = [lost, busy, idle]
     fill(cut, [1] * 9)
-    cut._lose(lost)
-    assert cut.seats == [busy, idle]
-    assert cut._lot(busy) == []
-    assert keys(cut._lot(idle)) == ["7"]
-    assert idle.alone
+    cut._lose_scanner(lost)
+    assert cut.slots == [busy, idle]
+    assert cut._next_lot(busy) == []
+    assert keys(cut._next_lot(idle)) == ["7"]
+    assert idle.holds_suspect
     idle.lots = {2: {}}
-    assert cut._lot(idle) == []
-    idle.finish(2)
-    assert not idle.alone
-    assert keys(cut._lot(idle)) == ["8"]
+    assert cut._next_lot(idle) == []
+    idle.finish_lot(2)
+    assert not idle.holds_suspect
+    assert keys(cut._next_lot(idle)) == ["8"]
 
 
 def test_a_study_is_given_up_after_some_scanners(cut, monkeypatch):
-    monkeypatch.setattr(Seat, "leave", lambda self: None)
+    monkeypatch.setattr(ScannerSlot, "release", lambda self: None)
     given_up = []
     monkeypatch.setattr(cut, "_give_up", lambda task: given_up.append(task.study.key))
     for attempt in range(ATTEMPTS):
         assert given_up == []
         lost = seat(lots={0: {"7": task(7, 1)}})
-        cut.seats.append(lost)
-        cut._lose(lost)
+        cut.slots.append(lost)
+        cut._lose_scanner(lost)
         assert len(cut.suspects) == attempt + 1 - (attempt + 1 == ATTEMPTS)
     assert given_up == ["7"]
 
 
 def test_scanners_that_never_begin_end_the_scan(cut, monkeypatch):
-    monkeypatch.setattr(Seat, "leave", lambda self: None)
+    monkeypatch.setattr(ScannerSlot, "release", lambda self: None)
     unborn = [seat() for _ in range(ATTEMPTS)]
     for one in unborn:
         one.ready = False
-    cut.seats = list(unborn)
+    cut.slots = list(unborn)
     for one in unborn[:-1]:
-        cut._lose(one)
+        cut._lose_scanner(one)
     with pytest.raises(ClusterError, match="lost before they are ready"):
-        cut._lose(unborn[-1])
+        cut._lose_scanner(unborn[-1])
 
 
 def test_a_cluster_without_room_is_not_waited_for(cut, monkeypatch):
     monkeypatch.setattr(driver, "JOIN_S", -1.0)
     fill(cut, [1])
-    cut.alive = driver.time.monotonic()
+    cut.last_ready_at = driver.time.monotonic()
     with pytest.raises(ClusterError, match="no node of the cluster has 2 cores for a scanner"):
         cut._check_alive(cut.options)
 
 
 def test_a_node_that_cannot_scan_ends_a_scan_that_has_not_begun_and_no_other(cut, monkeypatch):
-    monkeypatch.setattr(Seat, "leave", lambda self: None)
+    monkeypatch.setattr(ScannerSlot, "release", lambda self: None)
     first, later = seat(), seat()
     with pytest.raises(UsageError, match="mount it"):
-        cut._be_ready(first, UsageError("mount it"))
-    cut._be_ready(first, {"d": Square(64, 4)})
+        cut._note_loaded(first, UsageError("mount it"))
+    cut._note_loaded(first, {"d": Square(64, 4)})
     later.ready = False
-    cut._be_ready(later, UsageError("mount it"))
+    cut._note_loaded(later, UsageError("mount it"))
     assert (first.ready, later.ready, later.loading) == (True, False, None)

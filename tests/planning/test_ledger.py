@@ -7,7 +7,7 @@ import pytest
 from medscan.archive import ArchiveFile
 from medscan.errors import DiskError, LedgerError
 from medscan.inspect import forecast_scan
-from medscan.planning.ledger import Ledger, Trouble
+from medscan.planning.ledger import DecoderTrouble, Ledger
 from medscan.results import Mark, Work
 from medscan.scan import scan
 from tests import tiny
@@ -73,7 +73,7 @@ def test_trouble_is_counted_as_long_as_the_study_stays_the_same():
     assert ledger.trouble("a").failures == 1
     for _ in range(2):
         ledger.finish("a", work(content="grown"), "its decoder hung")
-    assert ledger.troubles() == [Trouble("a", "grown", 3, "its decoder hung")]
+    assert ledger.troubles() == [DecoderTrouble("a", "grown", 3, "its decoder hung")]
     assert ledger.trouble("a").quarantined
     ledger.finish("a", work(content="grown"))
     assert ledger.trouble("a") is None
@@ -145,7 +145,7 @@ def test_a_locked_base_is_one_line(tmp_path):
     ledger = Ledger(tmp_path / "l")
     other = sqlite3.connect(tmp_path / "l", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    ledger._base.execute("PRAGMA busy_timeout = 10")
+    ledger._database.execute("PRAGMA busy_timeout = 10")
     with pytest.raises(DiskError, match="locked"):
         ledger.put([(file(), "")])
     other.close()

@@ -182,7 +182,7 @@ def test_pseudonyms_never_change_silently(options, three):
         scan(options)
     for wrong in ("", "xyz", key[:-2], key + "00", "\udce9"):
         options.outputs.key_path.write_text(wrong, errors="surrogateescape")
-        with pytest.raises(UsageError, match="is no key file"):
+        with pytest.raises(UsageError, match="is not a key file"):
             scan(options)
     options.outputs.key_path.write_text(key)
     assert scan(options).unchanged == 3

@@ -9,7 +9,7 @@ import pytest
 from medscan import results
 from medscan.archive import index
 from medscan.inspect import forecast_scan
-from medscan.planning.settle import settled
+from medscan.planning.settle import hold_back_arriving
 from medscan.scan import scan
 from tests import tiny
 from tests.options import changed
@@ -24,7 +24,7 @@ def age(path, seconds):
 
 
 def wait(root, settle=900.0):
-    catalogue, waiting = settled(index([root]), settle, NOW * 10**9)
+    catalogue, waiting = hold_back_arriving(index([root]), settle, NOW * 10**9)
     reasons = {outcome.file.path: str(outcome.reason) for outcome in catalogue.set_aside}
     assert waiting <= len({path.split("/")[0] for path in reasons})
     return {study.uid for study in catalogue.studies}, reasons

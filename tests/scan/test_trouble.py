@@ -212,12 +212,12 @@ def test_a_bug_elsewhere_is_not_called_a_lost_gpu(options, three, monkeypatch):
 
 def test_the_watchdog_tells_a_stall_once(caplog):
     with caplog.at_level(logging.WARNING), Watchdog(0.05) as watchdog:
-        watchdog.fed("slices are decoded")
+        watchdog.feed("slices are decoded")
         time.sleep(0.5)
         assert [r.getMessage() for r in caplog.records] == [
             "no progress for 0 s while slices are decoded"
         ]
-        watchdog.fed("results are published")
+        watchdog.feed("results are published")
         time.sleep(0.5)
     assert len(caplog.records) == 2
     assert threading.active_count() == 1 or "watchdog" not in str(threading.enumerate())
