@@ -4,6 +4,7 @@ from medscan.fit.data import Item, read_items, stem
 from medscan.fit.refit import find_shots, labels_of, refit_detector, renamed, unjudged
 from medscan.fit.run import FitOptions, fingerprint, fit
 from medscan.fit.shots import LabelledSlice, Shots, Slot, load_items, load_slot, stream_slices
+from medscan.fit.text import detector_line
 from medscan.fit.train import Progress, scores
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Progress",
     "Shots",
     "Slot",
+    "detector_line",
     "find_shots",
     "fingerprint",
     "fit",

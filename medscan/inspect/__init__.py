@@ -4,6 +4,7 @@ from medscan.inspect.doctor import Health, examine
 from medscan.inspect.forecast import Forecast, forecast_scan
 from medscan.inspect.locate import locate_files
 from medscan.inspect.shards import ShardForecast, ShardForecasts, forecast_shards
+from medscan.inspect.text import health_lines, verification_lines
 from medscan.inspect.verify import Verification, verify_results
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "examine",
     "forecast_scan",
     "forecast_shards",
+    "health_lines",
     "locate_files",
+    "verification_lines",
     "verify_results",
 ]

@@ -1,0 +1,91 @@
+"""Figures as tables of text, for the screen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any
+
+from medscan.evaluate.declare import FIGURES, Cell
+from medscan.evaluate.figures import Evaluation
+from medscan.evaluate.table import SuiteRow, shown
+from medscan.metrics import Estimate
+
+ROWS = {
+    "auroc": "AUROC",
+    "average_precision": "average precision",
+    "aupro": "AUPRO (FPR 0.3)",
+    "f1_max": "F1, best",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "calibration_error": "calibration error",
+}
+"""Figures of a detector, with the words for them."""
+
+COLUMNS = {
+    "image_auroc": "image AUROC",
+    "image_ap": "image AP",
+    "f1_max": "best F1",
+    "pixel_auroc": "pixel AUROC",
+    "aupro": "AUPRO",
+}
+"""Figures of a suite, with the words for them."""
+
+Table = list[list[str]]
+"""A table; its first row is the head."""
+
+
+def evaluation_table(evaluation: Evaluation) -> Table:
+    """Return a column for each level measured, with intervals beside the figures."""
+    levels: dict[str, Any] = {
+        name: level
+        for name in ("slices", "studies", "pixels")
+        if (level := getattr(evaluation, name)) is not None
+    }
+    table = [["", *levels], ["abnormal", *map(_counts, levels.values())]]
+    for field, label in ROWS.items():
+        values = [_estimate(getattr(level, field, None)) for level in levels.values()]
+        if any(value != "-" for value in values):
+            table.append([label, *values])
+    return table
+
+
+def _counts(level: Any) -> str:
+    if hasattr(level, "regions"):
+        return f"{level.regions} regions"
+    return f"{level.abnormals} of {level.normals + level.abnormals}"
+
+
+def _estimate(value: Estimate | None) -> str:
+    if value is None or math.isnan(value.value):
+        return "-"
+    if math.isnan(value.low):
+        return f"{value.value:.3f}"
+    return f"{value.value:.3f} ({value.low:.3f}-{value.high:.3f})"
+
+
+def suite_tables(rows: Iterable[SuiteRow]) -> Iterator[tuple[str, Table]]:
+    """Yield the name and the table of each data set, with the figures that it has."""
+    for data, group in groupby(rows, lambda row: row.data):
+        members = list(group)
+        figures = [f for f in FIGURES if any(not math.isnan(row.mean[f]) for row in members)]
+        head = ["", "K", "n", *(COLUMNS[f] for f in figures)]
+        yield data, [head, *(_suite_row(row, figures) for row in members)]
+
+
+def _suite_row(row: SuiteRow, figures: list[str]) -> list[str]:
+    shots = "" if row.shots is None else str(row.shots)
+    reference = "  published" if shots else row.method.strip("()")
+    name = row.method if row.draws else reference
+    values = [shown(row.mean[f], row.spread[f]) for f in figures]
+    return [name, shots, str(row.draws or ""), *values]
+
+
+def cell_line(cell: Cell, record: dict[str, Any]) -> str:
+    """Return a line about a cell of a suite that was measured just now."""
+    levels = {word: record[level] for word, level in (("image", "slices"), ("pixel", "pixels"))}
+    values = {word: level["auroc"]["value"] for word, level in levels.items() if level}
+    text = ", ".join(f"{w} AUROC {'-' if v is None else f'{v:.3f}'}" for w, v in values.items())
+    seconds = f"fit {record['fit_seconds']:.0f} s, test {record['test_seconds']:.0f} s"
+    return f"{cell.name}: {text}; {seconds}"
