@@ -2,6 +2,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,41 +11,86 @@ import pytest
 import typer
 import yaml
 
+from man import fill
+from medscan import errors
 from medscan.archive import REASONS
 from medscan.cli import app
-from medscan.cli.manual import RESULTS, main, pages, results_page
+from medscan.cli.examples import EXAMPLES
+from medscan.cli.options import SIGNAL_EXITS
+from medscan.report import TABLES
 from tests.report import make
 
+RESULTS = "medscan-results.5"
 MAN = Path(__file__).parents[1] / "man"
+PAGES = {path.name: path.read_text("utf-8") for path in MAN.glob("medscan*.[157]")}
 
 
 def tree():
     return typer.main.get_command(app)
 
 
-def test_the_pages_are_those_that_the_command_tree_gives(tmp_path):
-    shutil.copy(MAN / RESULTS, tmp_path)
-    main(tmp_path)
-    made = {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()}
-    kept = {path.name: path.read_text("utf-8") for path in MAN.glob("medscan*.[15]")}
-    assert made == kept, "run: python -m medscan.cli.manual man"
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_the_blocks_are_those_that_the_command_tree_gives(name):
+    made = fill.fill(PAGES[name], fill.context_of(name, tree()))
+    assert made == PAGES[name], "run: python man/fill.py"
+
+
+def test_every_command_has_a_page_with_its_blocks():
+    for name in ("medscan", *(f"medscan-{command}" for command in tree().commands)):
+        kinds = {match[1] for match in fill.BLOCK.findall(PAGES[f"{name}.1"])}
+        assert {"synopsis", "exits"} <= kinds
+        assert kinds & {"options", "commands"}
+
+
+def test_every_page_is_installed():
+    project = tomllib.loads((MAN.parent / "pyproject.toml").read_text("utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert shared == {f"man/{name}": f"share/man/man{name[-1]}/{name}" for name in PAGES}
 
 
 def test_every_command_and_option_is_there():
-    found = pages(tree())
     for name, command in tree().commands.items():
-        text = found[f"medscan-{name}.1"]
+        text = PAGES[f"medscan-{name}.1"]
         inner = [command, *getattr(command, "commands", {}).values()]
         for param in (p for c in inner for p in c.params if p.opts[0].startswith("-")):
             assert f".It Fl {param.opts[0][1:]}" in text
             assert param.help, f"{name} {param.opts[0]} has no help"
 
 
+def test_every_exit_status_is_described():
+    described = set(errors.EXIT_STATUSES)
+    raised = {e.exit_code for e in vars(errors).values() if isinstance(e, type)}
+    assert raised | set(SIGNAL_EXITS.values()) <= described
+
+
+def commands_in(text):
+    """The lines of a page, or of examples, that run medscan: words up to the end of the command."""
+    text = text.replace("\\e\n", "")
+    lines = re.findall(r"^(?:\.Dl |[A-Z_]+=\S+ |[\d* ]{9,})?medscan (\S.*)$", text, re.M)
+    for line in lines:
+        command, *_ = re.split(r" [|&]| >| && ", line)
+        yield shlex.split(command, comments=True)
+
+
+@pytest.mark.parametrize("name", [*sorted(PAGES), "help"])
+def test_every_example_is_a_command(name, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: True)  # --archive must exist
+    for words in commands_in(PAGES.get(name, EXAMPLES)):
+        command = tree()
+        while hasattr(command, "commands") and not words[0].startswith("-"):
+            command = command.commands[words.pop(0)]
+        if not hasattr(command, "commands"):
+            command.make_context("medscan", words)
+
+
 @pytest.mark.skipif(shutil.which("mandoc") is None, reason="needs mandoc to check the pages")
 def test_mandoc_finds_nothing():
-    names = sorted(path.name for path in MAN.glob("medscan*.[157]"))
     done = subprocess.run(
-        ["mandoc", "-T", "lint", *names], cwd=MAN, capture_output=True, text=True, check=False
+        ["mandoc", "-T", "lint", *sorted(PAGES)],
+        cwd=MAN,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     # Other packages' pages need not be installed here.
     lines = (done.stdout + done.stderr).splitlines()
@@ -52,7 +98,7 @@ def test_mandoc_finds_nothing():
 
 
 def test_results_page_says_what_every_name_in_the_file_is(tmp_path):
-    text = (MAN / RESULTS).read_text("utf-8")
+    text = PAGES[RESULTS]
     # Names after macros that name things; `Va a , b` names two.
     told = set(re.findall(r"\w+", " ".join(re.findall(r"^\.(?:It )?Va (.*)$", text, re.M))))
     stack = make.stack("s1", description="", n=3)
@@ -67,14 +113,19 @@ def test_results_page_says_what_every_name_in_the_file_is(tmp_path):
 
 
 def test_results_page_lists_every_reason():
-    text = results_page((MAN / RESULTS).read_text("utf-8"))
     for reason, (bucket, _) in REASONS.items():
-        assert f".It Cm {reason} Pq {bucket}\n" in text
-    assert results_page(text) == text
+        assert f".It Cm {reason} Pq {bucket}\n" in PAGES[RESULTS]
+
+
+@pytest.mark.parametrize("table", sorted(TABLES))
+def test_results_page_lists_every_column(table):
+    _, _, rest = PAGES[RESULTS].partition(f"columns {table}: generated")
+    block, _, _ = rest.partition("end of columns")
+    assert re.findall(r"^\.It Va (.*)$", block, re.M) == list(TABLES[table].columns)
 
 
 def test_the_cluster_page_shows_a_job_that_kubernetes_can_read():
-    text = (MAN / "medscan-cluster.7").read_text("utf-8")
+    text = PAGES["medscan-cluster.7"]
     (shown,) = re.findall(r"^(apiVersion: .*?)^\.Ed$", text, re.M | re.S)
     spec = yaml.safe_load(shown)["spec"]
     head, (workers,) = (spec["rayClusterSpec"][k] for k in ("headGroupSpec", "workerGroupSpecs"))
@@ -95,7 +146,7 @@ def test_the_cluster_page_shows_a_job_that_kubernetes_can_read():
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash to check a script")
 def test_the_cluster_page_shows_a_script_that_bash_can_read():
-    text = (MAN / "medscan-cluster.7").read_text("utf-8")
+    text = PAGES["medscan-cluster.7"]
     (shown,) = re.findall(r"^(#!/bin/bash\n.*?)^\.Ed$", text, re.M | re.S)
     script = shown.replace("\\e\n", "\\\n")
     done = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
@@ -119,7 +170,10 @@ def test_any_command_tree_is_described():
     def stay() -> None:
         """Stay."""
 
-    text = pages(typer.main.get_command(tiny))["tiny-go.1"]
+    context = fill.context_of("tiny-go.1", typer.main.get_command(tiny))
+    blocks = (f'.\\" {kind}: generated\n.\\" end of {kind}\n' for kind in ("synopsis", "options"))
+    text = fill.fill("".join(blocks), context)
+    assert fill.fill(text, context) == text
     assert ".Nm tiny go\n.Op Fl -depth Ar depth\n" in text
     assert "\n.Fl -must Ar WORD\n.Ar where ...\n" in text
     assert ".It Fl -depth Ar depth\nHow deep; a \\e in it.\nDefault: 3.\n" in text

@@ -1,4 +1,4 @@
-"""Words on a terminal -> one call into medscan, and its result on the screen."""
+"""The command line -> one call into medscan, and its result on the screen."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from medscan.errors import MedscanError
 
 
 def main() -> None:
-    """Run the command line; errors that medscan raises on purpose are one line each.
+    """Run the command line; an error that medscan raises on purpose becomes one line.
 
-    Exit codes: 0 done; 1 failed; 2 wrong usage; 3 done, but some files could not be read; 75 try
-    again later; 130/143 stopped by a signal.
+    Exit statuses are those of `medscan.errors.EXIT_STATUSES`.
     """
     begin()
     try:
-        app()
+        app(prog_name="medscan")
     except MedscanError as error:
         tell(str(error))
         sys.exit(error.exit_code)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
+from typer.completion import get_completion_inspect_parameters, shell_complete
 
 from medscan import __version__
 from medscan.cli.demo import demo
@@ -12,9 +14,11 @@ from medscan.cli.doctor import doctor
 from medscan.cli.evaluate import evaluate
 from medscan.cli.export import export
 from medscan.cli.fit import fit
+from medscan.cli.help import Command, Group
 from medscan.cli.ledger import ledger
 from medscan.cli.locate import locate
 from medscan.cli.plan import plan
+from medscan.cli.refit import refit
 from medscan.cli.report import report
 from medscan.cli.scan import scan
 from medscan.cli.verify import verify
@@ -22,6 +26,7 @@ from medscan.cli.weights import weights
 
 app = typer.Typer(
     name="medscan",
+    cls=Group,
     help="Scan imaging archives with few-shot CLIP anomaly models. Research software, not a "
     "medical device.",
     no_args_is_help=True,
@@ -37,24 +42,37 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+class Shell(StrEnum):
+    """A shell that can complete commands, options and their values."""
+
+    BASH = "bash"
+    ZSH = "zsh"
+    FISH = "fish"
+
+
+def _completion(shell: Shell | None) -> None:
+    if shell:
+        tree = typer.main.get_command(app)
+        shell_complete(tree, {}, "medscan", "_MEDSCAN_COMPLETE", f"source_{shell}")
+        raise typer.Exit
+
+
 @app.callback()
 def medscan(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    show_completion: Annotated[
+        Shell | None,
+        typer.Option(callback=_completion, is_eager=True, help="Print a script for completion."),
+    ] = None,
 ) -> None:
     """Scan imaging archives with few-shot CLIP anomaly models."""
 
 
-app.command()(demo)
-app.command()(fit)
-app.command()(evaluate)
-app.command()(scan)
-app.command()(plan)
-app.command()(report)
-app.command()(export)
-app.command()(verify)
-app.command()(locate)
-app.command()(doctor)
+COMMANDS = (demo, fit, refit, evaluate, scan, plan, report, export, verify, locate, doctor)
+for command in COMMANDS:
+    app.command(cls=Command)(command)
 app.add_typer(ledger, name="ledger")
 app.add_typer(weights, name="weights")
+get_completion_inspect_parameters()  # its side effect: Typer knows the shells

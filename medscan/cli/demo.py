@@ -7,19 +7,21 @@ from typing import Annotated
 
 import typer
 
+from medscan.cli.options import OUTPUT, option
+from medscan.errors import DiskError
+
 SEED = 0
-"""Of the head that is drawn."""
+"""Of the head to generate."""
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write to; made when missing.")] = Path(
+    out: Annotated[Path, option(OUTPUT, "Folder to write to; created if missing.")] = Path(
         "medscan-demo"
     ),
 ) -> None:
-    """Scan a generated head with a lesion, and the images that pydicom and nibabel carry."""
+    """Scan a generated head with a lesion, and sample images of pydicom and nibabel."""
     from medscan import demo as room
     from medscan.cli.scan import detectors_of, scan_and_report
-    from medscan.errors import DiskError
     from medscan.options import Inputs, Outputs, Privacy, ScanOptions
 
     phantom = room.draw_head(SEED)

@@ -1,4 +1,4 @@
-"""The key file of results whose source files are looked for."""
+"""The key file, by which the source files of results are found."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medscan.cli.logs import tell
+from medscan.errors import DiskError, UsageError
 
 if TYPE_CHECKING:
     from medscan.archive import Pseudonyms
@@ -13,14 +14,13 @@ if TYPE_CHECKING:
 
 
 def pseudonyms_for(results: Results, key_file: Path | None) -> Pseudonyms | None:
-    """What names the source files; None, with a line that says so, without the key beside them.
+    """Return what pseudonyms were made with; None, and a warning, without a key beside the results.
 
     Raises
     ------
     UsageError
-        The key file that was named is not the one that the results were made with.
+        The key file named is not the one that the results were made with.
     """
-    from medscan.errors import DiskError, UsageError
     from medscan.planning import results_pseudonyms
 
     try:

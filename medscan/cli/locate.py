@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medscan.cli.options import KeyFile, archive_option
+from medscan.errors import MedscanError
+
 if TYPE_CHECKING:
     from medscan.results import StudyResult
 
@@ -14,34 +17,29 @@ if TYPE_CHECKING:
 def locate(
     results: Annotated[Path, typer.Argument(help="Results file.")],
     name: Annotated[
-        list[str], typer.Argument(help="Hashed path, or key of a study, as in the results.")
+        list[str], typer.Argument(help="Hashed path, or key of a study, as the results give it.")
     ],
-    archive: Annotated[list[Path], typer.Option(help="Folder that was scanned; may be repeated.")],
-    key_file: Annotated[
-        Path | None, typer.Option(help="Key of the pseudonyms; default: beside the results.")
-    ] = None,
+    archive: Annotated[list[Path], archive_option()],
+    key_file: KeyFile = None,
 ) -> None:
-    """Print which files hashed paths stand for; their names may tell who the patient is."""
+    """Print the files that hashed paths stand for; their names may identify patients."""
     from medscan import results as reader
     from medscan.archive import Pseudonyms
-    from medscan.errors import MedscanError, UsageError
     from medscan.inspect import locate_files
     from medscan.planning import key_beside, read_key
     from medscan.text import printable
 
-    if missing := [root for root in archive if not root.exists()]:
-        raise UsageError(f"--archive {missing[0]} does not exist")
-    found = reader.open(results)
-    studies = set(found.keys())
-    paths = {word: _paths(found.study(word)) if word in studies else {word} for word in name}
+    file = reader.open(results)
+    studies = set(file.keys())
+    wanted = {word: _paths(file.study(word)) if word in studies else {word} for word in name}
     pseudonyms = Pseudonyms(read_key(key_file or key_beside(results)))
-    seen = set()
-    for hidden, path in locate_files(archive, set().union(*paths.values()), pseudonyms):
-        seen.add(hidden)
+    located = set()
+    for hidden, path in locate_files(archive, set().union(*wanted.values()), pseudonyms):
+        located.add(hidden)
         typer.echo(printable(str(path)))
-    lost = [word for word, hidden in paths.items() if not hidden & seen]
+    lost = [word for word, hidden in wanted.items() if not hidden & located]
     if lost:
-        raise MedscanError(f"{lost[0]} stands for nothing in the archive named")
+        raise MedscanError(f"{lost[0]} stands for no file in the archive named")
 
 
 def _paths(study: StudyResult) -> set[str]:

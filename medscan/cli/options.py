@@ -1,8 +1,9 @@
-"""Options that several commands share, and what turns their words into values."""
+"""Options that several commands share, and the parsers that turn their text into values."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from medscan.choices import Plane, Precision, Shard
+from medscan.errors import UsageError
 
 SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
 """Exit status by the signal that stopped a command."""
@@ -22,54 +24,68 @@ BUDGET = "What to scan first, and how much"
 OUTPUT = "Output"
 """Headings of `--help`."""
 
+ENVIRONMENT = {
+    "MEDSCAN_WEIGHTS": "Folders with backbones and, in detectors/, detectors, separated by colons. "
+    "They are searched before all others.",
+    "XDG_DATA_HOME": "Folder below which `medscan weights` keeps backbones, in medscan/weights. "
+    "Default: ~/.local/share.",
+    "OMP_NUM_THREADS": "Number of cores that the model may use on a CPU.",
+    "RAY_ADDRESS": "Head node of the Ray cluster for --engine ray, unless --address names one.",
+}
+"""Variables that commands read, for the manual."""
+
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _wrong(message: str) -> Exception:
-    from medscan.errors import UsageError
-
-    return UsageError(message)
+def option(heading: str, text: str, *names: str, **settings: Any) -> Any:
+    """Return an option that `--help` lists under a heading."""
+    return typer.Option(*names, help=text, rich_help_panel=heading, **settings)
 
 
 def duration(option: str) -> Callable[[Any], float]:
-    """Parser of a length of time such as 90s, 15m, 2h or 1d, into seconds."""
+    """Return a parser of lengths of time such as 90s, 15m, 2h or 1d, into seconds."""
 
     def parse(text: Any) -> float:
-        found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", str(text).strip())
-        if found is None and str(text).strip() != "0":
-            raise _wrong(f"{option} {text}: a number and s, m, h or d, such as 15m")
-        return float(found[1]) * _SECONDS[found[2]] if found else 0.0
+        match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", str(text).strip())
+        if match is None and str(text).strip() != "0":
+            raise UsageError(f"{option} {text}: a number and s, m, h or d, such as 15m")
+        return float(match[1]) * _SECONDS[match[2]] if match else 0.0
 
     return parse
 
 
 def clock_time(text: Any) -> datetime.time:
     """Parse `--until`: a time of day, HH:MM."""
-    found = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", str(text).strip())
-    if found is None:
-        raise _wrong(f"--until {text}: a time of day, such as 06:00")
-    return datetime.time(int(found[1]), int(found[2]))
+    match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", str(text).strip())
+    if match is None:
+        raise UsageError(f"--until {text}: a time of day, such as 06:00")
+    return datetime.time(int(match[1]), int(match[2]))
 
 
-def batch_size(text: Any) -> int:
-    """Parse `--batch-size`: slices a batch; 0 for auto."""
-    if text in ("auto", 0):  # 0 is the default
-        return 0
-    if not (str(text).isascii() and str(text).isdecimal() and int(text)):
-        raise _wrong(f"--batch-size {text}: a whole number above 0, or auto")
-    return int(text)
+def whole_number(option: str, word: str, least: int = 0) -> Callable[[Any], int | None]:
+    """Return a parser of a whole number, or of a word that stands for None."""
+
+    def parse(text: Any) -> int | None:
+        if text == word:
+            return None
+        if not (str(text).isascii() and str(text).isdecimal() and int(text) >= least):
+            above = " above 0" if least else ""
+            raise UsageError(f"{option} {text}: a whole number{above}, or {word}")
+        return int(text)
+
+    return parse
 
 
 def shard(text: Any) -> Shard:
     """Parse `--shard`: I/N with 1 <= I <= N."""
-    found = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", str(text).strip(), re.ASCII)
-    if found is None or not 1 <= int(found[1]) <= int(found[2]):
-        raise _wrong(f"--shard {text}: I/N, such as 3/16; the first is 1/16, the last 16/16")
-    return Shard(int(found[1]), int(found[2]))
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", str(text).strip(), re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError(f"--shard {text}: I/N with I from 1 to N, such as 3/16")
+    return Shard(int(match[1]), int(match[2]))
 
 
 def gib(option: str) -> Callable[[Any], int]:
-    """Parser of a number of GiB, into bytes."""
+    """Return a parser of a number of GiB, into bytes."""
 
     def parse(text: Any) -> int:
         try:
@@ -77,44 +93,73 @@ def gib(option: str) -> Callable[[Any], int]:
         except ValueError:
             value = 0.0
         if not 0 < value < 1 << 20:
-            raise _wrong(f"{option} {text}: a number of GiB above 0")
+            raise UsageError(f"{option} {text}: a number of GiB above 0")
         return max(1, int(value * (1 << 30)))
 
     return parse
 
 
+def setting(text: Any) -> tuple[str, Any]:
+    """Parse `--set`: `epochs=20` into ("epochs", 20); a value that is not JSON stays text."""
+    name, equals, value = str(text).partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write NAME=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def archive_option(purpose: str = "") -> Any:
+    """Return the option `--archive` of commands that look source files up again."""
+
+    def existing(text: Any) -> Path:
+        if not Path(text).exists():
+            raise UsageError(f"--archive {text} does not exist")
+        return Path(text)
+
+    text = f"Folder that was scanned{purpose}; may be repeated."
+    return option(INPUT, text, parser=existing)
+
+
 Archives = Annotated[list[Path], typer.Argument(help="Folders or files to scan.")]
 Detectors = Annotated[
     list[Path] | None,
-    typer.Option(
-        help="Detector file, or name of a shipped one; may be repeated.", rich_help_panel=INPUT
+    option(INPUT, "Detector file, or name of a shipped one; may be repeated."),
+]
+KeyFile = Annotated[
+    Path | None,
+    option(
+        INPUT,
+        "Key file of the scan, to find files by hashed paths.",
+        show_default="beside the results",
     ),
 ]
 PlaneOption = Annotated[
     Plane | None,
-    typer.Option(help="Plane to cut volume files in.", rich_help_panel=INPUT),
+    option(INPUT, "Plane to cut volume files in."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=COMPUTE)]
+Device = Annotated[str, option(COMPUTE, "auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Precision,
-    typer.Option(help="Number format of weights and activations.", rich_help_panel=COMPUTE),
+    option(COMPUTE, "Number format of weights and activations."),
 ]
 BatchSize = Annotated[
-    int,
-    typer.Option(
-        help="Slices per batch, or auto.",
-        parser=batch_size,
-        metavar="N",
+    int | None,
+    option(
+        COMPUTE,
+        "Slices per batch.",
+        parser=whole_number("--batch-size", "auto", least=1),
+        metavar="N|auto",
         show_default="auto",
-        rich_help_panel=COMPUTE,
     ),
 ]
 Workers = Annotated[
     int,
-    typer.Option(
+    option(
+        COMPUTE,
+        "Processes that decode; 0: decode in this one, unprotected from files that crash it.",
         min=0,
-        help="Processes that decode; 0: decode in this one, unprotected from files that crash it.",
-        rich_help_panel=COMPUTE,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]
+AsJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--json")]

@@ -28,8 +28,10 @@ from medscan.cli.options import (
     clock_time,
     duration,
     gib,
+    option,
     shard,
 )
+from medscan.errors import UsageError
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -42,177 +44,130 @@ def scan(
     archive: Archives,
     detector: Detectors = None,
     target_fpr: Annotated[
-        float | None,
-        typer.Option(
-            help="Recompute thresholds for this false-positive rate.", rich_help_panel=INPUT
-        ),
+        float | None, option(INPUT, "Recompute thresholds for this false-positive rate.")
     ] = None,
     plane: PlaneOption = None,
     only_shard: Annotated[
         Shard | None,
-        typer.Option(
+        option(
+            INPUT,
+            "Scan the I-th of N shards of the studies, from 1.",
             "--shard",
             metavar="I/N",
             parser=shard,
-            help="Scan the I-th of N shards of the studies, from 1.",
-            rich_help_panel=INPUT,
         ),
     ] = None,
     settle: Annotated[
         float,
-        typer.Option(
+        option(
+            INPUT,
+            "Skip studies with files modified within this time, such as 15m.",
             metavar="TIME",
             parser=duration("--settle"),
-            help="Skip studies with files modified within this time, such as 15m.",
-            show_default="0",
-            rich_help_panel=INPUT,
         ),
     ] = 0,
     paranoid: Annotated[
-        bool,
-        typer.Option(
-            help="Compare files by content instead of size and modification time.",
-            rich_help_panel=INPUT,
-        ),
+        bool, option(INPUT, "Compare files by content instead of size and modification time.")
     ] = False,
     file_timeout: Annotated[
-        float,
-        typer.Option(
-            help="Seconds after which reading or decoding one file is cut off.",
-            rich_help_panel=INPUT,
-        ),
+        float, option(INPUT, "Seconds after which reading or decoding one file is cut off.")
     ] = 120.0,
     max_file_gib: Annotated[
         int,
-        typer.Option(
+        option(
+            INPUT,
+            "Largest size of one file, as stored, unpacked or decoded.",
             metavar="GIB",
             parser=gib("--max-file-gib"),
-            help="Largest size of one file, as stored, unpacked or decoded.",
-            show_default="8",
-            rich_help_panel=INPUT,
         ),
     ] = 8,
-    out: Annotated[
-        Path, typer.Option(help="Results file to write or add to.", rich_help_panel=OUTPUT)
-    ] = Path("results.h5"),
+    out: Annotated[Path, option(OUTPUT, "Results file to write or add to.")] = Path("results.h5"),
     ledger: Annotated[
-        Path | None,
-        typer.Option(help="Ledger of what is done; default: beside --out.", rich_help_panel=OUTPUT),
+        Path | None, option(OUTPUT, "Ledger of the studies done.", show_default="beside --out")
     ] = None,
     key_file: Annotated[
         Path | None,
-        typer.Option(
-            help="Secret key of the pseudonyms; default: beside --out.", rich_help_panel=OUTPUT
+        option(
+            OUTPUT,
+            "Secret key that pseudonyms are made with; created if missing.",
+            show_default="beside --out",
         ),
     ] = None,
     accounting: Annotated[
-        Path | None,
-        typer.Option(help="CSV file to write, with a row per file found.", rich_help_panel=OUTPUT),
+        Path | None, option(OUTPUT, "CSV file to write, with one row per file found.")
     ] = None,
     log_file: Annotated[
-        Path | None,
-        typer.Option(
-            help="Log file to append to, one JSON object per line.", rich_help_panel=OUTPUT
-        ),
+        Path | None, option(OUTPUT, "Log file to append to, one JSON object per line.")
     ] = None,
     prune: Annotated[
         float | None,
-        typer.Option(
+        option(
+            OUTPUT,
+            "Drop results whose files have been absent for this long.",
             metavar="TIME",
             parser=duration("--prune"),
-            help="Drop results whose files have been absent for this long.",
-            rich_help_panel=OUTPUT,
         ),
     ] = None,
     profile: Annotated[
-        bool,
-        typer.Option(
-            "--profile", help="Report where the time went, by stage.", rich_help_panel=OUTPUT
-        ),
+        bool, option(OUTPUT, "Report where the time went, by stage.", "--profile")
     ] = False,
     as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Print a machine-readable summary as JSON.", rich_help_panel=OUTPUT
-        ),
+        bool, option(OUTPUT, "Print a machine-readable summary as JSON.", "--json")
     ] = False,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            help="Only report what would be scanned, and about how long it takes.",
-            rich_help_panel=OUTPUT,
-        ),
+        bool, option(OUTPUT, "Only report what would be scanned, and about how long it takes.")
     ] = False,
     until: Annotated[
         datetime.time | None,
-        typer.Option(
-            metavar="HH:MM",
-            parser=clock_time,
-            help="Start no study after this local time.",
-            rich_help_panel=BUDGET,
-        ),
+        option(BUDGET, "Start no study after this local time.", metavar="HH:MM", parser=clock_time),
     ] = None,
     max_studies: Annotated[
-        int | None,
-        typer.Option(min=1, help="Scan at most this many studies.", rich_help_panel=BUDGET),
+        int | None, option(BUDGET, "Scan at most this many studies.", min=1)
     ] = None,
-    order: Annotated[
-        Order, typer.Option(help="Which studies to scan first.", rich_help_panel=BUDGET)
-    ] = Order.PATH,
+    order: Annotated[Order, option(BUDGET, "Which studies to scan first.")] = Order.PATH,
     rescan: Annotated[
-        Rescan,
-        typer.Option(
-            help="Studies to scan again although their files have not changed.",
-            rich_help_panel=BUDGET,
-        ),
+        Rescan, option(BUDGET, "Studies to scan again although their files have not changed.")
     ] = Rescan.NONE,
     device: Device = "auto",
     precision: PrecisionOption = Precision.FP32,
-    batch_size: BatchSize = 0,
+    batch_size: BatchSize = None,
     workers: Workers = 1,
     engine: Annotated[
-        EngineName,
-        typer.Option(
-            help="Where to scan: on this machine, or on a Ray cluster.", rich_help_panel=COMPUTE
-        ),
+        EngineName, option(COMPUTE, "Where to scan: on this machine, or on a Ray cluster.")
     ] = EngineName.LOCAL,
     address: Annotated[
         str | None,
-        typer.Option(
-            help="Head of the Ray cluster, HOST:PORT; default: RAY_ADDRESS, or local.",
-            rich_help_panel=COMPUTE,
+        option(
+            COMPUTE,
+            "Head node of the Ray cluster.",
+            metavar="HOST:PORT",
+            show_default="RAY_ADDRESS, or a cluster of this machine",
         ),
     ] = None,
     identify: Annotated[
-        bool,
-        typer.Option(
-            help="Write PatientID, descriptions and paths unchanged.", rich_help_panel=PRIVACY
-        ),
+        bool, option(PRIVACY, "Write PatientID, descriptions and paths unchanged.")
     ] = False,
     hash_paths: Annotated[
         bool | None,
-        typer.Option(
-            help="Write hashes in place of names in paths; default: unless --identify.",
-            rich_help_panel=PRIVACY,
+        option(
+            PRIVACY,
+            "Write hashes in place of names in paths.",
+            show_default="--hash-paths, unless --identify",
         ),
     ] = None,
     thumbnails: Annotated[
-        bool,
-        typer.Option(
-            help="Keep pictures of the highest-scoring slices for the report.",
-            rich_help_panel=PRIVACY,
-        ),
+        bool, option(PRIVACY, "Keep pictures of the highest-scoring slices for the report.")
     ] = True,
     burned_in: Annotated[
         bool,
-        typer.Option(
+        option(
+            PRIVACY,
+            "Also keep pictures that may have text burned into their pixels.",
             "--burned-in",
-            help="Also keep pictures that may have text burned into their pixels.",
-            rich_help_panel=PRIVACY,
         ),
     ] = False,
 ) -> None:
-    """Scan archives: score every slice, and write results.h5, .csv and .html."""
+    """Score every slice of an archive; write results.h5, .csv and .html."""
     from dataclasses import replace
 
     from medscan.options import Budget, Compute, Inputs, Outputs, Privacy, ScanOptions
@@ -240,7 +195,7 @@ def scan(
             prune_s=prune,
             command=f"medscan scan {'ARCHIVE ' * len(archive)}--out {out.name}{share}",
         ),
-        Compute(device, precision, batch_size or None, workers),
+        Compute(device, precision, batch_size, workers),
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(until, max_studies, order, rescan),
     )
@@ -250,8 +205,7 @@ def scan(
         return
     with logging_to(log_file, replace(options.outputs, log_file=None).files):
         summary = scan_and_report(options, chosen)
-    found = json.dumps(manifest_of(options.inputs, summary)) if as_json else summary.line()
-    typer.echo(found)
+    typer.echo(json.dumps(manifest_of(options.inputs, summary)) if as_json else summary.line())
     if profile and not as_json:
         typer.echo("\n".join(summary.profile.lines(summary.stages)))
     if summary.failure:
@@ -260,9 +214,8 @@ def scan(
 
 
 def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
-    """What the studies are scanned on."""
+    """Return the engine that scans the studies."""
     from medscan.cluster import RayEngine
-    from medscan.errors import UsageError
     from medscan.scan import LocalEngine
 
     if name is EngineName.RAY:
@@ -270,7 +223,7 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
             raise UsageError("--profile is of a scan on one machine, without --engine ray")
         return RayEngine(address)
     if address is not None:
-        raise UsageError(f"--address {address} is of a Ray cluster: give --engine ray too")
+        raise UsageError(f"--address {address}: give --engine ray too")
     return LocalEngine()
 
 
@@ -281,11 +234,10 @@ def _exit_code(summary: Summary) -> int:
 
 
 def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:
-    """The detectors named, else all that are shipped or in $MEDSCAN_WEIGHTS."""
+    """Read the detectors named, or all that are shipped or in $MEDSCAN_WEIGHTS."""
     from dataclasses import replace
 
     from medscan import detector as detectors
-    from medscan.errors import UsageError
 
     if target_fpr is not None and not 0 < target_fpr < 1:
         raise UsageError("--target-fpr must lie between 0 and 1")

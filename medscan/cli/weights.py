@@ -7,17 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medscan.cli.help import Command, Group
+
 if TYPE_CHECKING:
     from medscan.detector import Detector
 
-weights = typer.Typer(help="Backbones and detectors on this machine.", no_args_is_help=True)
+VIT = "ViT-L-14-336-quickgelu/openai"
+
+weights = typer.Typer(
+    cls=Group,
+    help="Manage the backbones and detectors on this machine.",
+    no_args_is_help=True,
+)
 
 
-@weights.command()
+@weights.command(cls=Command)
 def pull(
-    name: Annotated[str, typer.Argument(help="ARCHITECTURE/TAG by open_clip, or hf-hub:OWNER/X.")],
+    name: Annotated[
+        str, typer.Argument(help="ARCHITECTURE/TAG, as open_clip names it, or hf-hub:OWNER/MODEL.")
+    ],
 ) -> None:
-    """Fetch a backbone from the network; no other command ever does."""
+    """Download a backbone."""
     from medscan.clip import fetch
 
     typer.echo(f"fetching {name} from the Hugging Face hub")
@@ -25,26 +35,30 @@ def pull(
     typer.echo(f"{bundle.name} kept in {bundle.folder}, SHA-256 {bundle.origin['sha256']}")
 
 
-@weights.command("import")
+@weights.command("import", cls=Command)
 def import_(
-    file: Annotated[Path, typer.Argument(help="OpenAI .pt, .safetensors, or local-dir folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="OpenAI's .pt file, a .safetensors file, or an open_clip folder.")
+    ],
     name: Annotated[
-        str | None, typer.Option(help="ARCHITECTURE/TAG to keep it under, by open_clip's names.")
+        str | None,
+        typer.Option(help="Name to keep it under: ARCHITECTURE/TAG, as open_clip names it."),
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="SHA-256 that the file must have; vouches for a .pt file.")
+        str | None,
+        typer.Option(help="SHA-256 that the file must have; a .pt file is trusted only by it."),
     ] = None,
 ) -> None:
-    """Keep a backbone that was carried in as a file."""
+    """Add a backbone from a file."""
     from medscan.clip import fetch
 
     bundle = fetch.import_file(file, name=name, digest=sha256)
     typer.echo(f"{bundle.name} kept in {bundle.folder}, SHA-256 {bundle.origin['sha256']}")
 
 
-@weights.command("list")
+@weights.command("list", cls=Command)
 def list_() -> None:
-    """List backbones and shipped detectors with their licences."""
+    """List backbones and detectors with their licences."""
     from medscan import detector
     from medscan.clip import bundles
 
@@ -52,27 +66,29 @@ def list_() -> None:
         licence = bundle.origin.get("licence", "licence unknown")
         typer.echo(f"backbone  {bundle.name}  {licence}  {bundle.folder}")
     for path in detector.shipped():
-        found = detector.read(path)
+        one = detector.read(path)
         typer.echo(
-            f"detector  {found.name}  {found.domain}  {found.method} on {found.backbone}  "
-            f"{found.licence}  {path}{_lineage(found)}"
+            f"detector  {one.name}  {one.domain}  {one.method} on {one.backbone}  "
+            f"{one.licence}  {path}{_lineage(one)}"
         )
 
 
 def _lineage(detector: Detector) -> str:
-    """What a detector was made of, newest first."""
+    """Say what a detector was made from, newest first."""
     from medscan.text import printable
 
     parents = (f"{a.name} {a.digest[:12]} by {a.verdicts} verdicts" for a in detector.lineage)
-    told = ", made from ".join(reversed(list(parents)))
-    return f"  made from {printable(told)}" if told else ""
+    text = ", made from ".join(reversed(list(parents)))
+    return f"  made from {printable(text)}" if text else ""
 
 
-@weights.command()
+@weights.command(cls=Command)
 def verify(
-    name: Annotated[str | None, typer.Argument(help="Backbone; default: every one.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Backbone to verify.", show_default="all of them")
+    ] = None,
 ) -> None:
-    """Compare the hashes of backbones with those recorded when they were kept."""
+    """Check that backbones still have the hashes recorded when they were added."""
     from medscan.clip import bundles, fetch, find
 
     for bundle in [find(name)] if name else bundles():

@@ -2,12 +2,16 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 
+import typer
+
 from medscan import results
+from medscan.cli import app
 from tests import tiny
 from tests.cli.conftest import MEDSCAN
 
@@ -43,6 +47,44 @@ def test_help_is_quick(environment):
     started = time.monotonic()
     subprocess.run([sys.executable, "-c", "pass"], env=environment, check=True)
     assert min(spent) < max(0.3, 15 * (time.monotonic() - started))
+
+
+def test_help_is_plain_text_that_names_everything(inside):
+    code, out, _ = inside("--help")
+    assert (code, out.isascii()) == (0, True)
+    for name, command in typer.main.get_command(app).commands.items():
+        assert f"\n  {name} " in out
+        assert command.help in " ".join(out.split()), "a summary is whole"
+    assert "..." not in out.replace("[ARGS]...", "")
+    code, out, _ = inside("scan", "--help")
+    assert (code, out.isascii()) == (0, True)
+    headings = re.findall(r"^(\w.*):$", out, re.M)
+    assert headings == [
+        *("Arguments", "Input", "Output", "What to scan first, and how much", "Compute"),
+        *("Privacy", "Options", "Examples"),
+    ]
+    words = " ".join(out.split())
+    for fact in (
+        "--order path|newest|oldest Which studies to scan first. [default: path]",
+        "such as 15m. [default: 0]",
+        "--batch-size N|auto Slices per batch. [default: auto]",
+        "[default: 8]",
+        "[default: beside --out]",
+    ):
+        assert fact in words
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_every_help_ends_with_two_examples(inside):
+    tree = typer.main.get_command(app)
+    groups = {name: getattr(command, "commands", {}) for name, command in tree.commands.items()}
+    inner = [(name, child) for name, children in groups.items() for child in children]
+    for words in [(), *((name,) for name in groups), *inner]:
+        code, out, _ = inside(*words, "--help")
+        assert code == 0
+        examples = out.partition("\nExamples:\n")[2].splitlines()
+        assert len(examples) == 2, words
+        assert all(" ".join(("medscan", *words)) in line for line in examples)
 
 
 def test_fit_scan_report_export(medscan, backbone_folder, pictures, tmp_path):

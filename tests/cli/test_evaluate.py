@@ -102,12 +102,13 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, detector, data, tmp_pa
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "²/3", "1", "a/b", "-1/2"])
 def test_shards_are_checked(shard):
-    from medscan.cli.evaluate import _part
+    from medscan.choices import Shard
+    from medscan.cli import options
     from medscan.errors import UsageError
 
     with pytest.raises(UsageError, match="from 1 to N"):
-        _part(shard)
-    assert _part("2/3") == (2, 3)
+        options.shard(shard)
+    assert options.shard("2/3") == Shard(2, 3)
 
 
 def test_a_suite(medscan, data, backbone_folder, tmp_path):

@@ -10,7 +10,6 @@ import pytest
 
 from medscan import detector, results
 from tests import tiny
-from tests.options import scan_options
 
 SLICES, LESION = 6, 5
 """Of each series, and the number of the one with a lesion."""
@@ -30,19 +29,12 @@ def archive(tmp_path_factory):
 @pytest.fixture(scope="module")
 def night(tmp_path_factory, archive, detector_file):
     """What a scan of it wrote."""
+    from medscan.options import Compute, Inputs, Outputs, ScanOptions
     from medscan.scan import scan
 
     out = tmp_path_factory.mktemp("night") / "night.h5"
-    read = detector.read(detector_file)
-    scan(
-        scan_options(
-            roots=(archive,),
-            out=out,
-            detectors=((detector_file, read),),
-            named=True,
-            workers=0,
-        )
-    )
+    inputs = Inputs((archive,), ((detector_file, detector.read(detector_file)),), named=True)
+    scan(ScanOptions(inputs, Outputs(out), Compute(workers=0)))
     return out
 
 
@@ -65,12 +57,13 @@ def judged(tmp_path, keys):
 
 
 @pytest.fixture
-def fit(inside, night, archive):
-    """Runs `medscan fit --from`."""
+def refit(inside, night, archive):
+    """Runs `medscan refit`."""
 
-    def run(parent, verdicts, *words, out="child.safetensors"):
-        told = ("--results", night, "--archive", archive, "--folds", 2, "--out", out)
-        return inside("fit", "--from", parent, "--add", verdicts, *told, *words)
+    def run(parent, verdicts, *words, data=(), out="child.safetensors"):
+        options = ("--results", night, "--archive", archive, "--folds", 2, "--out", out)
+        data = ("--data", data) if data else ()
+        return inside("refit", parent, verdicts, *options, *words, *data)
 
     return run
 
@@ -83,9 +76,9 @@ WORDS = {f"1.2.5.{n}": "normal" for n in range(3)} | {
 
 
 def test_verdicts_make_a_detector_that_scores_otherwise_and_says_where_it_is_from(
-    fit, inside, judged, night, archive, detector_file, pictures, keys
+    refit, inside, judged, night, archive, detector_file, pictures, keys
 ):
-    code, out, err = fit(detector_file, judged(WORDS), pictures)
+    code, out, err = refit(detector_file, judged(WORDS), data=pictures)
     assert (code, err) == (0, "")
     assert "2 abnormal; shots of tiny-flair kept: 12\n" in out
     parent, child = detector.read(detector_file), detector.read(Path("child.safetensors"))
@@ -114,8 +107,8 @@ def stack(night, keys, n):
     return results.open(night).study(keys[f"1.2.5.{n}"]).stacks[0].key
 
 
-def test_without_the_parents_data_the_verdicts_stand_alone(fit, judged, detector_file):
-    code, out, err = fit(detector_file, judged(WORDS))
+def test_without_the_parents_data_the_verdicts_stand_alone(refit, judged, detector_file):
+    code, out, err = refit(detector_file, judged(WORDS))
     assert (code, err) == (0, "")
     assert "shots of tiny-flair kept: 0, not there: 12" in out
     child = detector.read(Path("child.safetensors"))
@@ -125,11 +118,11 @@ def test_without_the_parents_data_the_verdicts_stand_alone(fit, judged, detector
 
 
 def test_what_earlier_verdicts_made_is_found_again_in_the_results(
-    fit, inside, judged, detector_file, pictures, keys, night, monkeypatch
+    refit, inside, judged, detector_file, pictures, keys, night, monkeypatch
 ):
-    assert fit(detector_file, judged(WORDS), pictures)[0] == 0
+    assert refit(detector_file, judged(WORDS), data=pictures)[0] == 0
     again = judged({"1.2.5.5": "normal", "1.2.5.4": "normal"}, "e.csv")
-    code, _, err = fit("child.safetensors", again, pictures, out="grand.safetensors")
+    code, _, err = refit("child.safetensors", again, data=pictures, out="grand.safetensors")
     assert (code, err) == (0, "")
     child, grand = (detector.read(Path(f"{name}.safetensors")) for name in ("child", "grand"))
     assert [a.name for a in grand.lineage] == ["tiny-flair", "child"]
@@ -149,12 +142,12 @@ def test_what_earlier_verdicts_made_is_found_again_in_the_results(
 
 
 def test_an_abnormal_study_without_a_slice_counts_where_it_was_flagged(
-    fit, judged, night, detector_file, keys
+    refit, judged, night, detector_file, keys
 ):
     words = {"1.2.5.0": "normal", "1.2.5.1": "normal", "1.2.5.2": "abnormal"}
     for threshold, hint in ((1e9, "without a slice named"), (-1e9, "1 abnormal; shots")):
         _set_threshold(night, threshold)
-        code, out, err = fit(detector_file, judged(words | {"1.2.5.3": f"abnormal,{LESION}"}))
+        code, out, err = refit(detector_file, judged(words | {"1.2.5.3": f"abnormal,{LESION}"}))
         assert (code, err) == (0, "")
         assert hint in out.replace("2 abnormal; ", "1 abnormal; ")
         found = detector.read(Path("child.safetensors")).shots["abnormal"]
@@ -172,7 +165,7 @@ def _set_threshold(path, value):
 
 
 def test_mistakes_are_a_line_and_leave_no_detector(
-    fit, inside, judged, night, archive, detector_file, pictures, tmp_path, backbone
+    refit, inside, judged, night, archive, detector_file, pictures, tmp_path, backbone
 ):
     good = judged(WORDS)
     other = tmp_path / "other.key"
@@ -196,42 +189,46 @@ def test_mistakes_are_a_line_and_leave_no_detector(
         ((detector_file, split), "contradicts it"),
         ((detector_file, normals), "there is no abnormal slice for method mvfa"),
         ((detector_file, good, "--key-file", other), "is not the key file"),
-        ((detector_file, good, few), "lack 1 shots of tiny-flair, such as normal/"),
-        ((detector_file, good, moved), "its file has changed"),
-        ((detector_file, good, "--method", "mvfa"), "--method: with --from"),
-        ((detector_file, good, pictures, pictures), "name one data set"),
+        ((detector_file, good, "--data", few), "lack 1 shots of tiny-flair, such as normal/"),
+        ((detector_file, good, "--data", moved), "its file has changed"),
         (("chest-xray", good), "no verdict gives chest-xray a slice to learn from: 6 studies"),
     ):
-        code, out, err = fit(*words)
+        code, out, err = refit(*words)
         assert (code, out) == (2, ""), err
         assert hint in err
         assert len(err.splitlines()) == 1
-    code, _, err = fit(detector_file, good, out=detector_file)
+    code, _, err = refit(detector_file, good, out=detector_file)
     assert (code, detector.read(detector_file).digest) == (2, read.digest)
     assert "that would replace the detector that it is made of" in err
     shutil.copy(night, tmp_path / "other.h5")
     with h5py.File(tmp_path / "other.h5", "r+") as file:
         file.attrs["key_fingerprint"] = ""
-    code, _, err = fit(detector_file, good, "--results", tmp_path / "other.h5")
+    code, _, err = refit(detector_file, good, "--results", tmp_path / "other.h5")
     assert code == 2
     assert "made with different key files" in err
-    code, _, err = inside("fit", "--from", detector_file)
-    assert code == 2
-    assert "belong together: name all four" in err
+    for words, hint in (
+        ((detector_file, good, "--archive", archive), "--results"),
+        ((detector_file, good, "--results", night), "--archive"),
+        ((detector_file, "--results", night, "--archive", archive), "decisions"),
+    ):
+        code, _, err = inside("refit", *words)
+        assert code == 2
+        assert hint in err
+    code, _, err = refit(detector_file, good, "--method", "mvfa")
+    assert (code, "--method" in err) == (2, True)
     code, _, err = inside("fit", pictures, "--results", night)
-    assert code == 2
-    assert "only for --from and --add" in err
+    assert (code, "--results" in err) == (2, True)
     assert not list(tmp_path.rglob("child*"))
 
 
 def test_sources_that_are_gone_or_have_changed(
-    fit, judged, archive, detector_file, tmp_path, inside, night
+    refit, judged, archive, detector_file, tmp_path, inside, night
 ):
     gone = tmp_path / "gone"
     shutil.copytree(archive, gone)
     (gone / "s1" / "0002").unlink()
-    told = ("--results", night, "--archive", gone, "--out", "child.safetensors")
-    words = ("fit", "--from", detector_file, "--add", judged(WORDS), *told)
+    options = ("--results", night, "--archive", gone, "--out", "child.safetensors")
+    words = ("refit", detector_file, judged(WORDS), *options)
     code, _, err = inside(*words)
     assert code == 1
     assert "is not in the archive named" in err

@@ -7,17 +7,16 @@ import numpy as np
 import pytest
 
 from medscan import detector, results
-from medscan.fit import FitOptions
-from medscan.fit import fit as fit_on
+from medscan.fit import FitOptions, fit
 
 
 @pytest.fixture
-def fit(inside, pictures, backbone_folder):
-    """Fits a detector on pictures and scans them with it; then runs `medscan fit --from`."""
+def refit(inside, pictures, backbone_folder):
+    """Fits a detector on pictures and scans them with it; then runs `medscan refit`."""
     options = FitOptions(
         shots=6, backbone=f"local-dir:{backbone_folder}", folds=2, settings={"epochs": 1}
     )
-    made, method = fit_on(pictures, options)
+    made, method = fit(pictures, options)
     made.save(Path("any.safetensors"), method)
     scan = ("scan", pictures, "--detector", "any.safetensors", "--out", "n.h5", "--no-hash-paths")
     assert inside(*scan, "--workers", 0)[0] == 0
@@ -26,18 +25,19 @@ def fit(inside, pictures, backbone_folder):
         keys = {s.info["path"]: s.key for s in results.open("n.h5").studies()}
         rows = "".join(f"{keys[path]},{word}\n" for path, word in words.items())
         Path("d.csv").write_text(f"study,verdict,slice\n{rows}")
-        told = ("--add", "d.csv", "--results", "n.h5", "--archive", pictures, "--folds", 2)
-        words = ("--from", f"{parent}.safetensors", *told, "--out", f"{out}.safetensors", *data)
-        return inside("fit", *words), keys
+        options = ("--results", "n.h5", "--archive", pictures, "--folds", 2)
+        data = [word for folder in data for word in ("--data", folder)]
+        words = (f"{parent}.safetensors", "d.csv", *options, "--out", f"{out}.safetensors", *data)
+        return inside("refit", *words), keys
 
     return run
 
 
-def test_what_is_in_the_data_too_is_known_by_the_verdict_alone(fit, pictures):
+def test_what_is_in_the_data_too_is_known_by_the_verdict_alone(refit, pictures):
     """Else a picture would calibrate what has learnt it, or be both normal and abnormal."""
     parent = detector.read(Path("any.safetensors"))
     same, other = parent.shots["normal"][0], parent.shots["abnormal"][0]
-    (code, out, err), keys = fit({same: "normal,1", other: "normal,"}, pictures)
+    (code, out, err), keys = refit({same: "normal,1", other: "normal,"}, pictures)
     assert (code, err) == (0, "")
     assert "slices added: 2 normal, 0 abnormal; shots of any kept: 10\n" in out
     child = detector.read(Path("child.safetensors"))
@@ -49,16 +49,16 @@ def test_what_is_in_the_data_too_is_known_by_the_verdict_alone(fit, pictures):
     assert set(child.fingerprints) == set(parent.fingerprints)
 
 
-def test_what_was_not_scored_this_time_is_no_shot(fit, pictures):
+def test_what_was_not_scored_this_time_is_no_shot(refit, pictures):
     words = {f"normal/normal_p{n}_0.png": "normal," for n in (0, 1)}
     words |= {f"abnormal/abnormal_p{n}_0.png": "abnormal,1" for n in (0, 1)}
-    (code, _, err), keys = fit(words)
+    (code, _, err), keys = refit(words)
     assert (code, err) == (0, "")
     gone = keys["normal/normal_p0_0.png"]
     with h5py.File("n.h5", "r+") as file:
         stack = file["studies"][gone][gone]
         stack["state"][:], stack["score"][:], stack.attrs["score"] = 1, np.nan, np.nan
     again = {"normal/normal_p2_0.png": "normal,"}
-    (code, out, err), _ = fit(again, parent="child", out="grand")
+    (code, out, err), _ = refit(again, parent="child", out="grand")
     assert (code, err) == (0, "")
     assert "shots of child kept: 3, not there: 1" in out

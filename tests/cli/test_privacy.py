@@ -77,7 +77,7 @@ def test_no_command_tells_who_the_patient_is(run, grave, archive, detector_file,
     run("verify", "night.h5", "--archive", archive, "--detector", detector_file)
     _judge(tmp_path / "work" / "d.csv")
     run("report", "night.h5", "--decisions", "d.csv", "--out", "judged")
-    learn = ("fit", "--from", detector_file, "--add", "d.csv", "--results", "night.h5")
+    learn = ("refit", detector_file, "d.csv", "--results", "night.h5")
     run(*learn, "--archive", archive, "--out", "child.safetensors", codes=(0,))
     run(*learn, "--archive", archive.parent / "root" / seeded.GIVEN, codes=(1,))
     run("verify", "night.h5", "--sample", 0, "--json", "--detector", detector_file)

@@ -1,15 +1,23 @@
 """`medscan scan --shard` and `medscan plan`, and the job of Slurm that their pages show."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from medscan import results
-from medscan.cli.manual_shards import BATCH, START
 from tests import tiny
+
+PAGE = Path(__file__).parents[2] / "man" / "medscan-plan.1"
+BATCH, START = (
+    block.replace("\\e", "\\")
+    for block in re.findall(r"^\.Bd .*?\n(.*?)^\.Ed$", PAGE.read_text("utf-8"), re.M | re.S)
+)
+"""The scripts of the manual page: a job of Slurm with one task per shard, and how to submit it."""
 
 
 @pytest.fixture
