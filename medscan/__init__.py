@@ -8,6 +8,7 @@ it, and only what their `__init__` offers.
     text.py       text from files made harmless to show
     schema.py     JSON from a file checked against a dataclass
     files.py      files that are whole or not there at all
+    logfile.py    log records as JSON lines that carry no identity
     profile.py    where the time of a scan goes
     archive/      files on disk -> studies, series, stacks; each file in one bucket
     imaging/      frames -> slices: oriented, windowed, square
