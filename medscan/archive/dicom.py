@@ -1,4 +1,4 @@
-"""Read the header of a DICOM object: the tags that grouping and routing need, and no pixels."""
+"""Read the header of a DICOM object: the tags that grouping and routing need, but no pixels."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pydicom.uid import UID_dictionary
 
 from medscan.archive import mosaic
 from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
-from medscan.archive.header import MAX_FRAMES, Header, Layer
+from medscan.archive.header import MAX_FRAMES, Header, Layer, Record
 from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.values import BROKEN, integer, numbers, sequence, text
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 
-# What a broken value means is decided here, not on standard error.
+# Broken values are handled here: pydicom shall not report them on standard error.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
@@ -86,7 +86,7 @@ _DERIVED = {
 _DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _DESCRIBED = ("Rows", "Columns", "BitsAllocated")
-"""All of them, and no pixel data: only an image that lost them says so much of its pixels."""
+"""With all of these, an object without pixel data is an image that lost them."""
 _FRAME_TYPES = (
     "MRImageFrameTypeSequence",
     "CTImageFrameTypeSequence",
@@ -96,7 +96,7 @@ _FRAME_TYPES = (
 
 
 class _Pixels:
-    """Stops the reader at the pixel data, and remembers what was declared there."""
+    """Stop the reader at the pixel data, and remember the tag and length declared there."""
 
     def __init__(self) -> None:
         self.tag = 0
@@ -109,8 +109,8 @@ class _Pixels:
         return True
 
 
-def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header | Outcome:
-    """Read what a DICOM object says of itself up to its pixel data.
+def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record:
+    """Read the header of a DICOM object, up to its pixel data.
 
     Parameters
     ----------
@@ -118,19 +118,19 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header 
     stream : binary file
         Open at any position.
     content : Content
-        What its first bytes look like. Without "DICM", it is taken for DICOM only if it turns out
-        to be an image.
+        What its first bytes reveal. A file without "DICM" counts as DICOM only if it turns out to
+        be an image.
 
     Raises
     ------
     FileError
-        It is an image object, but broken.
+        If it cannot be unpacked, or ends within its header.
     OSError
-        The file cannot be read.
+        If the file cannot be read.
     """
     pixels = _Pixels()
     try:
-        ds, left = _parse(content, stream, file.size, pixels)
+        ds, bytes_left = _parse(content, stream, file.size, pixels)
     except BROKEN as error:
         return _broken(file, content, f"header cannot be parsed: {type(error).__name__}")
     except OSError as error:
@@ -141,12 +141,14 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header 
         return Outcome(file, Reason.NOT_AN_IMAGE, "starts like DICOM, but holds no image")
     uids = text(ds, "StudyInstanceUID"), text(ds, "SeriesInstanceUID")
     try:
-        found = _not_an_image(file, ds, pixels) or _header(file, ds, pixels, left)
+        record = _not_an_image(file, ds, pixels) or _header(file, ds, pixels, bytes_left)
     except FileError as error:
-        found = Outcome(file, Reason(error.reason), str(error))
+        record = Outcome(file, Reason(error.reason), str(error))
     except BROKEN as error:
-        found = _broken(file, content, f"header cannot be understood: {type(error).__name__}")
-    return replace(found, study=uids[0], series=uids[1]) if isinstance(found, Outcome) else found
+        record = _broken(file, content, f"header cannot be understood: {type(error).__name__}")
+    if isinstance(record, Outcome):
+        return replace(record, study=uids[0], series=uids[1])
+    return record
 
 
 def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
@@ -156,16 +158,16 @@ def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
 
 
 def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tuple[Dataset, int]:
-    """Header of a data set, and how many bytes there are from its pixel element on."""
-    ds: Any  # `Elements` answers what is asked here as `Dataset` does
+    """Parse a data set's header; also count the bytes of the file from its pixel element on."""
+    ds: Any  # `Elements` has the methods of `Dataset` that are used here
     deflated = _deflated_from(content.head)
     if _DEFLATED in content.head and (content.gzipped or not deflated):
         raise CorruptError("it is deflated, but its meta information is not in order")
     if content.gzipped or deflated:
         stream, size = _unpacked(content, stream)
     elif not content.bare and (plain := read_elements(stream, content.head, _WANTED)):
-        ds, pixels.tag, pixels.length, at = plain
-        return ds, size - at
+        ds, pixels.tag, pixels.length, offset = plain
+        return ds, size - offset
     stream.seek(0)
     ds = read_partial(cast("BinaryIO", Guarded(stream)), pixels, force=True, specific_tags=_TAGS)
     if not pixels.tag and "Rows" in ds and stream.tell() > size:
@@ -176,8 +178,8 @@ def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tu
 def _unpacked(content: Content, stream: BinaryIO) -> tuple[BinaryIO, int]:
     """Unpack a gzip-compressed or deflated object as far as its header can reach.
 
-    pydicom would inflate all of it, whatever that comes to. What lies beyond is as long as
-    anybody likes.
+    pydicom would inflate all of it, however large that is. Beyond the limit, the object is taken
+    to be as long as its header declares.
     """
     stream.seek(0)
     packed, start = stream.read(_INFLATE_LIMIT), _deflated_from(content.head)
@@ -193,7 +195,7 @@ def _unpacked(content: Content, stream: BinaryIO) -> tuple[BinaryIO, int]:
 
 
 def _deflated_from(head: bytes) -> int:
-    """Where the deflated data set starts; 0 where it is not deflated."""
+    """Offset at which the deflated data set starts; 0 where it is not deflated."""
     end = 144 + int.from_bytes(head[140:144], "little")
     return end if head[132:138] == b"\2\0\0\0UL" and _DEFLATED in head[:end] else 0
 
@@ -205,7 +207,7 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
     if not pixels.tag and all(integer(ds, keyword) for keyword in _DESCRIBED):
         raise CorruptError("it describes an image, but its pixel data are missing")
     if not pixels.tag:
-        # What a UID is called is told, what the file has in its place is not.
+        # The name of a known UID is harmless; other text in its place might identify a patient.
         name = UID_dictionary[sop_class][0] if sop_class in UID_dictionary else "no known SOP class"
         return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {name}")
     if sop_class in _DERIVED:
@@ -219,14 +221,14 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
     return None
 
 
-def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, left: int) -> Header:
+def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, bytes_left: int) -> Header:
     rows, columns = integer(ds, "Rows"), integer(ds, "Columns")
     frames = integer(ds, "NumberOfFrames") or 1
     if not rows or not columns or rows < 0 or columns < 0 or frames < 0:
         raise CorruptError("it has pixel data, but no Rows and Columns")
     if integer(ds, "BitsAllocated") is None and pixels.tag == 0x7FE00010:
         raise CorruptError("it has pixel data, but no Bits Allocated")
-    _check_size(ds, pixels, rows * columns * frames, frames, left)
+    _check_size(ds, pixels, rows * columns * frames, frames, bytes_left)
     layers = _layers(ds, rows, columns, frames)
     tiles = mosaic.mosaic_of(ds) if mosaic.is_mosaic(ds) else None
     layers = tiles.layers(ds, layers[0]) if tiles else layers
@@ -252,64 +254,65 @@ def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, left: int) -> Heade
 
 
 def _notes(ds: Dataset) -> tuple[str, ...]:
-    """What later rooms must know of a frame: voxels that are tiles, text that may name someone."""
+    """What later rooms must know of the frames: mosaics, and text that may name the patient."""
     image_type = _image_type(ds, "ImageType")
-    found = ["mosaic"] if mosaic.is_mosaic(ds) else []
+    notes = ["mosaic"] if mosaic.is_mosaic(ds) else []
     declared = text(ds, "BurnedInAnnotation").upper() == "YES"
     screen = any(word in image_type for word in ("SCREEN", "SCANNED", "CAPTURE"))
     if declared or screen or text(ds, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
-        found.append(BURNED_IN)
-    return tuple(found)
+        notes.append(BURNED_IN)
+    return tuple(notes)
 
 
-def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, left: int) -> None:
-    """Refuse what the bytes that follow cannot hold; `left` counts from the pixel element on."""
+def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, bytes_left: int) -> None:
+    """Refuse pixels that the bytes from the pixel element on cannot hold."""
     if pixels.length == 0:
         raise CorruptError("its pixel data are empty")
     if frames > MAX_FRAMES:
         raise TooLargeError(f"it declares {frames} frames")
     if pixels.length == _UNDEFINED:
-        needed = 8 * frames  # an item for each frame, at the least
+        needed = 8 * frames  # at least an item header for each frame
     else:
         bits = {0x7FE00008: 32, 0x7FE00009: 64}.get(pixels.tag) or integer(ds, "BitsAllocated") or 1
         samples *= max(1, integer(ds, "SamplesPerPixel") or 1)
         needed = samples * bits // 8
         if text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
             needed = needed * 2 // 3
-    if needed > left:
-        raise TruncatedError(f"{needed} bytes of pixels are declared, {max(left, 0)} are there")
+    if needed > bytes_left:
+        there = max(bytes_left, 0)
+        raise TruncatedError(f"{needed} bytes of pixels are declared, {there} are there")
 
 
 def _layers(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:
-    """One layer for all frames, or one each where functional groups tell them apart."""
+    """One layer for all frames, or one for each if there are per-frame functional groups."""
     per_frame = sequence(ds, "PerFrameFunctionalGroupsSequence")[:frames]
     shared = [ds, *sequence(ds, "SharedFunctionalGroupsSequence")[:1]]
     if not per_frame:
         layer = _layer(shared, rows, columns)
-        # The one position that a plain multi-frame object may have is that of its first frame.
+        # A plain multi-frame object has one position at most, which is that of its first frame.
         return (layer if frames == 1 else replace(layer, position=None),)
     per_frame += [Dataset()] * (frames - len(per_frame))
     return tuple(_layer([*shared, item], rows, columns) for item in per_frame)
 
 
 def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
-    """Read a layer; later sources (per frame) are asked before earlier ones (shared, object)."""
+    """Read a layer from sources in reverse: the frame's own groups, the shared ones, the object."""
 
-    def of(group: str) -> list[Dataset]:
+    def items(group: str) -> list[Dataset]:
         inner = [s for source in reversed(sources[1:]) for s in sequence(source, group)[:1]]
         return [*inner, sources[0]]
 
-    position = numbers(of("PlanePositionSequence"), "ImagePositionPatient", 3)
-    measures = of("PixelMeasuresSequence")
+    position = numbers(items("PlanePositionSequence"), "ImagePositionPatient", 3)
+    measures = items("PixelMeasuresSequence")
     spacing = numbers(measures, "PixelSpacing", 2) or numbers(measures, "ImagerPixelSpacing", 2)
-    content, echo = of("FrameContentSequence"), of("MREchoSequence")
-    kinds = [kind for name in _FRAME_TYPES for kind in of(name)[:-1]]
+    content, echo = items("FrameContentSequence"), items("MREchoSequence")
+    kinds = [kind for name in _FRAME_TYPES for kind in items(name)[:-1]]
     echo_time = numbers(echo, "EffectiveEchoTime", 1) or numbers(echo, "EchoTime", 1)
     return Layer(
         rows=rows,
         columns=columns,
         position=(position[0], position[1], position[2]) if position else None,
-        orientation=_orthonormal(numbers(of("PlaneOrientationSequence"), _ORIENTATION, 6)),
+        orientation=_orthonormal(numbers(items("PlaneOrientationSequence"), _ORIENTATION, 6)),
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         label=(
             text(sources[0], "FrameOfReferenceUID"),
@@ -322,7 +325,7 @@ def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
         phase=(
             _first(text(c, "TemporalPositionIndex") for c in content)
             or text(sources[0], "TemporalPositionIdentifier"),
-            _first(text(s, "DiffusionBValue") for s in of("MRDiffusionSequence")),
+            _first(text(s, "DiffusionBValue") for s in items("MRDiffusionSequence")),
             text(sources[0], "AcquisitionNumber"),
             text(sources[0], "TriggerTime"),
         ),
@@ -333,7 +336,7 @@ _ORIENTATION = "ImageOrientationPatient"
 
 
 def _orthonormal(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """Six direction cosines, normalised; None where they span no plane."""
+    """Normalise six direction cosines; None where they do not span a plane."""
     if values is None:
         return None
     row, column = values[:3], values[3:]
@@ -346,10 +349,10 @@ def _orthonormal(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
 
 
 def _region(ds: Dataset) -> str:
-    """Anatomic region of an enhanced object, where it says it in words."""
+    """Anatomic region of an enhanced object, from the meanings of its codes."""
     shared = sequence(ds, "SharedFunctionalGroupsSequence")[:1]
-    places = [ds, *(s for item in shared for s in sequence(item, "FrameAnatomySequence")[:1])]
-    regions = [r for place in places for r in sequence(place, "AnatomicRegionSequence")[:1]]
+    holders = [ds, *(s for item in shared for s in sequence(item, "FrameAnatomySequence")[:1])]
+    regions = [r for holder in holders for r in sequence(holder, "AnatomicRegionSequence")[:1]]
     return _first(text(region, "CodeMeaning") for region in regions)
 
 

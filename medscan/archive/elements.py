@@ -1,9 +1,9 @@
 """Elements of plain DICOM headers, without the cost of a general reader.
 
-Most files of an archive are well-formed explicit or implicit VR little endian, and of their header
-a few dozen elements are asked for. Those are found here in one pass over the bytes. Whatever is not
+Most files of an archive are well-formed explicit or implicit VR little endian, and only a few dozen
+elements of their headers are needed. One pass over the bytes collects these. Anything that is not
 plain (other byte order, lengths that do not add up, wanted sequences of undefined length ...) is
-left to pydicom, which knows every dialect; so is every value that is not a plain text or number.
+left to pydicom, which knows every dialect; so is every value that is not plain text or a number.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from medscan.errors import CorruptError
 
 PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 AHEAD = 2**14
-"""Bytes of a file that are read at once: most headers are shorter."""
+"""Bytes of a file that are read first: most headers are shorter."""
 _FAR = 2**18
-"""Bytes that are read of files whose header is longer; one longer still is not plain."""
+"""Bytes that are read next where the header is longer; beyond these it is not plain."""
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _CHARSET, _IMAGE_TYPE = 0x00080005, 0x00080008
@@ -48,11 +48,11 @@ Raw = dict[int, tuple[bytes | None, bytes]]
 
 
 class _NotPlainError(Exception):
-    """The header is left to pydicom."""
+    """The header is not plain: pydicom must read it."""
 
 
 class _Decimal(float):
-    """A number that is shown as it was written, as pydicom's DSfloat is."""
+    """A number that prints as it was written, like pydicom's DSfloat."""
 
     __slots__ = ("text",)
     text: str
@@ -62,13 +62,13 @@ class _Decimal(float):
 
 
 class Elements:
-    """Elements of a data set; answers `get` and `in` as a `pydicom.Dataset` would.
+    """Elements of a data set, with `get` and `in` as in `pydicom.Dataset`.
 
     Parameters
     ----------
     raw : Raw
     file_meta : Elements or None
-        Of the group that precedes the data set; None: it is that group.
+        Meta information (group 2) of the data set; None in the meta information itself.
     """
 
     __slots__ = ("_encodings", "_raw", "_values", "file_meta")
@@ -86,7 +86,7 @@ class Elements:
     def get(self, keyword: str, default: Any = None) -> Any:
         """Value of an element; `default` where it is missing, None where it is empty.
 
-        Raises whatever pydicom does on a value that is not what it should be.
+        Malformed values raise what pydicom raises on them.
         """
         if keyword in self._values:
             return self._values[keyword]
@@ -113,14 +113,14 @@ class Elements:
 class Guarded:
     """A stream for pydicom that refuses to be read to its end.
 
-    That is done only to inflate a deflated data set, all of it, whatever that comes to.
+    pydicom reads to the end only to inflate a deflated data set whole, however large it becomes.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.seek, self.tell, self._read = stream.seek, stream.tell, stream.read
 
     def read(self, size: int = -1) -> bytes:
-        """`size` bytes, fewer at the end."""
+        """Read `size` bytes, fewer at the end of the file."""
         if size < 0:
             raise CorruptError("it is deflated, but its meta information is not in order")
         return self._read(size)
@@ -134,7 +134,7 @@ def _encodings(vr: bytes | None, charset: bytes) -> tuple[str, ...]:
 
 
 def _plain(vr: str, raw: bytes) -> Any:
-    """Value of a text or number that is written as it should be; else None."""
+    """Value of a well-formed text or number; None for anything else."""
     if vr == "US" and len(raw) == 2:
         return raw[0] | raw[1] << 8
     if vr not in _TEXT or not raw.isascii() or b"\x1b" in raw:
@@ -177,17 +177,17 @@ def read_elements(
     Parameters
     ----------
     stream : binary file
-        Positioned behind `head`, which starts with "DICM" behind a preamble.
+        Positioned behind `head`.
     head : bytes
-        How the file starts.
+        Start of the file: a preamble, then "DICM".
     wanted : frozenset of int
-        Tags; that of the character set is one of them.
+        Tags of the elements to read, among them that of the character set.
 
     Returns
     -------
     (Elements, int, int, int) or None
-        With the tag of the pixel data (0: there are none), their declared length, and where
-        their element, or the end of the file, is. None: it is not plain.
+        Elements; tag of the pixel data (0 without any); their declared length; offset of their
+        element, or else of the end of the file. None where the header is not plain.
     """
     data = head + stream.read(AHEAD - len(head))
     try:
@@ -203,35 +203,41 @@ def read_elements(
 def _elements(
     data: bytes, wanted: frozenset[int], *, whole: bool
 ) -> tuple[Elements, int, int, int]:
-    """As `read_elements`; `whole`: the file has no more bytes than these."""
+    """Elements as in `read_elements`; `whole` where `data` is all of the file.
+
+    Raises
+    ------
+    IndexError
+        If the header goes on beyond `data`.
+    """
     meta, start = _meta(data)
     implicit = _is_implicit(meta)
     if data[start : start + 2] == b"\0\0" or (implicit and data[start + 4 : start + 6].isupper()):
         raise _NotPlainError  # a command set, or an explicit VR after all
     raw: Raw = {}
-    tag, length, at = _collect(data, start, wanted, raw, implicit, whole)
+    tag, length, offset = _collect(data, start, wanted, raw, implicit, whole)
     if b"MOSAIC" in raw.get(_IMAGE_TYPE, (b"", b""))[1].upper():
-        raise _NotPlainError  # private elements tell its slices apart
-    return Elements(raw, Elements(meta)), tag, length, at
+        raise _NotPlainError  # its private elements say how to divide it
+    return Elements(raw, Elements(meta)), tag, length, offset
 
 
 def _meta(data: bytes) -> tuple[Raw, int]:
-    """Elements of group 2, explicit VR little endian always, and where they end."""
-    found: Raw = {}
+    """Elements of group 2 (always explicit VR little endian), and the offset of their end."""
+    meta: Raw = {}
     pos = 132
     while data[pos : pos + 2] == b"\2\0" and pos + 12 <= len(data):
         tag, vr, value, length = _element(data, pos, implicit=False)
-        if tag in found or length == _UNDEFINED or not (found or (tag, length) == (0x20000, 4)):
+        if tag in meta or length == _UNDEFINED or not (meta or (tag, length) == (0x20000, 4)):
             raise _NotPlainError
         pos = value + length
-        found[tag] = (vr, data[value:pos])
+        meta[tag] = (vr, data[value:pos])
     if pos + 12 > len(data):
         raise IndexError
-    return found, pos
+    return meta, pos
 
 
 def _is_implicit(meta: Raw) -> bool:
-    """Whether the transfer syntax says implicit VR; it is none of the syntaxes left to pydicom."""
+    """Whether the transfer syntax is implicit VR, after refusing those that pydicom must read."""
     syntax = _UID.fullmatch(meta.get(_SYNTAX, (b"", b""))[1])
     if not syntax or _FOREIGN.fullmatch(syntax[1]) or syntax[1].decode() in PrivateTransferSyntaxes:
         raise _NotPlainError
@@ -239,7 +245,7 @@ def _is_implicit(meta: Raw) -> bool:
 
 
 def _element(data: bytes, pos: int, implicit: bool) -> tuple[int, bytes | None, int, int]:
-    """Tag, VR, place of the value and its length of the element that starts at `pos`."""
+    """Tag, VR, offset of the value and its length, of the element that starts at `pos`."""
     if implicit:
         group, number, length = _IMPLICIT_HEAD.unpack_from(data, pos)
         return group << 16 | number, None, pos + 8, length
@@ -254,7 +260,10 @@ def _element(data: bytes, pos: int, implicit: bool) -> tuple[int, bytes | None, 
 def _collect(
     data: bytes, pos: int, wanted: frozenset[int], raw: Raw, implicit: bool, whole: bool
 ) -> tuple[int, int, int]:
-    """Put wanted elements into `raw`; tag, length and place of the pixel data, or 0, 0, the end."""
+    """Put wanted elements into `raw`; return tag, length and offset of the pixel data.
+
+    Without pixel data, return 0, 0 and the offset of the end.
+    """
     size = len(data)
     while pos + 12 <= size:
         tag, vr, value, length = _element(data, pos, implicit)
@@ -283,8 +292,10 @@ def _is_sequence(tag: int, vr: bytes | None) -> bool:
 
 
 def _behind(data: bytes, pos: int, implicit: bool) -> int:
-    """Where a sequence of undefined length, whose first item is at `pos`, ends."""
-    ends = [_OPEN]  # of what is open: a sequence, an item (0), or the end of an item that has one
+    """Offset of the end of a sequence of undefined length whose first item is at `pos`."""
+    # What is open, outermost first: a sequence (_OPEN), an item of undefined length (0), or the
+    # end of an item whose length is declared.
+    ends = [_OPEN]
     while ends:
         if pos == ends[-1]:
             ends.pop()
@@ -307,7 +318,7 @@ def _behind(data: bytes, pos: int, implicit: bool) -> int:
 
 
 def _over(data: bytes, pos: int, implicit: bool, ends: list[int]) -> int:
-    """Step over one element of an item, or into it where it is a sequence of undefined length."""
+    """Step over one element of an item, but into a sequence of undefined length."""
     if pos + 12 > len(data):
         raise IndexError
     tag, vr, value, length = _element(data, pos, implicit)

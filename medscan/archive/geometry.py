@@ -1,4 +1,4 @@
-"""Planes, directions and cuts: one place for the maths of where a displayed pixel lies.
+"""Planes, directions and cuts: where in the patient a displayed pixel lies.
 
 All directions are LPS (DICOM PS3.3 C.7.6.2.1.1) unless a name says RAS, which NIfTI uses.
 """
@@ -18,7 +18,7 @@ from medscan.errors import CorruptError
 Vector = NDArray[np.float64]
 
 PLANES: tuple[Plane, ...] = (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL)
-"""In order of preference where two are equally near."""
+"""In order of preference where two planes are equally near."""
 
 _NORMAL_AXIS = {Plane.AXIAL: 2, Plane.CORONAL: 1, Plane.SAGITTAL: 0}
 _DISPLAY = {
@@ -28,13 +28,15 @@ _DISPLAY = {
 }
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _AXES = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
-"""Axes of a volume: those that frames are stacked along, and along their columns and rows."""
+"""Voxel axes to cut across, each followed by the axes that the frames span."""
 _TIE = 1e-3
+"""Direction cosines closer than this are equal."""
 _NEARLY_LARGEST = 0.95
+"""Fraction of the largest spacing from which on a spacing counts as the largest."""
 
 
 class DisplayTransform(NamedTuple):
-    """How a stored frame is turned for display: transpose first, then mirror."""
+    """Turn of a stored frame for display: transpose first, then mirror."""
 
     transpose: bool
     flip_x: bool
@@ -60,7 +62,7 @@ def normal_of(orientation: Sequence[float]) -> Vector:
 def nearest_plane(orientation: Sequence[float]) -> Plane:
     """Anatomical plane whose normal is nearest to that of `orientation` (6 floats, LPS).
 
-    Equally near ones are taken in the order axial, coronal, sagittal.
+    Among equally near planes, the order is axial, coronal, sagittal.
     """
     weight = np.abs(normal_of(orientation))
     return next(p for p in PLANES if weight[_NORMAL_AXIS[p]] >= weight.max() - _TIE)
@@ -69,24 +71,24 @@ def nearest_plane(orientation: Sequence[float]) -> Plane:
 def display_transform(
     orientation: Sequence[float] | None, plane: Plane | None = None
 ) -> DisplayTransform:
-    """How to turn a stored DICOM frame into the canonical radiological display.
+    """Find the turn of a stored DICOM frame to the canonical radiological display.
 
     The display has the patient's left on the right (axial, coronal), the front at the top (axial)
     or left (sagittal), the head at the top (coronal, sagittal). Rows and columns are only swapped
-    and mirrored, never resampled. Frames of volume files are already displayed so: pass None.
+    and mirrored, never resampled. Frames of volume files are cut that way already: pass None.
 
     Parameters
     ----------
     orientation : sequence of 6 floats or None
         Row direction, then column direction, LPS.
     plane : Plane or None
-        To display them as; None: the nearest one.
+        Plane to display them in; None: the nearest.
 
     Returns
     -------
     DisplayTransform
         `shown = frame.T if transpose else frame`, then `shown[:, ::-1]` if flip_x and
-        `shown[::-1]` if flip_y. The identity where the orientation is not known.
+        `shown[::-1]` if flip_y. The identity where the orientation is unknown.
     """
     if orientation is None:
         return DisplayTransform(False, False, False)
@@ -102,7 +104,7 @@ def display_transform(
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A volume cut into displayed frames: where each lies, and which voxels it shows.
+    """A volume cut into displayed frames: where each lies and which voxels it shows.
 
     Parameters
     ----------
@@ -133,16 +135,17 @@ class Cut:
 
     def order(self) -> range:
         """Canonical (RAS+) slice numbers, ascending along row x column direction."""
-        forth = range(self.frames)
-        return forth[::-1] if self.plane is Plane.CORONAL else forth
+        # The normal of coronal frames points from front to back, against RAS.
+        ascending = range(self.frames)
+        return ascending[::-1] if self.plane is Plane.CORONAL else ascending
 
     def voxel(self, index: int, x: int, y: int) -> tuple[int, int, int]:
         """Stored voxel index shown at column `x`, row `y` of canonical slice `index`."""
-        found = [0, 0, 0]
+        voxel = [0, 0, 0]
         sizes = (self.frames, self.rows, self.columns)
-        for axis, back, size, at in zip(self.axes, self.reverse, sizes, (index, y, x), strict=True):
-            found[axis] = size - 1 - at if back else at
-        return found[0], found[1], found[2]
+        for axis, back, size, n in zip(self.axes, self.reverse, sizes, (index, y, x), strict=True):
+            voxel[axis] = size - 1 - n if back else n
+        return voxel[0], voxel[1], voxel[2]
 
     def frame(self, volume: Any, index: int) -> NDArray[Any]:
         """Canonical slice `index` of a stored array, as displayed.
@@ -150,7 +153,7 @@ class Cut:
         Parameters
         ----------
         volume : array-like (ni, nj, nk, ...)
-            Anything that can be sliced (a nibabel `dataobj` reads that slice alone).
+            Anything that can be sliced (a nibabel `dataobj` reads only that slice).
         index : int
             As `Frame.index`: `volume number * frames + slice`, volumes counted along the axes
             after the third, the first of them fastest.
@@ -159,13 +162,13 @@ class Cut:
         -------
         ndarray (rows, columns)
         """
-        number, at = divmod(index, self.frames)
+        number, slice_index = divmod(index, self.frames)
         extra = np.unravel_index(number, volume.shape[3:], order="F") if volume.shape[3:] else ()
         where: list[slice | int] = [slice(None)] * min(3, len(volume.shape))
         if self.axes[0] < len(where):
-            where[self.axes[0]] = self.frames - 1 - at if self.reverse[0] else at
-        taken = np.asarray(volume[(*where, *(int(e) for e in extra))])
-        shown = taken.reshape(self._stored_plane())
+            where[self.axes[0]] = self.frames - 1 - slice_index if self.reverse[0] else slice_index
+        stored = np.asarray(volume[(*where, *(int(e) for e in extra))])
+        shown = stored.reshape(self._stored_plane())
         shown = shown.T if self.axes[1] > self.axes[2] else shown
         return shown[:: -1 if self.reverse[1] else 1, :: -1 if self.reverse[2] else 1]
 
@@ -175,46 +178,47 @@ class Cut:
 
 
 def cut_geometry(affine: ArrayLike, shape: Sequence[int], plane: Plane | None = None) -> Cut:
-    """Cut a volume perpendicular to one of its axes, displayed as the same DICOM would be.
+    """Cut a volume across one of its axes, into frames displayed like those of the same DICOM.
 
     Frames are taken as a DICOM series would store them and turned by `display_transform`, so that
-    both show the same however oblique they are. Slices are counted along the patient's axis that
-    is nearest to their normal, in the direction of RAS: to the right, front or head.
+    both look the same however oblique they are. Slices are counted along the patient's axis nearest
+    to their normal, in the direction of RAS: to the right, front or head.
 
     Parameters
     ----------
     affine : float (4, 4)
         Voxel index to RAS millimetres.
     shape : sequence of int
-        Of the stored array; axes after the third (time, echo) are not looked at.
+        Of the stored array; axes after the third (time, echo) are ignored.
     plane : Plane or None
-        To cut in, or nearest to. None: perpendicular to the axis of the largest spacing (axial,
-        then coronal, if within 5 % of it), or to the only axis with a single voxel.
+        Plane to cut in, or nearest to. None: perpendicular to the axis of the largest spacing (of
+        those within 5 % of it, axial, then coronal), or to the only axis with a single voxel.
 
     Raises
     ------
     CorruptError
-        The affine is not finite or maps the volume onto less than a volume.
+        If the affine is not finite, or singular.
     """
     matrix, sizes = _checked(affine, shape)
     steps = _RAS_TO_LPS @ matrix[:3, :3]
     spacing = np.linalg.norm(steps, axis=0)
-    ways = (steps / spacing).T.tolist()
-    turns = [[*ways[b], *ways[c]] for _, b, c in _AXES]
-    through = _automatic(spacing, sizes, turns)
-    plane = plane or nearest_plane(turns[through])
-    if nearest_plane(turns[through]) is not plane:
-        through = _nearest(turns, plane)
-    transpose, flip_x, flip_y = display_transform(turns[through], plane)
+    directions = (steps / spacing).T.tolist()
+    orientations = [[*directions[b], *directions[c]] for _, b, c in _AXES]
+    through = _axis_of_largest_spacing(spacing, sizes, orientations)
+    plane = plane or nearest_plane(orientations[through])
+    if nearest_plane(orientations[through]) is not plane:
+        through = _axis_of_plane(orientations, plane)
+    transpose, flip_x, flip_y = display_transform(orientations[through], plane)
     first, second = _AXES[through][1:]
     axes = (through, first, second) if transpose else (through, second, first)
-    ascends = bool(normal_of(turns[through]) @ ways[through] > 0) ^ transpose ^ flip_x ^ flip_y
+    rises = bool(normal_of(orientations[through]) @ directions[through] > 0)
+    ascends = rises ^ transpose ^ flip_x ^ flip_y  # each turn of the frame reverses its normal
     reverse = (ascends == (plane is Plane.CORONAL), flip_y, flip_x)
     return _cut(matrix, sizes, plane, axes, reverse)
 
 
 def _checked(affine: ArrayLike, shape: Sequence[int]) -> tuple[Vector, tuple[int, int, int]]:
-    """Affine as float64 (4, 4) and the three spatial sizes."""
+    """Affine as float64 (4, 4), and the three spatial sizes."""
     matrix = np.asarray(affine, dtype=np.float64)
     if not np.isfinite(matrix).all() or np.abs(matrix).max() > 1e9:
         raise CorruptError("affine holds no finite numbers")
@@ -226,19 +230,21 @@ def _checked(affine: ArrayLike, shape: Sequence[int]) -> tuple[Vector, tuple[int
     return matrix, (sizes[0], sizes[1], sizes[2])
 
 
-def _automatic(spacing: Vector, sizes: tuple[int, int, int], turns: list[list[float]]) -> int:
-    """Voxel axis to cut across, from the axes' spacings, sizes and the frames across them."""
+def _axis_of_largest_spacing(
+    spacing: Vector, sizes: tuple[int, int, int], orientations: list[list[float]]
+) -> int:
+    """Voxel axis to cut across where no plane is asked for; see `cut_geometry`."""
     flat = [axis for axis in range(3) if sizes[axis] == 1]
     if len(flat) == 1:
         return flat[0]
-    enough = _NEARLY_LARGEST * spacing.max()
-    wide = [axis for axis in range(3) if spacing[axis] >= enough]
-    return min(wide, key=lambda axis: PLANES.index(nearest_plane(turns[axis])))
+    least = _NEARLY_LARGEST * spacing.max()
+    wide = [axis for axis in range(3) if spacing[axis] >= least]
+    return min(wide, key=lambda axis: PLANES.index(nearest_plane(orientations[axis])))
 
 
-def _nearest(turns: list[list[float]], plane: Plane) -> int:
-    """Voxel axis whose frames lie nearest to a plane."""
-    along = [abs(normal_of(turn)[_NORMAL_AXIS[plane]]) for turn in turns]
+def _axis_of_plane(orientations: list[list[float]], plane: Plane) -> int:
+    """Voxel axis to cut across for frames nearest to a plane."""
+    along = [abs(normal_of(orientation)[_NORMAL_AXIS[plane]]) for orientation in orientations]
     return int(np.argmax(along))
 
 
@@ -256,10 +262,10 @@ def _cut(
     count = tuple(sizes[a] for a in axes)
 
     def corner(index: int) -> tuple[float, float, float]:
-        at = np.zeros(3)
-        at[list(axes)] = np.where(reverse, np.array(count) - 1, 0)
-        at[axes[0]] = count[0] - 1 - index if reverse[0] else index
-        x, y, z = _RAS_TO_LPS @ (matrix[:3, :3] @ at + matrix[:3, 3])
+        voxel = np.zeros(3)
+        voxel[list(axes)] = np.where(reverse, np.array(count) - 1, 0)
+        voxel[axes[0]] = count[0] - 1 - index if reverse[0] else index
+        x, y, z = _RAS_TO_LPS @ (matrix[:3, :3] @ voxel + matrix[:3, 3])
         return float(x), float(y), float(z)
 
     ends = (count[0] - 1, 0) if plane is Plane.CORONAL else (0, count[0] - 1)

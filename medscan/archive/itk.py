@@ -1,6 +1,6 @@
-"""Read the headers of MetaImage and NRRD files, which SimpleITK reads the voxels of.
+"""Read the headers of MetaImage and NRRD files; SimpleITK reads their voxels later.
 
-The text is parsed here, because a header is read in the main process, which no foreign decoder
+The text is parsed here because headers may be read in the main process, which no foreign decoder
 may bring down.
 """
 
@@ -21,6 +21,7 @@ from medscan.archive.volume import beside, check_bytes, check_shape, flat, volum
 from medscan.errors import CorruptError, UnsupportedError
 
 _TEXT_HEADER = 2**20
+"""Longest header, in bytes."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _META_BYTES = {
     "CHAR": 1,
@@ -60,7 +61,7 @@ def read_itk(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header:
     Raises
     ------
     FileError
-        It is of a kind that is not read here, ends too early or contradicts itself.
+        If the header is of an unsupported kind, ends too early or contradicts itself.
     """
     stream.seek(0)
     head = stream.read(_TEXT_HEADER)
@@ -72,7 +73,7 @@ def read_itk(file: ArchiveFile, stream: BinaryIO, content: Content) -> Header:
 
 
 def _meta_fields(head: bytes) -> tuple[dict[str, str], int]:
-    """Fields of a MetaImage header, and its length: ElementDataFile is the last one."""
+    """Fields of a MetaImage header, of which ElementDataFile is the last, and its length."""
     fields: dict[str, str] = {}
     end = 0
     for line in head.splitlines(keepends=True):
@@ -109,16 +110,16 @@ def _meta_image(file: ArchiveFile, head: bytes) -> Volume:
 
 
 def _vector(fields: dict[str, str], keys: Sequence[str], default: list[float]) -> list[float]:
-    found = next((fields[k].split() for k in keys if k in fields), None)
-    if found is None:
+    values = next((fields[k].split() for k in keys if k in fields), None)
+    if values is None:
         return default
-    if len(found) != len(default):
+    if len(values) != len(default):
         raise CorruptError("its vectors and its dimensions differ in number")
-    return [float(v) for v in found]
+    return [float(v) for v in values]
 
 
 def _affine(steps: NDArray[np.float64], origin: Sequence[float]) -> tuple[float, ...]:
-    """Affine to RAS from a step a voxel axis (rows, LPS) and an LPS origin."""
+    """Affine to RAS, from the LPS step along each voxel axis (as rows) and an LPS origin."""
     affine = np.eye(4)
     n = min(3, len(steps))
     affine[:n, :n] = steps[:n, :n].T
@@ -135,7 +136,7 @@ def _volume(
     data: str,
     header_bytes: int,
 ) -> Volume:
-    """Find where the voxels are: behind the header, or in a file beside it."""
+    """Locate the voxels: behind the header, or in a file beside it."""
     if data.upper() == "LOCAL":
         check_bytes(file.size - header_bytes, needed, packed)
         return Volume(shape, affine, needed)

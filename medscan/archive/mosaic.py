@@ -1,6 +1,6 @@
 """Siemens mosaics: all slices of a volume as tiles of one frame, row by row, the rest black.
 
-What tells them apart is in the private CSA header, which nibabel's documentation describes.
+How to divide the frame is in the private CSA header, which nibabel's documentation describes.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from medscan.archive.header import Layer
 from medscan.archive.values import BROKEN, integer, numbers, text
 
 TAGS = (0x00290010, 0x00290011, 0x00290012, 0x00291010, 0x00291110, 0x00291210)
-"""Private creators and the CSA image headers that they may own."""
+"""Private creators, and the CSA image headers in the blocks they may reserve."""
 KEYWORDS = ("SpacingBetweenSlices", "SliceThickness")
-_MOST = 4096
-"""Slices of a mosaic; scanners make a few hundred."""
+_MAX_TILES = 4096
+"""Most slices of a mosaic; scanners make a few hundred."""
 _CREATOR = "SIEMENS CSA HEADER"
 
 
 @dataclass(frozen=True, slots=True)
 class Mosaic:
-    """How a mosaic is cut.
+    """Division of a mosaic into tiles.
 
     Parameters
     ----------
     tiles : int
         Number of slices.
     across : int
-        Tiles a row and a column.
+        Tiles per row, and per column.
     rows, columns : int
-        Of a tile.
+        Size of a tile.
     normal : tuple of 3 floats
         Direction in which slices follow one another, LPS.
     """
@@ -49,16 +49,16 @@ class Mosaic:
     normal: tuple[float, ...]
 
     def tile(self, frame: NDArray[Any], index: int) -> NDArray[Any]:
-        """Tile `index` of a frame (across * rows, across * columns)."""
+        """Cut tile `index` from a frame (across * rows, across * columns)."""
         down, right = divmod(index, self.across)
         rows, columns = self.rows, self.columns
         return frame[down * rows : (down + 1) * rows, right * columns : (right + 1) * columns]
 
     def layers(self, ds: Dataset, whole: Layer) -> tuple[Layer, ...]:
-        """A layer for each tile, from that of the whole frame.
+        """Derive a layer for each tile from that of the whole frame.
 
-        The frame's position is that of a slice as large as the mosaic around the same centre, in
-        the first slice's plane.
+        The header's position is that of a frame as large as the mosaic, around the centre of the
+        first slice and in its plane.
         """
         thick = next((n for k in KEYWORDS if (n := numbers([ds], k, 1)) and n[0] > 0), None)
         first = replace(whole, rows=self.rows, columns=self.columns, position=None)
@@ -71,20 +71,20 @@ class Mosaic:
         )
         normal = normal_of(whole.orientation)
         step = normal * math.copysign(thick[0], float(normal @ self.normal))
-        places = corner + np.arange(self.tiles)[:, None] * step
-        return tuple(replace(first, position=(x, y, z)) for x, y, z in places.tolist())
+        positions = corner + np.arange(self.tiles)[:, None] * step
+        return tuple(replace(first, position=(x, y, z)) for x, y, z in positions.tolist())
 
 
 def is_mosaic(ds: Dataset) -> bool:
-    """Whether a frame is one, by its image type."""
+    """Whether the image type of an object says that it is a mosaic."""
     return "MOSAIC" in text(ds, "ImageType").upper().split("\\")
 
 
 def mosaic_of(ds: Dataset) -> Mosaic | None:
-    """How a mosaic is cut; None where its header does not say, or says what cannot be."""
+    """Division of a mosaic; None where its header does not say, or contradicts itself."""
     tiles, normal = _csa(ds)
     rows, columns = integer(ds, "Rows") or 0, integer(ds, "Columns") or 0
-    across = math.isqrt(tiles - 1) + 1 if 0 < tiles <= _MOST else 0
+    across = math.isqrt(tiles - 1) + 1 if 0 < tiles <= _MAX_TILES else 0
     single = (integer(ds, "NumberOfFrames") or 1) == 1
     if not across or rows % across or columns % across or len(normal) != 3 or not single:
         return None
@@ -92,23 +92,23 @@ def mosaic_of(ds: Dataset) -> Mosaic | None:
 
 
 def _csa(ds: Dataset) -> tuple[int, tuple[float, ...]]:
-    """Number of slices and their normal, from the CSA header; (0, ()) where there is none."""
+    """Number of slices and their normal, from the CSA header; (0, ()) without one."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # nibabel calls this part of it experimental
+        warnings.simplefilter("ignore")  # nibabel warns that this module is experimental
         from nibabel.nicom import csareader
     try:
-        found = csareader.read(_csa_bytes(ds))
-        normal = tuple(csareader.get_slice_normal(found))
-        return int(csareader.get_n_mosaic(found) or 0), tuple(float(v) for v in normal)
+        csa = csareader.read(_csa_bytes(ds))
+        normal = tuple(csareader.get_slice_normal(csa))
+        return int(csareader.get_n_mosaic(csa) or 0), tuple(float(v) for v in normal)
     except (csareader.CSAError, *BROKEN):
         return 0, ()
 
 
 def _csa_bytes(ds: Dataset) -> bytes:
-    """The CSA image header: element 10 of whichever block its creator has reserved."""
+    """The CSA image header: element 10 of the private block that its creator has reserved."""
     for block in (0x10, 0x11, 0x12):
         creator = ds.get((0x29, block))
-        owned = ds.get((0x29, 0x100 * block + 0x10))
-        if creator is not None and owned is not None and creator.value == _CREATOR:
-            return bytes(owned.value)
+        data = ds.get((0x29, 0x100 * block + 0x10))
+        if creator is not None and data is not None and creator.value == _CREATOR:
+            return bytes(data.value)
     raise LookupError(_CREATOR)

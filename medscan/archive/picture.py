@@ -10,22 +10,22 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image
 
-from medscan.archive.header import Header, Layer
+from medscan.archive.header import Header, Layer, Record
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import stem
 from medscan.errors import CorruptError, TooLargeError
 
 _MAX_PAGES = 10_000
-_LATE = (
+_EXIF_CHUNKS = (
     b"eXIf",
     b"iTXtXML:com.adobe.xmp",
     b"iTXtRaw profile type exif",
     b"tEXtRaw profile type exif",
     b"zTXtRaw profile type exif",
 )
-"""Chunks of a PNG, and their first bytes, that may say how it is turned."""
-_TURNED = 5
-"""EXIF orientations from here on swap rows and columns (TIFF 6.0, section 8)."""
+"""Starts of PNG chunks that may hold its orientation."""
+_SWAPPED = 5
+"""First of the EXIF orientations that swap rows and columns (TIFF 6.0, section 8)."""
 _BROKEN = (
     ArithmeticError,
     AttributeError,
@@ -41,26 +41,26 @@ _BROKEN = (
 )
 
 
-def read_picture(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
-    """Read sizes of a picture, and of each page of a TIFF; no pixels are decoded.
+def read_picture(file: ArchiveFile, stream: BinaryIO) -> Record:
+    """Read the size of a picture, or of each page of a TIFF, without decoding pixels.
 
-    One that medscan made itself is set aside.
+    Pictures that medscan made itself are set aside.
 
     Raises
     ------
     CorruptError
-        It starts like a picture, but cannot be parsed.
+        If it starts like a picture, but cannot be parsed.
     TooLargeError
-        It declares more pixels, or pages, than Pillow or medscan will look at.
+        If it declares more pixels or pages than Pillow or medscan accepts.
     """
     stream.seek(0)
     try:
-        own, layers = _pages(stream)
+        made_by_medscan, layers = _pages(stream)
     except Image.DecompressionBombError as error:
         raise TooLargeError("it declares more pixels than a picture should have") from error
     except _BROKEN as error:
         raise CorruptError(f"picture cannot be parsed: {type(error).__name__}") from error
-    if own:
+    if made_by_medscan:
         return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
     return Header(
         file=file,
@@ -72,41 +72,45 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
 
 
 def _pages(stream: BinaryIO) -> tuple[bool, tuple[Layer, ...]]:
-    """Whether medscan made it, and its pages."""
+    """Whether medscan made the picture, and a layer for each page."""
     exif = _exif_reader(stream)
     with Image.open(stream, formats=("PNG", "JPEG", "TIFF")) as image:
         pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
         if pages > _MAX_PAGES:
             raise TooLargeError(f"it declares {pages} pages")
-        own = exif(image).get(ExifTags.Base.Software) == MAKER
+        made_by_medscan = exif(image).get(ExifTags.Base.Software) == MAKER
         layers = []
         for page in range(pages):
             if page:
                 image.seek(page)
             size = (image.height, image.width)
-            # Pillow gives the size of a TIFF as it will be when turned.
-            stored = image.format != "TIFF"
-            turned = stored and exif(image).get(ExifTags.Base.Orientation, 1) >= _TURNED
-            layers.append(Layer(*(size[::-1] if turned else size)))
-    return own, tuple(layers)
+            # Pillow reports the size of a TIFF after turning, of other pictures as stored.
+            as_stored = image.format != "TIFF"
+            swapped = as_stored and exif(image).get(ExifTags.Base.Orientation, 1) >= _SWAPPED
+            layers.append(Layer(*(size[::-1] if swapped else size)))
+    return made_by_medscan, tuple(layers)
 
 
 def _exif_reader(stream: BinaryIO) -> Callable[[Image.Image], Image.Exif]:
-    """How to ask for EXIF data: of a PNG, Pillow would decode the pixels to see what follows."""
-    at = stream.tell()
+    """Choose how to read EXIF data without decoding pixels.
+
+    Pillow's own way for a PNG decodes the pixels to reach the chunks behind them: it is used only
+    where such a chunk may hold EXIF data.
+    """
+    start = stream.tell()
     is_png = stream.read(8) == b"\x89PNG\r\n\x1a\n"
-    late = not is_png or any(data.startswith(_LATE) for data in _after_pixels(stream))
-    stream.seek(at)
-    return Image.Image.getexif if not late else methodcaller("getexif")
+    after_pixels = not is_png or any(c.startswith(_EXIF_CHUNKS) for c in _after_pixels(stream))
+    stream.seek(start)
+    return Image.Image.getexif if not after_pixels else methodcaller("getexif")
 
 
 def _after_pixels(stream: BinaryIO) -> Iterator[bytes]:
-    """Type and first bytes of the chunks of a PNG from its pixels on."""
-    seen = False
+    """Type and first bytes of each chunk of a PNG from its pixels on."""
+    in_pixels = False
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">L4s", head)
-        seen = seen or kind == b"IDAT"
+        in_pixels = in_pixels or kind == b"IDAT"
         start = stream.read(min(length, 32))
-        if seen:
+        if in_pixels:
             yield kind + start
         stream.seek(length - len(start) + 4, os.SEEK_CUR)

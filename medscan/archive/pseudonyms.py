@@ -1,4 +1,4 @@
-"""What identifies a patient, as keyed pseudonyms: it goes no further than where it was read."""
+"""Keyed pseudonyms for what identifies a patient, put in its place as soon as it is read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from medscan.archive.header import Header, Layer
+from medscan.archive.header import Layer, Record
 from medscan.archive.types import ArchiveFile, Outcome
 
 _MODALITIES = """
@@ -34,31 +34,31 @@ URETER URETHRA UTERUS VAGINA VEIN VULVA WHOLEBODY WHOLE WRIST ZYGOMA ABDOMENPELV
 CHESTABDPELVIS AND OF REGION
 """
 BODY_PARTS = frozenset(_BODY_PARTS.split())
-"""Words of Body Part Examined (PS3.16 annex L), and of common codes."""
+"""Words of Body Part Examined (PS3.16 annex L) and of common codes."""
 OTHER_MODALITY, OTHER_PART = "OT", "OTHER"
-"""In place of a modality or body part that is none: it may be anything, a name included."""
+"""Replacements for unknown modalities and body parts, which may hold anything, even a name."""
 _UID = re.compile(r"[0-9.]{0,64}", re.ASCII)
 _NUMBER = re.compile(r"[0-9.+-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Pseudonyms:
-    """How identities are written.
+    """Rules by which identities are written.
 
-    Texts of a header are replaced as soon as it was read, paths wherever they are written. What is
-    kept is what the rest needs: UIDs, which a PACS finds a study by, the date of the study, and
-    words that mean a modality, a body part or a sequence.
+    Texts of a header are replaced as soon as it is read, paths whenever they are written. Kept is
+    what the other rooms need: UIDs, by which a PACS finds a study, the date of the study, and words
+    that denote a modality, a body part or a sequence.
 
     Parameters
     ----------
     key : bytes
-        Secret of at most 64 bytes; without it a pseudonym leads nowhere.
+        Secret of at most 64 bytes: without it no pseudonym can be traced to a patient.
     words : tuple of str
-        What detectors ask of descriptions, modalities and body parts, in upper case: kept.
+        Upper-case words that detectors look for in descriptions, modalities and body parts: kept.
     pattern : str
-        Regular expression of what else is kept of a description.
+        Regular expression of further parts of a description to keep.
     identify : bool
-        Write identities as they are.
+        Write identities unchanged.
     hash_paths : bool
         Write keyed hashes in place of the names in a path.
     """
@@ -71,76 +71,76 @@ class Pseudonyms:
 
     @property
     def rule(self) -> str:
-        """What `header` depends on, beside the header: what it made holds for the same rule."""
+        """Digest of everything `record` depends on: cached results hold while it stays the same."""
         facts = ("1", self.digest("rule"), str(self.identify), self.pattern, *self.words)
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def digest(self, text: str, length: int = 16) -> str:
-        """Keyed hash of a text, in hexadecimal digits."""
+        """Keyed hash of a text, as `length` hexadecimal digits."""
         data = text.encode("utf-8", "surrogateescape")
         return hashlib.blake2b(data, key=self.key, digest_size=length // 2).hexdigest()
 
     def patient(self, patient_id: str) -> str:
-        """The same for all studies of a patient; empty for none."""
+        """Pseudonym of a PatientID, the same for all studies; empty for an empty ID."""
         patient_id = patient_id.strip()
         return self.digest(f"patient:{patient_id}") if patient_id else ""
 
-    def patient_of(self, known: str) -> str:
-        """Pseudonym of a patient as `header` left the ID: already one, unless `identify`."""
-        return self.patient(known) if self.identify else known
+    def patient_of(self, patient_id: str) -> str:
+        """Pseudonym for a PatientID from `record`, which replaced it already unless `identify`."""
+        return self.patient(patient_id) if self.identify else patient_id
 
     def path(self, path: str) -> str:
-        """A path below the archive root, name by name: files of one folder stay together."""
+        """Path below the archive root, hashed name by name: files of a folder stay together."""
         if not self.hash_paths or path in ("", "."):
             return path
         folder, slash, name = path.rpartition("/")
         return f"{_folder(self, folder) if folder else ''}{slash}{self.digest(name, 12)}"
 
     def file(self, file: ArchiveFile) -> ArchiveFile:
-        """A file under its pseudonyms, for a cache or a table; it cannot be opened."""
+        """File with pseudonyms for its path and root, for a cache or table; it cannot be opened."""
         return ArchiveFile(self.path(file.path), _root(self, file.root), file.size, file.mtime_ns)
 
     def root(self, file: ArchiveFile) -> str:
-        """Key of the archive root of a file, which does not tell where that lies."""
+        """Keyed hash of a file's archive root, which does not disclose the path."""
         return self.digest(f"root:{file.root}")
 
     def uid(self, uid: str) -> str:
-        """A UID as it is; a hash of what is none."""
+        """Return a valid UID unchanged; hash anything else."""
         return uid if _UID.fullmatch(uid) else self.digest(f"uid:{uid}")
 
-    def header(self, found: Header | Outcome) -> Header | Outcome:
-        """What was read of a file, without what identifies the patient."""
+    def record(self, record: Record) -> Record:
+        """Remove what identifies the patient from a record."""
         if self.identify:
-            return found
-        if isinstance(found, Outcome):
-            return replace(found, study=self.uid(found.study), series=self.uid(found.series))
+            return record
+        if isinstance(record, Outcome):
+            return replace(record, study=self.uid(record.study), series=self.uid(record.series))
         return replace(
-            found,
-            study_uid=self.uid(found.study_uid),
-            series_uid=self.uid(found.series_uid),
-            sop_instance_uid=self.uid(found.sop_instance_uid),
-            patient_id=self.patient(found.patient_id),
-            modality=self._modality(found.modality),
-            body_part=self._part(found.body_part),
-            description=self._description(found.description.upper()),
-            layers=tuple(_layer(layer) for layer in found.layers),
+            record,
+            study_uid=self.uid(record.study_uid),
+            series_uid=self.uid(record.series_uid),
+            sop_instance_uid=self.uid(record.sop_instance_uid),
+            patient_id=self.patient(record.patient_id),
+            modality=self._modality(record.modality),
+            body_part=self._body_part(record.body_part),
+            description=self._description(record.description.upper()),
+            layers=tuple(_layer(layer) for layer in record.layers),
         )
 
-    def entry(self, outcome: Outcome) -> Outcome:
-        """A row of the accounting as it is written: paths as pseudonyms, in the detail too."""
+    def outcome(self, outcome: Outcome) -> Outcome:
+        """Outcome as the accounting writes it: pseudonyms for paths, also in the detail."""
         detail = f"{outcome.detail} {self.path(outcome.other)}" if outcome.other else outcome.detail
         return replace(outcome, file=self.file(outcome.file), detail=detail, other="")
 
     def _description(self, text: str) -> str:
-        found = [word for word in self.words if word in text]
-        found += (match[0] for match in re.finditer(self.pattern, text))
-        return " | ".join(dict.fromkeys(found))
+        kept = [word for word in self.words if word in text]
+        kept += (match[0] for match in re.finditer(self.pattern, text))
+        return " | ".join(dict.fromkeys(kept))
 
     def _modality(self, text: str) -> str:
-        known = not text or text in MODALITIES or text in self.words
-        return text if known else OTHER_MODALITY
+        harmless = not text or text in MODALITIES or text in self.words
+        return text if harmless else OTHER_MODALITY
 
-    def _part(self, text: str) -> str:
+    def _body_part(self, text: str) -> str:
         words = set(re.split(r"[\W_]+", text.upper())) - {""}
         return text if words <= BODY_PARTS or text.upper() in self.words else OTHER_PART
 
@@ -156,15 +156,15 @@ def _folder(pseudonyms: Pseudonyms, path: str) -> str:
 
 
 def _layer(layer: Layer) -> Layer:
-    """Labels and times only need to differ where they differed."""
-    return replace(layer, label=_marks(layer.label), phase=_marks(layer.phase))
+    """Replace labels and times: grouping only asks whether they are equal."""
+    return replace(layer, label=_hashed(layer.label), phase=_hashed(layer.phase))
 
 
-def _marks(texts: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(_mark, texts))
+def _hashed(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(_hashed_text, texts))
 
 
 @lru_cache(maxsize=1 << 12)
-def _mark(text: str) -> str:
-    """Not keyed: stacks that start alike are ordered by it."""
+def _hashed_text(text: str) -> str:
+    """Hash a text without the key, because the order of stacks must not depend on the key."""
     return text if _NUMBER.fullmatch(text) else hashlib.sha256(text.encode()).hexdigest()[:8]

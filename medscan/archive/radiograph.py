@@ -1,4 +1,4 @@
-"""The plane of an image that says nothing of its place in the patient: a projection radiograph."""
+"""The plane of images without a position in the patient: projection radiographs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ACROSS = {"xz": Plane.CORONAL, "yz": Plane.SAGITTAL, "xy": Plane.AXIAL}
 
 
 def view_of(ds: Dataset) -> Plane | None:
-    """Plane that an image is seen in; None where it does not tell.
+    """Plane that a radiograph shows; None where its header does not say.
 
-    From View Position (DICOM PS3.3 C.8.11.5), else from where its rows and columns run to, by
-    Patient Orientation (PS3.3 C.7.6.1.1.1), whose first letter is the main direction.
+    From View Position (DICOM PS3.3 C.8.11.5), else from the directions of its rows and columns in
+    Patient Orientation (PS3.3 C.7.6.1.1.1), whose first letters are the main directions.
     """
     named = _VIEWS.get(text(ds, "ViewPosition").upper())
     if named is not None:

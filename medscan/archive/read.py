@@ -1,4 +1,4 @@
-"""Read one file's header, whatever the file is."""
+"""Read the header of one file of any kind."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from typing import BinaryIO
 
 from medscan.archive.dicom import read_dicom
-from medscan.archive.header import Header
+from medscan.archive.header import Record
 from medscan.archive.itk import read_itk
 from medscan.archive.picture import read_picture
 from medscan.archive.sniff import HEAD, Content, claims_image, open_regular, sniff
@@ -15,8 +15,8 @@ from medscan.archive.volume import read_nifti
 from medscan.errors import FileError
 
 
-def read_header(file: ArchiveFile) -> Header | Outcome:
-    """Read the header of one file, by its content; opens it once and raises nothing.
+def read_header(file: ArchiveFile) -> Record:
+    """Read the header of one file, by its content; open it once and raise nothing.
 
     Parameters
     ----------
@@ -27,11 +27,11 @@ def read_header(file: ArchiveFile) -> Header | Outcome:
     Header
         Of an image.
     Outcome
-        Why there is none: it is no image, or it is broken.
+        Of a file that is not an image, or is broken.
     """
     try:
         with open_regular(file.full) as stream, warnings.catch_warnings():
-            # Libraries warn of what an outcome will say, or of what does not matter here.
+            # What matters in the warnings of libraries becomes an outcome.
             warnings.simplefilter("ignore")
             return _read(file, stream)
     except FileError as error:
@@ -41,7 +41,7 @@ def read_header(file: ArchiveFile) -> Header | Outcome:
         return Outcome(file, Reason.UNREADABLE, detail)
 
 
-def _read(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
+def _read(file: ArchiveFile, stream: BinaryIO) -> Record:
     content = sniff(stream.read(HEAD))
     if content.kind is Kind.DICOM:
         return read_dicom(file, stream, content)
@@ -51,12 +51,12 @@ def _read(file: ArchiveFile, stream: BinaryIO) -> Header | Outcome:
         return read_itk(file, stream, content)
     if content.kind is Kind.PICTURE:
         return read_picture(file, stream)
-    return _other(file, content)
+    return _not_an_image(file, content)
 
 
-def _other(file: ArchiveFile, content: Content) -> Outcome:
-    """No image. One named .dcm or .nii that is nothing known was one once, or should have been."""
-    if content.known or not claims_image(file.path):
+def _not_an_image(file: ArchiveFile, content: Content) -> Outcome:
+    """Outcome of a file without an image. An unrecognised .dcm or .nii is a damaged image."""
+    if content.recognised or not claims_image(file.path):
         return Outcome(file, Reason.NOT_AN_IMAGE, content.name)
     reason = Reason.CORRUPT if file.size else Reason.TRUNCATED
     return Outcome(file, reason, f"named like an image, but {content.name}")

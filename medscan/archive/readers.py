@@ -158,7 +158,7 @@ def _read_into(
 
 def _read(file: ArchiveFile, pseudonyms: Pseudonyms | None) -> Record:
     record = read_header(file)
-    return record if pseudonyms is None else pseudonyms.header(record)
+    return record if pseudonyms is None else pseudonyms.record(record)
 
 
 def _rows(files: Sequence[ArchiveFile]) -> list[tuple[object, ...]]:

@@ -1,4 +1,4 @@
-"""Tell what a file is from its first bytes; what it is called is not evidence."""
+"""Tell what a file is from its first bytes; its name is no evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from medscan.archive.types import Kind
 from medscan.errors import UnreadableError
 
 HEAD = 4096
-"""Bytes that are looked at: enough for any header that is told apart here."""
+"""Bytes that are examined: enough for every format told apart here."""
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a zip archive"),
@@ -40,11 +40,21 @@ _OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Content(NamedTuple):
-    """What a file's first bytes are.
+    """What the first bytes of a file reveal.
 
-    `kind` is None for anything but images, which `name` then names; `known` is false where that
-    is not by a signature. `head` is what was looked at, decompressed where `gzipped`. `bare`:
-    perhaps DICOM without preamble or meta information.
+    Parameters
+    ----------
+    kind : Kind or None
+        None for anything but images.
+    name : str
+        The format, for people.
+    head : bytes
+        First bytes of the file, decompressed where `gzipped`.
+    gzipped : bool
+    bare : bool
+        Perhaps DICOM without preamble or meta information.
+    recognised : bool
+        The format has a signature; false where `name` is a guess.
     """
 
     kind: Kind | None
@@ -52,18 +62,18 @@ class Content(NamedTuple):
     head: bytes
     gzipped: bool = False
     bare: bool = False
-    known: bool = True
+    recognised: bool = True
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; never waits for a FIFO that took its place.
+    """Open a regular file for reading, without waiting on a FIFO that replaced it.
 
     Raises
     ------
     OSError
-        As `open`.
+        If it cannot be opened.
     UnreadableError
-        It is no regular file any more.
+        If it is no longer a regular file.
     """
     stream = os.fdopen(os.open(path, _OPEN), "rb")
     if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -73,17 +83,17 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def claims_image(name: str) -> bool:
-    """Whether a name promises a medical image: what it holds instead is then worth a failure."""
+    """Whether a name promises a medical image; other content is then a failure, not a skip."""
     return _IMAGE_SUFFIX.search(name) is not None
 
 
 def sniff(head: bytes) -> Content:
-    """What a file is.
+    """Identify a file by its first bytes.
 
     Parameters
     ----------
     head : bytes
-        Its first `HEAD` bytes, or all of a shorter one.
+        Its first `HEAD` bytes, or the whole of a shorter file.
     """
     if head.startswith(b"\x1f\x8b") and head[128:132] != b"DICM":
         return _sniff_gzip(head)
@@ -110,14 +120,14 @@ def _sniff_plain(head: bytes) -> Content:
         return Content(Kind.PICTURE, "a picture", head)
     if head.startswith(b"NRRD000"):
         return Content(Kind.ITK, "NRRD", head)
-    for at, magic, name in _MAGIC:
-        if head.startswith(magic, at):
+    for offset, magic, name in _MAGIC:
+        if head.startswith(magic, offset):
             return Content(None, name, head)
     if _META_IMAGE.match(head):
         return Content(Kind.ITK, "MetaImage", head)
     if _perhaps_bare_dicom(head):
         return Content(Kind.DICOM, "DICOM without preamble", head, bare=True)
-    return Content(None, _name_rest(head), head, known=False)
+    return Content(None, _name_rest(head), head, recognised=False)
 
 
 def is_nifti(head: bytes) -> bool:

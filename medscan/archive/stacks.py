@@ -1,4 +1,4 @@
-"""Frames of one series -> stacks of frames that lie on one another, in their order."""
+"""Frames of one series -> stacks, ordered along their normals."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ T = TypeVar("T")
 _SAME_DIRECTION = 1e-2
 """Direction cosines of one stack differ by less: half a degree."""
 _SAME_SPACING = 1e-2
-"""Pixel spacings of one stack differ by less, relative."""
+"""Pixel spacings of one stack differ by less, relatively."""
 _SAME_POSITION = 1e-2
 """Positions nearer than this are the same, millimetres."""
 _EVEN = 0.05
-"""Gaps that differ by less from their median, relative, are even."""
+"""Gaps that differ from their median by less, relatively, are even."""
 _UPRIGHT = np.cos(np.deg2rad(1.0))
+"""Smallest cosine between the normal and the way from first to last frame of an upright stack."""
 _LAST = 2**62
+"""Stands for a missing instance number: such frames come last."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
-    """A frame with what its header says of it."""
+class LayerFrame:
+    """A frame with its layer, and its position along the normal of its group, in millimetres."""
 
     header: Header
     layer: Layer
@@ -38,7 +40,7 @@ class Placed:
     along: float = 0.0
 
     def order(self) -> tuple[int, str, str, int]:
-        """Where no position tells: instance number, then path, then frame number."""
+        """Order of frames without positions: instance number, then path, then frame number."""
         number = self.header.instance_number
         file = self.header.file
         return (_LAST if number is None else number, file.path, str(file.root), self.index)
@@ -48,57 +50,58 @@ def dicom_stacks(headers: Iterable[Header], key: str) -> tuple[Stack, ...]:
     """Divide the frames of one series (or the pages of a picture) into stacks.
 
     Frames share a stack if they agree in size, label (frame of reference, image type, echo,
-    enhanced stack), pixel spacing and orientation. Where a position is taken more than once, time
-    divides them, and where that is not told, the order of acquisition. Frames without a position
-    and frames with one never share a stack, nor do those of two multi-frame objects without.
+    enhanced stack), pixel spacing and orientation. Where positions repeat, time divides them, or
+    the order of acquisition if there is no time. Frames with a position never share a stack with
+    frames without, nor do frames of two multi-frame objects that have no positions.
 
     Frames ascend along row x column direction; without positions they follow instance number,
-    path and frame number (SliceLocation has no defined direction, so it is not asked).
+    path and frame number (SliceLocation has no defined direction and is ignored).
 
     Parameters
     ----------
     headers : iterable of Header
     key : str
-        Of the first stack; the others append "-2", "-3" ... in order of their first instance.
+        Key of the first stack; the others append "-2", "-3" ... in order of their first instance.
     """
-    frames = sorted((p for header in headers for p in _placed(header)), key=Placed.order)
-    groups = [g for alike in _by(frames, _agreement) for g in _by_direction(alike)]
-    found = [part for group in groups for part in _by_phase(_along(group))]
-    found.sort(key=lambda part: (min(p.order()[0] for p in part), _identity(part)))
-    return tuple(_stack(part, _numbered(key, n)) for n, part in enumerate(found))
+    frames = sorted((f for header in headers for f in _layer_frames(header)), key=LayerFrame.order)
+    groups = [g for alike in _grouped(frames, _agreement) for g in _split_by_direction(alike)]
+    parts = [part for group in groups for part in _split_by_phase(_sort_along_normal(group))]
+    parts.sort(key=lambda part: (min(f.order()[0] for f in part), _tie_breaker(part)))
+    return tuple(_stack(part, _numbered(key, n)) for n, part in enumerate(parts))
 
 
 def _numbered(key: str, n: int) -> str:
     return f"{key}-{n + 1}" if n else key
 
 
-def _placed(header: Header) -> list[Placed]:
+def _layer_frames(header: Header) -> list[LayerFrame]:
     layers = header.layers
     if len(layers) != header.frames:
         layers = layers[:1] * header.frames
-    return [Placed(header, layer, index) for index, layer in enumerate(layers)]
+    return [LayerFrame(header, layer, index) for index, layer in enumerate(layers)]
 
 
-def _by(items: Sequence[T], key: Callable[[T], object]) -> list[list[T]]:
-    """Group items, keeping their order."""
+def _grouped(items: Sequence[T], key: Callable[[T], object]) -> list[list[T]]:
+    """Group items by a key, keeping their order."""
     groups: defaultdict[object, list[T]] = defaultdict(list)
     for item in items:
         groups[key(item)].append(item)
     return list(groups.values())
 
 
-def _agreement(p: Placed) -> tuple[object, ...]:
-    layer = p.layer
+def _agreement(frame: LayerFrame) -> tuple[object, ...]:
+    """Everything in which frames of one stack must be exactly equal."""
+    layer = frame.layer
     located = layer.position is not None and layer.orientation is not None
     # Without positions, a multi-frame object is a film: two of them are two films.
-    film = "" if located or p.header.frames == 1 else p.header.file.full
-    # Frontal and lateral films of one series are no stack.
-    return (layer.rows, layer.columns, layer.label, located, film, located or p.header.view)
+    film = "" if located or frame.header.frames == 1 else frame.header.file.full
+    # Without positions, frontal and lateral radiographs of one series must not share a stack.
+    return (layer.rows, layer.columns, layer.label, located, film, located or frame.header.view)
 
 
-def _identity(part: list[Placed]) -> tuple[object, ...]:
-    """What sets stacks apart that start with the same instance number: paths come last."""
-    first = min(part, key=lambda p: (p.header.sop_instance_uid, p.index))
+def _tie_breaker(part: list[LayerFrame]) -> tuple[object, ...]:
+    """Order of stacks that start with the same instance number; paths, which may change, last."""
+    first = min(part, key=lambda f: (f.header.sop_instance_uid, f.index))
     layer = first.layer
     return (
         (layer.rows, layer.columns, layer.label),
@@ -112,7 +115,7 @@ def _identity(part: list[Placed]) -> tuple[object, ...]:
     )
 
 
-def _by_direction(group: list[Placed]) -> list[list[Placed]]:
+def _split_by_direction(group: list[LayerFrame]) -> list[list[LayerFrame]]:
     """Divide frames by orientation and pixel spacing, within a tolerance."""
 
     def same(a: Layer, b: Layer) -> bool:
@@ -124,51 +127,51 @@ def _by_direction(group: list[Placed]) -> list[list[Placed]]:
         ratio = np.divide(a.spacing or 1.0, b.spacing or 1.0)
         return bool(turned < _SAME_DIRECTION and np.abs(ratio - 1).max() < _SAME_SPACING)
 
-    kinds = _by(group, lambda p: (p.layer.orientation or (), p.layer.spacing or ()))
-    kinds.sort(key=lambda kind: (kind[0].layer.orientation or (), kind[0].layer.spacing or ()))
-    found: list[list[Placed]] = []
-    for kind in kinds:
-        home = next((g for g in found if same(g[0].layer, kind[0].layer)), None)
-        if home is None:
-            found.append(kind)
+    # Exactly equal frames first, in an order of their own: parts do not depend on the files' order.
+    equals = _grouped(group, lambda f: (f.layer.orientation or (), f.layer.spacing or ()))
+    equals.sort(key=lambda alike: (alike[0].layer.orientation or (), alike[0].layer.spacing or ()))
+    parts: list[list[LayerFrame]] = []
+    for alike in equals:
+        near = next((p for p in parts if same(p[0].layer, alike[0].layer)), None)
+        if near is None:
+            parts.append(alike)
         else:
-            home.extend(kind)
-    return found
+            near.extend(alike)
+    return parts
 
 
-def _along(group: list[Placed]) -> list[Placed]:
-    """Order frames by their position along the normal that they share."""
+def _sort_along_normal(group: list[LayerFrame]) -> list[LayerFrame]:
+    """Order frames by their positions along their common normal."""
     first = group[0].layer
     if first.orientation is None or first.position is None:
-        return sorted(group, key=Placed.order)
+        return sorted(group, key=LayerFrame.order)
     normal = normal_of(first.orientation)
-    placed = [
-        Placed(p.header, p.layer, p.index, float(normal @ np.array(p.layer.position)))
-        for p in group
+    frames = [
+        LayerFrame(f.header, f.layer, f.index, float(normal @ np.array(f.layer.position)))
+        for f in group
     ]
-    placed.sort(key=lambda p: p.along)
-    # Equal positions differ in their last digits: ties are broken within a run of them.
-    runs = np.cumsum([0, *(np.diff([p.along for p in placed]) > _SAME_POSITION)])
-    return [
-        p for _, p in sorted(zip(runs, placed, strict=True), key=lambda r: (r[0], r[1].order()))
-    ]
+    frames.sort(key=lambda f: f.along)
+    # Equal positions may differ in their last digits: sort by runs of them, then within each run.
+    runs = np.cumsum([0, *(np.diff([f.along for f in frames]) > _SAME_POSITION)])
+    numbered = sorted(zip(runs, frames, strict=True), key=lambda pair: (pair[0], pair[1].order()))
+    return [frame for _, frame in numbered]
 
 
-def _runs(group: list[Placed]) -> list[list[Placed]]:
-    """Neighbours of an ordered group that lie in the same place."""
-    runs: list[list[Placed]] = []
-    for p in group:
-        if runs and p.along - runs[-1][-1].along <= _SAME_POSITION:
-            runs[-1].append(p)
+def _runs(group: list[LayerFrame]) -> list[list[LayerFrame]]:
+    """Neighbours of an ordered group that share a position."""
+    runs: list[list[LayerFrame]] = []
+    for frame in group:
+        if runs and frame.along - runs[-1][-1].along <= _SAME_POSITION:
+            runs[-1].append(frame)
         else:
-            runs.append([p])
+            runs.append([frame])
     return runs
 
 
-def _by_phase(group: list[Placed], phase: int = 0) -> list[list[Placed]]:
-    """Divide an ordered group so that no position is taken twice in a part.
+def _split_by_phase(group: list[LayerFrame], phase: int = 0) -> list[list[LayerFrame]]:
+    """Divide an ordered group so that no part has a position twice.
 
-    A group that never leaves one position is a film, not a volume: it stays together.
+    A group at a single position is a film, not a volume: it stays together.
     """
     if group[0].layer.position is None:
         return [group]
@@ -176,23 +179,23 @@ def _by_phase(group: list[Placed], phase: int = 0) -> list[list[Placed]]:
     repeats = max(len(run) for run in runs)
     if repeats == 1 or len(runs) == 1:
         return [group]
-    for n in range(phase, max(len(p.layer.phase) for p in group)):
-        parts = _by(group, lambda p, n=n: p.layer.phase[n : n + 1])  # type: ignore[misc]
-        # A tag that counts slices rather than repeats would tear the volumes apart.
+    for n in range(phase, max(len(f.layer.phase) for f in group)):
+        parts = _grouped(group, lambda f, n=n: f.layer.phase[n : n + 1])  # type: ignore[misc]
+        # More parts than repeats: the tag counts slices, and would tear the volumes apart.
         if 1 < len(parts) <= repeats:
-            return [final for part in parts for final in _by_phase(part, n + 1)]
+            return [whole for part in parts for whole in _split_by_phase(part, n + 1)]
     return [[run[k] for run in runs if k < len(run)] for k in range(repeats)]
 
 
-def _stack(part: list[Placed], key: str) -> Stack:
+def _stack(part: list[LayerFrame], key: str) -> Stack:
     first = part[0].layer
     located = first.position is not None and first.orientation is not None
-    distances = np.diff([p.along for p in part]) if located else np.empty(0)
+    distances = np.diff([f.along for f in part]) if located else np.empty(0)
     frames = tuple(
-        Frame(p.header.file, p.index, p.header.sop_instance_uid, p.along if located else None)
-        for p in part
+        Frame(f.header.file, f.index, f.header.sop_instance_uid, f.along if located else None)
+        for f in part
     )
-    apart = bool(distances.size) and distances.max() > _SAME_POSITION
+    spread = bool(distances.size) and distances.max() > _SAME_POSITION
     return Stack(
         key=key,
         kind=part[0].header.kind,
@@ -202,22 +205,22 @@ def _stack(part: list[Placed], key: str) -> Stack:
         orientation=first.orientation,
         pixel_spacing=first.spacing,
         origin=first.position,
-        slice_spacing=float(np.median(distances)) if apart else None,
+        slice_spacing=float(np.median(distances)) if spread else None,
         plane=_plane(part[0]),
         notes=tuple(_notes(part, distances)) if part[0].header.kind is Kind.DICOM else (),
         last=part[-1].layer.position,
     )
 
 
-def _plane(placed: Placed) -> Plane | None:
-    turn, view = placed.layer.orientation, placed.header.view
-    if turn is not None:
-        return nearest_plane(turn)
+def _plane(frame: LayerFrame) -> Plane | None:
+    orientation, view = frame.layer.orientation, frame.header.view
+    if orientation is not None:
+        return nearest_plane(orientation)
     return Plane(view) if view else None
 
 
-def _notes(part: list[Placed], distances: Vector) -> list[str]:
-    notes = sorted({note for p in part for note in p.header.notes})
+def _notes(part: list[LayerFrame], distances: Vector) -> list[str]:
+    notes = sorted({note for frame in part for note in frame.header.notes})
     if part[0].layer.position is None or part[0].layer.orientation is None:
         return [*notes, "no position"]
     if distances.size and distances.max() <= _SAME_POSITION:
@@ -226,7 +229,7 @@ def _notes(part: list[Placed], distances: Vector) -> list[str]:
 
 
 def _uneven(distances: Vector) -> list[str]:
-    """Name gaps that are unlike the others; one that others fit into is a gap of missing slices."""
+    """Note uneven gaps; if each is a multiple of the usual gap, slices are missing there."""
     if distances.size < 2:
         return []
     median = np.median(distances)
@@ -239,7 +242,7 @@ def _uneven(distances: Vector) -> list[str]:
     return ["missing slices" if missing else "uneven spacing"]
 
 
-def _tilted(part: list[Placed]) -> list[str]:
+def _tilted(part: list[LayerFrame]) -> list[str]:
     first, last = part[0].layer, part[-1].layer
     if first.orientation is None or first.position is None or last.position is None:
         return []
@@ -252,15 +255,15 @@ def _tilted(part: list[Placed]) -> list[str]:
 
 
 def volume_stacks(header: Header, key: str, plane: Plane | None) -> tuple[Stack, ...]:
-    """Cut a volume file: a stack for each volume in it (time point, echo, component).
+    """Cut a volume file into stacks, one for each volume in it (time point, echo, component).
 
-    `Frame.index` is `number of the volume * slices + slice`, the slice counted in the canonical
-    (RAS+) volume and the volumes along the axes after the third, the first of them fastest.
+    `Frame.index` is `volume number * slices + slice`: slices are counted in the canonical (RAS+)
+    volume, volumes along the axes after the third, the first of these fastest.
 
     Raises
     ------
     CorruptError
-        Its affine is singular.
+        If the affine is singular.
     """
     if header.volume is None:
         return ()

@@ -1,4 +1,4 @@
-"""Walk a folder: each entry once, in a fixed order, never through a link and never by opening."""
+"""Walk a folder: each entry once, in a fixed order, following no link and opening no file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from medscan.archive.types import ArchiveFile, Outcome, Reason
+from medscan.archive.types import ArchiveFile, Entry, Outcome, Reason
 
 _SPECIAL = {
     stat.S_IFIFO: "a FIFO",
@@ -17,10 +17,10 @@ _SPECIAL = {
 }
 
 
-def walk(root: Path) -> Iterator[ArchiveFile | Outcome]:
-    """Find every file below `root`, sorted by name within each folder.
+def walk(root: Path) -> Iterator[Entry]:
+    """Yield every file below `root`, sorted by name within each folder.
 
-    Symbolic links are named and not followed: what they lead to below the root is found there.
+    Symbolic links are reported but not followed: a target below the root is met there anyway.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def walk(root: Path) -> Iterator[ArchiveFile | Outcome]:
     ArchiveFile
         A regular file.
     Outcome
-        Whatever else was met: links, FIFOs, devices, and what could not be listed.
+        Anything else: links, FIFOs, devices, and folders that could not be listed.
     """
     top = root.resolve()
     try:
@@ -43,10 +43,10 @@ def walk(root: Path) -> Iterator[ArchiveFile | Outcome]:
     if stat.S_ISDIR(status.st_mode):
         yield from _walk_folders(top)
     else:
-        yield _found(top.name, top.parent, status)
+        yield _file_entry(top.name, top.parent, status)
 
 
-def _walk_folders(top: Path) -> Iterator[ArchiveFile | Outcome]:
+def _walk_folders(top: Path) -> Iterator[Entry]:
     seen: set[tuple[int, int]] = set()
     pending = [""]
     while pending:
@@ -72,24 +72,24 @@ def _walk_folders(top: Path) -> Iterator[ArchiveFile | Outcome]:
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Asks the file system where the folder does not tell; not if it cannot say."""
+    """Whether an entry is a folder; false where the file system cannot say."""
     try:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
 
 
-def _entry(entry: os.DirEntry[str], path: str, top: Path) -> ArchiveFile | Outcome:
+def _entry(entry: os.DirEntry[str], path: str, top: Path) -> Entry:
     try:
         status = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(status.st_mode):
             return _link(path, top)
     except OSError as error:
         return _unreadable(path, top, error)
-    return _found(path, top, status)
+    return _file_entry(path, top, status)
 
 
-def _found(path: str, top: Path, status: os.stat_result) -> ArchiveFile | Outcome:
+def _file_entry(path: str, top: Path, status: os.stat_result) -> Entry:
     file = ArchiveFile(path, top, status.st_size, status.st_mtime_ns)
     if stat.S_ISREG(status.st_mode):
         return file

@@ -84,7 +84,7 @@ def account(
         shared = entries[header]
         outcome = replace(shared.outcome, file=companion, detail="belongs to", other=header.path)
         entries[companion] = replace(shared, outcome=outcome)
-    shown = [replace(e, outcome=pseudonyms.entry(e.outcome)) for e in entries.values()]
+    shown = [replace(e, outcome=pseudonyms.outcome(e.outcome)) for e in entries.values()]
     return sorted(shown, key=lambda entry: entry.file)
 
 

@@ -36,7 +36,7 @@ def header(**changes):
 
 
 def test_a_header_loses_its_patient_and_keeps_what_is_needed():
-    found = HIDING.header(header())
+    found = HIDING.record(header())
     assert found.patient_id == HIDING.patient("4711") != "4711"
     assert found.description == "FLAIR | T2"
     assert (found.modality, found.body_part, found.date) == ("MR", "BRAIN", "20240102")
@@ -44,28 +44,28 @@ def test_a_header_loses_its_patient_and_keeps_what_is_needed():
     assert found.layers[0].label[0] == "1.2.3"
     text = json.dumps(to_json(found)).upper()
     assert not [word for word in ("DOE", "JANE", "4711") if word in text]
-    assert HIDING.header(found).patient_id != found.patient_id  # never twice
+    assert HIDING.record(found).patient_id != found.patient_id  # never twice
 
 
 def test_what_is_no_term_and_no_uid_is_replaced():
     odd = header(
         modality=NAME, body_part=f"{NAME} HEAD", study_uid=NAME, series_uid="4711x", patient_id=" "
     )
-    found = HIDING.header(odd)
+    found = HIDING.record(odd)
     assert (found.modality, found.body_part, found.patient_id) == ("OT", "OTHER", "")
     assert NAME not in found.study_uid
     assert "4711" not in found.series_uid
-    outcome = HIDING.header(Outcome(FILE, Reason.DERIVED, "", NAME, "1.2"))
+    outcome = HIDING.record(Outcome(FILE, Reason.DERIVED, "", NAME, "1.2"))
     assert (NAME in outcome.study, outcome.series) == (False, "1.2")
-    assert HIDING.header(header(body_part="LSPINE")).body_part == "LSPINE"
-    assert HIDING.header(header(body_part="Upper leg")).body_part == "Upper leg"
-    assert HIDING.header(header(modality="", body_part="")).modality == ""
+    assert HIDING.record(header(body_part="LSPINE")).body_part == "LSPINE"
+    assert HIDING.record(header(body_part="Upper leg")).body_part == "Upper leg"
+    assert HIDING.record(header(modality="", body_part="")).modality == ""
 
 
 def test_frames_that_differ_still_do_and_in_one_order_under_every_key():
     texts = ["", "1.2.3", "2.50", "ORIGINAL\\PRIMARY", "DERIVED", NAME]
     made = [
-        p.header(header(layers=tuple(Layer(1, 1, label=(t,)) for t in texts)))
+        p.record(header(layers=tuple(Layer(1, 1, label=(t,)) for t in texts)))
         for p in (HIDING, replace(HIDING, key=b"other"))
     ]
     labels = [[layer.label[0] for layer in one.layers] for one in made]
@@ -76,7 +76,7 @@ def test_frames_that_differ_still_do_and_in_one_order_under_every_key():
 
 def test_asked_to_identify_it_changes_nothing():
     shown = replace(HIDING, identify=True, hash_paths=False)
-    assert shown.header(header()) == header()
+    assert shown.record(header()) == header()
     assert shown.path(FILE.path) == FILE.path
     assert shown.file(FILE) == FILE
     assert (
@@ -101,9 +101,9 @@ def test_paths_are_hashed_name_by_name():
 
 def test_details_name_other_files_by_their_pseudonyms():
     copy = Outcome(FILE, Reason.DUPLICATE, "of", other="a/b")
-    assert HIDING.entry(copy).detail == f"of {HIDING.path('a/b')}"
-    assert replace(HIDING, hash_paths=False).entry(copy).detail == "of a/b"
-    assert HIDING.entry(replace(copy, other="")).detail == "of"
+    assert HIDING.outcome(copy).detail == f"of {HIDING.path('a/b')}"
+    assert replace(HIDING, hash_paths=False).outcome(copy).detail == "of a/b"
+    assert HIDING.outcome(replace(copy, other="")).detail == "of"
 
 
 @given(st.text(min_size=1, max_size=30), st.text(min_size=1, max_size=30))

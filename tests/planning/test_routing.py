@@ -111,7 +111,7 @@ def test_pseudonyms_keep_what_routing_asks_for(words, between, wanted):
         body_part="BRAIN",
         description=between.join(words),
     )
-    cut = scan_pseudonyms(options.inputs, options.privacy, b"key").header(whole)
+    cut = scan_pseudonyms(options.inputs, options.privacy, b"key").record(whole)
     assert "JANE" not in cut.description.upper()
     for named in (False, True):
         before, after = (
