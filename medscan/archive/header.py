@@ -53,7 +53,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
+class VolumeGeometry:
     """Geometry of a volume file.
 
     Parameters
@@ -85,7 +85,7 @@ class Header:
         Number of 2-D frames; 0 for volume files, which are cut into frames later.
     layers : tuple of Layer
         One for each frame, or one for all of them; none for volume files.
-    volume : Volume or None
+    volume : VolumeGeometry or None
         Geometry of a volume file.
     view : str
         Plane that a radiograph shows; empty for other images.
@@ -95,7 +95,7 @@ class Header:
     kind: Kind
     frames: int = 1
     layers: tuple[Layer, ...] = ()
-    volume: Volume | None = None
+    volume: VolumeGeometry | None = None
     study_uid: str = ""
     series_uid: str = ""
     sop_instance_uid: str = ""
@@ -126,7 +126,7 @@ _SHARED = ("study_uid", "series_uid", "date", "patient_id", "modality", "body_pa
 _header_values = attrgetter(*_names[_names.index("study_uid") :])
 _shared_indices = [_names.index(name) - _names.index("study_uid") for name in _SHARED]
 _layer_values = attrgetter(*(f.name for f in fields(Layer)))
-_volume_values = attrgetter(*(f.name for f in fields(Volume)))
+_volume_values = attrgetter(*(f.name for f in fields(VolumeGeometry)))
 
 
 def to_json(record: Record) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def from_json(file: ArchiveFile, data: dict[str, Any]) -> Record | None:
         Kind(kind),
         frames,
         tuple(Layer(*_tuples(values)) for values in layers),
-        Volume(*_tuples(volume)) if volume else None,
+        VolumeGeometry(*_tuples(volume)) if volume else None,
         *_tuples(rest),
     )
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.archive.header import Header, Volume
+from medscan.archive.header import Header, VolumeGeometry
 from medscan.archive.sniff import Content
 from medscan.archive.types import ArchiveFile, Kind
 from medscan.archive.volume import beside, check_bytes, check_shape, flat, volume_header
@@ -85,7 +85,7 @@ def _meta_fields(head: bytes) -> tuple[dict[str, str], int]:
     return fields, end
 
 
-def _meta_image(file: ArchiveFile, head: bytes) -> Volume:
+def _meta_image(file: ArchiveFile, head: bytes) -> VolumeGeometry:
     fields, end = _meta_fields(head)
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if channels not in (1, 3):
@@ -135,17 +135,17 @@ def _volume(
     packed: bool,
     data: str,
     header_bytes: int,
-) -> Volume:
+) -> VolumeGeometry:
     """Locate the voxels: behind the header, or in a file beside it."""
     if data.upper() == "LOCAL":
         check_bytes(file.size - header_bytes, needed, packed)
-        return Volume(shape, affine, needed)
+        return VolumeGeometry(shape, affine, needed)
     if data.upper().startswith("LIST") or "%" in data:
         raise UnsupportedError("its data are spread over several files")
-    return Volume(shape, affine, 0 if packed else needed, beside(file, data))
+    return VolumeGeometry(shape, affine, 0 if packed else needed, beside(file, data))
 
 
-def _nrrd(file: ArchiveFile, head: bytes) -> Volume:
+def _nrrd(file: ArchiveFile, head: bytes) -> VolumeGeometry:
     text, blank, _ = head.partition(b"\n\n")
     text, crlf, _ = text.partition(b"\r\n\r\n")
     lines = text.decode("latin-1").splitlines()[1:]

@@ -12,7 +12,7 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from medscan.archive.header import MAX_FRAMES, Header, Record, Volume
+from medscan.archive.header import MAX_FRAMES, Header, Record, VolumeGeometry
 from medscan.archive.sniff import Content
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
@@ -60,7 +60,9 @@ def read_nifti(file: ArchiveFile, content: Content) -> Record:
     oriented = int(header["sform_code"]) > 0 or int(header["qform_code"]) > 0
     companion = beside(file, voxel_names(file.path)[0]) if pair else ""
     notes = () if oriented else ("no orientation in the header: assumed",)
-    return volume_header(file, Kind.NIFTI, Volume(shape, flat(affine), needed, companion), notes)
+    return volume_header(
+        file, Kind.NIFTI, VolumeGeometry(shape, flat(affine), needed, companion), notes
+    )
 
 
 def voxel_names(header: str) -> tuple[str, ...]:
@@ -70,7 +72,9 @@ def voxel_names(header: str) -> tuple[str, ...]:
     return tuple(start + suffix for suffix in (".img", ".IMG", ".img.gz"))
 
 
-def volume_header(file: ArchiveFile, kind: Kind, volume: Volume, notes: tuple[str, ...]) -> Header:
+def volume_header(
+    file: ArchiveFile, kind: Kind, volume: VolumeGeometry, notes: tuple[str, ...]
+) -> Header:
     """Build the header of a volume file; refuse one with too many slices."""
     # Count slices in the plane that gives the most.
     frames = max(volume.shape[:3]) * math.prod(volume.shape[3:])

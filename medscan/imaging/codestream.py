@@ -1,42 +1,42 @@
-"""What a compressed frame says of its own size, before a decoder believes it."""
+"""The size that a compressed frame declares, read before a decoder trusts it."""
 
 from __future__ import annotations
 
 _BARE = frozenset((0x01, *range(0xD0, 0xDA)))
-"""JPEG markers that nothing follows."""
+"""JPEG markers without a length or content."""
 _FRAME = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
-"""Start of frame: of each JPEG process, and of JPEG-LS."""
+"""Markers that start a frame, in each JPEG process and in JPEG-LS."""
 
 
 def declared_size(data: bytes) -> tuple[int, int] | None:
-    """Rows and columns of a JPEG, JPEG-LS or JPEG 2000 codestream; None where it tells none.
+    """Rows and columns of a JPEG, JPEG-LS or JPEG 2000 codestream; None where it has no size.
 
     Parameters
     ----------
     data : bytes
-        Of one frame.
+        Codestream of one frame.
     """
     if data[:2] == b"\xff\xd8":
         return _jpeg(data)
-    at = data[:1024].find(b"\xff\x4f\xff\x51")
-    if at < 0 or len(data) < at + 24:
+    offset = data[:1024].find(b"\xff\x4f\xff\x51")
+    if offset < 0 or len(data) < offset + 24:
         return None
-    right, bottom, left, top = (_number(data, at + n, 4) for n in (8, 12, 16, 20))
+    right, bottom, left, top = (_number(data, offset + n, 4) for n in (8, 12, 16, 20))
     return max(0, bottom - top), max(0, right - left)
 
 
 def _jpeg(data: bytes) -> tuple[int, int] | None:
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
+    offset = 2
+    while offset + 9 <= len(data) and data[offset] == 0xFF:
+        marker = data[offset + 1]
         if marker in _FRAME:
-            return _number(data, at + 5, 2), _number(data, at + 7, 2)
+            return _number(data, offset + 5, 2), _number(data, offset + 7, 2)
         if marker == 0xFF:  # a fill byte
-            at += 1
+            offset += 1
         else:
-            at += 2 if marker in _BARE else 2 + max(2, _number(data, at + 2, 2))
+            offset += 2 if marker in _BARE else 2 + max(2, _number(data, offset + 2, 2))
     return None
 
 
-def _number(data: bytes, at: int, size: int) -> int:
-    return int.from_bytes(data[at : at + size], "big")
+def _number(data: bytes, offset: int, size: int) -> int:
+    return int.from_bytes(data[offset : offset + size], "big")

@@ -1,7 +1,8 @@
 """DICOM files -> frames after rescale, one frame at a time.
 
-Decoders, in this order: pydicom's native and RLE ones, its plugins (OpenJPEG, RLE, JPEG-LS,
-Pillow), then SimpleITK for the JPEG processes that none of them knows.
+pydicom itself reads native pixels. Its plugins are tried on compressed frames in the order of
+`PLUGINS` (OpenJPEG and RLE, JPEG-LS, Pillow, its own RLE), then SimpleITK on JPEG processes that
+none of them can decode.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ from medscan.imaging.tables import Rescale, rescale_of, voi_of
 from medscan.imaging.types import PixelPlane
 
 PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")
-"""pydicom's decoding plugins in order of trust; its GDCM one can abort the process."""
-_ITK_JPEG = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
+"""pydicom's decoding plugins in order of trust, without GDCM, which can abort the process."""
+ITK_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
+"""JPEG baseline, extended and lossless: tried with SimpleITK where every plugin fails."""
 _SHAPE = (
     "SamplesPerPixel",
     "PhotometricInterpretation",
@@ -51,18 +53,18 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 
 class DicomFile:
-    """An open DICOM file whose frames can be read.
+    """A DICOM file in memory, whose frames can be decoded.
 
     Parameters
     ----------
     file : ArchiveFile
     max_file_bytes : int
-        Limit on the file, on what it unpacks to and on a decoded frame.
+        Limit on the file as stored, on the file unpacked, and on a decoded frame.
 
     Raises
     ------
     FileError
-        It has no pixels, is larger than the limit or ends too early.
+        If the file has no pixels, is over the limit or ends too early.
     """
 
     def __init__(self, file: ArchiveFile, max_file_bytes: int) -> None:
@@ -76,12 +78,12 @@ class DicomFile:
         self.mosaic = mosaic_of(self.header) if is_mosaic(self.header) else None
 
     def plane(self, index: int) -> PixelPlane:
-        """Frame (or tile of a mosaic) `index` after rescale, padding masked, colour as RGB.
+        """Decode frame (or tile of a mosaic) `index`: after rescale, padding black, colour as RGB.
 
         Raises
         ------
         FileError
-            It cannot be decoded.
+            If the frame does not exist or cannot be decoded.
         """
         if not 0 <= index < (self.mosaic.tiles if self.mosaic else self.frames):
             raise CorruptError(f"has no frame {index + 1}")
@@ -100,39 +102,39 @@ class DicomFile:
         values = rescale(stored)
         hidden = ~np.isfinite(values) | _padding(self.header, values, rescale)
         if hidden.any():
-            rest = values[~hidden]
-            black = (rest.max() if inverted else rest.min()) if rest.size else 0.0
+            visible = values[~hidden]
+            black = (visible.max() if inverted else visible.min()) if visible.size else 0.0
             values[hidden] = black
-        as_is = rescale == Rescale() and not self.header.PixelRepresentation
+        unscaled = rescale == Rescale() and not self.header.PixelRepresentation
         bits = int(self.header.BitsStored)
-        white = 2.0**bits - 1 if as_is and bits <= 8 else None
+        white = 2.0**bits - 1 if unscaled and bits <= 8 else None
         return PixelPlane(values, inverted, voi_of(self.header, index), white)
 
     def _complete(self) -> None:
-        """Fill in what sloppy writers leave out, as other readers do."""
+        """Fill in elements that are often missing, with the values that other readers assume."""
         header = self.header
         keyword = next((k for k in _PIXELS if header.get(k)), None)
         if keyword is None:
             raise CorruptError("has no pixel data")
         self.keyword = keyword
         itemsize = {"PixelData": 16, "FloatPixelData": 32, "DoubleFloatPixelData": 64}[keyword]
-        self.samples = self._whole("SamplesPerPixel", 1)
+        self.samples = self._integer("SamplesPerPixel", 1)
         header.SamplesPerPixel = self.samples
-        bits = self._whole("BitsAllocated", itemsize)
+        bits = self._integer("BitsAllocated", itemsize)
         header.BitsAllocated = bits
-        header.BitsStored = min(self._whole("BitsStored", bits), bits)
-        header.PixelRepresentation = self._whole("PixelRepresentation", 0) & 1
-        self.frames = max(1, self._whole("NumberOfFrames", 1))
+        header.BitsStored = min(self._integer("BitsStored", bits), bits)
+        header.PixelRepresentation = self._integer("PixelRepresentation", 0) & 1
+        self.frames = max(1, self._integer("NumberOfFrames", 1))
         header.NumberOfFrames = self.frames
-        self.rows, self.columns = self._whole("Rows", 0), self._whole("Columns", 0)
+        self.rows, self.columns = self._integer("Rows", 0), self._integer("Columns", 0)
         default = "RGB" if self.samples == 3 else "MONOCHROME2"
         self.photometric = str(header.get("PhotometricInterpretation") or default).strip()
         header.PhotometricInterpretation = self.photometric
         if self.samples > 1:
-            header.PlanarConfiguration = self._whole("PlanarConfiguration", 0) & 1
+            header.PlanarConfiguration = self._integer("PlanarConfiguration", 0) & 1
 
-    def _whole(self, keyword: str, default: int) -> int:
-        """An integer of the header."""
+    def _integer(self, keyword: str, default: int) -> int:
+        """Integer value of an element; `default` where it is missing or empty."""
         value = self.header.get(keyword)
         try:
             return default if value is None or value == "" else int(value)
@@ -140,7 +142,7 @@ class DicomFile:
             raise CorruptError(f"{keyword} is not a number") from None
 
     def _check_size(self) -> None:
-        """Refuse declared sizes beyond the limit, and native pixel data that ends too early."""
+        """Refuse frames over the limit, and native pixel data that ends too early."""
         pixels = self.rows * self.columns * self.samples
         if pixels <= 0:
             raise CorruptError("image without rows or columns")
@@ -158,20 +160,20 @@ class DicomFile:
         if have < need:
             raise TruncatedError(f"pixel data ends at byte {have} of {need}")
         if packed:
-            self._spread(pixels * self.frames)
+            self._unpack_12_bits(pixels * self.frames)
 
-    def _spread(self, count: int) -> None:
-        """Give each value of 12 bits, two in three bytes, a word (PS3.5 8.1.1, annex D)."""
+    def _unpack_12_bits(self, count: int) -> None:
+        """Widen values of 12 bits, two in three bytes, to 16 bits each (PS3.5 8.1.1, annex D)."""
         data = np.frombuffer(self.header.PixelData + b"\0\0", "u1")[: (count + 1) // 2 * 3]
         first, middle, last = data.reshape(-1, 3).T.astype(np.uint16)
         words = np.stack([first | middle << 8, middle >> 4 | last << 4], axis=1).ravel()[:count]
-        # Up and down again: the first cuts the neighbour's bits off, the second spreads the sign.
+        # The shift up drops the bits of the neighbour; the shift down extends the sign.
         signed = np.int16 if self.header.PixelRepresentation else np.uint16
         self.header.PixelData = ((words << 4).astype(signed) >> 4).astype("<u2").tobytes()
         self.header.BitsAllocated = 16
 
     def _tile(self, index: int) -> NDArray[Any]:
-        """As `_decode`, for a tile of a mosaic, which is decoded once."""
+        """Stored values of a tile; the mosaic is decoded once for all of them."""
         if self._whole_mosaic is None:
             self._whole_mosaic = self._decode(0)
         whole = self._whole_mosaic
@@ -185,20 +187,20 @@ class DicomFile:
             raise UnsupportedError(f"transfer syntax {self.syntax.name}") from None
         if self.syntax.is_encapsulated:
             self._check_codestream(index)
-        known = [p for p in PLUGINS if p in decoder.available_plugins]
-        for plugin in known if self.syntax.is_encapsulated else [""]:
+        plugins = [p for p in PLUGINS if p in decoder.available_plugins]
+        for plugin in plugins if self.syntax.is_encapsulated else [""]:
             try:
                 return np.asarray(
                     decoder.as_array(self.header, index=index, decoding_plugin=plugin)[0]
                 )
-            except DECODER_ERRORS:
+            except DECODER_ERRORS:  # the next plugin may read what this one cannot
                 continue
-        if self.syntax in _ITK_JPEG:
+        if self.syntax in ITK_SYNTAXES:
             return self._decode_itk(index)
         raise CorruptError(f"pixel data is not valid {self.syntax.name}")
 
     def _check_codestream(self, index: int) -> None:
-        """Refuse a frame that says itself that it is larger than the header: decoders obey it."""
+        """Refuse a frame that declares a larger size than the header: decoders believe it."""
         try:
             size = declared_size(self._codestream(index))
         except DECODER_ERRORS:
@@ -211,10 +213,10 @@ class DicomFile:
         return data
 
     def _decode_itk(self, index: int) -> NDArray[Any]:
-        """Stored values of a frame as SimpleITK reads them, colour as RGB.
+        """Stored values of a frame as SimpleITK decodes them, colour as RGB.
 
-        It is given that frame alone, in a file of a few clean tags: on broken files of more its
-        parser takes gigabytes and minutes.
+        SimpleITK gets a temporary file with this frame and a few clean tags: on broken larger
+        files its parser takes gigabytes and minutes.
         """
         import SimpleITK
 
@@ -229,24 +231,24 @@ class DicomFile:
                 raise UnsupportedError(
                     f"no decoder reads it: transfer syntax {self.syntax.name}"
                 ) from None
-        found: NDArray[Any] = SimpleITK.GetArrayFromImage(image)
+        stored: NDArray[Any] = SimpleITK.GetArrayFromImage(image)
         shape = (self.rows, self.columns, self.samples)
-        return found.reshape(shape[:2] if self.samples == 1 else shape)
+        return stored.reshape(shape[:2] if self.samples == 1 else shape)
 
 
 def _single(header: Dataset, codestream: bytes) -> Dataset:
-    """A data set of one compressed frame, with what decoding it takes."""
-    found = Dataset()
-    found.file_meta = FileMetaDataset()
-    found.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
-    found.SOPClassUID, found.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
+    """Data set of one compressed frame, with only the elements that decoding needs."""
+    single = Dataset()
+    single.file_meta = FileMetaDataset()
+    single.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
+    single.SOPClassUID, single.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
     for keyword in _SHAPE:
         if keyword in header:
-            setattr(found, keyword, header[keyword].value)
-    found.HighBit = found.BitsStored - 1
-    found.PixelData = encapsulate([codestream])
-    found["PixelData"].VR = "OB"
-    return found
+            setattr(single, keyword, header[keyword].value)
+    single.HighBit = single.BitsStored - 1
+    single.PixelData = encapsulate([codestream])
+    single["PixelData"].VR = "OB"
+    return single
 
 
 def _content(file: ArchiveFile, max_file_bytes: int) -> BinaryIO:
@@ -267,12 +269,12 @@ def _content(file: ArchiveFile, max_file_bytes: int) -> BinaryIO:
 
 
 def _syntax(header: Dataset) -> UID:
-    """Transfer syntax, or the native one that a headerless file was parsed with."""
-    found = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
-    if found:
-        if not UID(found).is_transfer_syntax:
+    """Transfer syntax; without one, the native syntax that pydicom parsed the file with."""
+    uid = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
+    if uid:
+        if not UID(uid).is_transfer_syntax:
             raise UnsupportedError("its transfer syntax is none")
-        return UID(found)
+        return UID(uid)
     implicit, little = header.original_encoding
     if implicit:
         return ImplicitVRLittleEndian
@@ -280,7 +282,7 @@ def _syntax(header: Dataset) -> UID:
 
 
 def _colour(stored: NDArray[Any], bits: int) -> NDArray[np.float32]:
-    """RGB of any depth as float32 in [0, 255]."""
+    """Scale RGB of any depth to float32 in [0, 255]."""
     if stored.shape[2] != 3:
         raise UnsupportedError(f"{stored.shape[2]} samples a pixel")
     if bits <= 8:
@@ -289,20 +291,20 @@ def _colour(stored: NDArray[Any], bits: int) -> NDArray[np.float32]:
 
 
 def _padding(header: Dataset, values: NDArray[np.float32], rescale: Rescale) -> NDArray[np.bool_]:
-    """Pixels that hold PixelPaddingValue or lie in its range (PS3.3 C.7.5.1.1.2)."""
+    """Mask of pixels at PixelPaddingValue or within its range (PS3.3 C.7.5.1.1.2)."""
     pad = header.get("PixelPaddingValue")
     if pad is None or pad == "" or rescale.table is not None:
         return np.zeros(values.shape, dtype=bool)
-    limit = header.get("PixelPaddingRangeLimit")
-    ends = np.array([_stored(header, pad), _stored(header, pad if limit is None else limit)])
+    far = header.get("PixelPaddingRangeLimit")
+    ends = np.array([_stored(header, pad), _stored(header, pad if far is None else far)])
     low, high = np.sort(rescale(ends))
     hidden: NDArray[np.bool_] = (values >= low) & (values <= high)
     return hidden
 
 
 def _stored(header: Dataset, value: Any) -> int:
-    """Padding as the pixels are stored: writers mix up its sign and value representation."""
+    """Padding value in the number format of the pixels: writers mix up its sign and VR."""
     bits = int(header.BitsAllocated)
-    found = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    found %= 1 << bits
-    return found - (1 << bits) if header.PixelRepresentation and found >> (bits - 1) else found
+    stored = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+    stored %= 1 << bits
+    return stored - (1 << bits) if header.PixelRepresentation and stored >> (bits - 1) else stored

@@ -1,4 +1,4 @@
-"""A stored frame in the model's square, and the way back.
+"""A stored frame drawn in the model's square, and the way back.
 
 Coordinates are (x, y) = (column, row), whole numbers at pixel centres.
 """
@@ -18,7 +18,7 @@ from medscan.imaging.types import Affine2D
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Turned for display, scaled without cropping, centred on a black square.
+    """Geometry of a frame turned for display, scaled uncropped and centred on a black square.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Letterbox:
         height, width = stack.pixel_spacing or (1.0, 1.0)
         if turn.transpose:
             height, width = width, height
-        # Rounded, so that spacings that differ in their last digits give the same picture.
+        # Rounded, so that spacings that differ in their last digits give the same slice.
         aspect = round(height / width, 3) if height > 0 and width > 0 else 1.0
         aspect = min(max(aspect, 1e-3), 1e3) if np.isfinite(aspect) else 1.0
         return cls(stack.rows, stack.columns, size, *turn, aspect)
@@ -64,7 +64,7 @@ class Letterbox:
 
     @property
     def target(self) -> tuple[int, int]:
-        """Rows and columns of the picture within the square."""
+        """Rows and columns of the frame as drawn within the square."""
         height, width = self.displayed
         longest = max(height * self.aspect, width)
         rows, columns = (int(n * self.size / longest + 0.5) for n in (height * self.aspect, width))
@@ -72,7 +72,7 @@ class Letterbox:
 
     @property
     def offset(self) -> tuple[int, int]:
-        """Square pixels above and left of the picture."""
+        """Black pixels of the square above, and left of, the frame."""
         rows, columns = self.target
         return (self.size - rows) // 2, (self.size - columns) // 2
 
@@ -115,7 +115,7 @@ class Letterbox:
         Returns
         -------
         float32 (C, size, size)
-            In [0, 1], C = 1 or 3; zero outside of the picture.
+            In [0, 1], C = 1 or 3; zero outside of the frame.
         """
         channels = np.atleast_3d(plane).transpose(2, 0, 1)
         square = np.zeros((len(channels), self.size, self.size), dtype=np.float32)
@@ -124,7 +124,7 @@ class Letterbox:
         return np.clip(square, 0.0, 1.0)
 
     def draw_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Draw a mask (rows, columns) on the square: true where half of a pixel's area is."""
+        """Draw a mask (rows, columns) on the square: true where it covers half of a pixel."""
         square = np.zeros((self.size, self.size), dtype=np.float32)
         self._place(square, mask.astype(np.float32), Image.Resampling.BOX)
         drawn: NDArray[np.bool_] = square >= 0.5
@@ -166,8 +166,8 @@ class Letterbox:
         return stored.T if self.transpose else stored
 
     def _weights(self, axis: int, cells: int, patch: int) -> NDArray[np.float64]:
-        """(pixels, cells): how much each cell of an axis counts for each displayed pixel."""
+        """(pixels, cells): weight of each cell of an axis in each displayed pixel."""
         count, target, offset = self.displayed[axis], self.target[axis], self.offset[axis]
         edge = (np.arange(count) + 0.5) * target / count + offset
-        at = np.clip(edge / patch - 0.5, 0.0, cells - 1.0)
-        return np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(cells)[None, :]))
+        cell = np.clip(edge / patch - 0.5, 0.0, cells - 1.0)
+        return np.maximum(0.0, 1.0 - np.abs(cell[:, None] - np.arange(cells)[None, :]))

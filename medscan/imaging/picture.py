@@ -12,11 +12,11 @@ from medscan.archive import ArchiveFile, open_regular
 from medscan.errors import CorruptError, TooLargeError, UnsupportedError
 from medscan.imaging.types import PixelPlane
 
-_NUMBERS = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+_NUMBER_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def read_picture(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
-    """Read page `index`: EXIF orientation applied, alpha dropped, grey colour made grey.
+def read_page(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
+    """Read page `index`: EXIF orientation applied, alpha dropped, RGB that is grey reduced to grey.
 
     Parameters
     ----------
@@ -24,14 +24,14 @@ def read_picture(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPla
     index : int
         Page, 0-based.
     max_file_bytes : int
-        Limit on the page, four bytes a sample, checked before it is unpacked.
+        Limit on the page at four bytes per sample, checked before it is unpacked.
 
     Raises
     ------
     FileError
-        It is too large, or no picture that Pillow reads.
+        If the page does not exist, is over the limit or cannot be read by Pillow.
     """
-    with open_regular(file.full) as stream, _opened(stream) as image:
+    with open_regular(file.full) as stream, _open_picture(stream) as image:
         if not 0 <= index < getattr(image, "n_frames", 1):
             raise CorruptError(f"has no page {index + 1}")
         image.seek(index)
@@ -40,7 +40,7 @@ def read_picture(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPla
         return _plane(ImageOps.exif_transpose(image))
 
 
-def _opened(stream: BinaryIO) -> Image.Image:
+def _open_picture(stream: BinaryIO) -> Image.Image:
     try:
         return Image.open(stream, formats=("PNG", "JPEG", "TIFF"))
     except UnidentifiedImageError:
@@ -48,8 +48,8 @@ def _opened(stream: BinaryIO) -> Image.Image:
 
 
 def _plane(image: Image.Image) -> PixelPlane:
-    """Numbers stay numbers; everything else becomes grey or RGB of 8 bits."""
-    if image.mode in _NUMBERS:
+    """Keep numbers as they are; make everything else grey or RGB of 8 bits."""
+    if image.mode in _NUMBER_MODES:
         values = np.asarray(image).astype(np.float32)
         return PixelPlane(np.nan_to_num(values, posinf=0.0, neginf=0.0))
     if image.mode in ("1", "L", "LA", "La"):

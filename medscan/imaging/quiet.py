@@ -1,4 +1,4 @@
-"""Libraries that read files, kept quiet, and what they raise told as medscan's own errors."""
+"""Keep the libraries that read files quiet, and turn their errors into medscan's own."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ DECODER_ERRORS: tuple[type[Exception], ...] = (
     struct.error,
     zlib.error,
 )
-"""What the libraries raise for content that they cannot read."""
+"""What the libraries raise on content that they cannot read."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence warnings, and pydicom's log of decoders that it tries."""
+    """Silence warnings, and pydicom's log of the decoders that it tries."""
     log = logging.getLogger("pydicom")
     before = log.level
     with warnings.catch_warnings():
@@ -57,7 +57,7 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def no_stderr() -> Iterator[None]:
-    """Drop what a C library writes to the process's error stream itself: cron would mail it."""
+    """Drop what C libraries write directly to the error stream: cron would mail it."""
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
@@ -70,13 +70,14 @@ def no_stderr() -> Iterator[None]:
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """Turn whatever goes wrong inside into a `FileError` that tells nothing of the patient.
+def file_errors() -> Iterator[None]:
+    """Turn any error of a library into a `FileError` that reveals nothing about the patient.
 
     Raises
     ------
     FileError
-        The one that fits. Of a library's message only the class is kept: it may quote the header.
+        If anything inside fails. It names only the class of a library's error, whose message may
+        quote the header.
     """
     try:
         with quiet():
@@ -89,16 +90,16 @@ def reading() -> Iterator[None]:
         raise TooLargeError("does not fit into memory") from None
     except DECODER_ERRORS as error:
         _log.debug("%s while reading pixels", type(error).__name__)
-        raise _told(error) from None
+        raise _file_error(error) from None
     except BaseException as error:
-        # The panic of a decoder written in Rust; its class cannot be imported to be named.
+        # A decoder written in Rust panicked; the class of that error cannot be imported.
         if type(error).__module__ != "pyo3_runtime":
             raise
         raise CorruptError("content cannot be read (its decoder panicked)") from None
 
 
-def _told(error: Exception) -> FileError:
-    """The medscan error for a library's."""
+def _file_error(error: Exception) -> FileError:
+    """Choose the `FileError` that fits a library's error."""
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableError(f"{error.strerror}")
     if isinstance(error, OSError) and ("truncated" in str(error) or "Expected" in str(error)):

@@ -1,4 +1,4 @@
-"""Frames -> pixels after rescale, whatever kind of file they lie in."""
+"""Frames -> pixels after rescale, from any kind of file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from itertools import groupby
 from medscan.archive import ArchiveFile, Frame, Kind, Stack
 from medscan.errors import CorruptError, FileError
 from medscan.imaging.dicom import DicomFile
-from medscan.imaging.picture import read_picture
-from medscan.imaging.quiet import reading
+from medscan.imaging.picture import read_page
+from medscan.imaging.quiet import file_errors
 from medscan.imaging.types import PixelPlane
 from medscan.imaging.volume import open_volume
 
-Read = Callable[[int], PixelPlane]
+ReadFrame = Callable[[int], PixelPlane]
+"""Reads a frame of an open file by its index."""
 _watchers: list[Callable[[ArchiveFile], object]] = []
 
 
 @dataclass(slots=True)
 class KeptPlanes:
-    """Planes of one stack that were read once and will be asked for once more.
+    """Planes of one stack that were read to measure it, and are kept to be drawn.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class KeptPlanes:
             self._planes[frame] = plane
 
     def take(self, frame: Frame) -> PixelPlane | None:
-        """The plane, which is then forgotten; None when it is not there."""
+        """Remove and return the plane of a frame; None if it was not kept."""
         plane = self._planes.pop(frame, None)
         self.room += 0 if plane is None else plane.pixels.nbytes
         return plane
@@ -48,31 +49,31 @@ class KeptPlanes:
 def read_planes(
     stack: Stack, frames: Sequence[Frame], max_file_bytes: int, kept: KeptPlanes | None = None
 ) -> Iterator[PixelPlane | FileError]:
-    """Read frames of a stack in the order given; each file is opened once per run of its frames.
+    """Read frames of a stack in order; a file is opened once for each run of its frames.
 
     Parameters
     ----------
     stack : Stack
-        Tells kind, size and plane.
+        Gives kind, size and plane.
     frames : sequence of Frame
     max_file_bytes : int
-        Limit on a file's size, unpacked.
+        Limit on a file as stored, unpacked and decoded.
     kept : KeptPlanes, optional
-        Planes in it are taken from it instead.
+        Planes that it holds are taken from it, and not read.
 
     Yields
     ------
     PixelPlane or FileError
-        One for each frame: what is wrong with one file costs that file only.
+        One for each frame: a broken file costs only its own frames.
     """
-    found = ((frame, kept.take(frame) if kept else None) for frame in frames)
-    # Planes that are there already are a run of their own: their file is not opened.
-    for (file, there), run in groupby(found, key=lambda pair: (pair[0].file, pair[1] is not None)):
-        if there:
+    pairs = ((frame, kept.take(frame) if kept else None) for frame in frames)
+    # Kept planes form runs of their own, so that their file is not opened.
+    for (file, is_kept), run in groupby(pairs, key=lambda p: (p[0].file, p[1] is not None)):
+        if is_kept:
             yield from (plane for _, plane in run if plane is not None)
             continue
         try:
-            read = _opened(stack, file, max_file_bytes)
+            read = _open_file(stack, file, max_file_bytes)
         except FileError as error:
             yield from (error for _ in run)
             continue
@@ -80,33 +81,33 @@ def read_planes(
             yield _read(stack, frame, read)
 
 
-def watch(told: Callable[[ArchiveFile], object]) -> None:
-    """Have `told` called with each file that this process reads frames of, before it is opened."""
-    _watchers.append(told)
+def watch(watcher: Callable[[ArchiveFile], object]) -> None:
+    """Have `watcher` called with each file of frames, before this process opens it."""
+    _watchers.append(watcher)
 
 
-def _opened(stack: Stack, file: ArchiveFile, max_file_bytes: int) -> Read:
-    """What reads a frame of the file by its index."""
-    for told in _watchers:
-        told(file)
-    with reading():
+def _open_file(stack: Stack, file: ArchiveFile, max_file_bytes: int) -> ReadFrame:
+    """Open a file of a stack, and return what reads its frames."""
+    for watcher in _watchers:
+        watcher(file)
+    with file_errors():
         if stack.kind is Kind.DICOM:
             return DicomFile(file, max_file_bytes).plane
         if stack.kind is Kind.PICTURE:
-            return partial(read_picture, file, max_file_bytes=max_file_bytes)
+            return partial(read_page, file, max_file_bytes=max_file_bytes)
         return partial(open_volume(file, stack.kind, max_file_bytes).plane, stack.plane)
 
 
-def _read(stack: Stack, frame: Frame, read: Read) -> PixelPlane | FileError:
+def _read(stack: Stack, frame: Frame, read: ReadFrame) -> PixelPlane | FileError:
     try:
-        with reading():
+        with file_errors():
             return _checked(stack, read(frame.index))
     except FileError as error:
         return error
 
 
 def _checked(stack: Stack, plane: PixelPlane) -> PixelPlane:
-    """The plane, if it is of the size that its header promised."""
+    """Return the plane if it has the size that its header declares; refuse it otherwise."""
     size = plane.pixels.shape[:2]
     if size != (stack.rows, stack.columns):
         raise CorruptError(

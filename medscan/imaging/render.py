@@ -1,4 +1,4 @@
-"""Frames -> slices: what the decode workers of a scan, and fitting, call."""
+"""Frames -> slices: read, windowed and drawn, for scans and fitting alike."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from medscan.imaging.types import Slice, Window
 from medscan.imaging.window import apply_window
 
 FLAT = 0.02
-"""A slice whose grey spans less than this shows nothing."""
+"""A slice whose grey values span less than this is background."""
 DARK = 0.05
-LIT_SHARE = 0.01
+LIT_FRACTION = 0.01
 BRIGHT = 0.25
 SPOT = 9
-"""Nor does one of which less than `LIT_SHARE` is brighter than `DARK`, unless there is a spot in
-it: as many pixels brighter than `BRIGHT`. Noise beyond the head or feet stays far below."""
+"""So is a slice of which less than `LIT_FRACTION` is brighter than `DARK`, unless `SPOT` pixels are
+brighter than `BRIGHT`: noise beyond the head or feet stays far below."""
 
 
 def render(
@@ -42,7 +42,7 @@ def render(
     size : int
         Side of the model's square, pixels.
     window : Window
-        As `measure` found it for the whole stack.
+        Window of the whole stack, from `measure`.
     max_file_bytes : int
     kept : KeptPlanes, optional
         See `read_planes`.
@@ -50,7 +50,7 @@ def render(
     Returns
     -------
     list of Slice or FileError
-        One for each frame, in the order given.
+        One for each frame, in their order.
     """
     letterbox = Letterbox.of(stack, size)
     slices: list[Slice | FileError] = []
@@ -68,7 +68,7 @@ def render_plane(shown: NDArray[np.float32], letterbox: Letterbox) -> Slice:
 
 
 def is_background(shown: NDArray[np.float32]) -> bool:
-    """Whether a windowed plane, float32 (rows, columns[, 3]) in [0, 1], shows nothing."""
+    """Whether a windowed plane, float32 (rows, columns[, 3]) in [0, 1], shows no anatomy."""
     grey = shown.max(axis=2) if shown.ndim == 3 else shown
     spot = np.count_nonzero(grey > BRIGHT) >= SPOT
-    return bool(np.ptp(grey) < FLAT or (np.mean(grey > DARK) < LIT_SHARE and not spot))
+    return bool(np.ptp(grey) < FLAT or (np.mean(grey > DARK) < LIT_FRACTION and not spot))

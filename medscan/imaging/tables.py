@@ -1,4 +1,4 @@
-"""What a DICOM header says of turning stored values into values, and values into grey.
+"""What a DICOM header says about mapping stored values to values, and values to grey.
 
 Modality LUT: PS3.3 C.11.1. VOI LUT and window: C.11.2. Functional groups: C.7.6.16.
 """
@@ -18,7 +18,7 @@ from medscan.imaging.types import Voi
 
 
 class Table(NamedTuple):
-    """A lookup table: the value of its first entry, its entries, and bits an entry."""
+    """A lookup table: the value of its first entry, its entries, and bits per entry."""
 
     first: int
     entries: NDArray[np.float32]
@@ -26,14 +26,14 @@ class Table(NamedTuple):
 
 
 class Rescale(NamedTuple):
-    """Value = stored * slope + intercept, or what `table` says."""
+    """Value = stored * slope + intercept, or an entry of `table` if there is one."""
 
     slope: float = 1.0
     intercept: float = 0.0
     table: Table | None = None
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[np.float32]:
-        """Values after rescale of stored ones, any shape; computed in float64."""
+        """Rescale stored values of any shape; computed in float64."""
         if self.table is not None:
             return lookup(stored, self.table.first, self.table.entries)
         if (self.slope, self.intercept) == (1.0, 0.0):
@@ -41,19 +41,19 @@ class Rescale(NamedTuple):
         return (stored.astype(np.float64) * self.slope + self.intercept).astype(np.float32)
 
 
-def number(value: Any, otherwise: float) -> float:
-    """First number of a header's value; `otherwise` where it is empty, not finite or no number."""
+def first_number(value: Any, otherwise: float) -> float:
+    """First number of a value; `otherwise` where it is empty, not finite or not a number."""
     if isinstance(value, MultiValue | list | tuple):
         value = value[0] if len(value) else None
     try:
-        found = float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return otherwise
-    return found if math.isfinite(found) else otherwise
+    return number if math.isfinite(number) else otherwise
 
 
-def functional(header: Dataset, index: int, sequence: str) -> Dataset:
-    """Item of a functional group for one frame: its own, the shared one, or the header itself.
+def functional_item(header: Dataset, index: int, sequence: str) -> Dataset:
+    """Item of a functional group for a frame: its own, the shared one, or the header itself.
 
     Parameters
     ----------
@@ -73,22 +73,23 @@ def functional(header: Dataset, index: int, sequence: str) -> Dataset:
 
 
 def rescale_of(header: Dataset, index: int) -> Rescale:
-    """How the stored values of frame `index` become values (PS3.3 C.11.1, C.7.6.16.2.9)."""
-    for item in (functional(header, index, "PixelValueTransformationSequence"), header):
-        slope = number(item.get("RescaleSlope"), 0.0)
+    """Rescale of the stored values of frame `index` (PS3.3 C.11.1, C.7.6.16.2.9)."""
+    for item in (functional_item(header, index, "PixelValueTransformationSequence"), header):
+        slope = first_number(item.get("RescaleSlope"), 0.0)
         if slope:
-            return Rescale(slope, number(item.get("RescaleIntercept"), 0.0))
+            return Rescale(slope, first_number(item.get("RescaleIntercept"), 0.0))
     return Rescale(table=_table(header, header.get("ModalityLUTSequence")))
 
 
 def voi_of(header: Dataset, index: int) -> Voi | None:
-    """Window or lookup table that frame `index` asks to be shown with, if it does."""
-    item = functional(header, index, "FrameVOILUTSequence")
+    """Window or lookup table that the header gives for showing frame `index`, if any."""
+    item = functional_item(header, index, "FrameVOILUTSequence")
     table = _table(header, item.get("VOILUTSequence"))
     if table is not None:
         white = max(2.0**table.bits - 1, float(table.entries.max(initial=1.0)))
         return Voi(table=table.entries / np.float32(white), first=table.first)
-    center, width = number(item.get("WindowCenter"), math.nan), number(item.get("WindowWidth"), 0.0)
+    center = first_number(item.get("WindowCenter"), math.nan)
+    width = first_number(item.get("WindowWidth"), 0.0)
     function = str(item.get("VOILUTFunction") or "LINEAR").upper()
     if function not in ("LINEAR_EXACT", "SIGMOID"):
         function = "LINEAR"
@@ -97,9 +98,9 @@ def voi_of(header: Dataset, index: int) -> Voi | None:
 
 
 def lookup(values: NDArray[Any], first: float, entries: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Entries for values: those before `first` take the first one, those beyond the last one."""
-    at = np.rint(values.astype(np.float64) - first)
-    return entries[np.clip(at, 0, len(entries) - 1).astype(np.intp)]
+    """Look values up; those below `first` take the first entry, those beyond the end the last."""
+    index = np.rint(values.astype(np.float64) - first)
+    return entries[np.clip(index, 0, len(entries) - 1).astype(np.intp)]
 
 
 def _table(header: Dataset, luts: Sequence[Dataset] | None) -> Table | None:

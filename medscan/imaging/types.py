@@ -1,4 +1,4 @@
-"""What the model sees of a frame, and how intensities become grey.
+"""What the model sees of a frame, and how intensities map to grey.
 
 Two-dimensional coordinates are (x, y) = (column, row), whole numbers at pixel centres, x to the
 right and y down as displayed.
@@ -19,7 +19,7 @@ Affine2D = NDArray[np.float64]
 class Window:
     """Intensities shown as black (`low`) and white (`high`), in units after rescale.
 
-    `voi` means that each frame's own VOI LUT or window is applied instead, where it has one.
+    With `voi`, a frame's own VOI LUT or window is applied instead, if it has one.
     """
 
     low: float
@@ -36,7 +36,7 @@ class Slice:
     image : float32 (C, S, S)
         In [0, 1], C = 1 (grey) or 3 (RGB); zero where padded.
     background : bool
-        Nothing is in it: such a slice is not scored.
+        No anatomy is visible: such a slice is not scored.
     """
 
     image: NDArray[np.float32]
@@ -50,7 +50,7 @@ class Voi:
     Parameters
     ----------
     center, width : float
-        Used where there is no `table`; `width` is positive.
+        Window, used without a `table`; `width` is positive.
     function : str
         "LINEAR", "LINEAR_EXACT" or "SIGMOID".
     table : float32 (n,) or None
@@ -68,7 +68,7 @@ class Voi:
 
 @dataclass(frozen=True, slots=True)
 class PixelPlane:
-    """One stored frame after rescale, and what its file says of showing it.
+    """One stored frame after rescale, and what its file says about showing it.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class PixelPlane:
         Low values are white (MONOCHROME1).
     voi : Voi or None
     white : float or None
-        Value shown as white where the encoding itself says so (8 bit and less, colour); black is 0.
+        Value shown as white where the encoding defines one (up to 8 bits, colour); black is 0.
     """
 
     pixels: NDArray[np.float32]

@@ -1,7 +1,7 @@
 """Volume files (NIfTI, MetaImage, NRRD) -> displayed slices, read lazily.
 
-An uncompressed NIfTI is read slice by slice. Everything else is unpacked once and kept, in its own
-dtype, until another volume is asked for.
+An uncompressed NIfTI is read slice by slice. Other volumes are unpacked once and kept, in their own
+dtype, until the next volume is opened.
 """
 
 from __future__ import annotations
@@ -39,23 +39,25 @@ _HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class PlainVoxels:
-    """Voxels of an uncompressed file, first axis fastest; slicing reads what is asked for."""
+    """Voxels of an uncompressed file, first axis fastest; slicing reads only that slice."""
 
     path: Path
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     offset: int
 
-    def __getitem__(self, where: tuple[slice | int, ...]) -> NDArray[Any]:
-        """Basic slices and whole numbers, one for each axis."""
+    def __getitem__(self, slices: tuple[slice | int, ...]) -> NDArray[Any]:
+        """Read voxels by basic slices and integers, one for each axis."""
         with open_regular(self.path) as stream:
-            found: NDArray[Any] = fileslice(stream, where, self.shape, self.dtype, self.offset, "F")
-        return found
+            voxels: NDArray[Any] = fileslice(
+                stream, slices, self.shape, self.dtype, self.offset, "F"
+            )
+        return voxels
 
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """Voxels as stored, where they lie, and what they mean.
+    """Voxels as stored, where they lie, and how they scale to values.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ class Volume:
     def plane(self, plane: Plane | None, index: int) -> PixelPlane:
         """Slice `index` (as `Frame.index`) of a canonical plane, as displayed.
 
-        NaN and infinite voxels take the smallest finite value of their slice, 0 where none is.
+        NaN and infinite voxels take the smallest finite value of their slice, or 0 without one.
         """
         cut = cut_geometry(self.affine, self.voxels.shape, plane)
         stored = cut.frame(self.voxels, index)
@@ -98,7 +100,7 @@ class Volume:
 
 
 def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
-    """Open a volume file; the one opened last in this process is kept.
+    """Open a volume file; this process keeps the last one open.
 
     Parameters
     ----------
@@ -106,12 +108,12 @@ def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
     kind : Kind
         `NIFTI` or `ITK`.
     max_file_bytes : int
-        Limit on the voxels' declared bytes, checked before any of them is read.
+        Limit on the declared bytes of the voxels, checked before any is read.
 
     Raises
     ------
     FileError
-        It is too large, ends too early or contradicts itself.
+        If the file is over the limit, ends too early or contradicts itself.
     """
     if kind is Kind.NIFTI:
         return _open_nifti(file, max_file_bytes)
@@ -134,23 +136,23 @@ def _open_nifti(file: ArchiveFile, max_file_bytes: int) -> Volume:
 
 
 def _nifti_header(path: Path) -> Any:
-    """Header of whichever NIfTI it is, by its first bytes."""
-    with _opened(path) as stream:
+    """Header of a NIfTI-1 or NIfTI-2 file, single or of a pair, by its first bytes."""
+    with _open_unpacked(path) as stream:
         start = stream.read(540)
         size = min(int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
         magic = start[344:347] if size == 348 else start[4:7]
-        found = _HEADERS.get((size, magic))
-        if found is None:
+        header_type = _HEADERS.get((size, magic))
+        if header_type is None:
             raise CorruptError("is no NIfTI file")
         if len(start) < size:
             raise TruncatedError("ends within its header")
-        return found(start[:size], check=False)
+        return header_type(start[:size], check=False)
 
 
 def _voxels(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> Any:
     """Lazy voxels of a plain file, an array from a gzipped one."""
     need = math.prod(shape) * dtype.itemsize
-    with _opened(path) as stream:
+    with _open_unpacked(path) as stream:
         if not isinstance(stream, gzip.GzipFile):
             _check_end(os.fstat(stream.fileno()).st_size - offset, need)
             return PlainVoxels(path, shape, dtype, offset)
@@ -166,14 +168,14 @@ def _check_end(have: int, need: int) -> None:
 
 
 def _skip(stream: gzip.GzipFile, offset: int) -> None:
-    """Read past `offset` bytes in pieces, so that a lying offset costs no memory."""
+    """Read past `offset` bytes in pieces, so that a false offset costs no memory."""
     while offset > 0 and stream.read(min(offset, 1 << 20)):
         offset -= 1 << 20
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """The file, unpacked if its content is gzip."""
+def _open_unpacked(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """Open a file, unpacked if its content is gzip."""
     with open_regular(path) as stream:
         packed = stream.read(2) == b"\x1f\x8b"
         stream.seek(0)
@@ -194,7 +196,7 @@ def _check_size(shape: Sequence[int], itemsize: int, max_file_bytes: int) -> Non
 
 @lru_cache(maxsize=1)
 def _open_itk(file: ArchiveFile, max_file_bytes: int) -> Volume:
-    """MetaImage or NRRD through SimpleITK, which works in LPS."""
+    """Read a MetaImage or NRRD through SimpleITK, which works in LPS."""
     import SimpleITK
 
     reader = SimpleITK.ImageFileReader()

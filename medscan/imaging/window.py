@@ -1,4 +1,4 @@
-"""Intensities -> grey: the rules a detector may be fitted with, measured once for a stack."""
+"""Intensities -> grey: the window rules of detectors, measured once for a stack."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from medscan.imaging.types import PixelPlane, Voi, Window
 
 MEASURED_FRAMES = 24
 MEASURED_SIDE = 512
-"""At most this many frames, rows and columns are looked at, spread evenly and symmetrically."""
+"""Most frames, rows and columns that are measured, spread evenly and symmetrically."""
 
 _CT = Window(-160.0, 240.0)
-_RADIOGRAPHS = frozenset(
+"""Soft tissue, Hounsfield units."""
+_VOI_MODALITIES = frozenset(
     ("CR", "DG", "DX", "ES", "GM", "IO", "MG", "OP", "OT", "PX", "RF", "SC", "SM", "US", "XA", "XC")
 )
+"""Modalities of projections, ultrasound and photographs, for which "auto" means "voi"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def parse_rule(text: str) -> Rule:
     Raises
     ------
     UsageError
-        It is none of these, or LOW is not below HIGH.
+        If the text is not one of these, or LOW is not below HIGH.
     """
     name, _, numbers = text.strip().partition(":")
     if name in ("auto", "full", "voi") and not numbers:
@@ -69,12 +71,12 @@ def measure(
     max_file_bytes: int,
     kept: KeptPlanes | None = None,
 ) -> Window:
-    """Window of a stack by a rule; explicit ones need no pixels.
+    """Measure the window of a stack by a rule; explicit windows need no pixels.
 
     "auto" is, for CT, the first frame's window in the header, else -160 to 240; for radiographs,
     ultrasound and other projections "voi"; for pictures of 8 bits 0 to 255; for all else
-    percentile:1,99.5. The result is the same whichever way round the stack lies, so that a DICOM
-    series and a NIfTI made from it agree.
+    percentile:1,99.5. A reversed or mirrored stack gives the same result, so that a DICOM series
+    and a NIfTI made from it agree.
 
     Parameters
     ----------
@@ -85,27 +87,27 @@ def measure(
     max_file_bytes : int
         See `read_planes`.
     kept : KeptPlanes, optional
-        Takes the planes looked at, so that `render` need not read them again.
+        Receives the planes that were read, so that `render` need not read them again.
 
     Raises
     ------
     UsageError
-        The rule cannot be parsed.
+        If the rule cannot be parsed.
     FileError
-        None of the frames looked at can be read; the first one's error.
+        If no frame of the sample can be read: the error of the first.
     """
     rule = parse_rule(rule) if isinstance(rule, str) else rule
     if rule.name == "window":
         return Window(rule.low, rule.high)
     if rule.name == "auto" and modality == "CT":
         return _header_window(stack, max_file_bytes, kept)
-    as_is = rule.name == "voi" or (rule.name == "auto" and stack.kind is Kind.PICTURE)
+    by_encoding = rule.name == "voi" or (rule.name == "auto" and stack.kind is Kind.PICTURE)
     if rule.name == "auto":
-        as_is = as_is or modality in _RADIOGRAPHS
-        rule = Rule("voi") if modality in _RADIOGRAPHS else _PERCENTILE
+        by_encoding = by_encoding or modality in _VOI_MODALITIES
+        rule = Rule("voi") if modality in _VOI_MODALITIES else _PERCENTILE
     samples, white = _samples(stack, max_file_bytes, kept)
     voi = rule.name == "voi"
-    if white is not None and (as_is or not samples.size):
+    if white is not None and (by_encoding or not samples.size):
         return Window(0.0, white, voi)
     ends = {"full": Rule("", 0.0, 100.0), "voi": _PERCENTILE}.get(rule.name, rule)
     low, high = np.percentile(samples, (ends.low, ends.high))
@@ -113,7 +115,7 @@ def measure(
 
 
 def apply_window(plane: PixelPlane, window: Window) -> NDArray[np.float32]:
-    """Show a plane: its window or VOI LUT, then the inversion of MONOCHROME1 (PS3.3 C.7.6.3.1.2).
+    """Map a plane to grey: window or VOI LUT, then MONOCHROME1's inversion (PS3.3 C.7.6.3.1.2).
 
     Returns
     -------
@@ -134,8 +136,8 @@ def apply_window(plane: PixelPlane, window: Window) -> NDArray[np.float32]:
     return np.nan_to_num(shown).astype(np.float32)
 
 
-def evenly(count: int, most: int) -> NDArray[np.intp]:
-    """At most `most` (even) of `count` indices, evenly spread, the same counted from either end."""
+def even_indices(count: int, most: int) -> NDArray[np.intp]:
+    """Spread at most `most` (an even number) of `count` indices evenly and symmetrically."""
     if count <= most:
         return np.arange(count)
     lower = np.floor(np.arange(most // 2) * (count - 1) / (most - 1) + 0.5).astype(np.intp)
@@ -157,42 +159,45 @@ def _apply_voi(values: NDArray[np.float32], voi: Voi) -> NDArray[np.float64]:
 
 
 def _header_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Window:
-    """Linear window that the first readable frame's header asks for, else one for soft tissue."""
-    for plane in _readable(stack, max_file_bytes, kept):
+    """Linear window from the header of the first readable frame, else that of soft tissue."""
+    for plane in _sample_planes(stack, max_file_bytes, kept):
         voi = plane.voi
         if voi is None or voi.table is not None or voi.width <= 1.0:
             return _CT
-        off, width = (0.5, voi.width - 1.0) if voi.function == "LINEAR" else (0.0, voi.width)
-        return Window(voi.center - off - width / 2, voi.center - off + width / 2)
+        # Half a unit off the centre, one off the width (PS3.3 C.11.2.1.2.1).
+        shift, width = (0.5, voi.width - 1.0) if voi.function == "LINEAR" else (0.0, voi.width)
+        return Window(voi.center - shift - width / 2, voi.center - shift + width / 2)
     return _CT
 
 
-def _readable(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Iterator[PixelPlane]:
-    """Planes of the frames looked at; those that cannot be read are left out."""
+def _sample_planes(
+    stack: Stack, max_file_bytes: int, kept: KeptPlanes | None
+) -> Iterator[PixelPlane]:
+    """Planes of a sample of frames, without those that cannot be read."""
     failure: FileError | None = None
-    found = False
-    frames = [stack.frames[i] for i in evenly(len(stack.frames), MEASURED_FRAMES)]
+    any_readable = False
+    frames = [stack.frames[i] for i in even_indices(len(stack.frames), MEASURED_FRAMES)]
     for frame, plane in zip(frames, read_planes(stack, frames, max_file_bytes), strict=True):
         if isinstance(plane, FileError):
             failure = failure or plane
             continue
-        found = True
+        any_readable = True
         if kept is not None:
             kept.keep(frame, plane)
         yield plane
-    if failure is not None and not found:
+    if failure is not None and not any_readable:
         raise failure
 
 
 def _samples(
     stack: Stack, max_file_bytes: int, kept: KeptPlanes | None
 ) -> tuple[NDArray[np.float32], float | None]:
-    """Grey values of the stack, spread evenly, and the value its encoding shows as white."""
+    """Grey values of a sample of pixels, and the value that every encoding shows as white."""
     values: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
     white: set[float | None] = set()
-    for plane in _readable(stack, max_file_bytes, kept):
+    for plane in _sample_planes(stack, max_file_bytes, kept):
         white.add(plane.white)
         if not plane.colour:
-            rows, columns = (evenly(n, MEASURED_SIDE) for n in plane.pixels.shape)
+            rows, columns = (even_indices(n, MEASURED_SIDE) for n in plane.pixels.shape)
             values.append(plane.pixels[np.ix_(rows, columns)].ravel())
     return np.concatenate(values), white.pop() if len(white) == 1 else None

@@ -29,7 +29,7 @@ from medscan.archive import (
     shard_number,
     walk,
 )
-from medscan.archive.header import Layer, Volume
+from medscan.archive.header import Layer, VolumeGeometry
 from medscan.archive.shard import is_needed, restrict_to_shard
 from medscan.choices import Plane, Shard
 from medscan.planning.ledger import Ledger
@@ -62,7 +62,7 @@ def by_key(catalogue):
 # The last two look like what stands for studies without a UID.
 UIDS = st.sampled_from(["", "1.2", "1.3", "junk", "series:1.2", "path:a"])
 LAYER = Layer(4, 6, (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.5, 0.5))
-VOLUME = Volume((2, 3, 4), tuple(np.eye(4).ravel().tolist()), 48)
+VOLUME = VolumeGeometry((2, 3, 4), tuple(np.eye(4).ravel().tolist()), 48)
 
 
 def dicom(file, study, series, instance):

@@ -16,7 +16,7 @@ from medscan.archive.geometry import cut_geometry
 from medscan.archive.types import ArchiveFile, Kind
 from medscan.errors import FileError
 from medscan.imaging.dicom import DicomFile
-from medscan.imaging.quiet import reading
+from medscan.imaging.quiet import file_errors
 from medscan.imaging.volume import open_volume
 
 from .conftest import ARCHIVE, rows
@@ -47,7 +47,7 @@ def archived(root, path):
 
 
 def dicom(root, path, frame=0):
-    with reading():
+    with file_errors():
         return DicomFile(archived(root, path), MAX_FILE_BYTES).plane(frame)
 
 
@@ -98,14 +98,14 @@ def scanned(*kinds):
 
 
 def stored(path):
-    with reading():
+    with file_errors():
         ds = pydicom.dcmread(ARCHIVE / "files" / path, force=True)
         return ds, ds.pixel_array
 
 
 def padded(path):
     """Padding takes the smallest value, or it would decide what the window shows as black."""
-    with reading():
+    with file_errors():
         ds = pydicom.dcmread(ARCHIVE / "files" / path, force=True, stop_before_pixels=True)
     image = SimpleITK.ReadImage(str(ARCHIVE / "files" / path), imageIO="GDCMImageIO")
     values = SimpleITK.GetArrayFromImage(image)[0].astype(np.float64)
@@ -189,7 +189,7 @@ EXPLAINED = {
 
 def first_frame(path):
     """Frame 0, or all tiles of a mosaic and what is black around them."""
-    with reading():
+    with file_errors():
         file = DicomFile(archived(ARCHIVE / "files", path), MAX_FILE_BYTES)
         if file.mosaic is None:
             return file.plane(0).pixels
@@ -240,7 +240,7 @@ def test_archive_nifti_agrees_with_nibabel():
     differ = {}
     for row in scanned("nifti"):
         path = ARCHIVE / "files" / row["path"]
-        with reading():
+        with file_errors():
             volume = open_volume(
                 archived(ARCHIVE / "files", row["path"]), Kind.NIFTI, MAX_FILE_BYTES
             )

@@ -17,7 +17,7 @@ from medscan.imaging import (
     parse_rule,
     read_planes,
 )
-from medscan.imaging.window import evenly
+from medscan.imaging.window import even_indices
 
 from .make import MAX_FILE_BYTES, dicom_of, header, stack_of, write_dicom
 
@@ -42,7 +42,7 @@ def test_bad_rules_are_refused_in_a_line(rule):
 
 @given(st.integers(1, 2000), st.sampled_from([2, 24, 512]))
 def test_evenly_is_symmetric(count, most):
-    picked = evenly(count, most)
+    picked = even_indices(count, most)
     assert len(picked) == min(count, most) == len(set(picked))
     assert picked[0] == 0
     assert picked[-1] == count - 1
