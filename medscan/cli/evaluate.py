@@ -176,7 +176,7 @@ def _run_suite(name: str, root: Path | None, out: Path, part: Shard, device: str
     declared = room.read_suite(room.find_suite(name), root)
     count = len(room.cells_of(declared)[part.number - 1 :: part.count])
     shares, on = (part.number, part.count), choose_device(device)
-    records = list(room.run_suite(declared, out, device=on, shard=shares, told=show))
+    records = list(room.run_suite(declared, out, device=on, shard=shares, on_record=show))
     rows = room.rows_of(declared, records)
     for data, table in room.suite_tables(rows):
         _print(data, table)

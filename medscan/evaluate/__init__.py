@@ -1,11 +1,11 @@
 """Detectors and labelled data -> figures with intervals; grids of both -> one table."""
 
 from medscan.evaluate.declare import FIGURES, Cell, Suite, cells_of, find_suite, read_suite
-from medscan.evaluate.export import plain, write_csv, write_json, write_plots
+from medscan.evaluate.export import to_plain, write_csv, write_json, write_plots
 from medscan.evaluate.figures import Evaluation
 from medscan.evaluate.run import EvaluateOptions, evaluate, judge_on_test
 from medscan.evaluate.suite import run_suite
-from medscan.evaluate.table import SuiteRow, rows_of, shown, write_table
+from medscan.evaluate.table import SuiteRow, format_figure, rows_of, write_table
 from medscan.evaluate.text import cell_line, evaluation_table, suite_tables
 
 __all__ = [
@@ -20,13 +20,13 @@ __all__ = [
     "evaluate",
     "evaluation_table",
     "find_suite",
+    "format_figure",
     "judge_on_test",
-    "plain",
     "read_suite",
     "rows_of",
     "run_suite",
-    "shown",
     "suite_tables",
+    "to_plain",
     "write_csv",
     "write_json",
     "write_plots",

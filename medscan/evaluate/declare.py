@@ -20,10 +20,11 @@ FIGURES = {
     "pixel_auroc": ("pixels", "auroc"),
     "aupro": ("pixels", "aupro"),
 }
-"""Column of a suite's table -> where a record has it."""
+"""Column of a suite's table -> part and figure of a record that it shows."""
 
-TEXT, WHOLE, NUMBER, TABLE = "a text", "a whole number from 0", "a number from 0 to 100", "a table"
-TEXTS, WHOLES, TABLES = "different texts", "different whole numbers from 0", "tables"
+TEXT, WHOLE, NUMBER, TABLE = "a string", "an integer from 0", "a number from 0 to 100", "a table"
+TEXTS, WHOLES = "a list of different strings", "a list of different integers from 0"
+TABLES = "a list of tables"
 SUITE = {
     "methods": TEXTS,
     "data": TABLES,
@@ -54,10 +55,10 @@ class DataSet:
     plane, window : str
         As in `medscan fit`.
     group : str
-        Data sets of one group are not learnt from in each other's zero-shot cells, unless the
-        protocol is "paper".
+        Zero-shot cells do not learn from data sets of the same group, unless the protocol is
+        "paper".
     trivial : float or None
-        Image AUROC of the best trivial feature: below it nothing was learnt.
+        Image AUROC of the best trivial feature; a method below it has learnt nothing.
     """
 
     name: str
@@ -71,7 +72,7 @@ class DataSet:
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """What to measure; see medscan-evaluate(1)."""
+    """Declared grid of measurements; see medscan-evaluate(1)."""
 
     methods: tuple[str, ...]
     data: tuple[DataSet, ...]
@@ -88,7 +89,7 @@ class Suite:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One fit and one measurement; no shots are zero-shot learning from the other data sets."""
+    """One fit and one measurement; 0 shots means zero-shot learning from the other data sets."""
 
     data: DataSet
     method: str
@@ -97,29 +98,29 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of its file, without suffix."""
         return f"{self.data.name}-{self.method}-k{self.shots}-s{self.seed}"
 
 
 def find_suite(name: str) -> Path:
-    """A suite by its file, or by the name of a shipped one."""
+    """Path of a suite, given as a file or as the name of a shipped one."""
     shipped = Path(__file__).parent / f"{name}.toml"
     return shipped if name.isalnum() and shipped.is_file() else Path(name)
 
 
 def read_suite(path: Path, root: Path | None = None) -> Suite:
-    """A suite from its TOML file.
+    """Read and check a suite from its TOML file.
 
     Parameters
     ----------
     path : Path
     root : Path, optional
-        Folder that the data sets' paths start at; default: the file's own.
+        Folder that relative paths of data sets start from; default: the file's own.
 
     Raises
     ------
     UsageError
-        It cannot be read, or declares what is not known or cannot be measured.
+        If the file cannot be read, has unknown or wrong entries, or a cell cannot be measured.
     """
     try:
         facts = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -132,9 +133,9 @@ def read_suite(path: Path, root: Path | None = None) -> Suite:
 
 
 def cells_of(suite: Suite) -> list[Cell]:
-    """Every cell, a data set and in it a method at a time.
+    """All cells, ordered by data set and then by method.
 
-    Methods without a zero-shot form have no cell without shots.
+    Methods without a zero-shot form have no cells with 0 shots.
     """
     return [
         Cell(data, method, shots, seed)
@@ -147,18 +148,18 @@ def cells_of(suite: Suite) -> list[Cell]:
 
 
 def sources_of(suite: Suite, cell: Cell) -> list[DataSet]:
-    """Data sets that a zero-shot cell learns from; none for one that learns nothing."""
+    """Data sets that a zero-shot cell learns from; empty if its method learns nothing."""
     if cell.shots or not system_of(cell.method).method.learns_from:
         return []
-    mine = cell.data
-    others = [d for d in suite.data if d.name != mine.name and d.path != mine.path]
+    target = cell.data
+    others = [d for d in suite.data if d.name != target.name and d.path != target.path]
     if suite.protocol == "paper":
-        return others  # MVFA's published figures are learnt from siblings too
-    return [d for d in others if not (d.group and d.group == mine.group)]
+        return others  # MVFA's published figures come from learning on the same group too
+    return [d for d in others if not (d.group and d.group == target.group)]
 
 
 def _suite(facts: dict[str, Any], root: Path) -> Suite:
-    _check(facts, SUITE, ("methods", "data"), "it")
+    _check(facts, SUITE, ("methods", "data"), "its top level")
     parts: dict[str, Any]
     parts = {name: tuple(v) if isinstance(v, list) else v for name, v in facts.items()}
     parts["data"] = tuple(_data_set(d, n, root) for n, d in enumerate(facts["data"], 1))
@@ -177,12 +178,12 @@ def _data_set(facts: dict[str, Any], number: int, root: Path) -> DataSet:
     _check(facts, DATA, ("name", "path", "organ"), where)
     name = facts["name"]
     if not _names_a_file(name):
-        raise UsageError(f"{where}: {name!r} cannot be part of a file's name")
+        raise UsageError(f"{where}: name {name!r} cannot be part of a file's name")
     if facts.get("plane", "") not in ("", *Plane):
         raise UsageError(f"{where}: plane {facts['plane']!r} is not one of {', '.join(Plane)}")
     imaging.parse_rule(facts.get("window", "auto"))
     if facts.get("trivial", 0) > 1:
-        raise UsageError(f"{where}: trivial is a fraction, not percent")
+        raise UsageError(f"{where}: trivial is a fraction from 0 to 1, not percent")
     try:
         path = (root / Path(facts["path"]).expanduser()).resolve()
     except (OSError, RuntimeError) as error:
@@ -191,6 +192,7 @@ def _data_set(facts: dict[str, Any], number: int, root: Path) -> DataSet:
 
 
 def _names_a_file(name: str) -> bool:
+    """Whether a data set's name can start the file names of its cells."""
     return (
         name.strip() == name != ""
         and name.isprintable()
@@ -209,7 +211,7 @@ def _check_methods(suite: Suite) -> None:
     for method, changes in suite.settings.items():
         system_of(method)
         if not isinstance(changes, dict):
-            raise UsageError(f"settings of {method} are a table of its settings")
+            raise UsageError(f"settings of {method} must be a table")
         settings_of(method, suite.protocol, **changes)
 
 
@@ -219,28 +221,31 @@ def _check_published(suite: Suite) -> None:
         _check(entry, PUBLISHED, ("method", "data", "shots"), where)
         system_of(entry["method"])
         if entry["data"] not in [d.name for d in suite.data]:
-            raise UsageError(f"{where}: there is no data set {entry['data']!r}")
+            raise UsageError(f"{where}: no data set is named {entry['data']!r}")
 
 
 def _check_cells(suite: Suite) -> None:
     cells = cells_of(suite)
     if not cells:
-        raise UsageError("it has no cell: none of its methods has a zero-shot form")
+        raise UsageError(
+            "it has no cells: name data sets, and shots above 0 for methods without a zero-shot "
+            "form"
+        )
     for cell in cells:
         learns = system_of(cell.method).method.learns_from
         if learns and not cell.shots and not sources_of(suite, cell):
             raise UsageError(
-                f"{cell.method} without shots learns from data sets other than {cell.data.name} "
-                "and its group, and there is none"
+                f"{cell.method} with 0 shots needs a data set other than {cell.data.name} and its "
+                "group to learn from"
             )
 
 
 def _check(facts: Any, kinds: dict[str, str], needed: tuple[str, ...], where: str) -> None:
-    """Refuse a table with unknown, missing or unfit entries."""
+    """Refuse a table with unknown, missing or wrong entries."""
     if not isinstance(facts, dict):
-        raise UsageError(f"{where} is no table")
+        raise UsageError(f"{where} is not a table")
     for name in sorted(set(facts) - set(kinds)):
-        raise UsageError(f"{where} has an unknown key {name!r}; known are {', '.join(kinds)}")
+        raise UsageError(f"{where} has an unknown key {name!r}; choose from {', '.join(kinds)}")
     for name in needed:
         if name not in facts:
             raise UsageError(f"{where} lacks {name}")
@@ -251,8 +256,8 @@ def _check(facts: Any, kinds: dict[str, str], needed: tuple[str, ...], where: st
 
 def _fits(value: Any, kind: str) -> bool:
     if kind in (TEXTS, WHOLES):
-        one = TEXT if kind == TEXTS else WHOLE
-        fits = isinstance(value, list) and all(_fits(v, one) for v in value)
+        element = TEXT if kind == TEXTS else WHOLE
+        fits = isinstance(value, list) and all(_fits(v, element) for v in value)
         return fits and 0 < len(set(value)) == len(value)
     if kind == TABLES:
         return isinstance(value, list) and all(isinstance(v, dict) for v in value)

@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.detector import Calibration
-from medscan.evaluate.observe import Observations, Truth, enlarged
+from medscan.evaluate.observe import Observations, Truth, upsample_to_square
 from medscan.metrics import Estimate, ImageFigures, PixelCurves, image_figures
 from medscan.scoring import aggregate, stack_calibration
 
 
 @dataclass(frozen=True, slots=True)
 class PixelFigures:
-    """What the maps are worth, over all pixels of all slices whose pixels are known."""
+    """Figures of the maps, over all pixels of the slices whose mask is known."""
 
     slices: int
     regions: int
@@ -34,8 +34,8 @@ class Evaluation:
     ----------
     slices : ImageFigures
     studies : ImageFigures or None
-        None where studies are all of one label, or each is a single slice. Each study has the
-        threshold of its own number of slices, so that `threshold` is NaN.
+        None if all studies have the same label, or each is a single slice. The threshold of a study
+        depends on its number of slices, so that `threshold` is NaN.
     pixels : PixelFigures or None
         None without masks.
     rows : tuple of (str, str, int, float)
@@ -49,7 +49,7 @@ class Evaluation:
 
 
 def figures(
-    seen: Observations,
+    observed: Observations,
     calibration: Calibration,
     *,
     patch: int,
@@ -57,30 +57,30 @@ def figures(
     draws: int = 1000,
     seed: int = 0,
 ) -> Evaluation:
-    """Figures of what was observed.
+    """Compute all figures from observed scores and maps.
 
     Parameters
     ----------
-    seen : Observations
+    observed : Observations
     calibration : Calibration
-        Of the detector.
+        Calibration of the detector.
     patch : int
         Side of a patch in pixels.
     published : bool
-        Scale each branch by the minimum and maximum of these very images and average them, as the
-        published test code does. Such scores say nothing about an image alone.
+        Scale each branch by its minimum and maximum over these images and average the branches, as
+        the published test code does. Such a score depends on the other images.
     draws, seed : int
-        Of the bootstrap over patients.
+        Bootstrap over patients.
     """
-    truths = seen.truths
+    truths = observed.truths
     if published:
-        fused = Fused(seen)
+        fused = Fused(observed)
         scores, maps = fused.scores(), fused.maps()
     else:
-        scores, maps = np.array(seen.scores)[:, 0], (m[0] for m in seen.maps())
+        scores, maps = np.array(observed.scores)[:, 0], (m[0] for m in observed.maps())
     labels = np.array([t.label for t in truths])
     patients = np.array([t.patient for t in truths])
-    # The detector's threshold says nothing of scores that are scaled by this test set.
+    # The detector's threshold does not apply to scores that are scaled by this test set.
     used = replace(calibration, normals=(), threshold=math.nan) if published else calibration
     slices = image_figures(
         labels,
@@ -94,7 +94,7 @@ def figures(
     return Evaluation(
         slices,
         _studies(truths, scores, used, draws, seed),
-        _pixels(seen, maps, (0.0, 1.0) if published else _range(seen), patch, draws, seed),
+        _pixels(observed, maps, (0.0, 1.0) if published else _range(observed), patch, draws, seed),
         tuple((t.name, t.patient, t.label, float(s)) for t, s in zip(truths, scores, strict=True)),
     )
 
@@ -106,41 +106,43 @@ def _studies(
     draws: int,
     seed: int,
 ) -> ImageFigures | None:
-    """Studies by the scan's rule; a study is abnormal if one of its slices is."""
+    """Figures of studies, scored as a scan does; a study is abnormal if one of its slices is."""
     studies: dict[str, list[int]] = {}
-    for place, truth in enumerate(truths):
-        studies.setdefault(truth.study, []).append(place)
-    labels = np.array([max(truths[i].label for i in places) for places in studies.values()])
+    for index, truth in enumerate(truths):
+        studies.setdefault(truth.study, []).append(index)
+    members = list(studies.values())
+    labels = np.array([max(truths[i].label for i in indices) for indices in members])
     if len(set(labels.tolist())) < 2 or len(studies) == len(truths):
         return None
-    found = np.array([aggregate(scores[places].astype(np.float32)) for places in studies.values()])
-    patients = np.array([truths[places[0]].patient for places in studies.values()])
-    ends = [stack_calibration(calibration, len(p)).threshold for p in studies.values()]
-    whole = image_figures(labels, found, patients, draws=draws, seed=seed)
-    if any(math.isnan(end) for end in ends):
-        return whole
-    flagged = (found >= np.array(ends)).astype(np.float64)
-    at = image_figures(labels, flagged, patients, threshold=0.5, draws=draws, seed=seed)
-    return replace(whole, sensitivity=at.sensitivity, specificity=at.specificity)
+    study_scores = np.array([aggregate(scores[i].astype(np.float32)) for i in members])
+    patients = np.array([truths[indices[0]].patient for indices in members])
+    thresholds = [stack_calibration(calibration, len(indices)).threshold for indices in members]
+    ranking = image_figures(labels, study_scores, patients, draws=draws, seed=seed)
+    if any(math.isnan(threshold) for threshold in thresholds):
+        return ranking
+    # Thresholds differ between studies: compare each with its own, then score flags by 0.5.
+    flags = (study_scores >= np.array(thresholds)).astype(np.float64)
+    flagging = image_figures(labels, flags, patients, threshold=0.5, draws=draws, seed=seed)
+    return replace(ranking, sensitivity=flagging.sensitivity, specificity=flagging.specificity)
 
 
 def _pixels(
-    seen: Observations,
+    observed: Observations,
     maps: Iterator[NDArray[np.float32]],
-    ends: tuple[float, float],
+    score_range: tuple[float, float],
     patch: int,
     draws: int,
     seed: int,
 ) -> PixelFigures | None:
-    """Pixels of slices with a mask, and of the normal slices of such data."""
-    if not any(t.mask is not None for t in seen.truths):
+    """Figures over the pixels of slices with a mask, and of the normal slices of such data."""
+    if not any(t.mask is not None for t in observed.truths):
         return None
-    curves, slices = PixelCurves(*ends), 0
-    for truth, grid in zip(seen.truths, maps, strict=True):
+    curves, slices = PixelCurves(*score_range), 0
+    for truth, grid in zip(observed.truths, maps, strict=True):
         if truth.label and truth.mask is None:
             continue
-        fine = enlarged(grid, seen.size, patch)
-        curves.add(fine, seen.mask(truth), seen.inside(truth), truth.patient)
+        fine = upsample_to_square(grid, observed.size, patch)
+        curves.add(fine, observed.mask(truth), observed.inside(truth), truth.patient)
         slices += 1
 
     def estimate(value: float, name: str) -> Estimate:
@@ -155,33 +157,34 @@ def _pixels(
     )
 
 
-def _range(seen: Observations) -> tuple[float, float]:
-    """Ends of all maps' values; at least 0 and 1."""
-    ends = [(float(m.min()), float(m.max())) for m in seen.maps()]
-    return min(0.0, *(e[0] for e in ends)), max(1.0, *(e[1] for e in ends))
+def _range(observed: Observations) -> tuple[float, float]:
+    """Range of all maps' values, at least from 0 to 1."""
+    ranges = [(float(m.min()), float(m.max())) for m in observed.maps()]
+    return min(0.0, *(low for low, _ in ranges)), max(1.0, *(high for _, high in ranges))
 
 
 class Fused:
-    """Branches scaled to [0, 1] over all slices and averaged (MVFA's code; MadCLIP's has one)."""
+    """Average of branches, each scaled to [0, 1] over all slices (MVFA has two, MadCLIP one)."""
 
-    def __init__(self, seen: Observations) -> None:
-        self.seen = seen
+    def __init__(self, observed: Observations) -> None:
+        self.observed = observed
         axes = (1, 2)
-        lows = [m.min(axes) for m in seen.maps()]
-        highs = [m.max(axes) for m in seen.maps()]
+        lows = [m.min(axes) for m in observed.maps()]
+        highs = [m.max(axes) for m in observed.maps()]
         self.low, self.high = np.min(lows, 0), np.max(highs, 0)
 
     def maps(self) -> Iterator[NDArray[np.float32]]:
-        """One map (S, S) a slice."""
+        """Yield a map (S, S) per slice."""
         span = np.maximum(self.high - self.low, 1e-12)[:, None, None]
-        for branches in self.seen.maps():
+        for branches in self.observed.maps():
             yield ((branches - self.low[:, None, None]) / span).mean(0).astype(np.float32)
 
     def scores(self) -> NDArray[np.float64]:
-        """One score a slice: of the branches' own, else the maximum of its map."""
-        own = np.array(self.seen.scores)
-        if not own.shape[1]:
+        """Score of each slice: from the branches' scores, else the maximum of its fused map."""
+        branches = np.array(self.observed.scores)
+        if not branches.shape[1]:
             return np.array([float(fused.max()) for fused in self.maps()])
-        span = np.maximum(own.max(0) - own.min(0), 1e-12)
-        scaled: NDArray[np.float64] = ((own - own.min(0)) / span).mean(1)
+        low = branches.min(0)
+        span = np.maximum(branches.max(0) - low, 1e-12)
+        scaled: NDArray[np.float64] = ((branches - low) / span).mean(1)
         return scaled

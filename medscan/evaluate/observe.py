@@ -1,4 +1,4 @@
-"""What a detector says of labelled slices, kept until all are seen."""
+"""Scores and maps of labelled slices, collected until all are scored."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from medscan.parts import scoring
 
 BATCH = 16
 IN_MEMORY = 64 << 20
-"""Bytes of maps that are held before they go to a temporary file."""
+"""Bytes of maps that are held in memory before they go to a temporary file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is known of a slice.
+    """Ground truth of a slice.
 
     Parameters
     ----------
     name, patient, study : str
-        `study` is the volume that the slice is of, or the patient of a picture.
+        `study` is the name of the slice's volume, or the patient of an image without volume.
     label : int
         1 abnormal.
     mask : bytes or None
-        Bits of (S, S), row by row; None where nothing is known of the pixels.
+        Bits of (S, S), row by row; None if the pixels are not labelled.
     inside : (int, int, int, int)
-        Top, left, bottom, right of the picture in the square.
+        Top, left, bottom, right of the image in the square.
     """
 
     name: str
@@ -50,14 +50,14 @@ class Truth:
 
 @dataclass(slots=True, weakref_slot=True)
 class Observations:
-    """Scores and maps of slices; the maps wait in a temporary file, so that memory is bounded.
+    """Scores and maps of slices; the maps are in a temporary file, so that memory is bounded.
 
     Parameters
     ----------
     size : int
         Side S of the square.
     shape : tuple of int
-        Of a slice's maps, (branches, h, w), float32.
+        Shape of a slice's maps, (branches, h, w), float32.
     """
 
     size: int
@@ -72,12 +72,12 @@ class Observations:
         weakref.finalize(self, self._maps.close)
 
     def add(self, truth: Truth, score: NDArray[np.float32], maps: NDArray[np.float32]) -> None:
-        """Take what was found of a slice: branch scores (k,) and maps (branches, h, w).
+        """Add a slice's branch scores (k,) and maps (branches, h, w).
 
         Raises
         ------
         medscan.errors.MedscanError
-            Not all of it is finite.
+            If a value is not finite.
         """
         if not (np.isfinite(score).all() and np.isfinite(maps).all()):
             raise MedscanError(f"{truth.name}: its score is not finite; try --precision fp32")
@@ -88,47 +88,47 @@ class Observations:
         self._maps.write(np.ascontiguousarray(maps, np.float32).tobytes())
 
     def maps(self) -> Iterator[NDArray[np.float32]]:
-        """Every slice's maps, in the order in which they came."""
-        each = int(np.prod(self.shape)) * 4
-        for place in range(len(self.truths)):
-            self._maps.seek(place * each)  # another reader may have moved it
-            yield np.frombuffer(self._maps.read(each), np.float32).reshape(self.shape)
+        """Yield every slice's maps, in the order of `truths`."""
+        nbytes = int(np.prod(self.shape)) * 4
+        for index in range(len(self.truths)):
+            self._maps.seek(index * nbytes)  # another iterator may have moved the file position
+            yield np.frombuffer(self._maps.read(nbytes), np.float32).reshape(self.shape)
 
     def mask(self, truth: Truth) -> NDArray[np.bool_]:
-        """The abnormal pixels of a slice, (S, S)."""
+        """Abnormal pixels of a slice, (S, S)."""
         if truth.mask is None:
             return np.zeros((self.size, self.size), np.bool_)
         bits = np.unpackbits(np.frombuffer(truth.mask, np.uint8), count=self.size**2)
         return bits.reshape(self.size, self.size).astype(np.bool_)
 
     def inside(self, truth: Truth) -> NDArray[np.bool_]:
-        """The pixels of the square that belong to the picture, (S, S)."""
+        """Pixels of the square that belong to the image, (S, S)."""
         top, left, bottom, right = truth.inside
-        found = np.zeros((self.size, self.size), np.bool_)
-        found[top:bottom, left:right] = True
-        return found
+        inside = np.zeros((self.size, self.size), np.bool_)
+        inside[top:bottom, left:right] = True
+        return inside
 
 
 class PreparedBatches:
-    """What `Method.prepare` makes of one sequence of slices, kept for the next method like it.
+    """Cache of `Method.prepare` over one sequence of slices, for methods with equal settings.
 
     Parameters
     ----------
     limit : int
-        Bytes; what is beyond is prepared anew each time.
+        Bytes; batches beyond it are prepared anew each time.
     """
 
     def __init__(self, limit: int = 2 << 30) -> None:
-        self.limit, self.held = limit, 0
+        self.limit, self.nbytes = limit, 0
         self.batches: dict[int, torch.Tensor] = {}
 
-    def of(self, method: Method, number: int, images: torch.Tensor) -> torch.Tensor:
-        """The prepared batch of that number, on the method's device."""
+    def get(self, method: Method, number: int, images: torch.Tensor) -> torch.Tensor:
+        """Return the prepared batch of that number, on the method's device."""
         if number in self.batches:
             return self.batches[number].to(method.backbone.device)
         prepared = method.prepare(images)
-        self.held += prepared.nbytes
-        if self.held <= self.limit:
+        self.nbytes += prepared.nbytes
+        if self.nbytes <= self.limit:
             self.batches[number] = prepared.cpu()
         return prepared
 
@@ -139,7 +139,7 @@ def observe(
     slices: Iterable[LabelledSlice],
     *,
     published: bool,
-    kept: PreparedBatches | None = None,
+    cache: PreparedBatches | None = None,
 ) -> Observations:
     """Score slices, in batches.
 
@@ -148,23 +148,23 @@ def observe(
     method : Method
     slices : iterable of LabelledSlice
     published : bool
-        Take what the authors' test code takes, `Method.published`, instead of `Method.score`.
-    kept : PreparedBatches, optional
-        Of the same slices and a method with the same settings.
+        Use `Method.published`, as the authors' test code does, instead of `Method.score`.
+    cache : PreparedBatches, optional
+        Cache of the same slices for methods with the same settings.
     """
-    found, kept = Observations(method.backbone.size), kept or PreparedBatches(0)
-    waiting, number = iter(slices), 0
-    while batch := list(islice(waiting, BATCH)):
+    observed, cache = Observations(method.backbone.size), cache or PreparedBatches(0)
+    remaining, number = iter(slices), 0
+    while batch := list(islice(remaining, BATCH)):
         images = torch.from_numpy(np.stack([s.image for s in batch]))
-        levels = method(kept.of(method, number, images))
-        scores, maps = _published(method, levels) if published else _scored(method, levels)
+        levels = method(cache.get(method, number, images))
+        scores, maps = _published(method, levels) if published else _score(method, levels)
         for row, labelled in enumerate(batch):
-            found.add(_truth(labelled), scores[row], maps[row])
+            observed.add(_truth(labelled), scores[row], maps[row])
         number += 1
-    return found
+    return observed
 
 
-def _scored(method: Method, levels: Levels) -> tuple[NDArray[np.float32], ...]:
+def _score(method: Method, levels: Levels) -> tuple[NDArray[np.float32], ...]:
     """Scores (B, 1) and maps (B, 1, G, G)."""
     score, grid = method.score(levels)
     return score[:, None].float().cpu().numpy(), grid[:, None].float().cpu().numpy()
@@ -172,11 +172,11 @@ def _scored(method: Method, levels: Levels) -> tuple[NDArray[np.float32], ...]:
 
 def _published(method: Method, levels: Levels) -> tuple[NDArray[np.float32], ...]:
     """Branch scores (B, k) and full-size maps (B, branches, S, S)."""
-    found = method.published(levels, method.backbone.size)
-    maps = torch.stack(found.maps, 1).float().cpu().numpy()
-    if not found.scores:
+    published = method.published(levels, method.backbone.size)
+    maps = torch.stack(published.maps, 1).float().cpu().numpy()
+    if not published.scores:
         return np.zeros((len(maps), 0), np.float32), maps
-    return torch.stack(found.scores, 1).float().cpu().numpy(), maps
+    return torch.stack(published.scores, 1).float().cpu().numpy(), maps
 
 
 def _truth(labelled: LabelledSlice) -> Truth:
@@ -193,15 +193,15 @@ def _truth(labelled: LabelledSlice) -> Truth:
 
 
 def file_of(name: str) -> str:
-    """Name of the file that a slice such as `head.nii.gz#12` is of."""
+    """Name of a slice's file: `head.nii.gz` for the slice `head.nii.gz#12`."""
     return re.sub(r"#\d+$", "", name)
 
 
-def enlarged(grid: NDArray[np.float32], size: int, patch: int) -> NDArray[np.float32]:
+def upsample_to_square(grid: NDArray[np.float32], size: int, patch: int) -> NDArray[np.float32]:
     """A grid map (G, G) on the square (S, S), bilinear; pixels beyond the last patch repeat it."""
     if grid.shape[0] == size:
         return grid
     side = patch * grid.shape[0]
     fine = scoring.upsample(torch.from_numpy(grid.copy())[None, None], side, align_corners=False)
-    found: NDArray[np.float32] = np.pad(fine[0, 0].numpy(), (0, size - side), mode="edge")
-    return found
+    square: NDArray[np.float32] = np.pad(fine[0, 0].numpy(), (0, size - side), mode="edge")
+    return square

@@ -30,7 +30,7 @@ log = logging.getLogger("medscan.evaluate")
 
 @dataclass(frozen=True, slots=True)
 class EvaluateOptions:
-    """What `medscan evaluate` is asked for; see medscan-evaluate(1)."""
+    """Options of `medscan evaluate`; see medscan-evaluate(1)."""
 
     split: str = "test"
     protocol: str = "clean"
@@ -56,28 +56,28 @@ def evaluate(
         See `medscan.fit.data`.
     options : EvaluateOptions
     progress : callable, optional
-        Wraps the slices, given the number of files.
+        Wraps the iterator of slices to show progress; also takes the number of files.
 
     Raises
     ------
     medscan.errors.UsageError
-        The data cannot be used, or shares patients with the detector's shots.
+        If the data cannot be used, or shares patients with the detector's shots.
     """
     _check(options)
-    found = detector.find(path)
-    fitted = detector.read(found)
+    file = detector.find(path)
+    fitted = detector.read(file)
     if fitted.selection == "test":
-        log.warning("%s: its epoch was chosen on a test set, for which it is too good", path)
-    items = unseen(data, fitted, options.split, strict=options.protocol == "clean")
+        log.warning("%s: its epoch was chosen on a test set; figures on it are optimistic", path)
+    items = unseen_items(data, fitted, options.split, strict=options.protocol == "clean")
     backbone = fitted.load_backbone(device=options.device, precision=options.precision)
-    method = fitted.load_method(found, backbone)
+    method = fitted.load_method(file, backbone)
     slices = slices_of(fitted, method, items)
-    shown = progress(slices, len(items)) if progress else slices
-    return fitted, measure(fitted, method, shown, options)
+    slices = progress(slices, len(items)) if progress else slices
+    return fitted, measure(fitted, method, slices, options)
 
 
 def slices_of(fitted: Detector, method: Method, items: list[Item]) -> Iterator[LabelledSlice]:
-    """Labelled slices as a detector wants them."""
+    """Load labelled slices with the size, window and plane of a detector."""
     plane = Plane(fitted.domain.plane) if fitted.domain.plane else None
     return stream_slices(items, size=method.backbone.size, window=fitted.window, plane=plane)
 
@@ -87,16 +87,16 @@ def measure(
     method: Method,
     slices: Iterable[LabelledSlice],
     options: EvaluateOptions,
-    kept: PreparedBatches | None = None,
+    cache: PreparedBatches | None = None,
 ) -> Evaluation:
-    """Figures of a loaded method on labelled slices; `kept` as in `observe`."""
+    """Measure a loaded method on labelled slices; `cache` as in `observe`."""
     _check(options)
     published = options.protocol == "paper"
-    seen = observe(method, slices, published=published, kept=kept)
-    if not seen.truths:
+    observed = observe(method, slices, published=published, cache=cache)
+    if not observed.truths:
         raise UsageError("every image is background: there is nothing to measure")
     return figures(
-        seen,
+        observed,
         fitted.calibration,
         patch=method.backbone.patch,
         published=published,
@@ -111,93 +111,97 @@ def _check(options: EvaluateOptions) -> None:
     if options.protocol not in ("clean", "paper"):
         raise UsageError(f"--protocol {options.protocol}: choose clean or paper")
     if options.draws < 0 or options.seed < 0:
-        raise UsageError("--draws and --seed count from 0")
+        raise UsageError("--draws and --seed must be 0 or more")
 
 
-def unseen(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> list[Item]:
-    """Items of a split, none of a patient whose images the detector was fitted on.
+def unseen_items(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> list[Item]:
+    """Read the items of a split, of patients whose images the detector was not fitted on.
 
     Parameters
     ----------
     data : Path
     fitted : Detector
     split : {"test", "rest"}
-        The data's own test split; or "rest", every image of a patient that gave no shot.
+        The data's own test split; or "rest", every image of a patient without shots.
     strict : bool
-        Whether a patient on both sides is an error; else it is only warned of.
+        Whether shots of a patient of the test split are an error, or only logged as a warning.
 
     Raises
     ------
     UsageError
-        A patient is on both sides, or nothing is left.
+        If a patient of the test split gave shots, or no items are left.
     """
     train, test = (read_items(data, s, required=False) for s in ("train", "test"))
-    shown = _shown(data, [*train, *test], fitted)
+    fitted_patients = _patients_of_shots(data, [*train, *test], fitted)
     if split == "rest":
-        items = [item for item in [*train, *test] if item.patient not in shown]
+        items = [item for item in [*train, *test] if item.patient not in fitted_patients]
         if not items:
-            raise UsageError(f"{data}: every patient gave a shot; there is no one left to test on")
+            raise UsageError(f"{data}: every patient gave a shot; no patient is left to test on")
         return sorted(items, key=lambda item: item.name)
     if not test:
         raise UsageError(
             f"{data} has no test split; add one (a column split), or use --split rest to measure "
             "on all patients that gave no shot"
         )
-    shared = {item.patient for item in test} & shown
+    shared = {item.patient for item in test} & fitted_patients
     if shared:
         text = f"{data}: {len(shared)} patients of the test split gave shots to this detector"
         if strict:
-            raise UsageError(f"{text}; figures on them would say nothing")
-        log.warning("%s: the figures are too good", text)
+            raise UsageError(f"{text}; figures on them would be optimistic; use --split rest")
+        log.warning("%s: the figures are optimistic", text)
     return test
 
 
-def _shown(data: Path, items: list[Item], fitted: Detector) -> set[str]:
-    """Patients who gave shots, by what is in their files; by name without fingerprints."""
+def _patients_of_shots(data: Path, items: list[Item], fitted: Detector) -> set[str]:
+    """Patients who gave shots, by the content of their files; without fingerprints, by name."""
     if fitted.fingerprints:
         return {i.patient for i in items if fingerprint(i.path) in fitted.fingerprints}
-    shots = _shots(data, fitted)
-    return {i.patient for i in items if i.name in shots}
+    shot_names = _shot_names(data, fitted)
+    return {i.patient for i in items if i.name in shot_names}
 
 
-def _shots(data: Path, fitted: Detector) -> set[str]:
-    """Names, as `data` has them, of files that a detector was fitted on, if they are of `data`."""
-    names = [name for part in fitted.shots.values() for name in part]
-    files = {*names, *map(file_of, names)}
-    # A zero-shot fit lists them below the name of their data set.
-    for below in {f"{stem(data)}/", f"{stem(data.resolve())}/"}:
-        files |= {name.removeprefix(below) for name in files}
-    return files
+def _shot_names(data: Path, fitted: Detector) -> set[str]:
+    """Names that items of `data` have if the detector was fitted on them or on their slices."""
+    slices = [name for part in fitted.shots.values() for name in part]
+    names = {*slices, *map(file_of, slices)}
+    # A zero-shot fit lists shots below the name of their data set.
+    for prefix in {f"{stem(data)}/", f"{stem(data.resolve())}/"}:
+        names |= {name.removeprefix(prefix) for name in names}
+    return names
 
 
 def judge_on_test(data: Path, options: FitOptions) -> Callable[[Method], float]:
-    """What published code chooses its epoch by: image and pixel AUROC on the test set, summed.
+    """Return the rating by which published code chooses its epoch.
+
+    The rating is the sum of image and pixel AUROC on the test set.
 
     Parameters
     ----------
     data : Path
-        With a test split.
+        Data set with a test split.
     options : FitOptions
-        Of the fit; its protocol must be "paper".
+        Options of the fit; its protocol must be "paper".
 
     Raises
     ------
     UsageError
-        The protocol is another one, or there is no test split.
+        If the protocol is not "paper", or there is no test split.
     """
     if options.protocol != "paper":
         raise UsageError("--select test chooses on the test set: it is only for --protocol paper")
     items = read_items(data, "test")
     plane = Plane(options.domain.plane) if options.domain.plane else None
     slices: list[LabelledSlice] = []
-    nothing = Calibration((), math.nan, options.target_fpr, True, 0.0, 1.0)
+    uncalibrated = Calibration((), math.nan, options.target_fpr, True, 0.0, 1.0)
 
     def judge(method: Method) -> float:
         size = method.backbone.size
         if not slices:
             slices.extend(stream_slices(items, size=size, window=options.window, plane=plane))
-        seen = observe(method, slices, published=True)
-        found = figures(seen, nothing, patch=method.backbone.patch, published=True, draws=0)
-        return found.slices.auroc.value + (found.pixels.auroc.value if found.pixels else 0.0)
+        observed = observe(method, slices, published=True)
+        patch = method.backbone.patch
+        evaluation = figures(observed, uncalibrated, patch=patch, published=True, draws=0)
+        pixel_auroc = evaluation.pixels.auroc.value if evaluation.pixels else 0.0
+        return evaluation.slices.auroc.value + pixel_auroc
 
     return judge

@@ -1,7 +1,7 @@
-"""A suite, measured cell by cell.
+"""Measuring a suite cell by cell.
 
-Each finished cell is a JSON file in the output folder; a suite that was stopped goes on where it
-was.
+Each finished cell becomes a JSON file in the output folder, so that a suite that was stopped
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from medscan import clip
 from medscan.detector import Domain
 from medscan.errors import DiskError, UsageError
 from medscan.evaluate.declare import Cell, DataSet, Suite, cells_of, sources_of
-from medscan.evaluate.export import plain
+from medscan.evaluate.export import to_plain
 from medscan.evaluate.observe import PreparedBatches
-from medscan.evaluate.run import EvaluateOptions, judge_on_test, measure, slices_of, unseen
+from medscan.evaluate.run import EvaluateOptions, judge_on_test, measure, slices_of, unseen_items
 from medscan.files import replacing
 from medscan.fit import FitOptions, LabelledSlice, Progress, fit
 from medscan.methods import Method, Settings
 
-KEPT_BYTES = 1 << 30
-"""Of the test slices of a data set, beyond which every cell reads them again."""
+CACHE_BYTES = 1 << 30
+"""Limit on the cached test slices of a data set; beyond it every cell reads them again."""
 
 
 def run_suite(
@@ -34,9 +34,9 @@ def run_suite(
     *,
     device: str = "cpu",
     shard: tuple[int, int] = (1, 1),
-    told: Callable[[Cell, dict[str, Any]], None] | None = None,
+    on_record: Callable[[Cell, dict[str, Any]], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Measure what is not measured yet.
+    """Measure the cells that have no record yet.
 
     Parameters
     ----------
@@ -45,59 +45,60 @@ def run_suite(
         Folder of the cells' files.
     device : str
     shard : (int, int)
-        Part i of n: a part takes every n-th cell, so that several processes share a suite.
-    told : callable, optional
-        Given each newly measured cell and its record.
+        Shard i of n: every n-th cell from the i-th, so that several processes share a suite.
+    on_record : callable, optional
+        Called with each newly measured cell and its record.
 
     Yields
     ------
     dict
-        The record of every cell of this part, old and new.
+        The record of every cell of this shard, old and new.
 
     Raises
     ------
     medscan.errors.UsageError
-        A data set is not there or cannot be used, or the backbone is not there.
+        If a data set is missing or cannot be used, or the backbone is missing.
     medscan.errors.DiskError
-        A cell's file could not be written.
+        If a cell's file could not be written.
     """
     digest = clip.find(suite.backbone).digest()
-    part, parts = shard
-    cells = cells_of(suite)[part - 1 :: parts]
-    records = {cell: _known(out, cell, _asked(suite, cell, digest)) for cell in cells}
+    number, count = shard
+    cells = cells_of(suite)[number - 1 :: count]
+    records = {cell: _read_record(out, cell, _cell_facts(suite, cell, digest)) for cell in cells}
     _check_data(suite, [cell for cell, record in records.items() if record is None])
-    _make(out)
-    kept = _Slices()
-    for cell, known in records.items():
-        record = known
+    _make_folder(out)
+    cache = _SliceCache()
+    for cell, old_record in records.items():
+        record = old_record
         if record is None:
-            record = {"cell": _asked(suite, cell, digest)} | _measured(suite, cell, device, kept)
+            record = {"cell": _cell_facts(suite, cell, digest)}
+            record |= _measure_cell(suite, cell, device, cache)
             with replacing(out / f"{cell.name}.json") as aside:
                 aside.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
-            if told is not None:
-                told(cell, record)
+            if on_record is not None:
+                on_record(cell, record)
         yield record
 
 
 def _check_data(suite: Suite, cells: list[Cell]) -> None:
-    """Say at once what would stop a long run in its middle."""
+    """Refuse missing data sets before a long run, instead of in the middle of it."""
     for cell in cells:
         for data in (cell.data, *sources_of(suite, cell)):
             if not data.path.exists():
                 raise UsageError(f"data set {data.name}: {data.path} does not exist")
 
 
-def _make(out: Path) -> None:
+def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DiskError(f"{out} could not be made: {error.strerror}") from error
 
 
-def _asked(suite: Suite, cell: Cell, digest: str) -> dict[str, Any]:
-    """What a record must have been measured for."""
+def _cell_facts(suite: Suite, cell: Cell, digest: str) -> dict[str, Any]:
+    """Everything that a cell's figures depend on; an old record with other facts is ignored."""
     return {
-        "data": _facts(cell.data),
+        "data": _data_facts(cell.data),
         "method": cell.method,
         "shots": cell.shots,
         "seed": cell.seed,
@@ -107,34 +108,35 @@ def _asked(suite: Suite, cell: Cell, digest: str) -> dict[str, Any]:
         "folds": suite.folds,
         "draws": suite.draws,
         "settings": suite.settings.get(cell.method, {}),
-        "sources": [_facts(data) for data in sources_of(suite, cell)],
+        "sources": [_data_facts(data) for data in sources_of(suite, cell)],
     }
 
 
-def _facts(data: DataSet) -> dict[str, str]:
-    """What of a data set bears on a measurement."""
+def _data_facts(data: DataSet) -> dict[str, str]:
+    """The fields of a data set that a measurement depends on."""
     facts = asdict(data) | {"path": str(data.path)}
     return {name: facts[name] for name in ("name", "path", "organ", "plane", "window")}
 
 
-def _known(out: Path, cell: Cell, asked: dict[str, Any]) -> dict[str, Any] | None:
-    """The record of a cell that was measured before."""
+def _read_record(out: Path, cell: Cell, facts: dict[str, Any]) -> dict[str, Any] | None:
+    """Record of a cell that was already measured with these facts, else None."""
     try:
         record = json.loads((out / f"{cell.name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    whole = isinstance(record, dict) and {"cell", "slices", "studies", "pixels"} <= set(record)
-    return record if whole and record["cell"] == asked else None
+    complete = isinstance(record, dict) and {"cell", "slices", "studies", "pixels"} <= set(record)
+    return record if complete and record["cell"] == facts else None
 
 
-def _measured(suite: Suite, cell: Cell, device: str, kept: _Slices) -> dict[str, Any]:
+def _measure_cell(suite: Suite, cell: Cell, device: str, cache: _SliceCache) -> dict[str, Any]:
+    """Fit and measure a cell; errors name it."""
     try:
-        return _measure(suite, cell, device, kept)
+        return _fit_and_measure(suite, cell, device, cache)
     except UsageError as error:
         raise UsageError(f"{cell.name}: {error}") from error
 
 
-def _measure(suite: Suite, cell: Cell, device: str, kept: _Slices) -> dict[str, Any]:
+def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) -> dict[str, Any]:
     sources = sources_of(suite, cell)
     options = FitOptions(
         shots=cell.shots or None,
@@ -157,40 +159,41 @@ def _measure(suite: Suite, cell: Cell, device: str, kept: _Slices) -> dict[str, 
     judge = judge_on_test(cell.data.path, options) if suite.select == "test" else None
     fitted, method = fit(folders, options, epochs.of_stage, judge)
     epochs.check()
-    middle = time.perf_counter()
-    items = unseen(cell.data.path, fitted, "test", strict=suite.protocol == "clean")
-    slices = kept.get(
+    fit_end = time.perf_counter()
+    items = unseen_items(cell.data.path, fitted, "test", strict=suite.protocol == "clean")
+    slices = cache.get(
         (cell.data.name, method.backbone.size), lambda: slices_of(fitted, method, items)
     )
-    asked = EvaluateOptions(protocol=suite.protocol, draws=suite.draws, seed=cell.seed)
-    found = measure(fitted, method, slices, asked, kept.prepared(cell.data.name, method))
-    return plain(found) | {
-        "fit_seconds": round(middle - start, 2),
-        "test_seconds": round(time.perf_counter() - middle, 2),
+    test_options = EvaluateOptions(protocol=suite.protocol, draws=suite.draws, seed=cell.seed)
+    prepared = cache.prepared(cell.data.name, method)
+    evaluation = measure(fitted, method, slices, test_options, prepared)
+    return to_plain(evaluation) | {
+        "fit_seconds": round(fit_end - start, 2),
+        "test_seconds": round(time.perf_counter() - fit_end, 2),
     }
 
 
 class _Epochs:
-    """Tells a training that Ctrl-C cut short, which fitting keeps, from a whole one."""
+    """Recognises a training that Ctrl-C cut short: fitting keeps it, a suite must not."""
 
     def __init__(self) -> None:
-        self.done = self.wanted = 0
+        self.done = self.planned = 0
 
     def of_stage(self, _stage: str) -> Progress:
-        """What is told of a stage's epochs."""
-        return self._told
+        """The callback for a stage's epochs."""
+        return self._on_epoch
 
-    def _told(self, epoch: int, epochs: int, _loss: float) -> None:
-        self.done, self.wanted = epoch, epochs
+    def _on_epoch(self, epoch: int, epochs: int, _loss: float) -> None:
+        self.done, self.planned = epoch, epochs
 
     def check(self) -> None:
-        """Stop the suite as well: half a training is no measurement."""
-        if self.done < self.wanted:
+        """Stop the suite if the training was cut short."""
+        if self.done < self.planned:
             raise KeyboardInterrupt
 
 
-class _Slices:
-    """The test slices of the data set at hand: cells come a data set at a time."""
+class _SliceCache:
+    """Test slices of the current data set, which the next cells use too."""
 
     def __init__(self) -> None:
         self.key: tuple[str, int] | None = None
@@ -198,28 +201,29 @@ class _Slices:
         self._prepared: tuple[tuple[str, Settings], PreparedBatches] | None = None
 
     def prepared(self, data: str, method: Method) -> PreparedBatches:
-        """What was prepared of the same slices for a method with the same settings."""
+        """Prepared batches of the same slices, for a method with the same settings."""
         key = (f"{data}/{method.name}", method.settings)
         if self._prepared is None or self._prepared[0] != key:
-            self._prepared = None  # what is replaced need not lie beside what replaces it
+            self._prepared = None  # frees the old batches before new ones take memory
             self._prepared = (key, PreparedBatches())
         return self._prepared[1]
 
     def get(
         self, key: tuple[str, int], read: Callable[[], Iterable[LabelledSlice]]
     ) -> Iterator[LabelledSlice]:
-        """Slices of a data set at a size, read when they are not those that are kept."""
+        """Yield slices of a data set at a size, from memory or by `read`."""
         if self.key == key:
             yield from self.slices
             return
         self.key, self.slices = None, []
-        held = 0
-        for found in read():
-            held += found.image.nbytes
-            if held <= KEPT_BYTES:
-                self.slices.append(found)
-            yield found
-        if held <= KEPT_BYTES:
+        nbytes = 0
+        for labelled in read():
+            nbytes += labelled.image.nbytes
+            if nbytes <= CACHE_BYTES:
+                self.slices.append(labelled)
+            yield labelled
+        # Only slices that were read to the end and fit the limit may be used again.
+        if nbytes <= CACHE_BYTES:
             self.key = key
         else:
             self.slices = []

@@ -17,18 +17,17 @@ from medscan.text import cell
 
 @dataclass(frozen=True, slots=True)
 class SuiteRow:
-    """One line: a method at K shots on a data set, or a reference.
+    """Row of the table: a method at K shots on a data set, or a reference.
 
     Parameters
     ----------
     data, method : str
     shots : int or None
-        None where nothing was fitted.
+        None for a trivial feature.
     draws : int
-        How many seeds were measured; 0 for a reference.
+        Number of measured seeds; 0 for a reference.
     mean, spread : dict of str to float
-        By the names of `FIGURES`; NaN where unknown. The spread is the standard deviation over
-        the seeds.
+        Keys as in `FIGURES`; NaN if unknown. The spread is the standard deviation over the seeds.
     """
 
     data: str
@@ -40,36 +39,36 @@ class SuiteRow:
 
 
 def rows_of(suite: Suite, records: Iterable[dict[str, Any]]) -> list[SuiteRow]:
-    """Rows in the suite's order; the trivial feature's and published ones beside the measured."""
+    """Rows in the suite's order; references stand beside the measured rows."""
     groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for record in records:
         cell = record["cell"]
         groups.setdefault((cell["data"]["name"], cell["shots"], cell["method"]), []).append(record)
-    found = []
+    rows = []
     for data in suite.data:
         if data.trivial is not None:
-            found.append(
+            rows.append(
                 _reference(data.name, "(trivial feature)", None, {"image_auroc": data.trivial})
             )
         for (name, shots, method), members in groups.items():
             if name != data.name:
                 continue
-            found.append(_row(name, method, shots, members))
-            found += [
+            rows.append(_row(name, method, shots, members))
+            rows += [
                 _reference(name, f"({method}, published)", shots, _published(entry))
                 for entry in suite.published
                 if (entry["data"], entry["method"], entry["shots"]) == (name, method, shots)
             ]
-    return found
+    return rows
 
 
 def _published(entry: dict[str, Any]) -> dict[str, float]:
-    """Figures of an entry, which papers print in percent."""
+    """Published figures as fractions; papers print percent."""
     return {name: entry[name] / 100 for name in FIGURES if name in entry}
 
 
-def _reference(data: str, method: str, shots: int | None, known: dict[str, float]) -> SuiteRow:
-    mean = {name: known.get(name, math.nan) for name in FIGURES}
+def _reference(data: str, method: str, shots: int | None, values: dict[str, float]) -> SuiteRow:
+    mean = {name: values.get(name, math.nan) for name in FIGURES}
     return SuiteRow(data, method, shots, 0, mean, dict.fromkeys(FIGURES, math.nan))
 
 
@@ -87,7 +86,7 @@ def _row(data: str, method: str, shots: int, members: list[dict[str, Any]]) -> S
 
 
 def write_table(rows: list[SuiteRow], path: Path) -> None:
-    """CSV: data, method, shots, draws, and each figure's mean and standard deviation."""
+    """Write CSV: data, method, shots, draws, and mean and standard deviation of each figure."""
     with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         columns = [c for name in FIGURES for c in (name, f"{name}_sd")]
@@ -98,8 +97,8 @@ def write_table(rows: list[SuiteRow], path: Path) -> None:
             writer.writerow([cell(row.data), row.method, row.shots, row.draws, *figures])
 
 
-def shown(value: float, spread: float) -> str:
-    """`0.912±0.014`, or a dash."""
+def format_figure(value: float, spread: float) -> str:
+    """Format as `0.912±0.014`; a dash if unknown."""
     if math.isnan(value):
         return "-"
     return f"{value:.3f}" if math.isnan(spread) else f"{value:.3f}±{spread:.3f}"

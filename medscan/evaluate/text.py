@@ -9,7 +9,7 @@ from typing import Any
 
 from medscan.evaluate.declare import FIGURES, Cell
 from medscan.evaluate.figures import Evaluation
-from medscan.evaluate.table import SuiteRow, shown
+from medscan.evaluate.table import SuiteRow, format_figure
 from medscan.metrics import Estimate
 
 ROWS = {
@@ -78,7 +78,7 @@ def _suite_row(row: SuiteRow, figures: list[str]) -> list[str]:
     shots = "" if row.shots is None else str(row.shots)
     reference = "  published" if shots else row.method.strip("()")
     name = row.method if row.draws else reference
-    values = [shown(row.mean[f], row.spread[f]) for f in figures]
+    values = [format_figure(row.mean[f], row.spread[f]) for f in figures]
     return [name, shots, str(row.draws or ""), *values]
 
 

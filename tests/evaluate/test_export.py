@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medscan.errors import UsageError
-from medscan.evaluate import Evaluation, plain, write_csv, write_json, write_plots
+from medscan.evaluate import Evaluation, to_plain, write_csv, write_json, write_plots
 from medscan.metrics import image_figures
 
 
@@ -27,7 +27,7 @@ def strict(text):
 
 def test_what_cannot_be_known_is_null(fitted, tmp_path):
     found = evaluation(labels=(0, 0, 0, 0))
-    assert plain(found)["slices"]["auroc"] == {"value": None, "low": None, "high": None}
+    assert to_plain(found)["slices"]["auroc"] == {"value": None, "low": None, "high": None}
     assert math.isnan(found.slices.auroc.value)
     write_json(fitted[0], found, {"split": "test"}, tmp_path / "all.json")
     facts = strict((tmp_path / "all.json").read_text())
@@ -42,7 +42,7 @@ def test_what_cannot_be_known_is_null(fitted, tmp_path):
 def test_infinite_figures_are_null():
     found = evaluation()
     endless = replace(found, slices=replace(found.slices, threshold=math.inf))
-    assert strict(json.dumps(plain(endless)))["slices"]["threshold"] is None
+    assert strict(json.dumps(to_plain(endless)))["slices"]["threshold"] is None
 
 
 def test_names_are_inert_in_spreadsheets(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from medscan.errors import MedscanError
 from medscan.evaluate import observe as room
-from medscan.evaluate.observe import Observations, Truth, enlarged, file_of, observe
+from medscan.evaluate.observe import Observations, Truth, file_of, observe, upsample_to_square
 
 
 def truth(**fields):
@@ -92,9 +92,9 @@ def test_maps_are_enlarged_and_reach_the_border(grid, more):
     patch = 16
     found = np.random.default_rng(grid).random((grid, grid), np.float32)
     side, size = patch * grid, patch * grid + more
-    fine = enlarged(found, size, patch)
+    fine = upsample_to_square(found, size, patch)
     known = F.interpolate(torch.from_numpy(found)[None, None], (side, side), mode="bilinear")
     assert fine.shape == (size, size)
     np.testing.assert_array_equal(fine[:side, :side], known[0, 0].numpy())
     assert (fine[side:] == fine[side - 1]).all()
-    assert enlarged(fine, size, patch) is fine
+    assert upsample_to_square(fine, size, patch) is fine

@@ -7,7 +7,7 @@ import pytest
 
 from medscan.errors import UsageError
 from medscan.evaluate import EvaluateOptions, evaluate
-from medscan.evaluate.run import judge_on_test, unseen
+from medscan.evaluate.run import judge_on_test, unseen_items
 from medscan.fit import FitOptions, fit
 from tests import tiny
 
@@ -49,24 +49,24 @@ def test_a_patient_on_both_sides_is_refused_or_warned_of(data, fitted, tmp_path,
     shot = detector.shots["normal"][0].removeprefix("normal/normal_p").partition("_")[0]
     both = moved(data, tmp_path / "both", f"normal{shot}", "test")
     with pytest.raises(UsageError, match="1 patients of the test split gave shots"):
-        unseen(both, detector, "test")
-    assert len(unseen(data, detector, "test")) == 16
+        unseen_items(both, detector, "test")
+    assert len(unseen_items(data, detector, "test")) == 16
     with caplog.at_level(logging.WARNING, "medscan.evaluate"):
-        assert len(unseen(both, detector, "test", strict=False)) == 18
-    assert "too good" in caplog.text
+        assert len(unseen_items(both, detector, "test", strict=False)) == 18
+    assert "optimistic" in caplog.text
 
 
 def test_the_rest_is_everyone_who_gave_no_shot(data, fitted):
     shots = {"normal": ["normal/normal_p0_1.png"], "abnormal": []}
     few = replace(fitted[0], shots=shots, fingerprints=())
-    rest = unseen(data, few, "rest")
+    rest = unseen_items(data, few, "rest")
     assert {i.patient for i in rest} == {
         f"{label}{n}" for label in ("normal", "abnormal") for n in range(8)
     } - {"normal0"}
     assert [i.name for i in rest] == sorted(i.name for i in rest)
     everyone = replace(few, shots={"normal": [i.name for i in rest] + few.shots["normal"]})
     with pytest.raises(UsageError, match="every patient gave a shot"):
-        unseen(data, everyone, "rest")
+        unseen_items(data, everyone, "rest")
 
 
 @pytest.mark.parametrize("below", ["", "labelled/"])
@@ -83,12 +83,12 @@ def test_without_fingerprints_shots_are_known_by_whole_files_and_slices(
             fitted[0], shots={"normal": [below + shot], "abnormal": []}, fingerprints=()
         )
         with pytest.raises(UsageError, match="every patient gave a shot"):
-            unseen(folder, detector, "rest")
+            unseen_items(folder, detector, "rest")
     # Another data set's shot of the same name is none of this one's.
     detector = replace(
         fitted[0], shots={"normal": [f"other/{name}"], "abnormal": []}, fingerprints=()
     )
-    assert len(unseen(folder, detector, "rest")) == 1
+    assert len(unseen_items(folder, detector, "rest")) == 1
 
 
 def test_a_shot_is_known_whatever_its_file_is_called(tmp_path, data, fitted):
@@ -100,13 +100,13 @@ def test_a_shot_is_known_whatever_its_file_is_called(tmp_path, data, fitted):
     (tmp_path / "copy" / "normal" / "renamed_1.png").write_bytes((data / shot).read_bytes())
     (tmp_path / "other" / shot).write_bytes(b"something else")
     with pytest.raises(UsageError, match="every patient gave a shot"):
-        unseen(tmp_path / "copy", fitted[0], "rest")
-    assert len(unseen(tmp_path / "other", fitted[0], "rest")) == 1
+        unseen_items(tmp_path / "copy", fitted[0], "rest")
+    assert len(unseen_items(tmp_path / "other", fitted[0], "rest")) == 1
 
 
 def test_without_a_test_split_one_is_asked_for(pictures, fitted):
     with pytest.raises(UsageError, match="--split rest"):
-        unseen(pictures, fitted[0], "test")
+        unseen_items(pictures, fitted[0], "test")
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,8 @@ def test_without_a_test_split_one_is_asked_for(pictures, fitted):
     [
         ({"split": "train"}, "choose test or rest"),
         ({"protocol": "dirty"}, "choose clean or paper"),
-        ({"draws": -1}, "count from 0"),
-        ({"seed": -1}, "count from 0"),
+        ({"draws": -1}, "must be 0 or more"),
+        ({"seed": -1}, "must be 0 or more"),
     ],
 )
 def test_wrong_options_are_refused(detector_path, data, wrong, message):

@@ -62,11 +62,11 @@ def test_defaults_and_root(read, tmp_path):
         (ONE, "lacks data"),
         (ONE + DATA.replace('organ = "Brain"', ""), "data set 1 lacks organ"),
         (ONE + DATA.replace('name = "a"', ""), "data set 1 lacks name"),
-        ('methods = "clip"\n' + DATA, "methods = 'clip' is not different texts"),
-        ("methods = []\n" + DATA, "is not different texts"),
-        ('methods = ["clip", "clip"]\n' + DATA, "is not different texts"),
+        ('methods = "clip"\n' + DATA, "methods = 'clip' is not a list of different strings"),
+        ("methods = []\n" + DATA, "is not a list of different strings"),
+        ('methods = ["clip", "clip"]\n' + DATA, "is not a list of different strings"),
         ('methods = ["winclip"]\n' + DATA, "winclip: choose one of"),
-        (ONE + 'shots = "x"\n' + DATA, "shots = 'x' is not different whole numbers"),
+        (ONE + 'shots = "x"\n' + DATA, "shots = 'x' is not a list of different integers"),
         (ONE + "shots = [true]\n" + DATA, "shots"),
         (ONE + "shots = [1.5]\n" + DATA, "shots"),
         (ONE + "shots = [-1]\n" + DATA, "shots"),
@@ -80,10 +80,10 @@ def test_defaults_and_root(read, tmp_path):
         (ONE + DATA + "shots = 3\n", "data set 1 has an unknown key 'shots'"),
         (ONE + 'protocol = "dirty"\n' + DATA, "choose clean or paper"),
         (ONE + "backbone = 3\n" + DATA, "backbone"),
-        (ONE + "data = 3\n", "data = 3 is not tables"),
-        (ONE + 'data = ["x"]\n', "is not tables"),
+        (ONE + "data = 3\n", "data = 3 is not a list of tables"),
+        (ONE + 'data = ["x"]\n', "is not a list of tables"),
         (ONE + "data = []\n", "no cell"),
-        (ONE + DATA.replace('"x"', "3"), "path = 3 is not a text"),
+        (ONE + DATA.replace('"x"', "3"), "path = 3 is not a string"),
         (ONE + DATA.replace('"x"', '"a\\u0000b"'), "path"),
         (ONE + DATA.replace('"x"', '"~nobody-of-that-name/x"'), "home"),
         (ONE + DATA + DATA, "names of data sets must differ"),
@@ -98,7 +98,7 @@ def test_defaults_and_root(read, tmp_path):
         (ONE + DATA + 'plane = "oblique"\n', "not one of axial"),
         (ONE + DATA + 'window = "wide"\n', "window rule"),
         (ONE + DATA + "trivial = true\n", "trivial = True is not a number"),
-        (ONE + DATA + "trivial = 58\n", "fraction, not percent"),
+        (ONE + DATA + "trivial = 58\n", "fraction from 0 to 1, not percent"),
         (ONE + DATA + "[settings]\nclip = 3\n", "settings of clip"),
         (ONE + DATA + "[settings.clip]\nepoch = 3\n", "no setting epoch"),
         (ONE + DATA + "[settings.clip]\nprotocol = 3\n", "no setting protocol"),
@@ -107,14 +107,14 @@ def test_defaults_and_root(read, tmp_path):
         (ONE + DATA + "[[published]]\nshots = 4\n", "published figures 1 lacks method"),
         (
             ONE + DATA + '[[published]]\nshots = 4\nmethod = "clip"\ndata = "q"\n',
-            "no data set 'q'",
+            "no data set is named 'q'",
         ),
         (
             ONE + DATA + '[[published]]\nshots = 4\nmethod = "clip"\ndata = "a"\naupro = 912\n',
             "aupro = 912 is not",
         ),
-        ('methods = ["madclip"]\nshots = [0]\n' + DATA, "none of its methods has a zero-shot form"),
-        ('methods = ["mvfa"]\nshots = [0]\n' + DATA, "learns from data sets other than a"),
+        ('methods = ["madclip"]\nshots = [0]\n' + DATA, "methods without a zero-shot form"),
+        ('methods = ["mvfa"]\nshots = [0]\n' + DATA, "needs a data set other than a"),
     ],
 )
 def test_mistakes_are_one_clear_line(read, text, message):
@@ -185,13 +185,13 @@ def test_the_suite_of_five_small_sets_can_be_read():
 
 def test_a_stopped_suite_goes_on_where_it_was(suite, tmp_path, monkeypatch):
     out, told = tmp_path / "out", []
-    run = run_suite(suite, out, told=lambda cell, _: told.append(cell.name))
+    run = run_suite(suite, out, on_record=lambda cell, _: told.append(cell.name))
     for _ in range(3):
         next(run)
     run.close()
     assert len(list(out.iterdir())) == 3
     first = {p.name: p.read_bytes() for p in out.iterdir()}
-    records = list(run_suite(suite, out, told=lambda cell, _: told.append(cell.name)))
+    records = list(run_suite(suite, out, on_record=lambda cell, _: told.append(cell.name)))
     assert told == [c.name for c in cells_of(suite)]
     assert len(records) == 12
     assert {p.name for p in out.iterdir()} == {f"{name}.json" for name in told}
@@ -223,7 +223,7 @@ def measured(single, tmp_path):
 
     def count(declared):
         told = []
-        list(run_suite(declared, tmp_path / "out", told=lambda cell, _: told.append(cell)))
+        list(run_suite(declared, tmp_path / "out", on_record=lambda cell, _: told.append(cell)))
         return len(told)
 
     assert count(single) == 1
@@ -319,7 +319,7 @@ def test_test_slices_are_read_once_unless_they_are_many(single, tmp_path, monkey
     many = replace(single, seeds=(0, 1, 2))
     kept = list(run_suite(many, tmp_path / "kept"))
     assert len(read) == 1
-    monkeypatch.setattr(room, "KEPT_BYTES", 100)
+    monkeypatch.setattr(room, "CACHE_BYTES", 100)
     again = list(run_suite(many, tmp_path / "read"))
     assert len(read) == 4
     assert [r["slices"] for r in again] == [r["slices"] for r in kept]

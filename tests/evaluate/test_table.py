@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from medscan.evaluate import FIGURES, Suite, rows_of, shown, write_table
+from medscan.evaluate import FIGURES, Suite, format_figure, rows_of, write_table
 from medscan.evaluate.declare import DataSet
 
 
@@ -67,6 +67,6 @@ def test_the_table_as_csv(rows, tmp_path):
 
 
 def test_figures_as_words():
-    assert shown(0.9123, 0.0144) == "0.912±0.014"
-    assert shown(0.9123, math.nan) == "0.912"
-    assert shown(math.nan, math.nan) == "-"
+    assert format_figure(0.9123, 0.0144) == "0.912±0.014"
+    assert format_figure(0.9123, math.nan) == "0.912"
+    assert format_figure(math.nan, math.nan) == "-"
