@@ -279,8 +279,8 @@ def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, bytes_l
         if text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
             needed = needed * 2 // 3
     if needed > bytes_left:
-        there = max(bytes_left, 0)
-        raise TruncatedError(f"{needed} bytes of pixels are declared, {there} are there")
+        present = max(bytes_left, 0)
+        raise TruncatedError(f"{needed} bytes of pixels are declared, {present} are there")
 
 
 def _layers(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:

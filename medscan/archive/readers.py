@@ -174,7 +174,7 @@ def _parsed(files: Sequence[ArchiveFile], texts: Sequence[str]) -> list[ReadFile
 def _read_one_by_one(
     files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
 ) -> list[ReadFile]:
-    """Find the file that killed a worker: read each in a fresh process of one worker."""
+    """Read files again after one of them killed its worker: one by one, in a pool of one."""
     results: list[ReadFile] = []
     while len(results) < len(files):
         with _new_pool(1) as pool:

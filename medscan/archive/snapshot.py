@@ -36,7 +36,7 @@ from medscan.choices import Plane
 FORMAT = 2
 """Version of these bytes, and of how headers are grouped: raise it when either changes."""
 LARGEST = 1 << 29
-"""Most bytes that are kept: a row of SQLite can have a thousand million."""
+"""Most bytes that are stored: a row of SQLite holds at most a thousand million."""
 LINES = 4096
 """Lines of a walk that are hashed at a time."""
 _BROKEN = (ArithmeticError, LookupError, TypeError, ValueError, EOFError, OSError, zlib.error)

@@ -181,7 +181,7 @@ def _split_by_phase(group: list[LayerFrame], phase: int = 0) -> list[list[LayerF
         return [group]
     for n in range(phase, max(len(f.layer.phase) for f in group)):
         parts = _grouped(group, lambda f, n=n: f.layer.phase[n : n + 1])  # type: ignore[misc]
-        # More parts than repeats: the tag counts slices, and would tear the volumes apart.
+        # With more parts than repeats, the tag counts slices: it would tear the volumes apart.
         if 1 < len(parts) <= repeats:
             return [whole for part in parts for whole in _split_by_phase(part, n + 1)]
     return [[run[k] for run in runs if k < len(run)] for k in range(repeats)]

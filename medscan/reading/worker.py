@@ -1,9 +1,9 @@
 """A process that draws jobs one at a time, and may die of them.
 
 Pebble's process pool (5.2.3) was tried in its place and not taken. Its workers share one pipe, so
-that losing one can cost the answers of the others. It times whole jobs, where here each file has its
-own time, and it hands a job to any worker, where here a stack stays with the worker that measured
-its window. Drawing the same slices with two workers, it was no faster.
+that losing one can cost the answers of the others. It times whole jobs, where here each file has
+its own time, and it hands a job to any worker, where here a stack stays with the worker that
+measured its window. Drawing the same slices with two workers, it was no faster.
 """
 
 from __future__ import annotations
