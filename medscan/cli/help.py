@@ -36,7 +36,7 @@ def default_of(param: Any) -> str:
 
 def choices_of(param: Any, context: typer.Context) -> list[str]:
     """Return the values that an option may have; empty when they cannot be listed."""
-    listed = re.search(r"<([^<>]*\|[^<>]*)>", _usage(param, context))
+    listed = re.search(r"[<\[](\w[^<>\[\]]*\|[^<>\[\]]*)[>\]]", _usage(param, context))
     return listed[1].split("|") if listed else []
 
 

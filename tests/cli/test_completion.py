@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -72,11 +73,9 @@ def read_until(terminal, words, seconds=60.0):
     return shown
 
 
-@pytest.mark.parametrize(("line", "expected"), CASES)
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_tab_completes(shell, line, expected, home):
-    needs(shell)
-    script_of(shell, home)
+@contextmanager
+def interactive(shell, home):
+    """A terminal in which a shell has read its script."""
     folder, environment = home
     terminal, end = pty.openpty()
     streams = {"stdin": end, "stdout": end, "stderr": end}
@@ -84,34 +83,48 @@ def test_tab_completes(shell, line, expected, home):
         START[shell], **streams, cwd=folder, env=environment, start_new_session=True
     )
     os.close(end)
-    # A single match is put into the line, with a space after it; several are listed.
-    wanted = expected if len(expected) > 1 else [f"{line.rpartition(' ')[0]} {expected[0]} "]
     try:
         os.write(terminal, SETUP[shell].encode())
         assert "READY" in read_until(terminal, ["READY"])
-        os.write(terminal, f"{line}\t".encode())
-        shown = read_until(terminal, wanted)
+        yield terminal
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         os.close(terminal)
-    assert all(word in shown for word in wanted), shown
 
 
-@pytest.mark.parametrize(("line", "expected"), CASES)
-def test_fish_completes(line, expected, home):
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_tab_completes(shell, home):
+    needs(shell)
+    script_of(shell, home)
+    with interactive(shell, home) as terminal:
+        for line, expected in CASES:
+            # A single match is put into the line, with a space after it; several are listed.
+            one = f"{line.rpartition(' ')[0]} {expected[0]} "
+            wanted = expected if len(expected) > 1 else [one]
+            os.write(terminal, f"{line}\t".encode())
+            shown = read_until(terminal, wanted)
+            assert all(word in shown for word in wanted), shown
+            os.write(terminal, b"\x15echo NE''XT\n")  # Ctrl-U drops the line
+            assert "NEXT" in read_until(terminal, ["NEXT"])
+
+
+def test_fish_completes(home):
     needs("fish")
     script_of("fish", home)
     folder, environment = home
+    loop = 'source script; for line in $argv; complete -C "$line"; echo; end'
     done = subprocess.run(
-        ["fish", "--no-config", "-c", 'source script; complete -C "$argv[1]"', line],
+        ["fish", "--no-config", "-c", loop, *(line for line, _ in CASES)],
         env=environment,
         cwd=folder,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert sorted(row.partition("\t")[0] for row in done.stdout.splitlines()) == expected
+    blocks = done.stdout.split("\n\n")
+    rows = [[row.partition("\t")[0] for row in block.splitlines()] for block in blocks]
+    assert [sorted(words) for words in rows if words] == [expected for _, expected in CASES]
 
 
 def test_the_methods_are_those_that_there_are():
