@@ -65,7 +65,7 @@ def test_what_is_drawn_depends_on_no_score(tmp_path, parent):
         (tmp_path / "d.csv").write_text(f"study,verdict\nk{number},normal\n")
         decisions = read_decisions(tmp_path / "d.csv", [found])
         picks = choose(parent, decisions, {r.study.key: r for r in rank([found])}).picks
-        places |= {pick.at for pick in picks if pick.typical}
+        places |= {pick.slice_index for pick in picks if pick.typical}
     assert len(places) > 12
     assert places <= set(range(1, 23)), "only scored slices"
 

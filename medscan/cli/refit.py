@@ -14,7 +14,7 @@ from medscan.errors import UsageError
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
-    from medscan.feedback import Learnt, Verdicts
+    from medscan.feedback import JudgedResults, RefitSummary
 
 
 def refit(
@@ -58,19 +58,19 @@ def refit(
 
 def _verdicts(
     decisions: Path, results: list[Path], archive: list[Path], key_file: Path | None
-) -> Verdicts:
+) -> JudgedResults:
     """Read the verdicts and the results that they judge."""
     from medscan import results as reader
     from medscan.cli.keys import pseudonyms_for
-    from medscan.feedback import Verdicts
+    from medscan.feedback import JudgedResults
     from medscan.report import read_decisions
 
     files = [reader.open(path) for path in results]
     judged = read_decisions(decisions, files)
-    return Verdicts(judged, files, archive, [pseudonyms_for(file, key_file) for file in files])
+    return JudgedResults(judged, files, archive, [pseudonyms_for(file, key_file) for file in files])
 
 
-def _sources_of(learnt: Learnt, parent: Detector) -> str:
+def _sources_of(learnt: RefitSummary, parent: Detector) -> str:
     """Say in a line where the shots are from, and which verdicts gave none."""
     added = ", ".join(f"{count} {label}" for label, count in learnt.added.items())
     text = f"slices added: {added}; shots of {parent.name} kept: {learnt.kept}"

@@ -52,7 +52,7 @@ def _values(
     size = int(stack.info["rows"]), int(stack.info["columns"])
     scores = on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *size)
     if kind is SegType.FRACTIONAL:
-        return scale.place(scores)
+        return scale.position(scores)
     return (scores >= scale.middle).astype(np.uint8)
 
 

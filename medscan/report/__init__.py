@@ -1,11 +1,11 @@
-"""results.h5 -> what people look at: an HTML worklist, and tables as CSV and JSON lines."""
+"""results.h5 -> an HTML worklist for people, and tables as CSV and JSON lines."""
 
 from medscan.report.accounting import write_accounting
 from medscan.report.cleanup import remove_old_tables
 from medscan.report.colours import Scale
-from medscan.report.content import ReportOptions
-from medscan.report.decisions import Decisions, Target, Verdict, read_decisions
+from medscan.report.decisions import WHOLE_STUDY, Decisions, JudgedPart, Verdict, read_decisions
 from medscan.report.folder import write_report, write_single
+from medscan.report.options import ReportOptions
 from medscan.report.pictures import medscan_exif
 from medscan.report.single import write_html
 from medscan.report.table import COLUMNS, TABLES, write_csv, write_json_lines
@@ -14,11 +14,12 @@ from medscan.report.worklist import Row, rank, worst_slice
 __all__ = [
     "COLUMNS",
     "TABLES",
+    "WHOLE_STUDY",
     "Decisions",
+    "JudgedPart",
     "ReportOptions",
     "Row",
     "Scale",
-    "Target",
     "Verdict",
     "medscan_exif",
     "rank",

@@ -1,4 +1,4 @@
-"""The accounting: a row a file, by path."""
+"""The accounting: one row per file, ordered by path."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from medscan.planning import FileEntry
 
 COLUMNS: dict[str, str] = {
-    "path": "Path below the archive root; each name a hash, unless the scan was told otherwise.",
+    "path": "Path below the archive root, names hashed unless the scan ran with --no-hash-paths.",
     "bucket": "scanned, skipped or failed.",
-    "reason": "Why it was skipped or failed; empty when it was scanned.",
-    "study": "StudyInstanceUID, where it is known.",
-    "series": "SeriesInstanceUID, where it is known.",
-    "stack": "Key of its stack in the results file; empty when it is in none.",
-    "index": "Place in the stack, from 0, of the file's first frame.",
+    "reason": "Why it was skipped or failed; empty for a scanned file.",
+    "study": "StudyInstanceUID, if known.",
+    "series": "SeriesInstanceUID, if known.",
+    "stack": "Key of its stack in the results file; empty without one.",
+    "index": "Index in the stack, from 0, of the file's first frame.",
     "detail": "The reason in words.",
 }
-"""Columns of the table, in their order, and what each says."""
+"""Meaning of each column, in the order of the table."""
 
 
 def write_accounting(entries: Iterable[FileEntry], path: Path) -> None:
-    """Write what became of every file as UTF-8 CSV with the columns of `COLUMNS`.
+    """Write the fate of every file as UTF-8 CSV with the columns of `COLUMNS`.
 
-    Names with control characters or bytes that are not UTF-8 are escaped, so that a file is a
-    line, and text that a spreadsheet would run is defused with an apostrophe.
+    Control characters and bytes that are not UTF-8 are escaped, so that each file is one line.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def write_accounting(entries: Iterable[FileEntry], path: Path) -> None:
     Raises
     ------
     DiskError
-        It could not be written.
+        If the table cannot be written.
     """
     write_table(path, COLUMNS, (_values(entry) for entry in entries))
 

@@ -1,4 +1,4 @@
-"""How a radiologist's verdicts and the flags go together."""
+"""How a radiologist's verdicts agree with the flags."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from medscan.report.worklist import Row
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Judged studies that were scored, by verdict and flag; the others are only counted.
+    """Counts of the studies that have a verdict.
 
     Parameters
     ----------
     counts : mapping
-        Studies by (verdict, flagged), of the verdicts abnormal and normal.
+        Scored studies by (verdict, flagged), for the verdicts abnormal and normal.
     unsure, unscored : int
-        Judged studies that the figures leave out.
+        Studies left out of the counts: judged unsure, or not scored.
     """
 
     counts: Mapping[tuple[Verdict, bool], int]
@@ -28,38 +28,38 @@ class Agreement:
 
     @property
     def sensitivity(self) -> str:
-        """Flagged ones of those called abnormal, in words."""
+        """Flagged studies among those judged abnormal, in words."""
         return self._share(Verdict.ABNORMAL, flagged=True)
 
     @property
     def specificity(self) -> str:
-        """Those called normal that are not flagged, in words."""
+        """Studies that are not flagged among those judged normal, in words."""
         return self._share(Verdict.NORMAL, flagged=False)
 
-    def _share(self, word: Verdict, *, flagged: bool) -> str:
-        found = self.counts[word, flagged]
-        total = found + self.counts[word, not flagged]
-        return f"{found} of {total} ({100 * found / total:.0f} %)" if total else ""
+    def _share(self, verdict: Verdict, *, flagged: bool) -> str:
+        count = self.counts[verdict, flagged]
+        total = count + self.counts[verdict, not flagged]
+        return f"{count} of {total} ({100 * count / total:.0f} %)" if total else ""
 
 
 def agreement(rows: Sequence[Row], decisions: Decisions) -> Agreement:
-    """Count the judged studies of a worklist."""
-    judged = [(row, word) for row in rows if (word := decisions.word(row.study.key))]
-    known = [(row, word) for row, word in judged if row.rank is not None]
-    counts = Counter((word, row.study.flagged) for row, word in known)
+    """Count the studies of a worklist that have a verdict."""
+    judged = [(row, v) for row in rows if (v := decisions.verdict(row.study.key))]
+    scored = [(row, verdict) for row, verdict in judged if row.rank is not None]
+    counts = Counter((verdict, row.study.flagged) for row, verdict in scored)
     return Agreement(
         {
-            (w, flag): counts[w, flag]
-            for w in (Verdict.ABNORMAL, Verdict.NORMAL)
-            for flag in (True, False)
+            (verdict, flagged): counts[verdict, flagged]
+            for verdict in (Verdict.ABNORMAL, Verdict.NORMAL)
+            for flagged in (True, False)
         },
-        sum(word is Verdict.UNSURE for _, word in known),
-        len(judged) - len(known),
+        sum(verdict is Verdict.UNSURE for _, verdict in scored),
+        len(judged) - len(scored),
     )
 
 
-def words_of(study: str, decisions: Decisions) -> Iterator[str]:
+def verdicts_of(study: str, decisions: Decisions) -> Iterator[str]:
     """Every verdict on a study and its parts, as its page shows them."""
-    for (stack, at), word in decisions.studies.get(study, {}).items():
-        part = f"slice {at} of stack {stack}" if at else f"stack {stack}" if stack else "study"
-        yield f"{part}: {word}"
+    for (stack, number), verdict in decisions.studies.get(study, {}).items():
+        part = f"slice {number} of stack {stack}" if number else f"stack {stack}"
+        yield f"{part if stack else 'study'}: {verdict}"

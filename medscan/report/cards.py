@@ -1,4 +1,4 @@
-"""Detectors as the report shows them, with the scales that their calibration fixes."""
+"""Detectors as the report shows them, with the colour scales that their calibration fixes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Card:
     facts : dict
         Its entry of `RunInfo.detectors`.
     scale : Scale or None
-        From patch scores to colours; None where its calibration gives none.
+        From patch scores to colours; None if it is not calibrated.
     low : float
-        Median of its normals' slice scores.
+        Median slice score of its normals.
     """
 
     facts: dict[str, Any]
@@ -40,15 +40,16 @@ class Card:
 
     @property
     def domain(self) -> str:
-        """What it was fitted for, in words."""
+        """What images it was fitted for, in words."""
         return str(self.facts.get("domain") or "anything")
 
     @property
     def parents(self) -> list[tuple[str, str, str]]:
-        """Name, short hash and number of verdicts of what it was made from, oldest first."""
-        found = self.facts.get("lineage")
-        known = [a for a in found if isinstance(a, dict)] if isinstance(found, list) else []
-        texts = [[str(a.get(n, "")) for n in ("name", "digest", "verdicts")] for a in known]
+        """Name, short hash and number of verdicts of its ancestors, oldest first."""
+        lineage = self.facts.get("lineage")
+        # Read from a file that may be damaged: anything but a list of dictionaries is ignored.
+        ancestors = [a for a in lineage if isinstance(a, dict)] if isinstance(lineage, list) else []
+        texts = [[str(a.get(n, "")) for n in ("name", "digest", "verdicts")] for a in ancestors]
         return [(name, digest[:12], verdicts) for name, digest, verdicts in texts]
 
 
@@ -58,29 +59,29 @@ def _legend(scale: Scale) -> Markup:
 
 
 Cards = dict[str, Card]
-"""By the detector's hash."""
+"""Detectors by hash."""
 
 
 def cards_of(runs: Iterable[RunInfo]) -> Cards:
-    """The detectors of several files."""
-    found: Cards = {}
+    """Collect the detectors of several files."""
+    cards: Cards = {}
     for facts in (facts for run in runs for facts in run.detectors):
         low = float(np.median(facts.get("normals") or [np.nan]))
-        found.setdefault(str(facts["hash"]), Card(facts, Scale.of(facts), low))
-    return found
+        cards.setdefault(str(facts["hash"]), Card(facts, Scale.of(facts), low))
+    return cards
 
 
 def card_of(stack: StackResult, cards: Cards) -> Card | None:
-    """The detector that scored a stack, where its file names it."""
+    """The detector that scored a stack; None if its file does not describe it."""
     return cards.get(str(stack.info["detector_hash"]))
 
 
 def profile_of(
     stack: StackResult, card: Card | None, size: tuple[int, int], most: int | None = None
 ) -> Profile:
-    """Scores along a stack on the scale of its detector, with its threshold for slices."""
+    """Draw the scores along a stack on the scale of its detector, with its slice threshold."""
     threshold = float(stack.info["slice_threshold"])
     low = card.low if card else np.nan
-    if not low < threshold:
+    if not low < threshold:  # also where either is NaN
         low = float(np.nanmin(stack.slice_score, initial=np.nan_to_num(threshold)))
     return profile(stack.slice_score, threshold, low, size, most)

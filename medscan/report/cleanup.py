@@ -1,4 +1,4 @@
-"""Which files of a folder are a report's, so that a later one takes their place."""
+"""Which files of a folder belong to a report, so that a later report can replace them."""
 
 from __future__ import annotations
 
@@ -15,115 +15,122 @@ from medscan.report.page import SCRIPT, STYLE
 from medscan.report.table import TABLES
 
 INDEX, RUN, STUDIES = "index.html", "run.html", "studies"
-MARK = '<meta name="generator" content="medscan">'
-"""By this a page is known to be a report's."""
+GENERATOR = '<meta name="generator" content="medscan">'
+"""Marks a page as part of a report."""
 HEAD = 4096
-"""Bytes of a file that its mark is looked for in."""
+"""Bytes at the start of a file that are searched for its mark."""
 _SHELL = {INDEX, RUN, STYLE, SCRIPT}
 _PAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.html")
 _PICTURE = re.compile(r"icon\.jpg|[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{4,}\.jpg")
-_PART = re.compile(r"\.(.+)\.[0-9]+\.part")
+_UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.part")
 """What `medscan.files.replacing` leaves when it is killed."""
 
 
-def claim(out: Path) -> None:
-    """Make a folder for a report; one that holds a report already, whole or not, is taken over.
+def claim_folder(out: Path) -> None:
+    """Make a folder for a report, or take over one that holds a report, complete or not.
 
     Raises
     ------
     UsageError
-        It holds something else.
+        If the folder holds anything else.
     DiskError
-        It could not be made or read.
+        If it cannot be made or read.
     """
     make_folder(out)
-    with _disk(out):
-        index, names = out / INDEX, {_whole(path.name) for path in out.iterdir()}
-        ours = _marked(index) if index.is_file() else names <= {*_SHELL, STUDIES}
+    with _disk_errors(out):
+        index, names = out / INDEX, {_finished_name(path.name) for path in out.iterdir()}
+        # A report that was killed early has no index yet, but nothing foreign either.
+        ours = _is_our_page(index) if index.is_file() else names <= {*_SHELL, STUDIES}
     if not ours:
         raise UsageError(f"{out} is not empty and holds no report; name another folder")
 
 
 def remove_old_pages(out: Path, written: Set[Path]) -> None:
-    """Remove pages, pictures and unfinished files of earlier reports, but not those written now.
+    """Remove pages, pictures and unfinished files of earlier reports, except those just written.
 
     Raises
     ------
     DiskError
-        One could not be read or removed.
+        If a file cannot be read or removed.
     """
-    with _disk(out):
-        for path in [*_files(out, written), *_unfinished(out)]:
+    with _disk_errors(out):
+        for path in [*_old_files(out, written), *_unfinished_files(out)]:
             path.unlink()
-        for folder in (*_folders(out / STUDIES), out / STUDIES):
+        for folder in (*_picture_folders(out / STUDIES), out / STUDIES):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
 
 def remove_old_tables(out: Path, written: Set[Path]) -> None:
-    """Remove tables of earlier reports, but not those written now.
+    """Remove tables of earlier reports, except those just written.
 
     Raises
     ------
     DiskError
-        One could not be read or removed.
+        If a table cannot be read or removed.
     """
-    with _disk(out):
+    with _disk_errors(out):
         for name, table in TABLES.items():
             for path in {out / f"{name}.csv", out / f"{name}.jsonl"} - written:
-                if path.is_file() and _columns(path)[:3] == list(table.columns)[:3]:
+                # A user's file may have the name of a table, but hardly its columns.
+                if path.is_file() and _read_columns(path)[:3] == list(table.columns)[:3]:
                     path.unlink()
 
 
-def _files(out: Path, written: Set[Path]) -> list[Path]:
-    """Pages and pictures that bear medscan's mark, and what such pages load; none written now."""
-    shell = (out / RUN, out / STYLE, out / SCRIPT)
-    found = [p for p in shell if p.is_file() and p not in written] if _marked(out / RUN) else []
+def _old_files(out: Path, written: Set[Path]) -> list[Path]:
+    """Pages and pictures with medscan's mark, and the assets of such pages, except those written.
+
+    Style sheet and script carry no mark: they go with a run page that does.
+    """
+    shell = (out / RUN, out / STYLE, out / SCRIPT) if _is_our_page(out / RUN) else ()
+    files = [p for p in shell if p.is_file() and p not in written]
     pages = set((out / STUDIES).glob("*.html")) - written
-    found += [p for p in pages if _PAGE.fullmatch(p.name) and _marked(p)]
-    for folder in _folders(out / STUDIES):
+    files += [p for p in pages if _PAGE.fullmatch(p.name) and _is_our_page(p)]
+    for folder in _picture_folders(out / STUDIES):
         pictures = set(folder.glob("*.jpg")) - written
-        found += [p for p in pictures if _PICTURE.fullmatch(p.name) and _drawn(p)]
-    return found
+        files += [p for p in pictures if _PICTURE.fullmatch(p.name) and _is_our_picture(p)]
+    return files
 
 
-def _unfinished(out: Path) -> list[Path]:
-    """What writing a report left when it was killed."""
+def _unfinished_files(out: Path) -> list[Path]:
+    """Files of a report that was killed while it wrote them."""
     studies = out / STUDIES
-    found = (p for folder in (out, studies, *_folders(studies)) for p in folder.glob(".*.part"))
-    return [p for p in found if _ours(_whole(p.name)) and not _ours(p.name)]
+    parts = (
+        p for folder in (out, studies, *_picture_folders(studies)) for p in folder.glob(".*.part")
+    )
+    return [p for p in parts if _is_our_name(_finished_name(p.name)) and not _is_our_name(p.name)]
 
 
-def _folders(studies: Path) -> list[Path]:
+def _picture_folders(studies: Path) -> list[Path]:
     return [p for p in studies.glob("*") if p.is_dir() and not p.is_symlink()]
 
 
-def _ours(name: str) -> bool:
+def _is_our_name(name: str) -> bool:
     tables = {f"{table}.{kind}" for table in TABLES for kind in ("csv", "jsonl")}
     return name in _SHELL | tables or bool(_PAGE.fullmatch(name) or _PICTURE.fullmatch(name))
 
 
-def _whole(name: str) -> str:
-    """What an unfinished file was to become; other names as they are."""
-    part = _PART.fullmatch(name)
-    return part[1] if part else name
+def _finished_name(name: str) -> str:
+    """Name that an unfinished file was going to have; any other name unchanged."""
+    unfinished = _UNFINISHED.fullmatch(name)
+    return unfinished[1] if unfinished else name
 
 
-def _marked(page: Path) -> bool:
-    return page.is_file() and MARK.encode() in _head(page)
+def _is_our_page(path: Path) -> bool:
+    return path.is_file() and GENERATOR.encode() in _read_head(path)
 
 
-def _drawn(picture: Path) -> bool:
-    return picture.is_file() and MAKER.encode() in _head(picture)
+def _is_our_picture(path: Path) -> bool:
+    return path.is_file() and MAKER.encode() in _read_head(path)
 
 
-def _head(path: Path) -> bytes:
+def _read_head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(HEAD)
 
 
-def _columns(path: Path) -> list[str]:
-    """Names in the first row of a table; none where it has no row."""
+def _read_columns(path: Path) -> list[str]:
+    """Column names in the first row of a table; empty if it has no row."""
     with path.open(encoding="utf-8", errors="replace") as stream:
         line = stream.readline(HEAD)
     if path.suffix == ".csv":
@@ -135,7 +142,8 @@ def _columns(path: Path) -> list[str]:
 
 
 @contextmanager
-def _disk(out: Path) -> Iterator[None]:
+def _disk_errors(out: Path) -> Iterator[None]:
+    """Raise errors of the operating system as `DiskError`."""
     try:
         yield
     except OSError as error:

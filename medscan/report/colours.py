@@ -30,48 +30,48 @@ _LMS_TO_RGB = np.array(
 _LIGHTNESS, _CHROMA, _HUE = (0.45, 0.95), 0.17, (300.0, 465.0)
 """Ends in OKLCh: dark violet over red and orange to light yellow; lightness grows evenly."""
 _CLEAR, _FULL, OPACITY = 0.2, 0.5, 0.6
-"""Transparent up to `_CLEAR` of the scale, `OPACITY` from `_FULL` (the threshold) on."""
+"""Transparent up to `_CLEAR` of the scale; `OPACITY` from `_FULL`, the threshold, upwards."""
 
-MARKS = (0.0, 0.5, 1.0)
-"""Places of `Scale.low`, `middle` and `high`."""
-OPEN = ("patchcore",)
-"""Methods whose patch scores are distances without an end; those of all others end at 1."""
+STOPS = (0.0, 0.5, 1.0)
+"""Positions of `Scale.low`, `middle` and `high` on the scale."""
+UNBOUNDED = ("patchcore",)
+"""Methods whose patch scores are distances without a maximum; those of all others end at 1."""
 
 
 @cache
 def colour_table() -> NDArray[np.float64]:
     """The scale's 256 colours: sRGB in [0, 1], (256, 3).
 
-    Even steps of lightness in OKLab, which is perceptually uniform, so that order and distance
-    stay visible to a colour-blind reader and in a grey print.
+    Lightness grows in even steps in OKLab, which is perceptually uniform, so that order and
+    distance stay visible to a colour-blind reader and in a grey print.
     """
-    at = np.linspace(0, 1, 256)
-    lightness = _LIGHTNESS[0] + at * (_LIGHTNESS[1] - _LIGHTNESS[0])
-    hue = np.deg2rad(_HUE[0] + at * (_HUE[1] - _HUE[0]))
+    position = np.linspace(0, 1, 256)
+    lightness = _LIGHTNESS[0] + position * (_LIGHTNESS[1] - _LIGHTNESS[0])
+    hue = np.deg2rad(_HUE[0] + position * (_HUE[1] - _HUE[0]))
     lab = np.stack([lightness, _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)], axis=1)
     linear = np.clip((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
-    curved = 1.055 * linear ** (1 / 2.4) - 0.055
-    table: NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, curved)
+    gamma = 1.055 * linear ** (1 / 2.4) - 0.055
+    table: NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, gamma)
     return table
 
 
 @cache
 def opacity_table() -> NDArray[np.float64]:
-    """How much of `OPACITY` each of the scale's 256 colours has: in [0, 1], (256,)."""
+    """Opacity of each of the scale's 256 colours as a part of `OPACITY`: in [0, 1], (256,)."""
     ramp: NDArray[np.float64] = np.clip((np.linspace(0, 1, 256) - _CLEAR) / (_FULL - _CLEAR), 0, 1)
     return ramp
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """From patch scores to colours.
+    """Map from patch scores to colours.
 
     Parameters
     ----------
     low : float
         Patch score at the low end: the median of the detector's normals.
     middle : float
-        At mid-scale: its threshold.
+        Patch score at mid-scale: the detector's threshold for patches.
     top : float
         The highest score that its method can give.
     """
@@ -82,25 +82,25 @@ class Scale:
 
     @classmethod
     def of(cls, detector: Mapping[str, Any]) -> Scale | None:
-        """The scale of an entry of `RunInfo.detectors`, None where its calibration gives none."""
+        """The scale of an entry of `RunInfo.detectors`; None if it is not calibrated."""
         low, middle = (float(detector.get(n, np.nan)) for n in ("map_low", "map_high"))
-        top = math.inf if detector.get("method") in OPEN else 1.0
+        top = math.inf if detector.get("method") in UNBOUNDED else 1.0
         return cls(low, middle, top) if middle > low else None
 
     @property
     def high(self) -> float:
         """Patch score at the top end; higher ones look the same.
 
-        The upper half is as wide as the lower one, but ends where scores do: of a scale that went
-        beyond that, the brightest colours would never be seen.
+        The upper half is as wide as the lower one, but ends where scores do: the brightest colours
+        of a longer scale would never be seen.
         """
         mirrored = 2 * self.middle - self.low
         return min(mirrored, self.top) if self.top > self.middle else mirrored
 
-    def place(self, values: ArrayLike) -> NDArray[np.float64]:
-        """Where patch scores lie on the scale, 0 to 1: linear below and above the middle."""
-        ends = self.low, self.middle, self.high
-        return np.asarray(np.interp(np.nan_to_num(values, nan=self.low), ends, MARKS))
+    def position(self, values: ArrayLike) -> NDArray[np.float64]:
+        """Position of patch scores on the scale, 0 to 1: linear below and above the middle."""
+        scores = self.low, self.middle, self.high
+        return np.asarray(np.interp(np.nan_to_num(values, nan=self.low), scores, STOPS))
 
     def paint(self, image: ArrayLike, values: ArrayLike) -> NDArray[np.uint8]:
         """Lay the colours of patch scores over an image.
@@ -114,19 +114,19 @@ class Scale:
         -------
         ndarray, uint8 (H, W, 3)
         """
-        at = np.rint(self.place(values) * 255).astype(np.intp)
-        colour, opacity = colour_table()[at] * 255, OPACITY * opacity_table()[at][..., None]
+        entry = np.rint(self.position(values) * 255).astype(np.intp)
+        colour, opacity = colour_table()[entry] * 255, OPACITY * opacity_table()[entry][..., None]
         blended = np.asarray(image, dtype=np.float64) * (1 - opacity) + colour * opacity
         painted: NDArray[np.uint8] = np.rint(blended).astype(np.uint8)
         return painted
 
     def overlay(self, thumbnail: NDArray[np.uint8], heatmap: ArrayLike) -> NDArray[np.uint8]:
-        """A thumbnail (S, S, C) with its heatmap (G, G) laid over it: uint8 (S, S, 3)."""
+        """Lay a heatmap (G, G) over its thumbnail (S, S, C): uint8 (S, S, 3)."""
         return self.paint(thumbnail, on_square(heatmap, thumbnail.shape[0]))
 
     def legend(self, width: int = 320, height: int = 16) -> NDArray[np.uint8]:
         """The scale from left to right as it looks on mid-grey tissue: uint8 (height, width, 3)."""
-        ends = self.low, self.middle, self.high
-        values = np.interp(np.linspace(0, 1, width), MARKS, ends)
+        scores = self.low, self.middle, self.high
+        values = np.interp(np.linspace(0, 1, width), STOPS, scores)
         grey = np.full((height, width, 1), 110, np.uint8)
         return self.paint(grey, np.broadcast_to(values, (height, width)))

@@ -1,4 +1,4 @@
-"""What a report shows, whichever form it takes: rows of the index, studies, the run."""
+"""What a report shows in either form: entries of the index, studies, the run."""
 
 from __future__ import annotations
 
@@ -6,74 +6,31 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.archive import Pseudonyms
-from medscan.report.agreement import agreement, words_of
+from medscan.report.agreement import agreement, verdicts_of
 from medscan.report.cards import card_of, cards_of
-from medscan.report.decisions import Decisions
-from medscan.report.entries import (
-    FIELDS,
-    Entry,
-    blank,
-    choices,
-    day,
-    entry,
-    notes_of,
-    patient_of,
-)
+from medscan.report.entries import FIELDS, IndexEntry, blank_entry, choices, index_entry
+from medscan.report.options import ReportOptions
 from medscan.report.pictures import jpeg
-from medscan.report.run import messages, run_view
-from medscan.report.study import StudyView, view_of
+from medscan.report.run import failure_messages, run_view
+from medscan.report.source import draw_slices
+from medscan.report.study import StudyView, views_of
+from medscan.report.wording import compare_with_normals, day, notes_of, patient_of
 from medscan.report.worklist import Change, Row, compare, featured, rank, worst_slice
 from medscan.results import Results, StackResult, StudyResult
 
-FEATURED = 200
-"""Studies that are embedded in a single page, or drawn from the archive, unless told otherwise."""
 ROWS = 50
-"""Of the index that are shown at a time."""
+"""Rows of the index that are shown at a time."""
 ICON = 112
+"""Side of a study's icon in pixels."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Put = Callable[[str, str, bytes], str]
 """`put(folder, name, JPEG)` keeps a picture of a study and gives its address."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportOptions:
-    """What a report shows.
-
-    Parameters
-    ----------
-    most : int or None
-        Studies that are embedded in a single page, or drawn from the archive: flagged ones first,
-        then by rank. None: all.
-    archives : tuple of Path
-        Where pictures of all slices are drawn from; without, those in the results are shown.
-    old : Results or None
-        To compare with.
-    workers : int
-        Processes that decode.
-    keys : tuple of Pseudonyms or None
-        What the files of the archives are named by in the results.
-    decisions : Decisions or None
-        What a radiologist says of the studies.
-    """
-
-    most: int | None = FEATURED
-    archives: tuple[Path, ...] = ()
-    old: Results | None = None
-    workers: int = 1
-    keys: tuple[Pseudonyms | None, ...] = (None,)
-    decisions: Decisions | None = None
-
-
-DEFAULT = ReportOptions()
 
 
 class Report:
@@ -88,45 +45,52 @@ class Report:
         self.run = run_view(runs, self.rows, self.cards)
         written = "\n".join(sorted({run.created for run in runs}))
         self.name = hashlib.sha256(written.encode()).hexdigest()[:12]
-        judged = options.decisions
-        self.agreement = agreement(self.rows, judged) if judged else None
+        decisions = options.decisions
+        self.agreement = agreement(self.rows, decisions) if decisions else None
         self.featured = featured(self.rows, options.most)
-        self._messages = messages(runs)
+        self._failures = failure_messages(runs)
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+        """Addresses of the pictures drawn from the archive: by study and stack, then slice."""
 
-    def draw(self, put: Put, most: int | None = None) -> int:
-        """Keep pictures of the slices of the featured studies that the archives hold; how many.
+    def draw_from_archive(self, put: Put, most: int | None = None) -> int:
+        """Draw the slices of the featured studies that the archives hold, and count them.
 
-        Of each stack the `most` slices with the highest scores; None: all.
+        Parameters
+        ----------
+        put : callable
+        most : int, optional
+            Slices of a stack, those with the highest scores; None: all.
         """
         if not self.options.archives:
             return 0
-        from medscan.report.source import draw_slices  # decoding is a scan's business: only now
 
-        def keep(study: str, stack: str, at: int, picture: NDArray[np.uint8]) -> None:
-            address = put(safe_name(study), picture_name(stack, at), jpeg(picture))
-            self._drawn[study, stack][at] = address
+        def keep(study: str, stack: str, slice_index: int, picture: NDArray[np.uint8]) -> None:
+            address = put(safe_name(study), picture_name(stack, slice_index), jpeg(picture))
+            self._drawn[study, stack][slice_index] = address
 
-        wanted = [row for row in self.rows if row.study.key in self.featured]
-        return draw_slices(self.options, wanted, self.cards, keep, most)
+        rows = [row for row in self.rows if row.study.key in self.featured]
+        return draw_slices(self.options, rows, self.cards, keep, most)
 
     def pictures(self, study: StudyResult, put: Put) -> dict[str, dict[int, str]]:
-        """Addresses of a study's pictures by stack and place: drawn ones, else thumbnails."""
+        """Addresses of a study's pictures by stack and slice index.
+
+        Those drawn from the archive, and thumbnails of the other slices.
+        """
         return {stack.key: self._pictures(study.key, stack, put) for stack in study.stacks}
 
     def _pictures(self, key: str, stack: StackResult, put: Put) -> dict[int, str]:
-        kept = zip(stack.thumbnail_index.tolist(), stack.thumbnail, strict=False)
+        thumbnails = zip(stack.thumbnail_index.tolist(), stack.thumbnail, strict=False)
         drawn = self._drawn.get((key, stack.key), {})
         return drawn | {
-            at: put(safe_name(key), picture_name(stack.key, at), jpeg(picture))
-            for at, picture in kept
-            if at not in drawn
+            slice_index: put(safe_name(key), picture_name(stack.key, slice_index), jpeg(picture))
+            for slice_index, picture in thumbnails
+            if slice_index not in drawn
         }
 
     def icon(self, row: Row, study: StudyResult, put: Put) -> str:
-        """Address of the worst slice, small with its heatmap where the results hold a picture.
+        """Address of a small picture of the worst slice, its heatmap laid over its thumbnail.
 
-        Else as it was drawn from the archive; empty where there is neither.
+        Without a thumbnail, the slice as it was drawn from the archive; empty if it was not.
         """
         worst = next((s for s in study.stacks if row.worst and s.key == row.worst.key), None)
         if worst is None:
@@ -139,43 +103,56 @@ class Report:
             picture = card.scale.overlay(picture, worst.heatmap[worst.thumbnail_index[0]])
         return put(safe_name(study.key), "icon.jpg", jpeg(picture, ICON))
 
-    def view(self, place: int, study: StudyResult, put: Put, *, every: bool) -> StudyView:
-        """A study for its page, and its neighbours in the list."""
-        row = self.rows[place]
-        before, after = (
-            page_name(self.rows[p].study.key) if 0 <= p < len(self.rows) else ""
-            for p in (place - 1, place + 1)
-        )
+    def view(self, index: int, study: StudyResult, put: Put, *, every: bool) -> StudyView:
+        """A study for its page, and its neighbours in the list.
+
+        Parameters
+        ----------
+        index : int
+            Index of its row.
+        study : StudyResult
+            The same study with all arrays.
+        put : callable
+        every : bool
+            Put all slices into the viewer, else only those with a picture.
+        """
+        row, decisions = self.rows[index], self.options.decisions
         pictures = self.pictures(study, put)
-        stacks = view_of(study, self.cards, pictures, self._messages, every=every)
-        change = self.changes.by_key[study.key][1] if self.changes else ""
-        judged = self.options.decisions
+        card = card_of(row.worst, self.cards) if row.worst else None
         return StudyView(
-            row,
-            stacks,
-            before,
-            after,
-            change,
-            notes_of(row),
-            list(_facts(row)),
-            list(words_of(study.key, judged)) if judged else [],
-            study.key if _SAFE.fullmatch(study.key) else "",
+            row=row,
+            stacks=views_of(study, self.cards, pictures, self._failures, every=every),
+            normals=compare_with_normals(row.study.score, row.study.percentile, card),
+            before=self._page_at(index - 1),
+            after=self._page_at(index + 1),
+            change=self.changes.by_key[study.key][1] if self.changes else "",
+            notes=notes_of(row),
+            facts=list(_facts(row)),
+            verdicts=list(verdicts_of(study.key, decisions)) if decisions else [],
+            key=study.key if _SAFE.fullmatch(study.key) else "",
         )
 
-    def entry(self, row: Row, href: str, icon: str) -> Entry:
-        """A study for the index."""
-        judged = self.options.decisions
-        word = judged.word(row.study.key) if judged else None
-        return entry(row, self.cards, self.changes, href=href, icon=icon, verdict=word or "")
+    def _page_at(self, index: int) -> str:
+        """Address of the page of a row's study; empty beyond the ends of the list."""
+        inside = 0 <= index < len(self.rows)
+        return page_name(self.rows[index].study.key) if inside else ""
 
-    def index(self, entries: Sequence[Entry]) -> dict[str, Any]:
-        """What the template of the index is given."""
+    def entry(self, row: Row, href: str, icon: str) -> IndexEntry:
+        """A study's entry in the index."""
+        decisions = self.options.decisions
+        verdict = decisions.verdict(row.study.key) if decisions else None
+        return index_entry(
+            row, self.cards, self.changes, href=href, icon=icon, verdict=verdict or ""
+        )
+
+    def index(self, entries: Sequence[IndexEntry]) -> dict[str, Any]:
+        """The context of the index's template."""
         return {
             "first": entries[:ROWS],
-            "blank": blank(),
+            "blank": blank_entry(),
             "data": {
                 "fields": FIELDS,
-                "rows": [list(e.values()) for e in entries],
+                "rows": [list(entry.values()) for entry in entries],
                 "page": ROWS,
             },
             "total": len(entries),
@@ -183,7 +160,7 @@ class Report:
             "unscored": sum(row.rank is None for row in self.rows),
             "choices": {field: choices(entries, field) for field in ("modality", "detector")},
             "changes": self.changes,
-            "kinds": [c for c in Change if c is not Change.SAME],
+            "kinds": [change for change in Change if change is not Change.SAME],
             "run": self.run,
             "agreement": self.agreement,
             "report": self.name,
@@ -191,7 +168,7 @@ class Report:
 
 
 def safe_name(key: str) -> str:
-    """A key as the name of a file; what is no plain name becomes a hash."""
+    """Use a key as the name of a file; hash it unless it is a plain name."""
     if _SAFE.fullmatch(key):
         return key
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -202,9 +179,9 @@ def page_name(key: str) -> str:
     return f"{safe_name(key)}.html"
 
 
-def picture_name(stack: str, at: int) -> str:
+def picture_name(stack: str, slice_index: int) -> str:
     """Name of a slice's picture."""
-    return f"{safe_name(stack)}-{at + 1:04d}.jpg"
+    return f"{safe_name(stack)}-{slice_index + 1:04d}.jpg"
 
 
 def _facts(row: Row) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A radiologist's verdicts, read from a CSV file and held against the results they are on."""
+"""A radiologist's verdicts, read from a CSV file and checked against the results."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from medscan.errors import UsageError
 from medscan.report.worklist import Row, rank
@@ -16,22 +17,37 @@ from medscan.results import Results
 from medscan.text import printable
 
 COLUMNS = ("study", "verdict", "stack", "slice")
-"""What is read of a row; the first two are needed."""
+"""Columns that are read; a file must have the first two."""
 _HEAD = 1 << 16
+"""Characters of the first row at most."""
 _SLICE = re.compile(r"([0-9]{1,7})(\.0+)?", re.ASCII)
-"""Some programs write whole numbers with decimals."""
+"""A slice number; some programs write whole numbers with decimals."""
 
 
 class Verdict(StrEnum):
-    """What a radiologist says."""
+    """A radiologist's verdict."""
 
     ABNORMAL = "abnormal"
     NORMAL = "normal"
     UNSURE = "unsure"
 
 
-Target = tuple[str, int]
-"""Key of a stack, empty for the whole study; and a slice from 1, 0 for the whole of that."""
+class JudgedPart(NamedTuple):
+    """The part of a study that a verdict is on.
+
+    Parameters
+    ----------
+    stack : str
+        Key of the stack; empty for the whole study.
+    number : int
+        Number of the slice, from 1; 0 for the whole stack or study.
+    """
+
+    stack: str
+    number: int
+
+
+WHOLE_STUDY = JudgedPart("", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,33 +57,45 @@ class Decisions:
     Parameters
     ----------
     studies : mapping
-        For the key of each judged study, its verdicts by target.
+        For the key of each judged study, its verdicts by part.
     rows : int
-        Verdicts read.
+        Number of verdicts read.
     digest : str
         SHA-256 of the file.
     """
 
-    studies: Mapping[str, Mapping[Target, Verdict]]
+    studies: Mapping[str, Mapping[JudgedPart, Verdict]]
     rows: int
     digest: str
 
-    def word(self, study: str) -> Verdict | None:
-        """The verdict on a whole study: abnormal where a part of it is; None without one."""
-        found = self.studies.get(study, {})
-        return Verdict.ABNORMAL if Verdict.ABNORMAL in found.values() else found.get(("", 0))
+    def verdict(self, study: str) -> Verdict | None:
+        """The verdict on a study as a whole: abnormal if any part is; None without one."""
+        verdicts = self.studies.get(study, {})
+        abnormal = Verdict.ABNORMAL in verdicts.values()
+        return Verdict.ABNORMAL if abnormal else verdicts.get(WHOLE_STUDY)
 
 
 class _WrongRowError(ValueError):
-    """A row that says something that cannot be."""
+    """A row that contradicts the results or an earlier row."""
+
+
+class _Judged(NamedTuple):
+    """A verdict and the row that gave it, as its number in the file."""
+
+    verdict: Verdict
+    row: int
+
+
+_Seen = dict[tuple[str, JudgedPart], _Judged]
+"""First verdict on each part of each study."""
 
 
 def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
     """Read verdicts on studies of results.
 
-    A row has a study, by its key or StudyInstanceUID, a verdict, and optionally a stack, by its
-    key, and a slice, from 1 as the tables and the viewer count. Rows without a verdict and other
-    columns are passed over. Commas, semicolons and tabs separate.
+    A row names a study by its key or StudyInstanceUID, and a verdict; optionally a stack by its
+    key, and a slice by its number, from 1 as in the tables and the viewer. Rows without a verdict
+    and other columns are ignored. Cells are separated by commas, semicolons or tabs.
 
     Parameters
     ----------
@@ -78,53 +106,48 @@ def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
     Raises
     ------
     UsageError
-        The file cannot be read, or a row names what the results do not have, holds no known
-        verdict, or contradicts another; the message says which.
+        If the file cannot be read, or a row names something that the results lack, holds an
+        unknown verdict, or contradicts another row; the message names the row.
     """
-    known = _Known(rank(results))
-    seen: dict[tuple[str, Target], tuple[Verdict, int]] = {}
+    parser = _RowParser(rank(results))
+    seen: _Seen = {}
     for number, cells in _rows(path):
         try:
-            found = known.verdict(cells)
-            if found is not None:
-                _add(seen, found, number)
+            if cells["verdict"]:
+                _add(seen, *parser.parse(cells), number)
         except _WrongRowError as why:
             raise UsageError(f"{path} row {number}: {why}") from why
     _check_parts(path, seen)
-    studies: dict[str, dict[Target, Verdict]] = {}
-    for (study, target), (word, _) in sorted(seen.items()):
-        studies.setdefault(study, {})[target] = word
+    studies: dict[str, dict[JudgedPart, Verdict]] = {}
+    for (study, part), judged in sorted(seen.items()):
+        studies.setdefault(study, {})[part] = judged.verdict
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Decisions(studies, len(seen), digest)
 
 
-def _add(
-    seen: dict[tuple[str, Target], tuple[Verdict, int]],
-    found: tuple[str, Target, Verdict],
-    number: int,
-) -> None:
-    study, target, word = found
-    before, row = seen.setdefault((study, target), (word, number))
-    if before is not word:
-        raise _WrongRowError(f"it says {word} of what row {row} calls {before}")
+def _add(seen: _Seen, study: str, part: JudgedPart, verdict: Verdict, row: int) -> None:
+    first = seen.setdefault((study, part), _Judged(verdict, row))
+    if first.verdict is not verdict:
+        raise _WrongRowError(f"it says {verdict}, but row {first.row} says {first.verdict}")
 
 
-def _check_parts(path: Path, seen: Mapping[tuple[str, Target], tuple[Verdict, int]]) -> None:
-    """Refuse an abnormal part of what is said not to be abnormal."""
-    for (study, (stack, at)), (word, number) in seen.items():
-        wholes: list[Target] = [("", 0), (stack, 0)] if at else [("", 0)]
-        for whole in wholes if word is Verdict.ABNORMAL else []:
-            other, row = seen.get((study, whole), (word, number))
-            if other is not word:
+def _check_parts(path: Path, seen: _Seen) -> None:
+    """Refuse an abnormal part of a stack or study judged otherwise as a whole."""
+    for (study, part), judged in seen.items():
+        wholes = [WHOLE_STUDY, JudgedPart(part.stack, 0)] if part.number else [WHOLE_STUDY]
+        for whole in wholes if judged.verdict is Verdict.ABNORMAL else []:
+            contrary = seen.get((study, whole), judged)
+            if contrary.verdict is not judged.verdict:
+                earlier, later = sorted((contrary.row, judged.row))
                 raise UsageError(
-                    f"{path} row {max(row, number)}: row {min(row, number)} contradicts it: "
-                    f"a part of study {study} is called abnormal, the whole {other}"
+                    f"{path} row {later}: it contradicts row {earlier}: "
+                    f"a part of study {study} is abnormal, but the whole {contrary.verdict}"
                 )
 
 
-class _Known:
-    """What there is to be judged."""
+class _RowParser:
+    """Reads rows as verdicts on studies, stacks and slices of a worklist."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.sizes = {
@@ -134,34 +157,34 @@ class _Known:
         uids = ((str(row.study.info.get("StudyInstanceUID") or ""), row.study.key) for row in rows)
         self.keys = {uid: key for uid, key in uids if uid} | {key: key for key in self.sizes}
 
-    def verdict(self, cells: Mapping[str, str]) -> tuple[str, Target, Verdict] | None:
-        """Study, target and word of a row; None where it holds no verdict."""
-        said = cells["verdict"].casefold()
-        if not said:
-            return None
-        if said not in tuple(Verdict):
-            raise _WrongRowError(f"verdict {_quoted(said)} is none of {', '.join(Verdict)}")
+    def parse(self, cells: Mapping[str, str]) -> tuple[str, JudgedPart, Verdict]:
+        """Key of the study, part and verdict of a row."""
+        verdict = cells["verdict"].casefold()
+        if verdict not in tuple(Verdict):
+            raise _WrongRowError(f"unknown verdict {_quoted(verdict)}: write {', '.join(Verdict)}")
         study = self.keys.get(cells["study"])
         if study is None:
             raise _WrongRowError(f"the results have no study {_quoted(cells['study'])}")
-        return study, self._target(study, cells["stack"], cells["slice"]), Verdict(said)
+        return study, self._part(study, cells["stack"], cells["slice"]), Verdict(verdict)
 
-    def _target(self, study: str, stack: str, number: str) -> Target:
+    def _part(self, study: str, stack: str, number: str) -> JudgedPart:
         sizes = self.sizes[study]
         if stack and stack not in sizes:
             raise _WrongRowError(f"study {study} has no stack {_quoted(stack)}")
         if not number:
-            return (stack if len(sizes) > 1 else ""), 0
+            # The only stack is the study: a verdict on either is the same verdict.
+            return JudgedPart(stack if len(sizes) > 1 else "", 0)
         if not stack and len(sizes) != 1:
             raise _WrongRowError(f"study {study} has {len(sizes)} stacks: name one for the slice")
         stack = stack or next(iter(sizes))
         matched = _SLICE.fullmatch(number)
-        at = int(matched[1]) if matched else 0
-        if not 1 <= at <= sizes[stack]:
+        slice_number = int(matched[1]) if matched else 0
+        if not 1 <= slice_number <= sizes[stack]:
             raise _WrongRowError(
-                f"slice {_quoted(number)} is none of the 1 to {sizes[stack]} of stack {stack}"
+                f"stack {stack} has no slice {_quoted(number)}: number its slices from 1 to "
+                f"{sizes[stack]}"
             )
-        return stack, at
+        return JudgedPart(stack, slice_number)
 
 
 def _quoted(text: str) -> str:
@@ -169,28 +192,28 @@ def _quoted(text: str) -> str:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Number, the head being 1, and cells by `COLUMNS` of each row."""
+    """Yield the number of each row, the head being 1, and its cells by `COLUMNS`."""
     if not path.is_file():
-        raise UsageError(f"{path} does not exist, or is no file")
+        raise UsageError(f"{path} does not exist or is not a file")
     number = 1
     try:
-        # Nothing but ASCII is looked at: a comment may be in whatever a spreadsheet writes.
+        # The columns that count hold ASCII; comments may be in any encoding of a spreadsheet.
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            delimiter, names = _head(path, stream.readline(_HEAD))
-            places = {name: names.index(name) for name in COLUMNS if name in names}
+            delimiter, names = _parse_head(path, stream.readline(_HEAD))
+            indices = {name: names.index(name) for name in COLUMNS if name in names}
             for number, row in enumerate(csv.reader(stream, delimiter=delimiter, strict=True), 2):
                 if any(row[len(names) :]):
                     raise UsageError(f"{path} row {number}: it has more cells than the first row")
-                cells = {n: row[at].strip() for n, at in places.items() if at < len(row)}
+                cells = {name: row[i].strip() for name, i in indices.items() if i < len(row)}
                 yield number, dict.fromkeys(COLUMNS, "") | cells
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     except csv.Error as error:
-        raise UsageError(f"{path} row {number + 1}: it is no row of a CSV file: {error}") from error
+        raise UsageError(f"{path} row {number + 1}: invalid CSV: {error}") from error
 
 
-def _head(path: Path, line: str) -> tuple[str, list[str]]:
-    """What separates cells, and the names of the columns."""
+def _parse_head(path: Path, line: str) -> tuple[str, list[str]]:
+    """Read the separator of cells and the names of the columns off the first row."""
     for delimiter in ",;\t":
         cells = next(csv.reader([line], delimiter=delimiter), [])
         names = [cell.strip().casefold() for cell in cells]

@@ -1,21 +1,30 @@
-"""Rows of the index: what a page of thousands of studies keeps of each."""
+"""Entries of the index: what a page of thousands of studies holds of each."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from markupsafe import Markup
 
 from medscan.report.cards import Cards, card_of, profile_of
 from medscan.report.pictures import MOST_POINTS
+from medscan.report.wording import (
+    TEXT_LIMIT,
+    compare_with_normals,
+    day,
+    flag_of,
+    kind_of,
+    notes_of,
+    number,
+    patient_of,
+    reason_of,
+)
 from medscan.report.worklist import Change, Changes, Row
 from medscan.results import StackResult
 from medscan.text import printable
 
-SPARK = (132, 36)
-TEXT_LIMIT = 300
-"""Characters of a text that the report shows."""
+PROFILE_SIZE = (132, 36)
+"""Width and height of a profile in the index."""
 
 FIELDS = (
     "href",
@@ -43,17 +52,16 @@ FIELDS = (
     "verdict",
     "key",
     "ids",
+    "normals",
 )
-"""What is kept; the names of the row's cells in the template and the script."""
+"""Fields of an entry; the template and the script use the same names for a row's cells."""
 
-FLAGS = ("flagged", "not flagged", "not scored")
-
-Entry = dict[str, str]
+IndexEntry = dict[str, str]
 
 
-def entry(
+def index_entry(
     row: Row, cards: Cards, changes: Changes | None, *, href: str, icon: str, verdict: str = ""
-) -> Entry:
+) -> IndexEntry:
     """A study as texts that are safe to show, by the names of `FIELDS`.
 
     Parameters
@@ -62,7 +70,7 @@ def entry(
     cards : dict
     changes : Changes or None
     href, icon : str
-        Address of its page and of its picture; empty for none.
+        Addresses of its page and of its picture; empty for none.
     verdict : str
         A radiologist's; empty for none.
     """
@@ -77,7 +85,7 @@ def entry(
         "score": number(row.study.score),
         "percentile": number(row.study.percentile, 1),
         "flag": flag_of(row),
-        "reason": row.reason,
+        "reason": reason_of(row),
         "modality": str(info.get("modality") or ""),
         "date": day(str(info.get("date") or "")),
         "series": str(row.series),
@@ -90,24 +98,24 @@ def entry(
         "ids": f"{row.study.key} {info.get('StudyInstanceUID', '')}",
     }
     if row.worst is not None:
-        texts |= _of_worst(row.worst, cards)
-    elif not row.reason:
-        texts["reason"] = "no slice was scored"
+        texts |= _describe_worst(row.worst, cards)
     return {field: _safe(texts.get(field, "")) for field in FIELDS}
 
 
-def blank() -> Entry:
-    """An empty row."""
+def blank_entry() -> IndexEntry:
+    """An entry without texts, for the script to fill."""
     return dict.fromkeys(FIELDS, "")
 
 
-def _of_worst(stack: StackResult, cards: Cards) -> dict[str, str]:
-    drawn = profile_of(stack, card_of(stack, cards), SPARK, MOST_POINTS)
+def _describe_worst(stack: StackResult, cards: Cards) -> dict[str, str]:
+    card = card_of(stack, cards)
+    plot = profile_of(stack, card, PROFILE_SIZE, MOST_POINTS)
     return {
-        "line": drawn.line,
-        "hot": drawn.hot,
-        "limit": drawn.limit,
-        "words": drawn.words,
+        "line": plot.line,
+        "hot": plot.hot,
+        "limit": plot.limit,
+        "words": plot.words,
+        "normals": compare_with_normals(stack.score, stack.percentile, card),
         "about": kind_of(stack, with_modality=False),
         "detector": str(stack.info["detector"]),
     }
@@ -117,49 +125,6 @@ def _safe(text: str) -> str:
     return text if isinstance(text, Markup) else printable(text, TEXT_LIMIT)
 
 
-def patient_of(row: Row) -> str:
-    """The patient's ID where it was kept, else the pseudonym."""
-    info = row.study.info
-    known = info.get("patient_id")
-    return f"patient ID {known}" if known else f"patient {info['patient']}" * bool(info["patient"])
-
-
-def notes_of(row: Row) -> list[str]:
-    """What to mind about its result."""
-    study, worst = row.study, row.worst
-    found = ["provisional threshold"] if worst and worst.info["provisional"] else []
-    found += ["stale: by an earlier detector or version"] * study.mark.stale
-    return found + [f"files gone since {study.mark.absent[:10]}"] * bool(study.mark.absent)
-
-
-def flag_of(row: Row) -> str:
-    """One of `FLAGS`."""
-    return FLAGS[2] if row.rank is None else FLAGS[0 if row.study.flagged else 1]
-
-
-def kind_of(stack: StackResult, *, with_modality: bool = True) -> str:
-    """What a stack shows: modality, body part, sequence, plane, as far as known."""
-    info = stack.info
-    words = [
-        info["modality"] * with_modality,
-        str(info["body_part"]).lower(),
-        str(info.get("sequence", "")),
-        str(info["plane"]),
-    ]
-    return " ".join(word for word in words if word)
-
-
-def choices(entries: Iterable[Entry], field: str) -> list[str]:
+def choices(entries: Iterable[IndexEntry], field: str) -> list[str]:
     """The values of a field that a filter offers."""
     return sorted({entry[field] for entry in entries} - {""})
-
-
-def number(value: float, digits: int = 3) -> str:
-    """A number with fixed precision; a dash for NaN."""
-    return "\N{EN DASH}" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def day(value: str) -> str:
-    """A DICOM date as ISO 8601; anything else as it is."""
-    plain = len(value) == 8 and value.isascii() and value.isdigit()
-    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if plain else value

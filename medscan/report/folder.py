@@ -1,4 +1,4 @@
-"""The report as a folder: an index, a page a study, and pictures that load when they are seen."""
+"""The report as a folder: an index, one page per study, and pictures that load when in view."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medscan.files import make_folder, replacing
-from medscan.report.cleanup import INDEX, RUN, STUDIES, claim, remove_old_pages
-from medscan.report.content import DEFAULT, Report, ReportOptions, page_name
+from medscan.report.cleanup import INDEX, RUN, STUDIES, claim_folder, remove_old_pages
+from medscan.report.content import Report, page_name
+from medscan.report.options import DEFAULT, ReportOptions
 from medscan.report.page import SCRIPT, STYLE, asset, render
 from medscan.report.single import write_html
 from medscan.results import Results
 
 
 def write_report(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> int:
-    """Write index.html, run.html, and in studies/ a page and a folder of pictures a study.
+    """Write index.html, run.html, and in studies/ a page and a folder of pictures per study.
 
-    A report that is there already is replaced file by file, index.html last; then pages and
-    pictures of studies that are in it no more are removed. Other files are left alone.
+    An earlier report in the folder is replaced file by file, index.html last; then pages and
+    pictures of studies that it alone held are removed. Other files are left alone.
 
     Parameters
     ----------
@@ -30,23 +31,23 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     Returns
     -------
     int
-        Slices that were drawn from the archives.
+        Number of slices drawn from the archives.
 
     Raises
     ------
     UsageError
-        There is a folder, but not of a report, and it is not empty.
+        If the folder holds anything but a report.
     DiskError
-        Something could not be written.
+        If a file cannot be written.
     """
-    report, folder = Report(results, options), _Folder(out)
+    report, folder = Report(results, options), _ReportFolder(out)
     for name in (STYLE, SCRIPT):
         folder.write(name, asset(name).encode())
-    drawn = report.draw(folder.put)
+    drawn = report.draw_from_archive(folder.put)
     entries = []
-    for place, row in enumerate(report.rows):
+    for index, row in enumerate(report.rows):
         study = row.results.whole(row.study)
-        view = report.view(place, study, folder.put, every=True)
+        view = report.view(index, study, folder.put, every=True)
         page = f"{STUDIES}/{page_name(study.key)}"
         context = {"view": view, "total": len(report.rows), "report": report.name}
         folder.write(page, render("study.html", context, root="../").encode())
@@ -62,30 +63,30 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
 def write_single(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> int:
     """Write index.html, a page that holds everything, in place of any report in the folder.
 
-    Parameters, result and errors are those of `write_report`.
+    Parameters, return value and errors are those of `write_report`.
     """
-    claim(out)
+    claim_folder(out)
     drawn = write_html(results, out / INDEX, options)
     remove_old_pages(out, {out / INDEX})
     return drawn
 
 
-class _Folder:
-    """Where the files go, and which they were."""
+class _ReportFolder:
+    """The folder of a report, which remembers the files written to it."""
 
     def __init__(self, out: Path) -> None:
         self.out, self.written = out, set[Path]()
-        claim(out)
+        claim_folder(out)
         make_folder(out / STUDIES)
 
     def put(self, study: str, name: str, picture: bytes) -> str:
-        """Keep a picture; its address seen from the pages of the studies."""
+        """Write a picture and return its address relative to the pages of the studies."""
         make_folder(self.out / STUDIES / study)
         self.write(f"{STUDIES}/{study}/{name}", picture)
         return f"{study}/{name}"
 
     def write(self, name: str, data: bytes) -> None:
-        """Write a file, whole or not at all."""
+        """Write a file completely or not at all."""
         path = self.out / name
         with replacing(path, synced=False) as aside:
             aside.write_bytes(data)

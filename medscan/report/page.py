@@ -1,4 +1,4 @@
-"""HTML from templates: everything escaped, and a policy that lets only the report's own files in.
+"""HTML from templates: all values escaped, and a policy that allows only the report's own files.
 
 The report is a folder of pages with their pictures, a style sheet and a script beside them, or one
 page that holds everything. Both come from the same templates.
@@ -18,27 +18,27 @@ from markupsafe import Markup
 
 from medscan.report.colours import colour_table, opacity_table
 from medscan.report.decisions import Verdict
-from medscan.report.entries import FLAGS, TEXT_LIMIT, day, number
-from medscan.report.run import MEANINGS
+from medscan.report.wording import FLAGS, MEANINGS, PROVISIONAL, TEXT_LIMIT, day, number
 from medscan.text import printable
 
 STYLE, SCRIPT = "style.css", "script.js"
 UNJUDGED = "none"
-"""What the filter calls a study without a verdict."""
+"""Value of the verdict filter for studies without a verdict."""
 _COMMON = "default-src 'none'; base-uri 'none'; form-action 'none'"
 
 
 def render(template: str, context: Mapping[str, Any], *, root: str | None) -> str:
-    """A page.
+    """Render a page.
 
     Parameters
     ----------
     template : str
-        Its name.
+        Name of the template.
     context : mapping
+        Its variables.
     root : str or None
-        Address of the report's folder seen from the page, "" or "../"; None for a page that holds
-        everything.
+        Address of the report's folder relative to the page, "" or "../"; None for a page that
+        holds everything.
     """
     head = {
         "root": root,
@@ -47,6 +47,7 @@ def render(template: str, context: Mapping[str, Any], *, root: str | None) -> st
         "flags": FLAGS,
         "verdicts": [*Verdict, UNJUDGED],
         "meanings": MEANINGS,
+        "provisional": PROVISIONAL,
     }
     if root is None:
         head |= {"css": Markup(asset(STYLE)), "js": Markup(asset(SCRIPT))}  # noqa: S704
@@ -60,7 +61,7 @@ def asset(name: str) -> str:
 
 
 def _policy(root: str | None) -> Markup:
-    """What the page may load: its own files, or its own text by hash; no other address."""
+    """Content security policy: only the report's own files, or the page's own text by hash."""
     if root is not None:
         own = "img-src 'self' data:; style-src 'self'; script-src 'self'"
         return Markup(f"{_COMMON}; {own}")  # noqa: S704
@@ -85,7 +86,7 @@ def _environment() -> Environment:
         loader=PackageLoader("medscan.report"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_shown,
+        finalize=_safe,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -93,6 +94,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _shown(value: object) -> object:
-    """Every value on its way into the page: only what this package made itself passes as it is."""
+def _safe(value: object) -> object:
+    """Make a value printable on its way into a page, unless this package made it as markup."""
     return value if isinstance(value, Markup) else printable(str(value), TEXT_LIMIT)

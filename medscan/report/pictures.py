@@ -16,11 +16,11 @@ from medscan.archive import MAKER
 _QUALITY = 88
 _PAD = 4.0
 MOST_POINTS = 66
-"""Points of a small drawing; longer stacks are drawn by the highest score of every few slices."""
+"""Points of a small profile; of longer stacks it shows the highest score of every few slices."""
 
 
 def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
-    """An image (H, W, 1) or (H, W, 3) as a JPEG with its `mark`, at most `side` pixels wide."""
+    """Encode an image (H, W, 1) or (H, W, 3), at most `side` pixels wide, as a marked JPEG."""
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     if side and side < picture.width:
         picture = picture.resize((side, side), Image.Resampling.LANCZOS)
@@ -30,14 +30,14 @@ def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
 
 
 def medscan_exif() -> Image.Exif:
-    """EXIF data that say that medscan made a picture, so that archives leave it out."""
+    """EXIF data that mark a picture as medscan's own, so that a scan skips it."""
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = MAKER
     return exif
 
 
 def data_uri(picture: bytes) -> Markup:
-    """A JPEG as a data URI."""
+    """Encode a JPEG as a data URI."""
     return Markup("data:image/jpeg;base64," + base64.b64encode(picture).decode())  # noqa: S704
 
 
@@ -48,15 +48,15 @@ class Profile:
     Parameters
     ----------
     width, height : int
-        Of its view box.
+        Size of its view box.
     line : Markup
         Path along all scored slices.
     hot : Markup
-        Path with a dot for each that reaches the threshold.
+        Path with a dot for each slice that reaches the threshold.
     limit : Markup
-        Path of the threshold; empty when there is none.
+        Path of the threshold; empty without one.
     words : str
-        What the drawing shows, for those who cannot see it.
+        Description of the drawing, for those who cannot see it.
     """
 
     width: int
@@ -76,28 +76,29 @@ def profile(
 ) -> Profile:
     """Draw scores along slices.
 
-    The threshold lies at half height and `low`, the median of normals, at the bottom, in every
-    study of a detector: heights compare. Slices that were not scored leave gaps.
+    In every profile of a detector the threshold lies at half height and `low`, the median of its
+    normals, at the bottom, so that heights compare between studies. Slices without a score leave
+    gaps.
 
     Parameters
     ----------
     scores : float32 (n,)
-        NaN where not scored.
+        NaN for slices without a score.
     threshold, low : float
-        On the scale of slice scores, `low` below the threshold; NaN threshold: none was set.
+        Slice scores, `low` below the threshold; NaN for a threshold that is not set.
     size : (int, int)
         Width and height.
     most : int, optional
-        Points to draw at most.
+        Largest number of points to draw.
     """
     width, height = size
-    shown = _thinned(scores.astype(np.float64), most)
+    shown = _thin(scores.astype(np.float64), most)
     count = len(shown)
     x = np.linspace(_PAD, width - _PAD, count) if count > 1 else np.array([width / 2])
     top = 2 * threshold - low if threshold > low else np.nanmax(shown, initial=low + 1e-6)
     share = np.clip((shown - low) / (top - low), 0, 1)
     y = height - _PAD - share * (height - 2 * _PAD)
-    over = shown >= threshold
+    over = shown >= threshold  # False for NaN on either side
     hot = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(x[over], y[over], strict=True))
     return Profile(
         width,
@@ -109,8 +110,8 @@ def profile(
     )
 
 
-def _thinned(scores: NDArray[np.float64], most: int | None) -> NDArray[np.float64]:
-    """At most `most` scores, each the highest of its neighbours."""
+def _thin(scores: NDArray[np.float64], most: int | None) -> NDArray[np.float64]:
+    """Reduce to at most `most` scores, each the highest of a few neighbours."""
     if most is None or len(scores) <= most:
         return scores
     first = np.arange(most) * len(scores) // most
@@ -118,12 +119,13 @@ def _thinned(scores: NDArray[np.float64], most: int | None) -> NDArray[np.float6
 
 
 def _line(x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
-    """A path through the points that are known; a point without neighbours is a dot."""
+    """A path through the points whose `y` is not NaN; a point without neighbours is a dot."""
     parts, drawing = [], False
-    for a, b, known in zip(x, y, ~np.isnan(y), strict=True):
-        if known:
+    for a, b, scored in zip(x, y, ~np.isnan(y), strict=True):
+        if scored:
+            # "h0" draws a dot, which is all that is seen of a lone point.
             parts.append(f"{a:.1f} {b:.1f}" if drawing else f"M{a:.1f} {b:.1f}h0L{a:.1f} {b:.1f}")
-        drawing = bool(known)
+        drawing = bool(scored)
     return " ".join(parts)
 
 

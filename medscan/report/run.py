@@ -1,4 +1,4 @@
-"""The run page: what became of every file, how fast it went, and what it was done with."""
+"""The run page: the outcome of every file, speed, and the detectors that were used."""
 
 from __future__ import annotations
 
@@ -6,31 +6,30 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medscan.archive import REASONS
 from medscan.report.cards import Cards
 from medscan.report.drift import Drift, drifts
+from medscan.report.wording import MEANINGS
 from medscan.report.worklist import Row
 from medscan.results import RunInfo
 
 LISTED = 500
-"""Rows that the table of failures shows at most; results.h5 holds all."""
-MEANINGS = {str(reason): why for reason, (_, why) in REASONS.items()}
+"""Failures that the page lists at most; results.h5 holds all."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """What the files say of the runs that wrote them, as one.
+    """The runs that wrote several files, summed up as one.
 
     Parameters
     ----------
     counts : dict
         Files by bucket.
     reasons : list of (str, str, str, int)
-        Bucket, reason, its meaning, files; most first within a bucket.
+        Bucket, reason, its meaning and number of files; most files first within a bucket.
     failures : list of (path, stage, reason, message)
         At most `LISTED`.
     left_out : int
-        Failures beyond those.
+        Number of failures beyond those.
     runs : list of RunInfo
         Oldest first.
     cards : dict
@@ -47,8 +46,8 @@ class RunView:
 
 
 def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunView:
-    """The accounting of several files as one; a run that two of them tell of counts once."""
-    runs = [run for at, run in enumerate(runs) if run not in runs[:at]]
+    """Sum up the accounting of several files; a run that two of them record counts once."""
+    runs = [run for index, run in enumerate(runs) if run not in runs[:index]]
     failures = sorted({failure for run in runs for failure in run.failures})
     counts: Counter[str] = sum((Counter(run.counts) for run in runs), Counter())
     return RunView(
@@ -62,15 +61,15 @@ def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunV
     )
 
 
-def messages(runs: Sequence[RunInfo]) -> dict[str, str]:
-    """Why a file could not be used, by its path."""
+def failure_messages(runs: Sequence[RunInfo]) -> dict[str, str]:
+    """Why each failed file could not be used, by its path."""
     return {path: f"{reason}: {text}" for run in runs for path, _, reason, text in run.failures}
 
 
 def _reasons(runs: Sequence[RunInfo]) -> list[tuple[str, str, str, int]]:
-    found = Counter(("failed", reason) for run in runs for _, _, reason, _ in run.failures)
-    found += Counter(("skipped", reason) for run in runs for _, reason in run.skipped)
-    ordered = sorted(found.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))
+    files = Counter(("failed", reason) for run in runs for _, _, reason, _ in run.failures)
+    files += Counter(("skipped", reason) for run in runs for _, reason in run.skipped)
+    ordered = sorted(files.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))
     return [
         (bucket, reason, MEANINGS.get(reason, ""), count) for (bucket, reason), count in ordered
     ]

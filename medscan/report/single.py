@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medscan.files import replacing
-from medscan.report.content import DEFAULT, Report, ReportOptions, safe_name
+from medscan.report.content import Report, safe_name
+from medscan.report.options import DEFAULT, ReportOptions
 from medscan.report.page import render
 from medscan.report.pictures import data_uri
-from medscan.report.study import KEYS
+from medscan.report.study import KEY_SLICES
 from medscan.results import Results
 
 
 def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> int:
     """Write the worklist as one HTML page: all studies in the index, the worst with their slices.
 
-    The slices of a study are those that there are pictures of: of an archive, the worst of each
-    stack, so that the page can be mailed.
+    A study shows only slices with a picture, and of an archive only the worst of each stack are
+    drawn, so that the page stays small enough to mail.
 
     Parameters
     ----------
@@ -30,24 +31,24 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
     Returns
     -------
     int
-        Slices that were drawn from the archives.
+        Number of slices drawn from the archives.
 
     Raises
     ------
     DiskError
-        It could not be written.
+        If the page cannot be written.
     """
     report = Report(results, options)
-    drawn = report.draw(_embed, most=KEYS)
+    drawn = report.draw_from_archive(_embed, most=KEY_SLICES)
     entries, views = [], []
-    for place, row in enumerate(report.rows):
+    for index, row in enumerate(report.rows):
         if row.study.key not in report.featured:
             entries.append(report.entry(row, "", ""))
             continue
         study = row.results.whole(row.study)
         anchor = f"study-{safe_name(study.key)}"
         entries.append(report.entry(row, f"#{anchor}", report.icon(row, study, _embed)))
-        views.append((anchor, report.view(place, study, _embed, every=False)))
+        views.append((anchor, report.view(index, study, _embed, every=False)))
     context = report.index(entries) | {"views": views}
     with replacing(path) as aside:
         aside.write_text(render("single.html", context, root=None), "utf-8")

@@ -1,4 +1,4 @@
-"""Pictures of all slices, drawn again from the archive as the model saw them."""
+"""Pictures of all slices, drawn from the archive as the model saw them."""
 
 from __future__ import annotations
 
@@ -9,38 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Stack
-from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES
 from medscan.errors import FileError, SourceError
 from medscan.reading import CHUNK, DrawJob, Sources, decode
 from medscan.report.cards import Cards, card_of
-from medscan.report.content import ReportOptions
+from medscan.report.options import ReportOptions
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State
 
 LARGEST = 512
-"""Side of a picture in pixels; smaller sources keep their own, but for the model's square."""
+"""Largest side of a picture in pixels; it is at least that of the model's square."""
+MAX_FILE_BYTES = 8 << 30
+FILE_TIMEOUT_S = 120.0
+"""Limits on decoding a file: its size, and the time it may take."""
 
 Keep = Callable[[str, str, int, NDArray[np.uint8]], None]
-"""`keep(study key, stack key, place, picture)`."""
+"""`keep(study key, stack key, slice index, picture)`."""
 
 
 def draw_slices(
     options: ReportOptions, rows: Sequence[Row], cards: Cards, keep: Keep, most: int | None = None
 ) -> int:
-    """Draw the slices of the studies given that the archives still hold.
+    """Draw the slices of studies that the archives still hold.
 
-    Stacks whose pictures were withheld because they may carry burned-in text stay without, and so
-    do stacks of which a file is missing or has changed.
+    Stacks whose pictures were withheld because they may carry burned-in text are left out, and so
+    are stacks with a file that is missing or has changed.
 
     Parameters
     ----------
     options : ReportOptions
-        Where the archives lie, what names their files, and how many processes decode: one that a
-        file kills, or that hangs, costs the pictures of that file.
+        Where the archives lie, what names their files, and how many processes decode. A file that
+        kills its process, or that takes too long, gets no picture.
     rows : sequence of Row
     cards : dict
     keep : callable
-        Given each picture, uint8 (S, S, 1) or (S, S, 3).
+        Called with each picture, uint8 (S, S, 1) or (S, S, 3).
     most : int, optional
         Slices of a stack, those with the highest scores; None: all.
 
@@ -49,36 +51,36 @@ def draw_slices(
     int
         Number of pictures.
     """
-    drawn, jobs = 0, _jobs(_found(options, rows), cards, most)
+    count, jobs = 0, _jobs(_locate(options, rows), cards, most)
     for job, slices in decode(jobs, options.workers, FILE_TIMEOUT_S):
-        for at, item in enumerate(slices, job.first):
+        for slice_index, item in enumerate(slices, job.first):
             if not isinstance(item, FileError):
                 picture = np.round(item.image.transpose(1, 2, 0) * 255).astype(np.uint8)
-                keep(job.study, job.stack.key, at, picture)
-                drawn += 1
-    return drawn
+                keep(job.study, job.stack.key, slice_index, picture)
+                count += 1
+    return count
 
 
-def _found(options: ReportOptions, rows: Sequence[Row]) -> list[tuple[str, StackResult, Stack]]:
-    """Study, result and source of each stack that there may be pictures of."""
-    wanted = [(row.study, s) for row in rows for s in row.study.stacks if _allowed(s)]
-    names = {path for _, result in wanted for path in result.path}
+def _locate(options: ReportOptions, rows: Sequence[Row]) -> list[tuple[str, StackResult, Stack]]:
+    """Study key, result and source of each stack that may be shown and is in the archives."""
+    showable = [(row.study, s) for row in rows for s in row.study.stacks if _may_show(s)]
+    names = {path for _, result in showable for path in result.path}
     sources = Sources(options.archives, options.keys, names, options.workers)
-    found = []
-    for study, result in wanted:
+    located = []
+    for study, result in showable:
         with suppress(SourceError):
-            found.append((study.key, result, sources.stack(study, result)))
-    return found
+            located.append((study.key, result, sources.stack(study, result)))
+    return located
 
 
-def _allowed(stack: StackResult) -> bool:
+def _may_show(stack: StackResult) -> bool:
     return not str(stack.info.get("thumbnails", "withheld")).startswith("withheld")
 
 
 def _jobs(
-    found: Sequence[tuple[str, StackResult, Stack]], cards: Cards, most: int | None
+    located: Sequence[tuple[str, StackResult, Stack]], cards: Cards, most: int | None
 ) -> Iterator[DrawJob]:
-    for study, result, stack in found:
+    for study, result, stack in located:
         card = card_of(result, cards)
         side = max(int(result.info["size"]), min(LARGEST, max(stack.rows, stack.columns)))
         rule = str(card.facts["window"]) if card else "auto"
@@ -89,9 +91,9 @@ def _jobs(
 
 
 def _runs(result: StackResult, most: int | None) -> list[tuple[int, int]]:
-    """Slices to be drawn, as the first and the number of slices in a row."""
+    """Slices to draw, as the index of the first and the number of consecutive ones."""
     if most is None:
         return [(first, CHUNK) for first in range(0, len(result.state), CHUNK)]
     score = np.where(result.state == State.SCORED, result.slice_score, -np.inf)
     worst = np.argsort(-score, kind="stable")[: min(most, int(np.isfinite(score).sum()))]
-    return [(at, 1) for at in sorted(worst.tolist())]
+    return [(slice_index, 1) for slice_index in sorted(worst.tolist())]

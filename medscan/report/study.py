@@ -1,9 +1,8 @@
-"""A study's page: its series with every slice, and why the others were left out."""
+"""A study's page: its series with every slice, and why others were left out."""
 
 from __future__ import annotations
 
 import base64
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,15 +12,16 @@ from numpy.typing import NDArray
 
 from medscan.report.cards import Card, Cards, card_of, profile_of
 from medscan.report.colours import Scale
-from medscan.report.entries import kind_of
-from medscan.report.orientation import Marks, marks_of
+from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
+from medscan.report.wording import compare_with_normals, kind_of, states_of
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
 from medscan.text import printable
 
-PROFILE = (960, 96)
-KEYS = 3
+PROFILE_SIZE = (960, 96)
+"""Width and height of a profile on a study's page."""
+KEY_SLICES = 3
 """Slices with the highest scores that a page shows small."""
 
 _ORIENTATION = {
@@ -31,25 +31,25 @@ _ORIENTATION = {
 }
 
 Addresses = Mapping[int, str]
-"""Pictures of a stack by the place of their slice."""
+"""Addresses of a stack's pictures by slice index."""
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One of the slices with the highest scores that there are pictures of.
+class KeySlice:
+    """One of the pictured slices with the highest scores.
 
     Parameters
     ----------
-    at : int
-        Its place among those of the viewer.
+    position : int
+        Index among the slices of the viewer.
     number : int
-        Its place in the stack, from 1.
+        Number in the stack, from 1.
     score : float
     picture : str
         Address.
     """
 
-    at: int
+    position: int
     number: int
     score: float
     picture: str
@@ -63,30 +63,33 @@ class StackView:
     ----------
     stack : StackResult
     card : Card or None
-        Its detector, where the file names it.
+        Its detector; None if the file does not describe it.
     title : str
+    normals : str
+        Comparison with the normals, in words.
     profile : Profile
     slices : dict
-        What the viewer of the script is given, for JSON.
-    keys : list of Key
-        Worst first.
-    marks : Marks
+        Data of the script's viewer, for JSON.
+    key_slices : list of KeySlice
+        Highest score first.
+    marks : PaneMarks
         Letters of the patient's directions, and a length in millimetres.
     failed : list of (int, str, str)
         Number, file and message of each slice that could not be used.
     no_pictures : str
-        Why there are none; empty where there are.
+        Why it has no pictures; empty if it has.
     states, orientation, spacing : str
-        What became of its slices, how they lie on the screen and how far apart, in words.
+        Counts of its slices by state, their orientation on the screen, and distances, in words.
     """
 
     stack: StackResult
     card: Card | None
     title: str
+    normals: str
     profile: Profile
     slices: dict[str, Any]
-    keys: list[Key]
-    marks: Marks
+    key_slices: list[KeySlice]
+    marks: PaneMarks
     failed: list[tuple[int, str, str]]
     no_pictures: str
     states: str
@@ -96,24 +99,43 @@ class StackView:
 
 @dataclass(frozen=True, slots=True)
 class StudyView:
-    """A study as its page shows it: its row in the worklist, and its stacks, worst first."""
+    """A study as its page shows it.
+
+    Parameters
+    ----------
+    row : Row
+        Of the worklist.
+    stacks : list of StackView
+        Highest score first.
+    normals : str
+        Comparison with the normals, in words.
+    before, after : str
+        Addresses of its neighbours in the list; empty for none.
+    change : str
+        Change since older results, in words.
+    notes : list of str
+        Reasons to read its result with care.
+    facts : list of (str, str)
+        Terms and values.
+    verdicts : list of str
+        A radiologist's, on the study and its parts, in words.
+    key : str
+        Key by which saved verdicts name it; empty unless it is a plain name.
+    """
 
     row: Row
     stacks: list[StackView]
-    before: str = ""
-    """Address of the study before it in the list; empty for none."""
-    after: str = ""
-    change: str = ""
-    """What became of it since older results."""
-    notes: Sequence[str] = ()
-    facts: Sequence[tuple[str, str]] = ()
-    verdicts: Sequence[str] = ()
-    """A radiologist's on it and its parts, in words."""
-    key: str = ""
-    """By which verdicts name it; empty where that is no plain name."""
+    normals: str
+    before: str
+    after: str
+    change: str
+    notes: Sequence[str]
+    facts: Sequence[tuple[str, str]]
+    verdicts: Sequence[str]
+    key: str
 
 
-def view_of(
+def views_of(
     study: StudyResult,
     cards: Cards,
     pictures: Mapping[str, Addresses],
@@ -121,7 +143,7 @@ def view_of(
     *,
     every: bool,
 ) -> list[StackView]:
-    """The stacks of a study, worst first.
+    """The stacks of a study, highest score first.
 
     Parameters
     ----------
@@ -129,11 +151,11 @@ def view_of(
         With all arrays.
     cards : dict
     pictures : dict
-        For each stack's key its pictures.
+        Addresses of pictures by key of the stack.
     failures : dict
-        Message by path of file.
+        Messages by path of the file.
     every : bool
-        Put all slices into the viewer, else those with a picture.
+        Put all slices into the viewer, else only those with a picture.
     """
     ordered = sorted(study.stacks, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score)))
     return [
@@ -155,16 +177,17 @@ def _stack_view(
         stack=stack,
         card=card,
         title=kind_of(stack) or "Series",
-        profile=profile_of(stack, card, PROFILE),
+        normals=compare_with_normals(stack.score, stack.percentile, card),
+        profile=profile_of(stack, card, PROFILE_SIZE),
         slices=_slices(stack, card.scale if card else None, pictures, shown),
-        keys=_keys(stack, pictures, shown),
-        marks=marks_of(stack),
+        key_slices=_key_slices(stack, pictures, shown),
+        marks=pane_marks(stack),
         failed=[
-            (at + 1, stack.path[at], failures.get(stack.path[at], "could not be used"))
-            for at in np.flatnonzero(stack.state == State.FAILED).tolist()
+            (index + 1, stack.path[index], failures.get(stack.path[index], "could not be used"))
+            for index in np.flatnonzero(stack.state == State.FAILED).tolist()
         ],
         no_pictures="" if pictures else _no_pictures(stack),
-        states=_states(stack),
+        states=states_of(stack),
         orientation=_ORIENTATION.get(str(stack.info["plane"]), "")
         * bool(stack.info["orientation"]),
         spacing=_spacing(stack),
@@ -178,14 +201,8 @@ def _no_pictures(stack: StackResult) -> str:
     return "not made" if why == "kept" else why
 
 
-def _states(stack: StackResult) -> str:
-    """What became of its slices, in words."""
-    found = Counter(stack.state.tolist())
-    return ", ".join(f"{found[s]} {s.name.lower()}" for s in State if found[s])
-
-
 def _spacing(stack: StackResult) -> str:
-    """Pixel and slice spacing in words, as far as known."""
+    """Pixel and slice spacing in words, as far as they are known."""
     pixel, between = stack.info["pixel_spacing"], float(stack.info["slice_spacing"])
     words = [f"pixels {pixel[0]:.3g} × {pixel[1]:.3g} mm"] if pixel else []  # noqa: RUF001
     if not np.isnan(between):
@@ -193,42 +210,37 @@ def _spacing(stack: StackResult) -> str:
     return ", ".join(words) or "spacing unknown"
 
 
-def _keys(stack: StackResult, pictures: Addresses, shown: Sequence[int]) -> list[Key]:
-    known = [at for at in pictures if stack.state[at] == State.SCORED]
-    worst = sorted(known, key=lambda at: (-stack.slice_score[at], at))[:KEYS]
+def _key_slices(stack: StackResult, pictures: Addresses, shown: Sequence[int]) -> list[KeySlice]:
+    scored = [index for index in pictures if stack.state[index] == State.SCORED]
+    worst = sorted(scored, key=lambda index: (-stack.slice_score[index], index))[:KEY_SLICES]
     return [
-        Key(
-            shown.index(at),
-            at + 1,
-            float(stack.slice_score[at]),
-            pictures[at],
-        )
-        for at in worst
+        KeySlice(shown.index(index), index + 1, float(stack.slice_score[index]), pictures[index])
+        for index in worst
     ]
 
 
-# --- what the script is given --------------------------------------------------------------------
+# --- data of the script's viewer -----------------------------------------------------------------
 
 
 def _slices(
     stack: StackResult, scale: Scale | None, pictures: Addresses, shown: Sequence[int]
 ) -> dict[str, Any]:
-    """Slices of the viewer in their order.
+    """Slices of the viewer in their order, as lists by name of field.
 
     `maps` are the heatmaps as base64 of little-endian uint16 (k, G, G), 0 to 65535 from `low` to
     `high`; `scale` holds the patch scores at the ends of the colour scale and at its middle, the
     threshold for patches.
     """
-    low, high, maps = _packed(stack.heatmap[list(shown)])
+    low, high, maps = _pack(stack.heatmap[list(shown)])
     return {
         "stack": stack.key,
         "of": len(stack.state),
         "threshold": _finite(float(stack.info["slice_threshold"])),
-        "numbers": [at + 1 for at in shown],
-        "scores": [_finite(float(stack.slice_score[at])) for at in shown],
-        "states": [State(stack.state[at]).name.lower() for at in shown],
-        "files": [printable(_file(stack, at), 120) for at in shown],
-        "pictures": [pictures.get(at, "") for at in shown],
+        "numbers": [index + 1 for index in shown],
+        "scores": [_finite(float(stack.slice_score[index])) for index in shown],
+        "states": [State(stack.state[index]).name.lower() for index in shown],
+        "files": [printable(_file(stack, index), 120) for index in shown],
+        "pictures": [pictures.get(index, "") for index in shown],
         "scale": [scale.low, scale.middle, scale.high] if scale else None,
         "grid": stack.heatmap.shape[-1],
         "low": low,
@@ -237,12 +249,13 @@ def _slices(
     }
 
 
-def _file(stack: StackResult, at: int) -> str:
-    frame = int(stack.frame[at])
-    return f"{stack.path[at]}, frame {frame + 1}" if frame else stack.path[at]
+def _file(stack: StackResult, slice_index: int) -> str:
+    path, frame = stack.path[slice_index], int(stack.frame[slice_index])
+    return f"{path}, frame {frame + 1}" if frame else path
 
 
-def _packed(heatmaps: NDArray[np.float16]) -> tuple[float, float, str]:
+def _pack(heatmaps: NDArray[np.float16]) -> tuple[float, float, str]:
+    """Lowest and highest score, and the maps in 16-bit steps between them."""
     values = heatmaps.astype(np.float64)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     steps = np.rint((values - low) / (high - low or 1) * 65535).astype("<u2")

@@ -1,4 +1,4 @@
-"""Studies of one or several results files as one list, worst first."""
+"""Studies of one or several results files as one list, highest score first."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What it is called: where it lies, unless that is the archive's root itself."""
+        """Its path below the archive root; its key where it is the root itself."""
         path = str(self.study.info.get("path") or ".")
         return self.study.key if path == "." else path
 
     @property
     def worst(self) -> StackResult | None:
-        """The stack with the highest score, None where nothing was scored."""
+        """The stack with the highest score; None where nothing was scored."""
         scored = [s for s in self.study.stacks if not np.isnan(s.score)]
         return max(scored, key=lambda s: s.score, default=None)
 
@@ -56,53 +56,65 @@ class Row:
     @property
     def reason(self) -> str:
         """Why nothing was scored, or what was left out."""
-        found = [f"{what}: {why}" for what, why in self.study.info.get("skipped") or []]
-        if self.rank is None:
-            states = {s for stack in self.study.stacks for s in stack.state.tolist()}
-            found += ["slices could not be read"] * (State.FAILED in states)
-            found += ["slices are background only"] * (State.BACKGROUND in states)
-        return "; ".join(found)
+        return "; ".join([*(f"{what}: {why}" for what, why in self.skipped), *self.unscored])
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Each series that was left out, and the name of the reason."""
+        return [(str(what), str(why)) for what, why in self.study.info.get("skipped") or []]
+
+    @property
+    def unscored(self) -> list[str]:
+        """Why no slice has a score; empty if one has."""
+        if self.rank is not None:
+            return []
+        states = {s for stack in self.study.stacks for s in stack.state.tolist()}
+        reasons = ["slices could not be read"] * (State.FAILED in states)
+        return reasons + ["slices are background only"] * (State.BACKGROUND in states)
 
 
 def worst_slice(stack: StackResult) -> int:
-    """Place of the slice with the highest score in the stack's arrays.
+    """Index of the slice with the highest score in the stack's arrays.
 
     Raises
     ------
     ValueError
-        None was scored.
+        If no slice was scored.
     """
     return int(np.nanargmax(stack.slice_score))
 
 
 def rank(results: Sequence[Results]) -> list[Row]:
-    """Studies of all files, as `distinct` takes them, worst first; unscored last, ties by key."""
+    """List the studies of all files, each once as by `distinct`: highest score first.
+
+    Studies without a score come last; ties are in order of their keys.
+    """
     written = tuple(file.path.stat().st_mtime_ns for file in results)
     return list(_ranked(tuple(results), written))
 
 
 @lru_cache(maxsize=2)
 def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Row, ...]:
-    """Read once for all tables and pages of files that have not been written since."""
-    found = sorted(
+    """Rank once for all tables and pages; modification times tell when a file was rewritten."""
+    ranked = sorted(
         ((file, study) for file in distinct(results) for study in file.ranked()),
-        key=lambda f: (np.isnan(f[1].score), -np.nan_to_num(f[1].score), f[1].key),
+        key=lambda pair: (np.isnan(pair[1].score), -np.nan_to_num(pair[1].score), pair[1].key),
     )
     return tuple(
-        Row(None if np.isnan(study.score) else place, file, study)
-        for place, (file, study) in enumerate(found, start=1)
+        Row(None if np.isnan(study.score) else number, file, study)
+        for number, (file, study) in enumerate(ranked, start=1)
     )
 
 
 def featured(rows: Sequence[Row], most: int | None) -> set[str]:
-    """Keys of the `most` studies (None: all) that get most room: flagged first, then by rank."""
+    """Keys of the `most` studies (None: all) shown in full: flagged ones first, then by rank."""
     scored = [row for row in rows if row.rank is not None]
     scored.sort(key=lambda row: not row.study.flagged)
     return {row.study.key for row in scored[:most]}
 
 
 class Change(StrEnum):
-    """What became of a study since older results."""
+    """How a study differs from its older result."""
 
     FLAGGED = "newly flagged"
     CLEARED = "newly cleared"
@@ -121,7 +133,7 @@ class Changes:
     since : str
         When the older results were written.
     by_key : dict
-        For each study, its change and the words that say it.
+        Change of each study, and the same in words.
     gone : int
         Number of studies that only the older results hold.
     """
@@ -131,42 +143,46 @@ class Changes:
     gone: int
 
     def count(self, change: Change) -> int:
-        """Number of studies that changed so."""
-        return sum(found is change for found, _ in self.by_key.values())
+        """Number of studies with this change."""
+        return sum(each is change for each, _ in self.by_key.values())
 
 
 def compare(rows: Sequence[Row], old: Results) -> Changes:
-    """What is new in a worklist.
+    """Compare a worklist with older results.
 
-    A study has moved when its score is another one and so is its place among the studies that both
-    lists hold; that others came or went moves nobody.
+    A study has moved when its score differs and so does its rank among the studies that both lists
+    hold; studies that came or went move no other.
     """
     before = {row.study.key: row for row in rank([old])}
     now = {row.study.key: row for row in rows}
     common = now.keys() & before.keys()
-    places = [_places(ranked, common) for ranked in (now, before)]
+    new_ranks, old_ranks = (_ranks_among(common, ranked) for ranked in (now, before))
     by_key = {
         key: (Change.NEW, "new")
         if key not in common
-        else _change(before[key], now[key], places[1].get(key), places[0].get(key))
+        else _change(before[key], now[key], old_ranks.get(key), new_ranks.get(key))
         for key in now
     }
     return Changes(old.run().created, by_key, len(before) - len(common))
 
 
-def _places(rows: Mapping[str, Row], among: Set[str]) -> dict[str, int]:
-    scored = (key for key, row in rows.items() if key in among and row.rank is not None)
-    return {key: place for place, key in enumerate(scored, start=1)}
+def _ranks_among(keys: Set[str], rows: Mapping[str, Row]) -> dict[str, int]:
+    scored = (key for key, row in rows.items() if key in keys and row.rank is not None)
+    return {key: number for number, key in enumerate(scored, start=1)}
 
 
-def _change(before: Row, now: Row, was: int | None, place: int | None) -> tuple[Change, str]:
-    if was is not None and place is None:
+def _change(
+    before: Row, now: Row, old_rank: int | None, new_rank: int | None
+) -> tuple[Change, str]:
+    # First: a flagged study that could not be scored this time must not read as cleared.
+    if old_rank is not None and new_rank is None:
         return Change.UNSCORED, str(Change.UNSCORED)
     if now.study.flagged != before.study.flagged:
         change = Change.FLAGGED if now.study.flagged else Change.CLEARED
         return change, str(change)
-    if was == place or now.study.score == before.study.score:
+    if old_rank == new_rank or now.study.score == before.study.score:
         return Change.SAME, ""
-    if was is None or place is None:
+    if old_rank is None or new_rank is None:
         return Change.MOVED, "moved: scored now"
-    return Change.MOVED, f"moved {'up' if place < was else 'down'} {abs(place - was)}"
+    direction = "up" if new_rank < old_rank else "down"
+    return Change.MOVED, f"moved {direction} {abs(new_rank - old_rank)}"

@@ -186,7 +186,7 @@ def test_mistakes_are_a_line_and_leave_no_detector(
     for words, hint in (
         ((tmp_path / "elsewhere", good), "fit it again or bring that backbone"),
         ((detector_file, stranger), "row 2: the results have no study '1.2.9'"),
-        ((detector_file, split), "contradicts it"),
+        ((detector_file, split), "contradicts row"),
         ((detector_file, normals), "there is no abnormal slice for method mvfa"),
         ((detector_file, good, "--key-file", other), "is not the key file"),
         ((detector_file, good, "--data", few), "lack 1 shots of tiny-flair, such as normal/"),

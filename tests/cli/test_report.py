@@ -25,7 +25,10 @@ def test_a_table_with_a_column_of_verdicts_is_read(medscan, tmp_path):
     """Both tables that name slices or studies do, once somebody added that column."""
     make.results(tmp_path, make.few_studies(), name="night.h5")
     assert medscan("report", "night.h5", "--slices").returncode == 0
-    for table, hint in (("results", "1 of 1 (100 %) flagged"), ("slices", "none was judged so")):
+    for table, hint in (
+        ("results", "1 of 1 (100 %) flagged"),
+        ("slices", "no study judged abnormal"),
+    ):
         head, first, *rest = (tmp_path / "night.report" / f"{table}.csv").read_text().splitlines()
         word = "abnormal" if table == "results" else "normal"
         rows = [f"{head},verdict", f"{first},{word}", *(f"{row}," for row in rest)]
@@ -55,7 +58,7 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):
         (("--pictures", "most"), "--pictures most: a whole number, or all"),
         (("--archive", "gone"), "--archive gone does not exist"),
         (("--compare", "old.h5"), "old.h5 does not exist"),
-        (("--decisions", "none.csv"), "none.csv does not exist, or is no file"),
+        (("--decisions", "none.csv"), "none.csv does not exist or is not a file"),
         (("--decisions", "mine/thesis.txt"), "mine/thesis.txt row 1: it must name the columns"),
         (("--decisions", "zzz.csv"), "zzz.csv row 3: the results have no study 'zzz'"),
         (("--out", "mine", "--single-file"), "mine is not empty and holds no report"),

@@ -106,7 +106,7 @@ def test_a_fractional_segmentation_holds_places_on_the_scale(made, tmp_path):
     size = int(stack.info["rows"]), int(stack.info["columns"])
     scores = on_frame(stack.heatmap[SLICE], stack.grid_to_pixel[SLICE], *size)
     found = seg.pixel_array.reshape(-1, *size) / seg.MaximumFractionalValue
-    wanted = job.scale(stack).place(scores)
+    wanted = job.scale(stack).position(scores)
     frame = found[np.abs(found - wanted).max(axis=(1, 2)).argmin()]
     np.testing.assert_allclose(frame, wanted, atol=0.5 / 255)
     assert np.array_equal(frame >= 0.5, scores >= job.scale(stack).middle)

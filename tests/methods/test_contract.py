@@ -7,7 +7,7 @@ from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.fit import FitOptions, fit, read_items
 from medscan.methods import METHODS, build, settings_of
-from medscan.report.colours import OPEN
+from medscan.report.colours import UNBOUNDED
 from tests import tiny
 
 SHORT = {"epochs": 1}
@@ -52,8 +52,8 @@ def test_a_score_depends_on_no_other_image(fitted, name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_patch_scores_end_at_one_unless_the_colour_scale_knows_better(fitted, name):
-    assert name in OPEN or fitted[name][1].predict(images(5))[1].max() <= 1
-    assert set(OPEN) <= METHODS.keys()
+    assert name in UNBOUNDED or fitted[name][1].predict(images(5))[1].max() <= 1
+    assert set(UNBOUNDED) <= METHODS.keys()
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -11,7 +11,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from medscan.report import write_html, write_report
-from medscan.report.content import DEFAULT, Report
+from medscan.report.content import Report
+from medscan.report.options import DEFAULT
 from medscan.report.page import asset, render
 from tests.report import hostile, make
 
@@ -133,10 +134,10 @@ def test_slider_wheel_and_keys_step_through_slices(tab, report):
         tab.keyboard.press(key)
     assert now.inner_text().startswith("Slice 11 of 24")
     tab.keyboard.press("Home")
-    assert "not scored: background" in now.inner_text()
+    assert "not scored: empty (background only)" in now.inner_text()
     assert not viewer.locator(".painted canvas").is_visible()
     viewer.locator(".wide").click(position={"x": 1, "y": 20})
-    viewer.locator("[data-at]").nth(1).click()
+    viewer.locator("[data-position]").nth(1).click()
     assert re.match(r"Slice 1[24] of 24, score 0\.8", now.inner_text())
 
 

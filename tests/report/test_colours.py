@@ -30,7 +30,9 @@ def test_lightness_grows_for_a_colour_blind_reader_too():
 def test_the_scale_is_fixed_by_the_detector():
     scale = Scale.of(make.DETECTOR)
     assert (scale.low, scale.middle, scale.high) == (0.2, 0.5, pytest.approx(0.8))
-    np.testing.assert_allclose(scale.place([0.1, 0.2, 0.5, 0.8, 9, np.nan]), [0, 0, 0.5, 1, 1, 0])
+    np.testing.assert_allclose(
+        scale.position([0.1, 0.2, 0.5, 0.8, 9, np.nan]), [0, 0, 0.5, 1, 1, 0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,9 +48,9 @@ def test_probabilities_end_the_scale_at_one():
     scale = Scale.of(shipped)
     assert scale.high == 1
     np.testing.assert_allclose(
-        scale.place([0.042, 0.4575, 0.873, 0.9365, 1]), [0, 0.25, 0.5, 0.75, 1]
+        scale.position([0.042, 0.4575, 0.873, 0.9365, 1]), [0, 0.25, 0.5, 0.75, 1]
     )
-    assert scale.place(0.982) > 0.9, "the hottest patch of a study has nearly the last colour"
+    assert scale.position(0.982) > 0.9, "the hottest patch of a study has nearly the last colour"
     distances = Scale.of(shipped | {"method": "patchcore"})
     assert distances.high == pytest.approx(2 * 0.873 - 0.042)
     assert Scale.of(shipped | {"map_high": 1.0}).high > 1, (

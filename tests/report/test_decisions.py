@@ -51,7 +51,7 @@ def test_verdicts_on_studies_stacks_and_slices(read):
         "eee": {("", 0): "normal"},
     }
     assert (found.rows, found.digest) == (5, hashlib.sha256(text.encode()).hexdigest())
-    assert [found.word(key) for key in ("aaa", "bbb", "ccc", "ddd")] == [
+    assert [found.verdict(key) for key in ("aaa", "bbb", "ccc", "ddd")] == [
         *(Verdict.ABNORMAL, Verdict.NORMAL, Verdict.UNSURE),
         None,
     ]
@@ -76,25 +76,25 @@ def test_whatever_a_spreadsheet_writes(read, data):
     ("rows", "hint"),
     [
         ("zzz,normal,,", "row 2: the results have no study 'zzz'"),
-        ("ddd,normal,,\nddd,ill,,", "row 3: verdict 'ill' is none of abnormal, normal, unsure"),
-        ("aaa,abnormal,25,s1", "row 2: slice '25' is none of the 1 to 24 of stack s1"),
-        ("aaa,abnormal,0,s1", "row 2: slice '0' is none"),
-        ("aaa,abnormal,-1,s1", "row 2: slice '-1' is none"),
-        ("aaa,abnormal,1e1,s1", "row 2: slice '1e1' is none"),
-        ("aaa,abnormal,\u0663,s1", "row 2: slice '\u0663' is none"),
+        ("ddd,normal,,\nddd,ill,,", "row 3: unknown verdict 'ill': write abnormal, normal, unsure"),
+        ("aaa,abnormal,25,s1", "row 2: stack s1 has no slice '25': number its slices from 1 to 24"),
+        ("aaa,abnormal,0,s1", "row 2: stack s1 has no slice '0'"),
+        ("aaa,abnormal,-1,s1", "row 2: stack s1 has no slice '-1'"),
+        ("aaa,abnormal,1e1,s1", "row 2: stack s1 has no slice '1e1'"),
+        ("aaa,abnormal,\u0663,s1", "row 2: stack s1 has no slice '\u0663'"),
         ("aaa,abnormal,3,", "row 2: study aaa has 2 stacks: name one for the slice"),
         ("aaa,abnormal,3,s9", "row 2: study aaa has no stack 's9'"),
         ("eee,abnormal,3,", "row 2: study eee has 0 stacks"),
-        ("ddd,normal,,\nddd,abnormal,,", "row 3: it says abnormal of what row 2 calls normal"),
-        ("ddd,normal,,\n1.2.840.ddd,unsure,,", "row 3: it says unsure of what row 2 calls normal"),
-        ("aaa,abnormal,3,s1\nbbb,normal,,\naaa,normal,,", "row 4: row 2 contradicts it"),
-        ("aaa,unsure,,s1\naaa,abnormal,3,s1", "row 3: row 2 contradicts it"),
+        ("ddd,normal,,\nddd,abnormal,,", "row 3: it says abnormal, but row 2 says normal"),
+        ("ddd,normal,,\n1.2.840.ddd,unsure,,", "row 3: it says unsure, but row 2 says normal"),
+        ("aaa,abnormal,3,s1\nbbb,normal,,\naaa,normal,,", "row 4: it contradicts row 2"),
+        ("aaa,unsure,,s1\naaa,abnormal,3,s1", "row 3: it contradicts row 2"),
         ("=cmd|' /C calc'!A0,normal,,", "row 2: the results have no study '=cmd|"),
         ("\x1b[31m\u202e,normal,,", "no study '\\x1b[31m\\u202e'"),
         ("ddd,normal,,,extra", "row 2: it has more cells than the first row"),
-        ('ddd,normal,,\n"ddd,normal,,', "row 3: it is no row of a CSV file"),
-        ('ddd,normal,"a"b,', "row 2: it is no row of a CSV file"),
-        (f"{'d' * 200_000},normal,,", "row 2: it is no row of a CSV file"),
+        ('ddd,normal,,\n"ddd,normal,,', "row 3: invalid CSV"),
+        ('ddd,normal,"a"b,', "row 2: invalid CSV"),
+        (f"{'d' * 200_000},normal,,", "row 2: invalid CSV"),
     ],
 )
 def test_a_row_that_cannot_be_is_named(read, rows, hint):
@@ -124,7 +124,7 @@ def test_what_is_no_file_of_verdicts_is_refused(read, data):
 
 def test_a_file_that_is_not_there_is_refused(tmp_path, results):
     for path in (tmp_path, tmp_path / "none.csv"):
-        with pytest.raises(UsageError, match="does not exist, or is no file"):
+        with pytest.raises(UsageError, match="does not exist or is not a file"):
             read_decisions(path, results)
 
 
@@ -170,13 +170,13 @@ def test_the_pages_show_the_verdicts(read, results, tmp_path):
     write_report(results, tmp_path / "out", options)
     index = Page(tmp_path / "out" / "index.html").text
     assert "flagged abnormal" in index
-    assert "not flagged provisional threshold abnormal" in index
+    assert "not flagged provisional threshold: too few normals abnormal" in index
     assert "Verdicts: slice 13 of stack s1: abnormal." in Page(study(tmp_path, "aaa")).text
     assert "Verdicts:" not in Page(study(tmp_path, "ddd")).text
     run = Page(tmp_path / "out" / "run.html").text
     assert "abnormal 1 1 1 of 2 (50 %) flagged: sensitivity" in run
     assert "normal 1 0 0 of 1 (0 %) not flagged: specificity" in run
-    assert "no random sample" in run
+    assert "not a random sample" in run
     write_html(results, tmp_path / "one.html", options)
     assert "Verdicts: slice 13 of stack s1: abnormal." in Page(tmp_path / "one.html").text
     write_report(results, tmp_path / "out")

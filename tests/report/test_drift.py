@@ -25,7 +25,7 @@ def stacks(mean, count=40):
 def test_scores_of_the_same_kind_do_not_differ():
     found = drift(card(), stacks(0.3))
     assert found.p >= 0.01
-    assert "differ no more from" in found.sentence
+    assert "no more than chance explains" in found.sentence
     assert (found.stacks, found.slices, found.normals) == (40, 1200, 200)
 
 
@@ -34,7 +34,7 @@ def test_shifted_scores_are_said_to_be(mean, side):
     found = drift(card(), stacks(mean))
     assert found.p < 0.01
     assert f"The scores are {side} than those" in found.sentence
-    assert "thresholds and percentiles do not hold" in found.sentence
+    assert "thresholds and percentages do not apply" in found.sentence
 
 
 def test_slices_that_resemble_each_other_count_once():
@@ -50,7 +50,7 @@ def test_too_little_is_not_compared():
     assert math.isnan(found.p)
     assert found.sentence == "Too few series (3) to compare."
     found = drift(card(NORMALS[:4]), stacks(0.9, 30))
-    assert found.sentence == "Too few normals of the calibration (4) to compare."
+    assert found.sentence == "Too few normal slices of the calibration (4) to compare."
     assert drift(card([]), stacks(0.9, 30)).theirs == ""
 
 

@@ -51,7 +51,7 @@ def test_the_index_lists_studies_in_order_with_words(folder):
     for words in ("not flagged", "not scored", "provisional threshold", "above 80.0 % of normals"):
         assert words in text
     assert "2024-01-31" in text
-    assert "series 1.2.3.9: out-of-scope" in text
+    assert "no detector was fitted for images of this kind: series 1.2.3.9" in text
 
 
 def test_the_run_page_adds_up_and_says_what_it_is(folder):
@@ -60,7 +60,7 @@ def test_the_run_page_adds_up_and_says_what_it_is(folder):
     assert "site/a/broken.dcm read truncated" in text
     assert "skipped not-an-image it holds no image: text, archive, report, DICOMDIR 7" in text
     assert "failed corrupt its content contradicts itself 1" in text
-    assert "12 slices scored in 6 s: 2.0 a second" in text
+    assert "12 slices scored in 6 s: 2.0 per second" in text
     assert "medscan is research software and not a medical device" in text
     assert "mean of the top 5 % of its slices" in text
     for fact in ("CC BY 4.0", "d" * 64, "b" * 64, "0.1.0"):
@@ -69,20 +69,22 @@ def test_the_run_page_adds_up_and_says_what_it_is(folder):
 
 def test_a_study_page_says_what_was_scanned_and_what_was_not(folder):
     text = Page(folder / "studies" / "aaa.html").text
-    assert "flagged score 0.950 , above 80.0 % of normals; rank 1 of 5" in text
+    assert "flagged score 0.950 , above all 5 normals; rank 1 of 5" in text
     assert "MR brain FLAIR axial" in text
     times = "\N{MULTIPLICATION SIGN}"
     assert f"160 {times} 192, pixels 1 {times} 1 mm, slices 3 mm apart" in text
     assert "The patient's left is on the right, the front at the top." in text
-    assert "slices: 22 scored, 2 background" in text
-    assert "0.200 normal patches 0.500 threshold for patches 0.800 or more" in text
+    assert "slices: 22 scored, 2 empty (background only)" in text
+    assert "0.200 typical of normals 0.500 threshold for a region 0.800 or higher" in text
     assert "Detector brain-flair Method mvfa" in text
     assert "Slice 5" not in text
     assert "No pictures: withheld: may carry burned-in text." in (
         Page(folder / "studies" / "bbb.html").text
     )
     left_out = Page(folder / "studies" / "eee.html").text
-    assert "series 1.2.3.9 out-of-scope : no detector was fitted for images of this" in left_out
+    assert (
+        "series 1.2.3.9 no detector was fitted for images of this kind (out-of-scope)" in left_out
+    )
 
 
 def test_slices_that_failed_say_why(tmp_path):
@@ -232,9 +234,9 @@ def test_a_run_that_was_given_twice_counts_once(tmp_path):
     write_html([results, copy], tmp_path / "twice.html")
     twice = Page(tmp_path / "twice.html").text
     assert "files found 60 scanned 50 skipped 8 failed 2" in twice
-    assert "a file that several of them met" not in twice
+    assert "a file that several runs found" not in twice
     write_html([results, later], tmp_path / "two.html")
-    assert "Sums over 2 runs: a file that several of them met counts in each." in (
+    assert "Totals of 2 runs: a file that several runs found is counted in each." in (
         Page(tmp_path / "two.html").text
     )
 
@@ -252,7 +254,7 @@ def test_a_detector_that_was_not_calibrated(tmp_path):
     stack = make.stack("s1", 0.9, 5, threshold=nan, slice_threshold=nan, provisional=True)
     out, index = written(tmp_path, [make.study("aaa", [stack])], make.run(detectors=[card]))
     page = Page(out / "studies" / "aaa.html")
-    assert "gives no colour scale" in page.text
+    assert "no calibrated colour scale" in page.text
     for shown in (page, index, Page(out / "run.html")):
         assert "nan" not in shown.text.lower()
         assert "NaN" not in shown.source
@@ -261,7 +263,7 @@ def test_a_detector_that_was_not_calibrated(tmp_path):
 def test_a_stack_of_a_detector_that_the_file_does_not_name(tmp_path):
     stack = make.stack("s1", 0.9, 5)
     out, _ = written(tmp_path, [make.study("aaa", [stack])], make.run(detectors=[]))
-    assert "the results do not describe it" in Page(out / "studies" / "aaa.html").text
+    assert "which the results do not describe" in Page(out / "studies" / "aaa.html").text
     assert "Nothing was scored." in Page(out / "run.html").text
 
 
@@ -273,7 +275,7 @@ def test_a_stack_without_a_scored_slice_beside_one_with(tmp_path):
     out, _ = written(tmp_path, [make.study("aaa", [make.stack("s1", n=3), dark])])
     text = Page(out / "studies" / "aaa.html").text
     assert "No pictures: no slice was scored." in text
-    assert "slices: 3 background" in text
+    assert "slices: 3 empty (background only)" in text
 
 
 def test_marks_of_later_scans_are_shown(tmp_path):
@@ -281,7 +283,10 @@ def test_marks_of_later_scans_are_shown(tmp_path):
     mark = Mark(stale=True, absent="2026-01-05T00:00:00+00:00")
     study = dataclasses.replace(make.study("aaa", [stack]), mark=mark)
     _, page = written(tmp_path, [study])
-    assert "stale: by an earlier detector or version; files gone since 2026-01-05" in page.text
+    assert (
+        "outdated: scored by an earlier detector or version; files missing since 2026-01-05"
+        in page.text
+    )
 
 
 def test_same_results_give_the_same_page(tmp_path):

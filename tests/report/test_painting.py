@@ -40,7 +40,7 @@ def test_a_score_has_one_colour_and_the_highest_are_the_brightest(tab, tmp_path)
         make.study("bbb", [replace(stack, heatmap=hotter)]),
     ]
     write_report([make.results(tmp_path, studies, make.run(detectors=[SHIPPED]))], tmp_path / "out")
-    places = Scale.of(SHIPPED).place(levels.ravel()[1:-1])
+    places = Scale.of(SHIPPED).position(levels.ravel()[1:-1])
     wanted = np.rint(colour_table() * 255)[np.rint(places * 255).astype(int)]
     for key in ("aaa", "bbb"):
         found = painted(tab, tmp_path / "out", key)

@@ -12,7 +12,7 @@ from medscan.choices import Plane
 from medscan.errors import CorruptError
 from medscan.reading import decoders as decode
 from medscan.report import ReportOptions, write_html, write_report
-from medscan.report.study import KEYS
+from medscan.report.study import KEY_SLICES
 from tests import tiny
 from tests.report import make
 from tests.report.markup import Page
@@ -69,7 +69,7 @@ def test_a_single_page_holds_the_worst_slices_only(scanned, tmp_path):
         [make.results(tmp_path, studies)], tmp_path / "w.html", ReportOptions(archives=(roots,))
     )
     viewers = re.findall(r'"pictures": \[.*?\]', (tmp_path / "w.html").read_text("utf-8"))
-    assert [viewer.count("data:image/jpeg") for viewer in viewers] == [KEYS, KEYS]
+    assert [viewer.count("data:image/jpeg") for viewer in viewers] == [KEY_SLICES, KEY_SLICES]
 
 
 def test_what_may_carry_burned_in_text_stays_withheld(scanned, tmp_path):

@@ -8,9 +8,9 @@ import pytest
 from medscan.archive import Kind, Stack
 from medscan.imaging import Letterbox
 from medscan.report.cards import cards_of
-from medscan.report.orientation import Marks, letters, marks_of
+from medscan.report.orientation import PaneMarks, letters, pane_marks
 from medscan.report.pictures import profile
-from medscan.report.study import view_of
+from medscan.report.study import views_of
 from tests.report import make
 
 
@@ -36,12 +36,12 @@ def displayed(orientation, kind=Kind.DICOM, spacing=(1.0, 1.0)):
     ],
 )
 def test_letters_are_those_of_the_picture_as_displayed(orientation, sides):
-    marks = marks_of(displayed(orientation))
+    marks = pane_marks(displayed(orientation))
     assert marks.left + marks.right + marks.top + marks.bottom == sides
 
 
 def test_letters_of_volumes_are_of_frames_that_are_turned_already():
-    marks = marks_of(displayed((1, 0, 0, 0, 0, -1), Kind.NIFTI))
+    marks = pane_marks(displayed((1, 0, 0, 0, 0, -1), Kind.NIFTI))
     assert marks.left + marks.right + marks.top + marks.bottom == "RLHF"
 
 
@@ -50,27 +50,27 @@ def test_an_oblique_direction_has_two_letters():
     assert letters(np.array([0.99, -0.1, 0.0])) == "L"
     assert letters(np.array([-0.1, 0.5, -2.0])) == "F"
     c, s = np.cos(0.5), np.sin(0.5)
-    marks = marks_of(displayed((c, s, 0, -s, c, 0)))
+    marks = pane_marks(displayed((c, s, 0, -s, c, 0)))
     assert (marks.left, marks.right) == ("RA", "LP")
 
 
 def test_the_bar_is_as_long_as_it_says():
     # 192 rows of 1 mm fill the square of 96 pixels.
-    assert marks_of(displayed((1, 0, 0, 0, 1, 0))).length_mm == 50
-    assert marks_of(displayed((1, 0, 0, 0, 1, 0))).share == pytest.approx(50 / 192)
-    wide = marks_of(displayed((1, 0, 0, 0, 1, 0), spacing=(0.25, 0.5)))
+    assert pane_marks(displayed((1, 0, 0, 0, 1, 0))).length_mm == 50
+    assert pane_marks(displayed((1, 0, 0, 0, 1, 0))).share == pytest.approx(50 / 192)
+    wide = pane_marks(displayed((1, 0, 0, 0, 1, 0), spacing=(0.25, 0.5)))
     assert (wide.length_mm, wide.share) == (20, pytest.approx(20 / 80))
 
 
 def test_nothing_is_claimed_of_what_is_not_known():
-    assert marks_of(make.stack(n=3, pixel_spacing=[])) == Marks()
-    unturned = marks_of(make.stack(n=3, orientation=[]))
+    assert pane_marks(make.stack(n=3, pixel_spacing=[])) == PaneMarks()
+    unturned = pane_marks(make.stack(n=3, orientation=[]))
     assert (unturned.left, unturned.top, unturned.length_mm) == ("", "", 50)
 
 
 def view(stack, pictures=None, **options):
     study = make.study("aaa", [stack])
-    found = view_of(study, cards_of([make.run()]), {"s1": pictures or {}}, {}, **options)
+    found = views_of(study, cards_of([make.run()]), {"s1": pictures or {}}, {}, **options)
     return found[0]
 
 

@@ -128,7 +128,7 @@ def test_single_file_keeps_them_too(tab, report, results):
     tab.keyboard.press("a")
     assert tab.locator("details[open] .judge [role=status]").inner_text() == "abnormal: slice 13"
     assert judged(tab)["site/aaa"] == "abnormal"
-    assert read_decisions(saved(tab, report), [results]).word("aaa") == "abnormal"
+    assert read_decisions(saved(tab, report), [results]).verdict("aaa") == "abnormal"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

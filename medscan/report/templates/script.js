@@ -1,4 +1,4 @@
-// The worklist's index and slice viewer. A classic script: it must run from file:// as well.
+// The worklist's index and slice viewer. A classic script, because modules do not load from file://.
 "use strict";
 (() => {
   const $ = (selector, within = document) => within.querySelector(selector);
@@ -10,15 +10,15 @@
 
   // --- verdicts -------------------------------------------------------------------------------
 
-  /** Verdicts that this browser keeps of a report: by study, then by "STACK SLICE" or "". */
+  /** Verdicts on a report kept in this browser: by study, then by "STACK SLICE" or "" (all of it). */
   class Verdicts {
-    static kept = "{}"; // of this page, where a browser keeps nothing for files
+    static kept = "{}"; // stands in where a browser keeps nothing for pages from files
 
     constructor(report) {
       this.name = `medscan verdicts ${report}`;
     }
 
-    /** Whether other pages of the report see what this one keeps. */
+    /** Whether other pages of the report see the verdicts that this one keeps. */
     get shared() {
       try {
         return localStorage.getItem(this.name) !== null;
@@ -40,25 +40,26 @@
       try {
         localStorage.setItem(this.name, Verdicts.kept);
       } catch {
-        // then only this page knows them
+        // Then only this page holds them.
       }
     }
 
-    put(study, found) {
+    put(study, byPart) {
       const studies = this.all;
       delete studies[study];
-      this.all = Object.keys(found).length ? { ...studies, [study]: found } : studies;
+      this.all = Object.keys(byPart).length ? { ...studies, [study]: byPart } : studies;
     }
 
-    /** The verdict on a whole study, of those on its parts; empty for none. */
-    static word(found = {}) {
-      const words = Object.values(found);
-      return words.includes("abnormal") ? "abnormal" : words[0] ?? "";
+    /** The verdict on a study as a whole, from those on its parts; empty for none. */
+    static whole(byPart = {}) {
+      const verdicts = Object.values(byPart);
+      return verdicts.includes("abnormal") ? "abnormal" : verdicts[0] ?? "";
     }
 
     get csv() {
-      const rows = Object.entries(this.all).flatMap(([study, found]) =>
-        Object.entries(found).map(([part, word]) => [study, ...(part || " ").split(" "), word]));
+      const rows = Object.entries(this.all).flatMap(([study, byPart]) =>
+        Object.entries(byPart).map(([part, verdict]) => [study, ...(part || " ").split(" "), verdict]));
+      // Anything but plain names could be a formula to a spreadsheet.
       const plain = rows.filter((row) => /^(\w[\w.-]*)?(,(\w[\w.-]*)?){3}$/.test(`${row}`));
       return [["study", "stack", "slice", "verdict"], ...plain].map((row) => `${row}\r\n`).join("");
     }
@@ -72,31 +73,32 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }
 
-  /** The buttons on a study's page; returns what its keys do. */
-  function judge(part) {
-    const { study, report } = part.dataset, verdicts = new Verdicts(report), told = $("[role=status]", part);
-    if (!verdicts.shared && !$("#data")) return () => {}; // the list would never hear of them
+  /** Set up the verdict buttons of a study; returns the handler of their keys. */
+  function judge(group) {
+    const { study, report } = group.dataset, verdicts = new Verdicts(report), status = $("[role=status]", group);
+    if (!verdicts.shared && !$("#data")) return () => {}; // the list would never see them
     const show = () => {
-      const found = verdicts.all[study] ?? {}, word = Verdicts.word(found);
-      const parts = Object.keys(found).filter(Boolean).map((place) => `slice ${place.split(" ")[1]}`);
-      told.textContent = parts.length ? `${word}: ${parts.join(", ")}` : word;
-      for (const button of all("button", part)) button.ariaPressed = String(button.value === word);
-      $("[value='']", part).hidden = !word;
+      const byPart = verdicts.all[study] ?? {}, verdict = Verdicts.whole(byPart);
+      const slices = Object.keys(byPart).filter(Boolean).map((part) => `slice ${part.split(" ")[1]}`);
+      status.textContent = slices.length ? `${verdict}: ${slices.join(", ")}` : verdict;
+      for (const button of all("button", group)) button.ariaPressed = String(button.value === verdict);
+      $("[value='']", group).hidden = !verdict;
     };
-    const say = (word) => {
-      const before = verdicts.all[study] ?? {}, place = word === "abnormal" && shown(part);
-      if (!word) verdicts.put(study, {});
-      else if (!place) verdicts.put(study, { "": word });
-      else verdicts.put(study, { ...(before[""] ? {} : before), [place]: word });
+    const give = (verdict) => {
+      const before = verdicts.all[study] ?? {}, part = verdict === "abnormal" && shownSlice(group);
+      if (!verdict) verdicts.put(study, {});
+      else if (!part) verdicts.put(study, { "": verdict });
+      // A verdict on the whole study gives way to one on a slice; those on other slices stay.
+      else verdicts.put(study, { ...(before[""] ? {} : before), [part]: verdict });
       show();
       dispatchEvent(new Event("judged"));
     };
-    for (const button of all("button", part)) button.addEventListener("click", () => say(button.value));
+    for (const button of all("button", group)) button.addEventListener("click", () => give(button.value));
     for (const name of ["pageshow", "storage", "judged"]) addEventListener(name, show);
-    part.hidden = false;
+    group.hidden = false;
     show();
     return (event) => {
-      if (event.key === "a" || event.key === "n") say(event.key === "a" ? "abnormal" : "normal");
+      if (event.key === "a" || event.key === "n") give(event.key === "a" ? "abnormal" : "normal");
     };
   }
 
@@ -110,8 +112,8 @@
     const { fields, rows, page: size } = data($("#data"));
     const form = $(".filters"), body = $("#rows"), blank = $("#row").content.firstElementChild;
     const studies = rows.map((row) => Object.fromEntries(fields.map((f, i) => [f, row[i]])));
-    for (const s of studies) s.found = SEARCHED.map((f) => s[f]).join(" ").toLowerCase();
-    const given = studies.map((s) => s.verdict), bar = $(".judged"), verdicts = new Verdicts(bar.dataset.report);
+    for (const s of studies) s.text = SEARCHED.map((f) => s[f]).join(" ").toLowerCase();
+    const earlier = studies.map((s) => s.verdict), bar = $(".judged"), verdicts = new Verdicts(bar.dataset.report);
     const state = { sort: "rank", down: false, page: 0 };
     let shown = studies;
 
@@ -121,11 +123,11 @@
     };
     const compare = (a, b) => {
       const [x, y] = [value(a), value(b)];
-      if (x !== x || y !== y) return (x !== x) - (y !== y); // what is not known comes last
+      if (x !== x || y !== y) return (x !== x) - (y !== y); // missing values come last
       return (x < y ? -1 : x > y ? 1 : 0) * (state.down ? -1 : 1);
     };
     const passes = (s, f) =>
-      f.text.toLowerCase().split(" ").every((word) => s.found.includes(word)) &&
+      f.text.toLowerCase().split(" ").every((word) => s.text.includes(word)) &&
       ["flag", "modality", "detector", "changed", "verdict"]
         .every((name) => !f[name] || (s[name] || "none") === f[name]) &&
       (!f.from || (s.date && s.date >= f.from)) && (!f.to || (s.date && s.date <= f.to));
@@ -157,60 +159,61 @@
       }
     }
 
-    function pick(page) {
-      const wanted = Object.fromEntries(new FormData(form));
-      shown = studies.filter((s) => passes(s, wanted)).sort(compare);
+    function select(page) {
+      const filters = Object.fromEntries(new FormData(form));
+      shown = studies.filter((s) => passes(s, filters)).sort(compare);
       state.page = page;
       draw();
-      return wanted;
+      return filters;
     }
 
-    const choose = (page = 0) => keep(pick(page));
+    const choose = (page = 0) => keep(select(page));
 
-    function keep(wanted) {
-      const words = Object.entries({ ...wanted, ...state }).filter(([, word]) => word);
-      const fresh = words.length === 1 && state.sort === "rank";
-      history.replaceState(null, "", fresh ? location.pathname : `#?${new URLSearchParams(words)}`);
+    /** Keep filters, order and page in the address, so that coming back finds the same list. */
+    function keep(filters) {
+      const settings = Object.entries({ ...filters, ...state }).filter(([, value]) => value);
+      const initial = settings.length === 1 && state.sort === "rank";
+      history.replaceState(null, "", initial ? location.pathname : `#?${new URLSearchParams(settings)}`);
     }
 
     function recall() {
       if (!location.hash.startsWith("#?")) return;
-      const words = new URLSearchParams(location.hash.slice(2));
-      for (const [name, word] of words) if (form.elements[name]) form.elements[name].value = word;
-      if (fields.includes(words.get("sort"))) state.sort = words.get("sort");
-      state.down = words.get("down") === "true";
-      choose(Number(words.get("page")) || 0);
+      const settings = new URLSearchParams(location.hash.slice(2));
+      for (const [name, value] of settings) if (form.elements[name]) form.elements[name].value = value;
+      if (fields.includes(settings.get("sort"))) state.sort = settings.get("sort");
+      state.down = settings.get("down") === "true";
+      choose(Number(settings.get("page")) || 0);
     }
 
     function move(step) {
-      const rows = all("tr", body), at = rows.indexOf(document.activeElement.closest("#rows tr"));
-      let next = at < 0 ? 0 : at + step;
+      const rows = all("tr", body), focused = rows.indexOf(document.activeElement.closest("#rows tr"));
+      let next = focused < 0 ? 0 : focused + step;
       if (!rows[next] && shown.length > size) {
         const before = state.page;
         state.page += step;
         draw();
-        if (state.page === before) next = at;
+        if (state.page === before) next = focused;
         else next = step > 0 ? 0 : size - 1;
       }
       all("tr", body)[next]?.focus();
     }
 
-    function heed() {
+    function showVerdicts() {
       const kept = verdicts.all, count = Object.keys(kept).length;
-      studies.forEach((s, at) => { s.verdict = Verdicts.word(kept[s.key]) || given[at]; });
+      studies.forEach((s, i) => { s.verdict = Verdicts.whole(kept[s.key]) || earlier[i]; });
       bar.hidden = !count;
       $("[role=status]", bar).textContent =
         `Verdicts on ${count} ${count === 1 ? "study" : "studies"} are kept in this browser only.`;
-      pick(state.page);
+      select(state.page);
     }
 
-    verdicts.all = verdicts.all; // from now on the studies' pages see that they are kept
+    verdicts.all = verdicts.all; // shows the studies' pages that verdicts are kept
     $("[name=save]", bar).addEventListener("click", () => download(verdicts.csv, "decisions.csv"));
     $("[name=forget]", bar).addEventListener("click", () => {
       verdicts.all = {};
       dispatchEvent(new Event("judged"));
     });
-    for (const name of ["pageshow", "storage", "judged"]) addEventListener(name, heed);
+    for (const name of ["pageshow", "storage", "judged"]) addEventListener(name, showVerdicts);
 
     form.addEventListener("input", () => choose());
     form.addEventListener("reset", () => setTimeout(choose));
@@ -259,29 +262,29 @@
     }
 
     /** Patch scores of a slice on side x side points, interpolated between patch centres. */
-    field(at, side) {
-      const { grid, steps } = this, first = at * grid * grid, found = new Float32Array(side * side);
-      const places = [...Array(side)].map((_, p) => {
+    field(position, side) {
+      const { grid, steps } = this, first = position * grid * grid, scores = new Float32Array(side * side);
+      const neighbours = [...Array(side)].map((_, p) => {
         const x = Math.min(Math.max(((p + 0.5) * grid) / side - 0.5, 0), grid - 1);
         return [Math.floor(x), Math.min(Math.floor(x) + 1, grid - 1), x % 1];
       });
-      places.forEach(([top, bottom, down], j) => places.forEach(([left, right, across], i) => {
+      neighbours.forEach(([top, bottom, down], j) => neighbours.forEach(([left, right, across], i) => {
         const line = (row) => {
           const start = first + row * grid;
           return steps[start + left] * (1 - across) + steps[start + right] * across;
         };
-        found[j * side + i] = this.low + this.span * (line(top) * (1 - down) + line(bottom) * down);
+        scores[j * side + i] = this.low + this.span * (line(top) * (1 - down) + line(bottom) * down);
       }));
-      return found;
+      return scores;
     }
 
-    paint(canvas, at) {
+    paint(canvas, position) {
       const side = canvas.width, context = canvas.getContext("2d");
       const image = context.createImageData(side, side), [low, middle, high] = this.scale;
       const below = 0.5 / (middle - low), above = 0.5 / (high - middle);
-      this.field(at, side).forEach((score, p) => {
-        const place = 0.5 + (score - middle) * (score < middle ? below : above);
-        const shade = Math.round(Math.min(Math.max(place, 0), 1) * 255);
+      this.field(position, side).forEach((score, p) => {
+        const value = 0.5 + (score - middle) * (score < middle ? below : above);
+        const shade = Math.round(Math.min(Math.max(value, 0), 1) * 255);
         image.data.set(RGB.slice(3 * shade, 3 * shade + 3), 4 * p);
         image.data[4 * p + 3] = 255 * colours.alpha[shade];
       });
@@ -289,8 +292,8 @@
     }
 
     /** Where scores cross the threshold for patches, as an SVG path in a square of 100. */
-    contour(at, side = 64) {
-      const scores = this.field(at, side), level = this.scale[1], parts = [];
+    contour(position, side = 64) {
+      const scores = this.field(position, side), level = this.scale[1], parts = [];
       const CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
       for (let j = 0; j + 1 < side; j++) {
         for (let i = 0; i + 1 < side; i++) {
@@ -299,8 +302,8 @@
           corner.forEach((a, c) => {
             const b = corner[(c + 1) % 4], [x, y] = CORNERS[c], [u, v] = CORNERS[(c + 1) % 4];
             if (a >= 0 === b >= 0) return;
-            const t = a / (a - b), place = (from, to, add) => ((add + from + t * (to - from) + 0.5) * 100) / side;
-            ends.push(`${place(x, u, i).toFixed(2)} ${place(y, v, j).toFixed(2)}`);
+            const t = a / (a - b), point = (from, to, add) => ((add + from + t * (to - from) + 0.5) * 100) / side;
+            ends.push(`${point(x, u, i).toFixed(2)} ${point(y, v, j).toFixed(2)}`);
           });
           for (let e = 0; e < ends.length; e += 2) parts.push(`M${ends[e]}L${ends[e + 1]}`);
         }
@@ -308,21 +311,24 @@
       return parts.join("");
     }
 
-    score(at, x, y) {
-      return this.field(at, 64)[Math.floor(y * 64) * 64 + Math.floor(x * 64)];
+    score(position, x, y) {
+      return this.field(position, 64)[Math.floor(y * 64) * 64 + Math.floor(x * 64)];
     }
   }
 
   // --- the slice viewer -----------------------------------------------------------------------
 
-  let current = null; // the viewer in use, and what its keys do
+  let current = null; // the viewer in use, and the handler of its keys
 
-  /** "STACK SLICE" that the viewer in use shows, of the study whose verdict is asked for. */
-  function shown(part) {
-    const within = part.closest("details.study") ?? document;
+  /** "STACK SLICE" that the viewer in use shows, in the study of these verdict buttons. */
+  function shownSlice(group) {
+    const within = group.closest("details.study") ?? document;
     const used = within.contains(current?.figure ?? null) ? current.figure : $(".viewer.ready", within);
     return used?.dataset.slice;
   }
+
+  /** Why a slice has no score, by its state. */
+  const UNSCORED = { background: "empty (background only)", failed: "unusable" };
 
   function viewer(figure) {
     const slices = data($(":scope > script", figure)), count = slices.numbers.length;
@@ -336,39 +342,42 @@
 
     const across = (number) =>
       slices.of > 1 ? pad + ((number - 1) / (slices.of - 1)) * (box.width - 2 * pad) : box.width / 2;
-    const words = (at) => {
-      const score = slices.scores[at], state = slices.states[at];
-      const limit = slices.threshold === null ? "" : ` (slice threshold ${slices.threshold.toFixed(3)})`;
-      const said = score === null ? `not scored: ${state}` : `score ${score.toFixed(3)}${limit}`;
-      return `Slice ${slices.numbers[at]} of ${slices.of}, ${said}`;
+    const describe = (position) => {
+      const score = slices.scores[position], state = slices.states[position];
+      const limit = slices.threshold === null ? "" : ` (threshold ${slices.threshold.toFixed(3)})`;
+      const result = score === null ? `not scored: ${UNSCORED[state] ?? state}` : `score ${score.toFixed(3)}${limit}`;
+      return `Slice ${slices.numbers[position]} of ${slices.of}, ${result}`;
     };
 
     function draw() {
-      const at = Number(slider.value), scored = slices.scores[at] !== null;
+      const position = Number(slider.value), number = slices.numbers[position];
+      const scored = slices.scores[position] !== null, picture = slices.pictures[position];
       for (const image of all(".pane > img", figure)) {
-        image.hidden = !slices.pictures[at];
-        if (slices.pictures[at]) image.src = slices.pictures[at];
+        image.hidden = !picture;
+        if (picture) image.src = picture;
       }
-      for (const text of all(".none", figure)) text.hidden = Boolean(slices.pictures[at]);
-      now.textContent = slider.ariaValueText = words(at);
-      now.title = slices.files[at];
-      figure.dataset.slice = `${slices.stack} ${slices.numbers[at]}`;
-      $(".cursor", figure).setAttribute("d", `M${across(slices.numbers[at]).toFixed(1)} 0V${box.height}`);
+      for (const text of all(".none", figure)) text.hidden = Boolean(picture);
+      now.textContent = slider.ariaValueText = describe(position);
+      now.title = slices.files[position];
+      figure.dataset.slice = `${slices.stack} ${number}`;
+      $(".cursor", figure).setAttribute("d", `M${across(number).toFixed(1)} 0V${box.height}`);
       if (maps) {
         canvas.hidden = !(heat.checked && scored);
         canvas.style.opacity = opacity.value / 100;
-        canvas.ariaLabel = `Heatmap of slice ${slices.numbers[at]}`;
-        if (scored) maps.paint(canvas, at);
-        const d = contour.checked && scored ? maps.contour(at) : "";
+        canvas.ariaLabel = `Heatmap of slice ${number}`;
+        if (scored) maps.paint(canvas, position);
+        const d = contour.checked && scored ? maps.contour(position) : "";
         for (const path of all(".painted .contour", figure)) path.setAttribute("d", d);
       }
       figure.classList.toggle("alone", !side.checked);
-      for (const near of [at + 1, at - 1]) if (slices.pictures[near]) new Image().src = slices.pictures[near];
+      // Load the neighbours' pictures ahead of the next step.
+      for (const near of [position + 1, position - 1]) if (slices.pictures[near]) new Image().src = slices.pictures[near];
     }
 
-    function go(at) {
+    /** Show a slice; returns whether it is another one. */
+    function go(position) {
       const before = slider.value;
-      slider.value = Math.min(Math.max(at, 0), count - 1);
+      slider.value = Math.min(Math.max(position, 0), count - 1);
       if (slider.value !== before) draw();
       return slider.value !== before;
     }
@@ -392,9 +401,9 @@
     }
 
     for (const control of all("input", figure)) control.addEventListener("input", draw);
-    for (const button of all("[data-at]", figure)) {
-      button.addEventListener("click", () => go(Number(button.dataset.at)));
-      if (maps) maps.paint($("canvas", button), Number(button.dataset.at));
+    for (const button of all("[data-position]", figure)) {
+      button.addEventListener("click", () => go(Number(button.dataset.position)));
+      if (maps) maps.paint($("canvas", button), Number(button.dataset.position));
     }
     $(".panes", figure).addEventListener("wheel", (event) => {
       if (!plain(event) || !step(Math.sign(event.deltaY))) return;
@@ -402,18 +411,20 @@
       use();
     }, { passive: false });
     pane.addEventListener("pointermove", (event) => {
-      const box = pane.getBoundingClientRect(), at = Number(slider.value);
+      const box = pane.getBoundingClientRect(), position = Number(slider.value);
       const x = (event.clientX - box.left) / box.width, y = (event.clientY - box.top) / box.height;
-      if (!maps || slices.scores[at] === null || Math.min(x, y) < 0 || Math.max(x, y) >= 1) return;
-      now.textContent = `${words(at)}; here ${maps.score(at, x, y).toFixed(3)}`;
+      if (!maps || slices.scores[position] === null || Math.min(x, y) < 0 || Math.max(x, y) >= 1) return;
+      now.textContent = `${describe(position)}; here ${maps.score(position, x, y).toFixed(3)}`;
     });
-    pane.addEventListener("pointerleave", () => { now.textContent = words(Number(slider.value)); });
+    pane.addEventListener("pointerleave", () => { now.textContent = describe(Number(slider.value)); });
     profile.addEventListener("click", (event) => {
-      const place = profile.getBoundingClientRect();
-      const x = ((event.clientX - place.left) / place.width) * box.width;
+      const outline = profile.getBoundingClientRect();
+      const x = ((event.clientX - outline.left) / outline.width) * box.width;
       const distance = (number) => Math.abs(across(number) - x);
-      go(slices.numbers.reduce((best, number, at) => distance(number) < distance(slices.numbers[best]) ? at : best, 0));
+      go(slices.numbers.reduce((best, number, i) => distance(number) < distance(slices.numbers[best]) ? i : best, 0));
     });
+
+    /** Make this the viewer that keys and verdicts are for. */
     function use() {
       current = { figure, key };
       for (const other of all(".viewer.current")) other.classList.remove("current");
@@ -427,22 +438,23 @@
   }
 
   function study() {
-    const seen = new IntersectionObserver((entries) => {
+    // Viewers are set up when they come near the screen: a study may have many.
+    const observer = new IntersectionObserver((entries) => {
       for (const { isIntersecting, target } of entries) {
         if (!isIntersecting) continue;
-        seen.unobserve(target);
+        observer.unobserve(target);
         viewer(target);
       }
     }, { rootMargin: "50%" });
-    for (const figure of all(".viewer")) seen.observe(figure);
-    const judges = new Map(all(".judge").map((part) => [part, judge(part)]));
-    const judged = () => {
+    for (const figure of all(".viewer")) observer.observe(figure);
+    const judges = new Map(all(".judge").map((group) => [group, judge(group)]));
+    const judgeInUse = () => {
       const within = judges.size === 1 ? document : $(".viewer.current")?.closest("details.study[open]");
       return within && judges.get($(".judge", within));
     };
     document.addEventListener("keydown", (event) => {
       if (typing(event) || !plain(event)) return;
-      judged()?.(event);
+      judgeInUse()?.(event);
       const link = { j: "next", k: "prev", u: "up" }[event.key];
       if (link) $(`a[rel=${link}]`)?.click();
       else current?.key(event);

@@ -1,0 +1,103 @@
+"""Texts of the pages, in radiologists' words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+
+from medscan.archive import REASONS
+from medscan.report.cards import Card
+from medscan.report.worklist import Row
+from medscan.results import StackResult, State
+
+TEXT_LIMIT = 300
+"""Characters of a text that the report shows."""
+
+FLAGS = ("flagged", "not flagged", "not scored")
+
+MEANINGS = {str(reason): meaning for reason, (_, meaning) in REASONS.items()}
+"""Meaning of each reason that a file or series was left out for."""
+
+PROVISIONAL = "provisional threshold: too few normals"
+
+_STATES = {
+    State.SCORED: "scored",
+    State.BACKGROUND: "empty (background only)",
+    State.FAILED: "unusable",
+}
+
+
+def flag_of(row: Row) -> str:
+    """One of `FLAGS`."""
+    return FLAGS[2] if row.rank is None else FLAGS[0 if row.study.flagged else 1]
+
+
+def compare_with_normals(score: float, percentile: float, card: Card | None) -> str:
+    """Say how much of the normals a series scores above.
+
+    The percentile ranks it among normal series of as many slices, which are simulated from the
+    detector's normal slices; their number is given only where the score exceeds every one of them.
+    """
+    normals = (card.facts.get("normals") if card else None) or [math.inf]
+    if math.isnan(percentile):
+        return "no normals to compare with"
+    if score > max(normals):
+        return f"above all {len(normals)} normals"
+    if percentile >= 100:
+        return "above all normals"
+    # 99.95 would be rounded to 100.0.
+    return f"above {min(percentile, 99.9):.1f} % of normals"
+
+
+def reason_of(row: Row) -> str:
+    """Why nothing was scored, or what was left out: each reason once, with its series."""
+    by_meaning: dict[str, list[str]] = defaultdict(list)
+    for what, why in row.skipped:
+        by_meaning[MEANINGS.get(why, why)].append(what)
+    skipped = [f"{meaning}: {', '.join(series)}" for meaning, series in by_meaning.items()]
+    return "; ".join([*skipped, *row.unscored]) or "no slice was scored" * (row.worst is None)
+
+
+def states_of(stack: StackResult) -> str:
+    """Count a stack's slices by state, in words."""
+    counts = Counter(stack.state.tolist())
+    return ", ".join(f"{counts[state]} {_STATES[state]}" for state in State if counts[state])
+
+
+def patient_of(row: Row) -> str:
+    """The patient's ID if it was kept, else the pseudonym."""
+    info = row.study.info
+    patient_id = info.get("patient_id")
+    pseudonym = f"patient {info['patient']}" * bool(info["patient"])
+    return f"patient ID {patient_id}" if patient_id else pseudonym
+
+
+def notes_of(row: Row) -> list[str]:
+    """Reasons to read a study's result with care."""
+    mark, worst = row.study.mark, row.worst
+    notes = [PROVISIONAL] if worst and worst.info["provisional"] else []
+    notes += ["outdated: scored by an earlier detector or version"] * mark.stale
+    return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
+
+
+def kind_of(stack: StackResult, *, with_modality: bool = True) -> str:
+    """Modality, body part, sequence and plane of a stack, as far as they are known."""
+    info = stack.info
+    words = [
+        info["modality"] * with_modality,
+        str(info["body_part"]).lower(),
+        str(info.get("sequence", "")),
+        str(info["plane"]),
+    ]
+    return " ".join(word for word in words if word)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number with fixed precision; a dash for NaN."""
+    return "\N{EN DASH}" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def day(value: str) -> str:
+    """A DICOM date as ISO 8601; any other text unchanged."""
+    plain = len(value) == 8 and value.isascii() and value.isdigit()
+    return f"{value[:4]}-{value[4:6]}-{value[6:]}" if plain else value
