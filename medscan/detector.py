@@ -1,8 +1,8 @@
-"""A detector: a fitted method with the domain it is for and how its scores are to be read.
+"""A detector: a fitted method, the domain it is for, and the calibration of its scores.
 
 The file is safetensors: the tensors of `Method.state_dict()`, and everything else as JSON under the
-metadata key `medscan`. Which detectors it was made from is under a key of its own,
-`medscan.lineage`, so that older versions read such files too. The annotations of the classes below
+metadata key `medscan`. The detectors that it was refitted from are under a separate key,
+`medscan.lineage`, so that older versions can read such files. The annotations of the classes below
 are the schema of that JSON, see `medscan.schema`. Reading the header needs no torch.
 """
 
@@ -34,7 +34,7 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """What kind of images a detector was fitted on; an empty field does not restrict.
+    """Kind of images that a detector was fitted on; an empty field allows any.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Domain:
     body_part : str
         DICOM BodyPartExamined, such as BRAIN.
     sequence : str
-        Word that a series description must hold, such as FLAIR.
+        Word that the series description must contain, such as FLAIR.
     plane : str
         axial, coronal or sagittal.
     """
@@ -60,8 +60,8 @@ class Domain:
         return " ".join(part for part in parts if part) or "anything"
 
 
-def _placed(threshold: float, calibration: ValidationInfo) -> float:
-    """Allow NaN only without normals: no threshold can be placed then."""
+def _check_threshold(threshold: float, calibration: ValidationInfo) -> float:
+    """Allow NaN only without normals, which a threshold is computed from."""
     if math.isfinite(threshold) or (math.isnan(threshold) and not calibration.data.get("normals")):
         return threshold
     raise PydanticKnownError("finite_number")
@@ -69,18 +69,18 @@ def _placed(threshold: float, calibration: ValidationInfo) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How scores of normals are distributed, from images the scoring method had not seen.
+    """Distribution of the scores of normals that the scoring method had not seen.
 
     Parameters
     ----------
     normals : tuple of float
         Sorted out-of-sample scores of normal slices.
     threshold : float
-        A score that reaches it is flagged.
+        Scores from this value up are flagged.
     target_fpr : float
         Share of normal slices that may be flagged.
     provisional : bool
-        There were too few normals to place the threshold at that rate.
+        Whether there were too few normals for a threshold at that rate.
     map_low, map_high : float
         Patch scores at the low end and the middle of the colour scale: the median of normal
         patches, and the level that the worst patch of a normal slice exceeds at `target_fpr`.
@@ -91,7 +91,7 @@ class Calibration:
     __pydantic_config__ = CLOSED
 
     normals: tuple[float, ...]
-    threshold: Annotated[float, Field(allow_inf_nan=True), AfterValidator(_placed)]
+    threshold: Annotated[float, Field(allow_inf_nan=True), AfterValidator(_check_threshold)]
     target_fpr: float
     provisional: bool
     map_low: float
@@ -104,7 +104,7 @@ class Calibration:
             return math.nan
         return 100.0 * bisect_left(self.normals, score) / len(self.normals)
 
-    def at(self, target_fpr: float) -> Calibration:
+    def at_rate(self, target_fpr: float) -> Calibration:
         """The same normals with the threshold for another rate."""
         threshold, provisional = conformal_threshold(self.normals, target_fpr)
         return replace(self, threshold=threshold, target_fpr=target_fpr, provisional=provisional)
@@ -113,14 +113,14 @@ class Calibration:
 def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[float, bool]:
     """Smallest threshold that new normals reach at a rate of at most `target_fpr`.
 
-    Split conformal prediction: with n exchangeable normals, the (n + 1)(1 - rate)-th smallest one
-    is exceeded at most at that rate. With fewer than 1 / rate - 1 normals there is no such one;
-    then the largest is taken and the threshold is provisional.
+    Split conformal prediction: with n exchangeable normals, the (n + 1)(1 - rate)-th smallest score
+    is exceeded at most at that rate. With fewer than 1 / rate - 1 normals that rank does not exist;
+    then the largest score is used and the threshold is provisional.
 
     Returns
     -------
     (float, bool)
-        The threshold, just above the chosen normal; and whether it is provisional.
+        The threshold, just above the score of that rank; and whether it is provisional.
     """
     if not normals:
         return math.nan, True
@@ -132,22 +132,22 @@ def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[
 
 @dataclass(frozen=True, slots=True)
 class Ancestor:
-    """A detector that another one was made of, with a radiologist's verdicts.
+    """A detector that was refitted with a radiologist's verdicts.
 
     Parameters
     ----------
     name, digest, licence : str
-        Of the detector.
+        As in `Detector`.
     verdicts : int
-        Rows of the verdict file.
+        Number of rows of the verdict file.
     decisions : str
         SHA-256 of that file.
     results : tuple of str
-        When the results that it judges were written, ISO 8601.
+        Times at which the judged results were written, ISO 8601.
     kept : int
-        Shots of the detector that were found again.
+        Number of the detector's own shots that were used again.
     added : int
-        Slices that the verdicts added to them.
+        Number of slices that the verdicts added.
     """
 
     __pydantic_config__ = OPEN  # a newer version may say more
@@ -166,7 +166,7 @@ class Ancestor:
 class TowerSettings:
     """Settings that decide how the backbone is built; see `medscan.clip.load`."""
 
-    __pydantic_config__ = OPEN  # the others belong to the method, which checks them
+    __pydantic_config__ = OPEN  # other settings are the method's, which checks them
 
     size: int | None = None
     quick_gelu: bool | None = None
@@ -175,20 +175,20 @@ class TowerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """Everything about a fitted method but its tensors.
+    """Everything about a fitted method except its tensors.
 
     Parameters
     ----------
     name : str
-        How it is called in reports: the stem of its file.
+        Name in reports: the stem of its file.
     digest : str
         SHA-256 of its file; empty before it is saved.
     method, protocol, organ, masked : str, str, str, bool
         See `medscan.methods`.
     settings : dict
-        Of the method's dataclass.
+        Fields of the method's settings dataclass.
     backbone, backbone_digest : str
-        What it was fitted on; it runs on nothing else.
+        Backbone that it was fitted on, the only one that it runs on.
     domain : Domain
     window : str
         Rule of `medscan.imaging.parse_rule`.
@@ -196,17 +196,16 @@ class Detector:
     shots : dict
         `normal` and `abnormal`: names of the images it was fitted on.
     fingerprints : tuple of str
-        SHA-256 of the files that the shots come from: who measures the detector can tell them,
-        whatever they are called.
+        SHA-256 of the shots' files, by which an evaluation recognises them under any name.
     selection : str
-        "last", or "test" where the epoch was chosen on the test set, as published code does.
+        "last", or "test" if the epoch was chosen on the test set, as published code does.
     seed : int
     licence : str
-        Of the data it was fitted on.
+        Licence of the data it was fitted on.
     versions : dict
-        Of medscan and the libraries that fitted it.
+        Versions of medscan and the libraries that fitted it.
     lineage : tuple of Ancestor
-        What it was made of, oldest first; empty for one that was fitted on data alone.
+        Detectors that it was refitted from, oldest first; empty if it was not refitted.
     """
 
     __pydantic_config__ = CLOSED
@@ -234,42 +233,42 @@ class Detector:
     @property
     def size(self) -> int | None:
         """Input side in pixels, None for the backbone's own."""
-        found: int | None = self.settings.get("size")
-        return found
+        size: int | None = self.settings.get("size")
+        return size
 
     @property
     def tower(self) -> dict[str, Any]:
-        """Arguments of `medscan.clip.load` beside the backbone's name."""
+        """Arguments of `medscan.clip.load` that belong to the detector."""
         return {f.name: self.settings.get(f.name) for f in fields(TowerSettings)}
 
     def load_backbone(self, *, device: str, precision: str) -> Backbone:
-        """The backbone as it was fitted on: its size and activations are the detector's.
+        """Load the backbone with the input size and activations that the detector was fitted with.
 
         Raises
         ------
         medscan.errors.WeightsError
-            It is not on this machine, or damaged.
+            If the backbone is not on this machine, or is damaged.
         """
         from medscan import clip
 
         return clip.load(self.backbone, device=device, precision=precision, **self.tower)
 
-    def check(self, backbone: Backbone) -> None:
-        """Raise DetectorError if it was fitted on another backbone."""
+    def check_backbone(self, backbone: Backbone) -> None:
+        """Raise DetectorError if the detector was fitted on another backbone."""
         if backbone.digest != self.backbone_digest:
             raise DetectorError(
                 f"detector {self.name} was fitted on backbone {self.backbone} with hash "
-                f"{self.backbone_digest[:12]}, but the one here has {backbone.digest[:12]}; fit it "
-                "again or bring that backbone"
+                f"{self.backbone_digest[:12]}, but this machine's has {backbone.digest[:12]}; fit "
+                "it again or bring that backbone"
             )
 
     def save(self, path: Path, method: Method) -> Detector:
-        """Write the detector with a method's tensors, whole or not at all.
+        """Write the detector with a method's tensors, completely or not at all.
 
         Raises
         ------
         medscan.errors.DiskError
-            It could not be written.
+            If the file could not be written.
         """
         from safetensors.torch import save
 
@@ -277,31 +276,32 @@ class Detector:
         for transient in ("digest", "name"):
             facts.pop(transient)
         lineage = facts.pop("lineage")
-        told = {"medscan.lineage": json.dumps(lineage)} if lineage else {}
+        metadata = {"medscan.lineage": json.dumps(lineage)} if lineage else {}
+        metadata["medscan"] = json.dumps(facts, sort_keys=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-        data = save(tensors, metadata=told | {"medscan": json.dumps(facts, sort_keys=True)})
+        data = save(tensors, metadata=metadata)
         with replacing(path) as aside:
             aside.write_bytes(data)
         return replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
 
     def load_method(self, path: Path, backbone: Backbone) -> Method:
-        """The method with its tensors, on the backbone it was fitted on.
+        """Load the method with its tensors, on the backbone it was fitted on.
 
         Raises
         ------
         DetectorError
-            The backbone is another one, or the tensors do not fit it.
+            If the backbone is another one, or the tensors do not fit the method.
         """
         from safetensors.torch import load_file
 
         from medscan.methods import build, settings_of
 
-        self.check(backbone)
+        self.check_backbone(backbone)
         settings = settings_of(self.method, **self.settings)
         method = build(self.method, backbone, self.organ, settings, masked=self.masked)
         state = load_file(path)
         for name, tensor in state.items():
-            _make_room(method, name, tensor.shape)
+            _resize_bank(method, name, tensor.shape)
         try:
             method.load_state_dict(state)
         except RuntimeError as error:
@@ -311,13 +311,13 @@ class Detector:
         return method.to(backbone.device).eval().requires_grad_(False)
 
 
-def _make_room(method: Method, name: str, shape: tuple[int, ...]) -> None:
-    """Give a buffer whose length depends on the shots (a bank) the length that was saved."""
-    owner, _, leaf = name.rpartition(".")
+def _resize_bank(method: Method, name: str, shape: tuple[int, ...]) -> None:
+    """Resize a bank's buffer, whose length depends on the shots, to the saved shape."""
+    module_name, _, leaf = name.rpartition(".")
     modules = dict(method.named_modules())
-    buffer = getattr(modules.get(owner), leaf, None)
+    buffer = getattr(modules.get(module_name), leaf, None)
     if leaf == "rows" and buffer is not None and buffer.shape != shape:
-        setattr(modules[owner], leaf, buffer.new_zeros(shape))
+        setattr(modules[module_name], leaf, buffer.new_zeros(shape))
 
 
 def read(path: Path) -> Detector:
@@ -326,8 +326,8 @@ def read(path: Path) -> Detector:
     Raises
     ------
     DetectorError
-        There is no such file, it is no detector of a format this medscan reads, or a field of it
-        has the wrong type.
+        If the file does not exist, is not a detector of a format that this medscan reads, or has a
+        field of the wrong type.
     """
     try:
         with path.open("rb") as stream:
@@ -339,11 +339,11 @@ def read(path: Path) -> Detector:
         facts = json.loads(header.metadata["medscan"])
         lineage = json.loads(header.metadata.get("medscan.lineage", "[]"))
     except (WeightsError, KeyError, ValueError, RecursionError) as error:
-        raise DetectorError(f"{path} is no detector file, or is damaged") from error
+        raise DetectorError(f"{path} is not a detector file, or is damaged") from error
     if not header.shapes:
-        raise DetectorError(f"{path} is no detector file: it holds no tensors")
+        raise DetectorError(f"{path} is not a detector file: it has no tensors")
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
-        raise DetectorError(f"detector {path} is of a format that this medscan does not read")
+        raise DetectorError(f"detector {path} is of a format that this medscan cannot read")
     return _from_facts(path, facts, {"name": path.stem, "digest": digest, "lineage": lineage})
 
 
@@ -351,45 +351,45 @@ def _from_facts(path: Path, facts: dict[str, Any], added: dict[str, Any]) -> Det
     subject = f"detector {path}"
     if misplaced := sorted(facts.keys() & added.keys()):
         raise DetectorError(f"{subject} is damaged: {misplaced[0]}: not a field of the file")
-    made = checked(Detector, facts | added, subject, DetectorError)
-    checked(TowerSettings, made.settings, subject, DetectorError)
-    return made
+    detector = checked(Detector, facts | added, subject, DetectorError)
+    checked(TowerSettings, detector.settings, subject, DetectorError)
+    return detector
 
 
 def folders() -> list[Path]:
-    """Folders with detectors: those in $MEDSCAN_WEIGHTS, then medscan's own."""
-    added = os.environ.get("MEDSCAN_WEIGHTS", "")
+    """Folders to search for detectors: those in $MEDSCAN_WEIGHTS, then medscan's own."""
+    extra = os.environ.get("MEDSCAN_WEIGHTS", "")
     package = Path(__file__).resolve().parent
     own = next(
         (p for p in (package / "weights", package.parent / "weights") if p.is_dir()), package
     )
-    return [Path(part) / "detectors" for part in [*added.split(os.pathsep), str(own)] if part]
+    return [Path(part) / "detectors" for part in [*extra.split(os.pathsep), str(own)] if part]
 
 
 def shipped() -> list[Path]:
-    """Detector files of `folders()`; the first of a name hides later ones."""
-    found: dict[str, Path] = {}
+    """Detector files in `folders()`, sorted by name; the first of a name hides later ones."""
+    by_name: dict[str, Path] = {}
     for folder in folders():
         for path in sorted(folder.glob("*.safetensors")):
-            found.setdefault(path.stem, path)
-    return [found[name] for name in sorted(found)]
+            by_name.setdefault(path.stem, path)
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def find(path: Path) -> Path:
-    """A detector by its file, or by the name of a shipped one.
+    """Path of a detector, given as a file or as the name of a shipped one.
 
     Raises
     ------
     DetectorError
-        There is neither.
+        If there is no such file and no shipped detector of that name.
     """
     if path.is_file():
         return path
-    named = next((p for p in shipped() if p.stem == str(path)), None)
-    if named is None:
+    match = next((p for p in shipped() if p.stem == str(path)), None)
+    if match is None:
         names = ", ".join(p.stem for p in shipped()) or "none"
         raise DetectorError(
-            f"detector {path}: there is no such file, nor a shipped detector of that name "
-            f"(shipped: {names}); fit one with `medscan fit`"
+            f"detector {path}: no such file, and no shipped detector of that name (shipped: "
+            f"{names}); fit one with `medscan fit`"
         )
-    return named
+    return match

@@ -167,7 +167,7 @@ def learn(
     if not choice.picks:
         raise UsageError(f"no verdict gives {parent.name} a slice to learn from{_why(choice)}")
     backbone = parent.load_backbone(device=options.device, precision=options.precision)
-    parent.check(backbone)
+    parent.check_backbone(backbone)
     from_data = [] if data is None else find_shots(parent, data, backbone.size)
     earlier = list(_earlier_picks(parent, judged.decisions, rows))
     available = {shot.item.name for shot in from_data} | {pick.name for pick in earlier}

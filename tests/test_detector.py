@@ -44,12 +44,12 @@ def test_a_truncated_detector_is_refused(detector_file, tmp_path, cut):
 
 
 def test_what_is_no_detector_is_refused(backbone_folder, tmp_path):
-    with pytest.raises(DetectorError, match="no detector file"):
+    with pytest.raises(DetectorError, match="not a detector file"):
         detector.read(backbone_folder / "open_clip_model.safetensors")
     with pytest.raises(DetectorError, match="cannot be read"):
         detector.read(tmp_path / "none")
     (tmp_path / "text").write_text("hello, this is text and no detector")
-    with pytest.raises(DetectorError, match="no detector file"):
+    with pytest.raises(DetectorError, match="not a detector file"):
         detector.read(tmp_path / "text")
     with pytest.raises(DetectorError, match="fit one with `medscan fit`"):
         detector.find(tmp_path / "none")
@@ -283,7 +283,7 @@ def test_percentiles():
     assert calibration.percentile(2.5) == 50
     assert calibration.percentile(9.0) == 100
     assert math.isnan(calibration.percentile(math.nan))
-    assert calibration.at(0.5).threshold == math.nextafter(3.0, math.inf)
+    assert calibration.at_rate(0.5).threshold == math.nextafter(3.0, math.inf)
 
 
 def test_a_detector_brings_its_backbone_as_it_was_fitted(detector_file):

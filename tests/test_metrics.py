@@ -298,7 +298,7 @@ def test_histogram_agrees_with_exact_and_keeps_no_pixels(power):
     assert np.abs(_figures(exact) - _figures(streamed)).max() < 1e-4
     assert streamed.regions == exact.regions == 12
     assert streamed._histogram.shape == (3, 2**18)
-    assert not streamed._kept
+    assert not streamed._stored
 
 
 def test_memory_does_not_grow_with_pixels():

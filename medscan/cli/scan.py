@@ -245,7 +245,7 @@ def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tup
     for path in [detectors.find(p) for p in named] if named else detectors.shipped():
         detector = detectors.read(path)
         if target_fpr is not None:
-            detector = replace(detector, calibration=detector.calibration.at(target_fpr))
+            detector = replace(detector, calibration=detector.calibration.at_rate(target_fpr))
         pairs.append((path, detector))
     return pairs
 

@@ -161,10 +161,10 @@ def test_a_wrong_detector_is_one_line(medscan, backbone_folder, tmp_path):
     tiny.write_series(tmp_path / "archive", tiny.head_volume(1))
     weights = backbone_folder / "open_clip_model.safetensors"
     done = medscan("scan", "archive", "--detector", weights)
-    assert "no detector file" in one_line(done, 2)
+    assert "not a detector file" in one_line(done, 2)
     (tmp_path / "pickle.safetensors").write_bytes(b"\x80\x04\x95evil")
     done = medscan("scan", "archive", "--detector", "pickle.safetensors")
-    assert "no detector file" in one_line(done, 2)
+    assert "not a detector file" in one_line(done, 2)
 
 
 def test_an_empty_folder_exits_0_with_one_line(medscan, detector_file, tmp_path):

@@ -125,7 +125,7 @@ def test_a_detector_without_its_backbone(medscan, detector_file, tmp_path):
     weights = {"MEDSCAN_WEIGHTS": str(tmp_path / "weights")}
     assert medscan("doctor", env=weights).returncode == 0
     (folder / "broken.safetensors").write_bytes(b"\x80\x04\x95evil")
-    assert "broken.safetensors is no detector file" in problem(medscan, **weights)
+    assert "broken.safetensors is not a detector file" in problem(medscan, **weights)
 
 
 def test_other_weights_than_the_detector_was_fitted_on(detector_file, tmp_path, monkeypatch):

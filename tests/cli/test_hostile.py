@@ -131,7 +131,7 @@ def test_detectors_that_are_pickles_are_refused_and_not_opened(inside, scan, tmp
     for data in (pickled, b"\x80\x04\x95" + pickled, b"PK\x03\x04" + pickled):
         Path("evil.safetensors").write_bytes(data)
         code, _, err = inside("scan", tmp_path / "archive", "--detector", "evil.safetensors")
-        assert (code, "is no detector file" in err) == (2, True)
+        assert (code, "is not a detector file" in err) == (2, True)
     assert not opened.exists()
 
 
