@@ -217,7 +217,7 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
     if "LOCALIZER" in _image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
     if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:
-        return Outcome(file, Reason.MOSAIC, "its header does not tell its slices apart")
+        return Outcome(file, Reason.MOSAIC, "its header does not describe its slices")
     return None
 
 
@@ -280,7 +280,7 @@ def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, bytes_l
             needed = needed * 2 // 3
     if needed > bytes_left:
         present = max(bytes_left, 0)
-        raise TruncatedError(f"{needed} bytes of pixels are declared, {present} are there")
+        raise TruncatedError(f"declares {needed} bytes of pixels, has {present}")
 
 
 def _layers(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:

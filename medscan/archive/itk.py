@@ -178,6 +178,6 @@ def _nrrd_affine(fields: dict[str, str], dimension: int) -> tuple[float, ...]:
     origin = [float(v) for v in fields.get("space origin", "(0,0,0)").strip("()").split(",")]
     space = fields.get("space", "lps").lower()
     if space not in _NRRD_SPACES:
-        raise UnsupportedError("an NRRD space that is not of a patient")
+        raise UnsupportedError("NRRD space without patient coordinates")
     signs = np.array([*_NRRD_SPACES[space], 1.0])
     return _affine(np.array(rows, dtype=np.float64) * signs, list(np.array(origin) * signs))

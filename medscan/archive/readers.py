@@ -26,7 +26,7 @@ SMALL = 1024
 """Files that this process reads itself before it starts workers for the rest."""
 _EXTRA_FILE_S = 1.0
 """Seconds more for each further file that a worker reads in one go."""
-_DIED = "the process that read its header died or ran out of time"
+_DIED = "reading its header crashed or timed out"
 _LATE = "its header could not be read in time"
 
 

@@ -105,5 +105,5 @@ def flat(affine: NDArray[np.float64]) -> tuple[float, ...]:
 def beside(file: ArchiveFile, name: str) -> str:
     """Path of another file in the same folder; refuse paths that lead anywhere else."""
     if name != PurePosixPath(name).name or name in ("", ".", "..") or "\\" in name or "\0" in name:
-        raise UnsupportedError("its data lie outside its own folder")
+        raise UnsupportedError("its voxels lie in a file outside its own folder")
     return str(PurePosixPath(file.path).with_name(name))

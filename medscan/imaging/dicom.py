@@ -273,7 +273,7 @@ def _syntax(header: Dataset) -> UID:
     uid = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
     if uid:
         if not UID(uid).is_transfer_syntax:
-            raise UnsupportedError("its transfer syntax is none")
+            raise UnsupportedError("invalid transfer syntax UID")
         return UID(uid)
     implicit, little = header.original_encoding
     if implicit:

@@ -85,7 +85,7 @@ def file_errors() -> Iterator[None]:
     except FileError:
         raise
     except EOFError:
-        raise TruncatedError("ends before its content does") from None
+        raise TruncatedError("the file is truncated") from None
     except (MemoryError, Image.DecompressionBombError):
         raise TooLargeError("does not fit into memory") from None
     except DECODER_ERRORS as error:
@@ -103,5 +103,5 @@ def _file_error(error: Exception) -> FileError:
     if isinstance(error, OSError) and error.errno is not None:
         return UnreadableError(f"{error.strerror}")
     if isinstance(error, OSError) and ("truncated" in str(error) or "Expected" in str(error)):
-        return TruncatedError("ends before its content does")
+        return TruncatedError("the file is truncated")
     return CorruptError(f"content cannot be read ({type(error).__name__})")

@@ -143,7 +143,7 @@ def _nifti_header(path: Path) -> Any:
         magic = start[344:347] if size == 348 else start[4:7]
         header_type = _HEADERS.get((size, magic))
         if header_type is None:
-            raise CorruptError("is no NIfTI file")
+            raise CorruptError("not a valid NIfTI file")
         if len(start) < size:
             raise TruncatedError("ends within its header")
         return header_type(start[:size], check=False)
