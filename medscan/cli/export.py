@@ -75,13 +75,13 @@ def export(
     if (identifies or with_source) and not archive:
         raise UsageError(f"--to {to.value}: name the folder of the scanned files with --archive")
     folder, files = out or Path("export"), [reader.open(path) for path in results]
-    chosen = reader.selected(files, study or (), flagged=flagged)
+    chosen = reader.select_studies(files, study or (), flagged=flagged)
     if not any(file.keys() for file in chosen):
         typer.echo(f"nothing to write: {'no study is flagged' if flagged else 'no studies'}")
         return
     sources = None
     if archive:
-        names = reader.paths(chosen) if study or flagged else None
+        names = reader.source_paths(chosen) if study or flagged else None
         sources = Sources(archive, [pseudonyms_for(file, key_file) for file in chosen], names)
     job = ExportJob(chosen, folder, sources, grid, with_source, seg_type)
     written, left = _count(exporter(to.value)(job))

@@ -251,7 +251,7 @@ class Driver:
         if not sources:
             time.sleep(CHECK_S / 10)
             return
-        # One at a time, as `ray.wait` does by default: the message may drop a slot with all its
+        # `ray.wait` returns one source by default: handling it may drop a slot with all its
         # streams.
         ready, _ = ray.wait(list(sources), timeout=CHECK_S, fetch_local=False)
         for source in ready:

@@ -36,7 +36,7 @@ class ExportJob:
     Parameters
     ----------
     results : sequence of Results
-        Every study in one of them only; see `medscan.results.selected`.
+        Every study in one of them only; see `medscan.results.select_studies`.
     out : Path
         Folder; made if missing.
     sources : Sources or None

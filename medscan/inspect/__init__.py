@@ -1,4 +1,4 @@
-"""Looks at a scan from outside: what it will do, whether it can run, whether it did well."""
+"""Inspect a scan from outside: what it would do, whether it can run, whether its results hold."""
 
 from medscan.inspect.doctor import Health, examine
 from medscan.inspect.forecast import Forecast, forecast_scan

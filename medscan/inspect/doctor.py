@@ -1,4 +1,4 @@
-"""Whether this installation can scan, and with what. Nothing here opens a socket."""
+"""Examine whether this installation can scan, and with what. Nothing here opens a socket."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from medscan.scan import versions
 from medscan.scoring import batch_for, tower_of
 
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-"""What is there where a GPU is: only then is torch imported to ask for more."""
+"""Paths that exist if there is a GPU driver: only then is torch imported to ask for details."""
 ROOM = 4 << 20
-"""Bytes that must be free beside the results, which are written anew as a whole."""
+"""Bytes that must be free in addition to the size of the results: they are rewritten whole."""
 
 
 @dataclass(slots=True)
 class Health:
-    """What a scan would find; `medscan doctor --json` prints it.
+    """Everything that a scan depends on; `medscan doctor --json` prints it.
 
     Parameters
     ----------
     versions : dict
-        Of medscan, Python and libraries; empty for one that is missing.
+        Versions of medscan, Python and libraries; empty for a library that is missing.
     devices : list of dict
-        name, model, memory_bytes, free_bytes (of memory), batch_size (slices that fit, about; 0
-        for none or unknown), and for the processor cores.
+        name, model, memory_bytes, free_bytes (of memory), batch_size (estimate of the slices that
+        fit; 0 for none or unknown), and for the processor cores.
     output, temporary : dict
-        folder, writable, free_bytes: of the results, and of what decoders write.
+        folder, writable, free_bytes, for the results and for temporary files of decoders.
     time : dict
         zone, utc_offset, now.
     backbones, detectors : list of dict
         name, hash, licence, path; detectors also domain, method, backbone and backbone_hash.
     syntaxes : list of Syntax
     notes : list of str
-        What is wrong, but does not keep a scan from running.
+        Faults that a scan can run with.
     problems : list of str
-        What does.
+        Faults that keep a scan from running.
     """
 
     versions: dict[str, str] = field(default_factory=dict)
@@ -63,26 +63,26 @@ class Health:
 
 
 def examine(out: Path) -> Health:
-    """Look at everything that a scan needs.
+    """Examine everything that a scan needs.
 
     Parameters
     ----------
     out : Path
-        Results file that a scan would write; what is tried in its folder leaves no trace.
+        Results file that a scan would write; a test file in its folder is removed again.
     """
     health = Health(time=_time(), syntaxes=syntaxes())
-    _look_at_libraries(health)
-    _look_at_devices(health)
-    _look_at_output(health, out)
-    _look_at_temporary(health)
-    _look_at_backbones(health)
-    _look_at_detectors(health)
-    _look_at_batches(health)
+    _examine_libraries(health)
+    _examine_devices(health)
+    _examine_output(health, out)
+    _examine_temporary(health)
+    _examine_backbones(health)
+    _examine_detectors(health)
+    _examine_batches(health)
     return health
 
 
 def _time() -> dict[str, str]:
-    """The clock that cron and file times go by."""
+    """Return the local time, by which cron starts a scan."""
     now = datetime.datetime.now().astimezone()
     link = os.path.realpath("/etc/localtime").partition("zoneinfo/")[2]
     return {
@@ -92,12 +92,12 @@ def _time() -> dict[str, str]:
     }
 
 
-def _look_at_libraries(health: Health) -> None:
+def _examine_libraries(health: Health) -> None:
     health.versions = versions()
     health.problems += [f"{n} is not installed" for n, v in health.versions.items() if not v]
 
 
-def _look_at_devices(health: Health) -> None:
+def _examine_devices(health: Health) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     cores = len(os.sched_getaffinity(0))
     model = f"{platform.machine()} {sys.platform}"
@@ -107,15 +107,15 @@ def _look_at_devices(health: Health) -> None:
         return
     try:
         import torch
-    except (ImportError, OSError) as error:  # OSError: a shared library of it is missing
+    except (ImportError, OSError) as error:  # OSError: a shared library is missing
         health.problems.append(f"torch cannot be loaded ({error})")
         return
     for number in range(torch.cuda.device_count()):
         try:
             health.devices.append(_gpu(number))
-        except RuntimeError as error:  # say, a driver that is too old
-            told = (str(error).splitlines() or ["no reason told"])[0]
-            health.notes.append(f"cuda:{number} cannot be used ({told})")
+        except RuntimeError as error:  # for example, the driver is too old
+            reason = (str(error).splitlines() or ["no reason given"])[0]
+            health.notes.append(f"cuda:{number} cannot be used ({reason})")
     if not torch.cuda.device_count():
         health.notes.append("there is a GPU driver, but this PyTorch sees no GPU")
 
@@ -123,36 +123,36 @@ def _look_at_devices(health: Health) -> None:
 def _gpu(number: int) -> dict[str, Any]:
     import torch
 
-    found = torch.cuda.get_device_properties(number)
-    gpu = {"name": f"cuda:{number}", "model": found.name, "memory_bytes": found.total_memory}
+    device = torch.cuda.get_device_properties(number)
+    gpu = {"name": f"cuda:{number}", "model": device.name, "memory_bytes": device.total_memory}
     return gpu | {"free_bytes": torch.cuda.mem_get_info(number)[0]}
 
 
 def _available(memory: int) -> int:
-    """Bytes of memory that are free, or would be if caches gave way."""
+    """Return the bytes of memory that are free or taken by caches only."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
-        told = dict(line.split(":", 1) for line in lines if ":" in line)
-        return int(told["MemAvailable"].split()[0]) << 10
+        values = dict(line.split(":", 1) for line in lines if ":" in line)
+        return int(values["MemAvailable"].split()[0]) << 10
     except (OSError, KeyError, ValueError):
         return memory
 
 
-def _look_at_batches(health: Health) -> None:
-    """Slices that each device has room for, with the largest backbone that a detector needs."""
+def _examine_batches(health: Health) -> None:
+    """Estimate the slices that fit on each device, with the largest backbone of any detector."""
     used = {row["backbone"] for row in health.detectors}
-    towers = [tower_of(clip.find(name)) for name in sorted(used)]
-    known = [tower for tower in towers if tower is not None]
+    maybe_towers = [tower_of(clip.find(name)) for name in sorted(used)]
+    towers = [tower for tower in maybe_towers if tower is not None]
     for device in health.devices:
         batches = [
-            batch_for(device["free_bytes"], tower, device.get("cores", 1)) for tower in known
+            batch_for(device["free_bytes"], tower, device.get("cores", 1)) for tower in towers
         ]
         device["batch_size"] = min(batches, default=0)
         if batches and not device["batch_size"]:
             health.notes.append(f"{device['name']} has too little free memory for one slice")
 
 
-def _look_at_temporary(health: Health) -> None:
+def _examine_temporary(health: Health) -> None:
     folder = Path(tempfile.gettempdir())
     health.temporary = {"folder": str(folder), "writable": False, "free_bytes": 0}
     try:
@@ -165,7 +165,7 @@ def _look_at_temporary(health: Health) -> None:
         )
 
 
-def _look_at_output(health: Health, out: Path) -> None:
+def _examine_output(health: Health, out: Path) -> None:
     folder = out.parent.resolve()
     health.output = {"folder": str(folder), "writable": False, "free_bytes": 0}
     try:
@@ -184,7 +184,7 @@ def _look_at_output(health: Health, out: Path) -> None:
             health.problems.append(f"{folder} has {free >> 20} MiB free of {needed >> 20} needed")
 
 
-def _look_at_backbones(health: Health) -> None:
+def _examine_backbones(health: Health) -> None:
     try:
         for bundle in clip.bundles():
             licence = str(bundle.origin.get("licence", "unknown"))
@@ -194,8 +194,8 @@ def _look_at_backbones(health: Health) -> None:
         health.notes.append(str(error))
 
 
-def _look_at_detectors(health: Health) -> None:
-    """Detectors that a scan takes when none is named, and whether their backbones are here."""
+def _examine_detectors(health: Health) -> None:
+    """List the detectors that a scan uses by default, and check that their backbones are here."""
     paths = detector.shipped()
     if not paths:
         health.problems.append("there is no detector; fit one with `medscan fit`")
@@ -209,24 +209,24 @@ def _look_at_detectors(health: Health) -> None:
 
 
 def _detector(path: Path, health: Health) -> dict[str, str]:
-    found = detector.read(path)
+    shipped = detector.read(path)
     row = {
-        "name": found.name,
-        "hash": found.digest,
-        "licence": found.licence,
+        "name": shipped.name,
+        "hash": shipped.digest,
+        "licence": shipped.licence,
         "path": str(path),
-        "domain": str(found.domain),
-        "method": found.method,
-        "backbone": found.backbone,
-        "backbone_hash": found.backbone_digest,
+        "domain": str(shipped.domain),
+        "method": shipped.method,
+        "backbone": shipped.backbone,
+        "backbone_hash": shipped.backbone_digest,
     }
-    bundle = clip.find(found.backbone)
+    bundle = clip.find(shipped.backbone)
     clip.check_safetensors(bundle.weights)
-    known = {backbone["path"]: backbone["hash"] for backbone in health.backbones}
-    digest = known.get(str(bundle.folder)) or bundle.digest()
-    if digest != found.backbone_digest:
+    digests = {backbone["path"]: backbone["hash"] for backbone in health.backbones}
+    digest = digests.get(str(bundle.folder)) or bundle.digest()
+    if digest != shipped.backbone_digest:
         health.problems.append(
-            f"detector {path} was fitted on backbone {found.backbone} with hash "
-            f"{found.backbone_digest[:12]}, but the one here has {digest[:12]}"
+            f"detector {path} was fitted on backbone {shipped.backbone} with hash "
+            f"{shipped.backbone_digest[:12]}, but the one here has {digest[:12]}"
         )
     return row

@@ -1,4 +1,4 @@
-"""What a scan would do, and about how long it would take."""
+"""Forecast what a scan would do, and about how long it would take."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from medscan.reading import DrawJob, Drawn, decode
 from medscan.scoring import Scorer, loaded_scorers
 
 SAMPLE = 8
-"""Slices that are drawn and scored to measure the time of one."""
+"""Slices that are drawn to measure the time of one."""
 
 
 @dataclass(slots=True)
 class Forecast:
-    """Counts of a dry run; `seconds` is an estimate from a few slices."""
+    """Result of a dry run; `seconds` is an estimate from a few slices."""
 
     studies: int = 0
     unchanged: int = 0
@@ -56,12 +56,12 @@ class Forecast:
     entries: list[FileEntry] = field(default_factory=list, repr=False)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON, without the entries."""
+        """Return all fields but the entries, for JSON."""
         names = [f.name for f in fields(self) if f.name != "entries"]
         return {name: getattr(self, name) for name in names}
 
     def text(self) -> str:
-        """For a terminal: a line a detector, a line a reason."""
+        """Return the forecast for a terminal, with a line for each detector and each reason."""
         lines = [f"{self.studies} studies found, {self.unchanged} of them unchanged"]
         if self.arriving:
             lines.append(f"{self.arriving} more are still arriving")
@@ -83,14 +83,14 @@ def forecast_scan(options: ScanOptions) -> Forecast:
     """
     check(options)
     forecast = Forecast()
-    tasks = _planned(options, forecast)
+    tasks = _due_tasks(options, forecast)
     for task in tasks:
         for _, stack, detector in task.stacks:
             counts = forecast.by_detector.setdefault(detector.name, {"stacks": 0, "slices": 0})
             counts["stacks"] += 1
             counts["slices"] += len(stack.frames)
             forecast.slices += len(stack.frames)
-    seconds = seconds_a_slice(options.inputs, options.compute, tasks)
+    seconds = seconds_per_slice(options.inputs, options.compute, tasks)
     forecast.seconds = round(seconds * forecast.slices, 1)
     return forecast
 
@@ -98,14 +98,14 @@ def forecast_scan(options: ScanOptions) -> Forecast:
 def forecast_pseudonyms(
     inputs: Inputs, privacy: Privacy, outputs: Outputs, fingerprint: str = ""
 ) -> Pseudonyms:
-    """Those of the scan; without a key file made-up ones, since a forecast makes no file."""
+    """Return the scan's pseudonyms, or random ones if there is no key file: none is created."""
     exists = fingerprint or outputs.key_path.exists()
     key = pseudonym_key(outputs, fingerprint) if exists else secrets.token_bytes(KEY_BYTES)
     return scan_pseudonyms(inputs, privacy, key)
 
 
-def _planned(options: ScanOptions, forecast: Forecast) -> list[Task]:
-    """The studies that are due; the forecast is told of every file found."""
+def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
+    """Return the studies that are due, and fill in the forecast's counts and entries."""
     inputs, outputs, budget = options.inputs, options.outputs, options.budget
     with _ledgers(inputs, outputs) as (cache, ledger):
         old = results.open(outputs.out) if outputs.out.exists() else None
@@ -140,37 +140,38 @@ def _is_due(task: Task, ledger: Ledger, options: ScanOptions) -> bool:
 
 @contextmanager
 def _ledgers(inputs: Inputs, outputs: Outputs) -> Iterator[tuple[Ledger | None, Ledger]]:
-    """The ledger as a cache of headers, and one that agrees with the results: often the same.
+    """Yield the ledger to cache headers, and one that agrees with the results: often the same.
 
-    A dry run may go beside a scan, so that it makes the second in memory and leaves the file alone.
+    A scan may be running at the same time: the ledger file is not changed. If it does not agree
+    with the results, another ledger is made in memory.
     """
     with ExitStack() as opened:
         ledger = None
         if outputs.ledger_path.exists():
-            with suppress(DiskError):  # what it would tell, the results do
+            with suppress(DiskError):  # the results say the same, only more slowly
                 ledger = Ledger(outputs.ledger_path, read_only=True)
                 opened.callback(ledger.close)
         cache = None if inputs.paranoid else ledger
         if ledger is not None and ledger.meta("results") == stamp_of(outputs.out):
             yield cache, ledger
             return
-        agreeing = Ledger(None)
-        opened.callback(agreeing.close)
-        reconcile(agreeing, outputs)
-        yield cache, agreeing
+        reconciled = Ledger(None)
+        opened.callback(reconciled.close)
+        reconcile(reconciled, outputs)
+        yield cache, reconciled
 
 
-def seconds_a_slice(inputs: Inputs, compute: Compute, tasks: Sequence[Task]) -> float:
-    """Measured on a few slices of the largest stack; 0 where there is none to scan."""
+def seconds_per_slice(inputs: Inputs, compute: Compute, tasks: Sequence[Task]) -> float:
+    """Measure the time per slice on a few slices of the largest stack; 0 if there is no stack."""
     entries = (entry for task in tasks for entry in task.stacks)
     largest = max(entries, key=lambda entry: len(entry[1].frames), default=None)
-    return 0.0 if largest is None else _measured(inputs, compute, *largest)
+    return 0.0 if largest is None else _measure(inputs, compute, *largest)
 
 
-def _measured(
+def _measure(
     inputs: Inputs, compute: Compute, series: Series, stack: Stack, detector: Detector
 ) -> float:
-    """Drawing and scoring, one after the other."""
+    """Return the larger of the times per slice for drawing and for scoring: the two overlap."""
     with loaded_scorers(inputs.detectors, compute) as scorers:
         scorer = scorers[detector.digest]
         job = DrawJob(
@@ -181,16 +182,16 @@ def _measured(
             detector.window,
             series.modality,
             inputs.max_file_bytes,
-            window=Window(0.0, 1.0),  # any: the planes read to measure one are not read again
+            window=Window(0.0, 1.0),  # any window: drawing then reads each plane, as a scan does
         )
-        drawing, drawn = _drawn(inputs, compute, job)
+        drawing, drawn = _drawing_seconds(inputs, compute, job)
         images = [d.image for d in drawn if isinstance(d, Slice)]
-        return max(drawing, _scoring(scorer, images[0])) if images else drawing
+        return max(drawing, _scoring_seconds(scorer, images[0])) if images else drawing
 
 
-def _scoring(scorer: Scorer, image: NDArray[np.float32]) -> float:
-    """Seconds for scoring a slice when all lanes are busy."""
-    _score(scorer, image, 1)  # the first batch pays for warming up
+def _scoring_seconds(scorer: Scorer, image: NDArray[np.float32]) -> float:
+    """Return the seconds for scoring a slice when all lanes are busy."""
+    _score(scorer, image, 1)  # the first batch is slower: it is not measured
     count = scorer.lanes.count * scorer.batch_size
     started = time.monotonic()
     _score(scorer, image, count)
@@ -203,11 +204,11 @@ def _score(scorer: Scorer, image: NDArray[np.float32], times: int) -> None:
     deque(scorer.flush(), maxlen=0)
 
 
-def _drawn(inputs: Inputs, compute: Compute, job: DrawJob) -> tuple[float, Drawn]:
-    """Seconds for drawing a slice with all workers, and the slices of a job."""
+def _drawing_seconds(inputs: Inputs, compute: Compute, job: DrawJob) -> tuple[float, Drawn]:
+    """Return the seconds for drawing a slice with all workers, and the slices of the job."""
     first = replace(job, frames=job.frames[:1])
     jobs = decode(iter([first, job]), min(1, compute.workers), inputs.file_timeout_s)
-    next(jobs)  # pays for the worker's start
+    next(jobs)  # the first job includes the worker's start: it is not measured
     started = time.monotonic()
     _, drawn = next(jobs)
     jobs.close()

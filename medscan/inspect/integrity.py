@@ -1,4 +1,4 @@
-"""Whether a results file is whole and adds up."""
+"""Check that a results file is complete and adds up."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ARRAYS = (
 )
 """Data sets that every stack has."""
 ROUNDED = 1e-6
-"""Sums of the same numbers differ by less."""
+"""Rounding makes sums of the same numbers differ by less than this."""
 BROKEN = (
     ArithmeticError,
     AttributeError,
@@ -39,15 +39,15 @@ BROKEN = (
     TypeError,
     ValueError,
 )
-"""What h5py, and results of other shapes and types than they should have, raise."""
+"""What h5py, and code that meets unexpected shapes and types, raise."""
 
 
 def accounting_problems(run: RunInfo) -> Iterator[str]:
-    """Totals that do not add up, and reasons in the wrong table."""
+    """Describe totals that do not add up, and reasons in the wrong table."""
     counts = {str(bucket): run.counts[str(bucket)] for bucket in Bucket}
     if run.counts["files"] != sum(counts.values()):
-        told = ", ".join(f"{n} {bucket}" for bucket, n in counts.items())
-        yield f"accounting: {run.counts['files']} files found, but {told}"
+        by_bucket = ", ".join(f"{n} {bucket}" for bucket, n in counts.items())
+        yield f"accounting: {run.counts['files']} files found, but {by_bucket}"
     tables = {
         Bucket.FAILED: [row[2] for row in run.failures],
         Bucket.SKIPPED: [row[1] for row in run.skipped],
@@ -56,7 +56,7 @@ def accounting_problems(run: RunInfo) -> Iterator[str]:
         if len(reasons) != counts[bucket]:
             yield f"accounting: {counts[bucket]} files {bucket}, but {len(reasons)} are listed"
         for reason in sorted({r for r in reasons if not _belongs(r, bucket)}):
-            yield f"accounting: {reason!r} is no reason for {bucket} files"
+            yield f"accounting: {reason!r} is not a reason for {bucket} files"
 
 
 def _belongs(reason: str, bucket: Bucket) -> bool:
@@ -64,11 +64,11 @@ def _belongs(reason: str, bucket: Bucket) -> bool:
 
 
 def study_problems(path: Path, key: str) -> tuple[StudyResult | None, list[str]]:
-    """A study of the file, where its arrays can be read, and what is wrong with it."""
+    """Read a study, and describe what is wrong with it; None if its arrays cannot be read."""
     study = None
     try:
         problems = list(_shape_problems(path, key))
-        if not problems:  # numbers are compared only where the arrays are what they should be
+        if not problems:  # numbers are checked only if all arrays have the right shape and type
             study = Results(path).study(key)
             problems = list(_number_problems(study))
     except BROKEN as error:
@@ -90,10 +90,10 @@ def _number_problems(study: StudyResult) -> Iterator[str]:
 
 
 def _array_problems(group: Any) -> Iterator[str]:
-    """Data sets of another shape or type than they must have."""
-    lost = [name for name in ARRAYS if not isinstance(group.get(name), h5py.Dataset)]
-    if lost:
-        yield f"{', '.join(lost)}: no such data set"
+    """Describe data sets that are missing or have the wrong shape or type."""
+    missing = [name for name in ARRAYS if not isinstance(group.get(name), h5py.Dataset)]
+    if missing:
+        yield f"{', '.join(missing)}: no such data set"
         return
     n, k = len(group["state"]), len(group["thumbnail_index"])
     side = group["heatmap"].shape[-1]
@@ -122,7 +122,7 @@ def _stack_problems(stack: StackResult) -> Iterator[str]:
     if not all(isinstance(stack.info.get(name), str) for name in ("detector", "detector_hash")):
         yield "it does not say which detector scored it"
     if not np.isin(stack.state, list(State)).all():
-        yield "state holds what is none"
+        yield "state holds an unknown value"
     if not np.array_equal(np.isfinite(stack.slice_score), scored):
         yield "score is not finite exactly where a slice was scored"
     if not np.isfinite(stack.heatmap).all() or stack.heatmap[~scored].any():
@@ -136,13 +136,13 @@ def _stack_problems(stack: StackResult) -> Iterator[str]:
 
 
 def _total_problems(study: StudyResult) -> Iterator[str]:
-    """A study is what its stacks are."""
-    known = [stack for stack in study.stacks if not math.isnan(stack.score)]
-    worst = max((stack.score for stack in known), default=math.nan)
+    """Describe numbers of a study that do not follow from its stacks."""
+    scored = [stack for stack in study.stacks if not math.isnan(stack.score)]
+    worst = max((stack.score for stack in scored), default=math.nan)
     if not _same(worst, study.score):
         yield f"score is {study.score:.6f}, but its stacks give {worst:.6f}"
-    if study.flagged != any(stack.flagged for stack in known):
-        yield "flagged is not what its stacks say"
+    if study.flagged != any(stack.flagged for stack in scored):
+        yield "flagged does not agree with its stacks"
     slices = sum(int((stack.state == State.SCORED).sum()) for stack in study.stacks)
     if study.info.get("slices") != slices:
         yield f"slices is {study.info.get('slices')}, but {slices} have a score"

@@ -1,4 +1,4 @@
-"""Which files hashed paths stand for: asked of the archive, for no output says so."""
+"""Find the files that hashed paths stand for in the archive, since no output names them."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from medscan.archive import ArchiveFile, Pseudonyms, walk
 def locate_files(
     roots: Iterable[Path], names: Iterable[str], pseudonyms: Pseudonyms
 ) -> Iterator[tuple[str, Path]]:
-    """Find files and folders by their pseudonyms; none is opened.
+    """Find files and folders by their pseudonyms, without opening any.
 
     Parameters
     ----------
     roots : iterable of Path
         Archives, as they were given to the scan.
     names : iterable of str
-        Paths as tables and logs hold them.
+        Paths as tables and logs show them.
     pseudonyms : Pseudonyms
-        With the key of that scan.
+        Pseudonyms with the key of that scan.
 
     Yields
     ------
     (str, Path)
-        A name, and where what it stands for lies; every one that there is.
+        A name, and the path it stands for; a name may stand for several.
     """
-    wanted, told = set(names), set()
-    for file in (found for root in roots for found in walk(root)):
-        plain = file if isinstance(file, ArchiveFile) else file.file
-        for name, path in _steps(plain, pseudonyms):
-            if name in wanted and path not in told:
-                told.add(path)
+    wanted, located = set(names), set()
+    for item in (item for root in roots for item in walk(root)):
+        file = item if isinstance(item, ArchiveFile) else item.file
+        for name, path in _steps(file, pseudonyms):
+            if name in wanted and path not in located:
+                located.add(path)
                 yield name, path
 
 
 def _steps(file: ArchiveFile, pseudonyms: Pseudonyms) -> Iterator[tuple[str, Path]]:
-    """A file and the folders above it, below the root, by both names that they have."""
+    """Yield a file and its folders below the root, each as pseudonym and as plain path."""
     parts = file.path.split("/")
     for count in range(1, len(parts) + 1):
         path = "/".join(parts[:count])

@@ -1,4 +1,4 @@
-"""What each shard of an archive holds, and about how long its scan takes."""
+"""Forecast what each shard of an archive holds, and about how long its scan takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from medscan.archive import shard_number
-from medscan.inspect.forecast import forecast_pseudonyms, seconds_a_slice
+from medscan.inspect.forecast import forecast_pseudonyms, seconds_per_slice
 from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Ledger, Task, survey_archive
 
 
 @dataclass(slots=True)
 class ShardForecast:
-    """Of an archive; `seconds` is an estimate."""
+    """Contents of one shard of an archive; `seconds` is an estimate."""
 
     studies: int = 0
     stacks: int = 0
@@ -26,13 +26,13 @@ class ShardForecast:
 
 @dataclass(frozen=True, slots=True)
 class ShardForecasts:
-    """All shards of an archive, the first one first.
+    """Forecasts of all shards of an archive, by number.
 
     Parameters
     ----------
     shards : list of ShardForecast
     seconds_a_slice : float
-        Measured on a few slices; 0 where there are none to score.
+        Time per slice, measured on a few slices; 0 if there are none to score.
     """
 
     shards: list[ShardForecast]
@@ -40,30 +40,30 @@ class ShardForecasts:
 
     @property
     def imbalance(self) -> float:
-        """Slices of the largest shard over those of the mean one; 1 where there are none."""
+        """Slices of the largest shard divided by the mean; 1 if there are no slices."""
         slices = [shard.slices for shard in self.shards]
         return max(slices) * len(slices) / sum(slices) if any(slices) else 1.0
 
     def total(self) -> ShardForecast:
-        """The whole archive."""
+        """Return the forecast of the whole archive."""
         rows = [asdict(shard) for shard in self.shards]
         return ShardForecast(
             **{f.name: sum(row[f.name] for row in rows) for f in fields(ShardForecast)}
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the forecasts for JSON."""
         count = len(self.shards)
-        told = [{"shard": f"{n}/{count}"} | asdict(s) for n, s in enumerate(self.shards, 1)]
+        rows = [{"shard": f"{n}/{count}"} | asdict(s) for n, s in enumerate(self.shards, 1)]
         return {
-            "shards": told,
+            "shards": rows,
             "total": asdict(self.total()),
             "imbalance": round(self.imbalance, 4),
             "seconds_a_slice": self.seconds_a_slice,
         }
 
     def text(self) -> str:
-        """For a terminal: a line a shard."""
+        """Return a line for each shard, for a terminal."""
         count = len(self.shards)
         named = [(f"{n}/{count}", shard) for n, shard in enumerate(self.shards, 1)]
         lines = [f"{'shard':>11} {'studies':>9} {'stacks':>9} {'slices':>11} {'GiB':>9}  about"]
@@ -88,15 +88,15 @@ def forecast_shards(
     count: int,
     privacy: Privacy | None = None,
 ) -> ShardForecasts:
-    """Find out what the shards of an archive would be, as if nothing of it were scanned yet.
+    """Forecast the shards of an archive, as if nothing of it were scanned yet.
 
-    Nothing is written and no results are looked at. A ledger that the outputs name is used as a
-    cache: the headers that it holds are not read again.
+    Nothing is written and no results are read. If the outputs name a ledger, it is used as a cache:
+    headers that it holds are not read again.
 
     Raises
     ------
     medscan.errors.UsageError
-        An archive is missing, a detector does not fit.
+        If an archive is missing, or a detector does not fit.
     """
     inputs.check()
     privacy = privacy or Privacy()
@@ -110,7 +110,7 @@ def forecast_shards(
         plan = survey_archive(
             inputs, pseudonyms, identity, cache=cache, workers=compute.workers
         ).plan
-    seconds = seconds_a_slice(inputs, compute, plan)
+    seconds = seconds_per_slice(inputs, compute, plan)
     return ShardForecasts(_forecasts(plan, count, seconds), seconds)
 
 

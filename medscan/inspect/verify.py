@@ -1,4 +1,4 @@
-"""Whether a results file is whole, adds up, and comes out the same again."""
+"""Verify that a results file is complete, adds up, and comes out the same when scored again."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from medscan.scoring import loaded_scorers
 Rescored = dict[str, StudyResult | None]
 
 TOLERANCE = 1e-3
-"""Scores and maps that differ by less are the same: other hardware rounds otherwise."""
+"""Scores and maps that differ by less are equal: other hardware rounds differently."""
 
 
 @dataclass(slots=True)
 class Verification:
-    """What was looked at and what is wrong; `medscan verify --json` prints it.
+    """What was verified and which problems were found; `medscan verify --json` prints it.
 
     Parameters
     ----------
     studies, stacks, slices : int
-        That the file holds.
+        Their numbers in the file.
     absent : int
-        Studies whose files were gone at the last scan: they are not scored again.
+        Studies whose files were missing at the last scan; they are not scored again.
     rescored : int
         Studies that were scored again.
     score_difference, map_difference : float
-        Largest that was found between slice scores, and between maps.
+        Largest difference between slice scores, and between maps.
     stopped : str
-        Signal that ended it before all were scored again; empty for none.
+        Signal that ended the verification early; empty if none did.
     problems : list of str
-        A line each; none: all is well.
+        One line each; empty if all is well.
     """
 
     studies: int = 0
@@ -61,7 +61,7 @@ class Verification:
     problems: list[str] = field(default_factory=list)
 
     def count(self, study: StudyResult | None) -> None:
-        """Count a study, and what it holds where that can be read."""
+        """Count a study, and its stacks and slices unless it cannot be read (None)."""
         self.studies += 1
         if study is not None:
             self.stacks += len(study.stacks)
@@ -79,17 +79,17 @@ def verify_results(
     precision: Precision | None = None,
     workers: int = 1,
 ) -> Verification:
-    """Look a results file through, and score some of its studies again.
+    """Check a whole results file, and score some of its studies again.
 
     Parameters
     ----------
     inputs : Inputs
-        The archive, the detectors that the results may need, and the plane to cut volumes in;
-        where it names none, that of the results. Without roots nothing is scored again.
+        The archive, the detectors that the results may need, and the plane to cut volumes in; None:
+        that of the results. Without roots nothing is scored again.
     outputs : Outputs
         The results file, and its key file.
     sample : int
-        Studies to score again at most: the same ones every time.
+        Largest number of studies to score again; always the same ones are chosen.
     tolerance : float
         Largest difference of slice scores and patch scores treated as equal.
     device : str
@@ -101,41 +101,41 @@ def verify_results(
     Raises
     ------
     medscan.errors.UsageError
-        There are no results, or a root is missing.
+        If there are no results, or a root is missing.
     """
-    found = results.open(outputs.out)
-    verification, whole = Verification(), []
+    stored = results.open(outputs.out)
+    verification, intact = Verification(), []
     try:
-        run = found.run()
+        run = stored.run()
         verification.problems += accounting_problems(run)
     except BROKEN as error:
         verification.problems.append(f"its root cannot be read ({type(error).__name__})")
         return verification
-    for key in sorted(found.keys()):
+    for key in sorted(stored.keys()):
         study, problems = study_problems(outputs.out, key)
         verification.problems += [f"study {key}: {problem}" for problem in problems]
         verification.count(study)
         if not problems:
-            whole.append(key)
+            intact.append(key)
     if inputs.roots and sample:
         compute = Compute(device, precision or Precision(run.precision or "fp32"), None, workers)
         options = _as_scanned(inputs, outputs, compute, run)
-        _compare_all(options, run, _sampled(found, whole, sample), tolerance, verification)
+        _compare_all(options, run, _choose(stored, intact, sample), tolerance, verification)
     return verification
 
 
 # --- scoring again ------------------------------------------------------------------------------
 
 
-def _sampled(found: Results, keys: Sequence[str], count: int) -> list[StudyResult]:
-    """Some of the studies that were scored and are not absent, whatever the order of the file."""
+def _choose(stored: Results, keys: Sequence[str], count: int) -> list[StudyResult]:
+    """Choose studies that were scored and are not absent: always the same, but in no order."""
     shuffled = sorted(keys, key=lambda key: hashlib.sha256(key.encode()).digest())
-    scored = (s for s in map(found.study, shuffled) if not (math.isnan(s.score) or s.mark.absent))
+    scored = (s for s in map(stored.study, shuffled) if not (math.isnan(s.score) or s.mark.absent))
     return list(islice(scored, count))
 
 
 def _as_scanned(inputs: Inputs, outputs: Outputs, compute: Compute, run: RunInfo) -> ScanOptions:
-    """The options of the scan, as far as its results say them."""
+    """Return the options of the scan, as far as its results record them."""
     plane = inputs.plane or (Plane(run.plane) if run.plane else None)
     privacy = Privacy(run.identify, run.hash_paths, thumbnails=False)
     return ScanOptions(replace(inputs, plane=plane, named=True), outputs, compute, privacy)
@@ -144,19 +144,19 @@ def _as_scanned(inputs: Inputs, outputs: Outputs, compute: Compute, run: RunInfo
 def _rescore(
     options: ScanOptions, run: RunInfo, sample: Sequence[StudyResult], verification: Verification
 ) -> Rescored:
-    """The sample as it comes out today, by key; None for what is not in the archive.
+    """Score the sample again; return results by key, and None for studies not in the archive.
 
-    What a signal left undone is not in it.
+    Studies that were not reached before a signal are left out.
 
     Raises
     ------
     MedscanError
-        The device is lost, or a disk full.
+        If the device is lost, or a disk is full.
     """
-    again: Rescored = {}
+    rescored: Rescored = {}
 
-    def keep(study: StudyResult, _died: str) -> None:
-        again[study.key] = study
+    def keep(study: StudyResult, _decoder_failure: str) -> None:
+        rescored[study.key] = study
 
     inputs, compute = options.inputs, options.compute
     key = pseudonym_key(options.outputs, run.key_fingerprint) if run.key_fingerprint else b""
@@ -183,14 +183,14 @@ def _rescore(
     if stop.failure:
         raise MedscanError(f"stopped before the end: {stop.failure}")
     verification.stopped = stop.reason
-    there = {task.study.key for task in tasks}
-    return again | {study.key: None for study in sample if study.key not in there}
+    in_archive = {task.study.key for task in tasks}
+    return rescored | {study.key: None for study in sample if study.key not in in_archive}
 
 
 def _plan(options: ScanOptions, run: RunInfo, pseudonyms: Pseudonyms) -> list[Task]:
-    """The archive's studies with all of their stacks unrouted.
+    """Plan the archive's studies without detectors, so that all stacks are out of scope.
 
-    Results that say how they were made say the plane too: it is not taken from the detectors here.
+    Results that record the precision record the plane too: it is not derived from the detectors.
     """
     inputs = options.inputs
     plane = inputs.plane if run.precision else inputs.cut_plane
@@ -202,12 +202,16 @@ def _plan(options: ScanOptions, run: RunInfo, pseudonyms: Pseudonyms) -> list[Ta
 def _tasks(
     plan: Sequence[Task], sample: Sequence[StudyResult], detectors: Sequence[tuple[Path, Detector]]
 ) -> Iterator[Task]:
-    """Tasks of the sample: each stack by the detector that scored it, whatever it is fitted for."""
+    """Make tasks of the sample that score each stack with the same detector as the results."""
     by_hash = {detector.digest: detector for _, detector in detectors}
     used = {t.key: {s.key: by_hash[s.info["detector_hash"]] for s in t.stacks} for t in sample}
     for task in plan:
-        if (of := used.get(task.study.key)) is not None:
-            stacks = ((s, k, of[k.key]) for s, k in task.out_of_scope if k.key in of)
+        if (detector_of := used.get(task.study.key)) is not None:
+            stacks = (
+                (series, stack, detector_of[stack.key])
+                for series, stack in task.out_of_scope
+                if stack.key in detector_of
+            )
             yield replace(task, stacks=tuple(stacks))
 
 
@@ -230,9 +234,9 @@ def _compare_all(
     if not chosen:
         return
     options = replace(options, inputs=replace(options.inputs, detectors=here))
-    again = _rescore(options, run, chosen, verification)
-    for study in (study for study in chosen if study.key in again):
-        new = again[study.key]
+    rescored = _rescore(options, run, chosen, verification)
+    for study in (study for study in chosen if study.key in rescored):
+        new = rescored[study.key]
         if new is None:
             verification.problems.append(f"study {study.key}: is not in the archive")
             continue
@@ -243,32 +247,35 @@ def _compare_all(
 def _compare(
     old: StudyResult, new: StudyResult, tolerance: float, verification: Verification
 ) -> None:
-    others = {stack.key: stack for stack in new.stacks}
+    new_stacks = {stack.key: stack for stack in new.stacks}
     for stack in old.stacks:
-        other = others.get(stack.key)
+        new_stack = new_stacks.get(stack.key)
         where = f"study {old.key}: stack {stack.key}"
-        if other is None or other.info["detector_hash"] != stack.info["detector_hash"]:
+        if new_stack is None or new_stack.info["detector_hash"] != stack.info["detector_hash"]:
             verification.problems.append(f"{where}: is not scored by the same detector")
-        elif other.sop_instance_uid != stack.sop_instance_uid or (stack.frame != other.frame).any():
+        elif (
+            new_stack.sop_instance_uid != stack.sop_instance_uid
+            or (new_stack.frame != stack.frame).any()
+        ):
             verification.problems.append(f"{where}: consists of other slices")
-        elif (other.state != stack.state).any():
-            count = int((other.state != stack.state).sum())
+        elif (new_stack.state != stack.state).any():
+            count = int((new_stack.state != stack.state).sum())
             verification.problems.append(f"{where}: {count} slices have another state")
         else:
-            _measure(stack, other, where, tolerance, verification)
+            _compare_values(stack, new_stack, where, tolerance, verification)
 
 
-def _measure(
+def _compare_values(
     old: StackResult, new: StackResult, where: str, tolerance: float, verification: Verification
 ) -> None:
-    """The largest differences; maps are kept with 11 bits, which may be rounded either way."""
+    """Compare scores and maps; maps are stored with 11 bits, which may be rounded either way."""
     scores = float(np.nanmax(np.abs(old.slice_score - new.slice_score), initial=0.0))
-    apart = np.abs(old.heatmap.astype(np.float32) - new.heatmap.astype(np.float32))
-    maps = float(apart.max(initial=0.0))
-    spare = np.spacing(np.maximum(np.abs(old.heatmap), np.abs(new.heatmap)))
+    difference = np.abs(old.heatmap.astype(np.float32) - new.heatmap.astype(np.float32))
+    maps = float(difference.max(initial=0.0))
+    rounding = np.spacing(np.maximum(np.abs(old.heatmap), np.abs(new.heatmap)))
     verification.score_difference = max(verification.score_difference, scores)
     verification.map_difference = max(verification.map_difference, maps)
     if scores > tolerance:
         verification.problems.append(f"{where}: scores differ by up to {scores:.6f}")
-    if (apart > tolerance + spare).any():
+    if (difference > tolerance + rounding).any():
         verification.problems.append(f"{where}: maps differ by up to {maps:.6f}")

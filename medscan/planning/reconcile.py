@@ -60,7 +60,7 @@ def reconcile(ledger: Ledger, outputs: Outputs, notes: list[str] | None = None) 
     """Make the ledger's work that of the results and part files, and nothing else.
 
     A scan may have been killed between any two of its steps, and users may remove or replace files:
-    what the files hold is true, whatever the ledger says.
+    what the files hold is true, even if the ledger says otherwise.
 
     Parameters
     ----------

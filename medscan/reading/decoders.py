@@ -3,7 +3,7 @@
 A decoder can hang, crash or abort its process. Each worker therefore has a pipe of its own, works
 on one job at a time and names each file before it opens it. When a worker dies or runs out of time,
 it is replaced and its job is repeated frame by frame, so that only the frame that killed it is
-lost. Results come in the order of the jobs, whatever the number of workers.
+lost. Results come in the order of the jobs, with any number of workers.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     drawn = report.draw_from_archive(folder.put)
     entries = []
     for index, row in enumerate(report.rows):
-        study = row.results.whole(row.study)
+        study = row.results.with_arrays(row.study)
         view = report.view(index, study, folder.put, every=True)
         page = f"{STUDIES}/{page_name(study.key)}"
         context = {"view": view, "total": len(report.rows), "report": report.name}

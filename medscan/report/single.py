@@ -45,7 +45,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
         if row.study.key not in report.featured:
             entries.append(report.entry(row, "", ""))
             continue
-        study = row.results.whole(row.study)
+        study = row.results.with_arrays(row.study)
         anchor = f"study-{safe_name(study.key)}"
         entries.append(report.entry(row, f"#{anchor}", report.icon(row, study, _embed)))
         views.append((anchor, report.view(index, study, _embed, every=False)))

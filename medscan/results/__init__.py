@@ -1,10 +1,10 @@
-"""results.h5: what a scan found, and the reader of it."""
+"""results.h5: the results of a scan, their reader and their writer."""
 
 from pathlib import Path
 
 from medscan.files import replacing
 from medscan.results.maps import on_frame, on_square
-from medscan.results.merge import distinct, paths, selected
+from medscan.results.merge import distinct, select_studies, source_paths
 from medscan.results.reader import Results, read_part
 from medscan.results.shards import missing_shards
 from medscan.results.store import publish, write_part
@@ -12,12 +12,12 @@ from medscan.results.types import Mark, RunInfo, StackResult, State, StudyResult
 
 
 def open(path: Path | str) -> Results:
-    """A results file for reading.
+    """Open a results file for reading.
 
     Raises
     ------
     UsageError
-        There is none, it is damaged, or a newer medscan wrote it.
+        If it does not exist, is damaged, or was written by a newer medscan.
     """
     results = Results(Path(path))
     results.check()
@@ -37,10 +37,10 @@ __all__ = [
     "on_frame",
     "on_square",
     "open",
-    "paths",
     "publish",
     "read_part",
     "replacing",
-    "selected",
+    "select_studies",
+    "source_paths",
     "write_part",
 ]

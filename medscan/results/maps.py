@@ -1,4 +1,4 @@
-"""Heatmaps from the patch grid onto pixels: bilinear, extended at the edges."""
+"""Interpolate heatmaps from the patch grid to pixels: bilinear, extended at the edges."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from numpy.typing import ArrayLike, NDArray
 def sample(
     heatmap: ArrayLike, i: NDArray[np.float64], j: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Values between patch centres.
+    """Interpolate a heatmap between patch centres.
 
     Parameters
     ----------
     heatmap : array-like (G, G)
         Row, then column.
     i, j : float64 (...)
-        Column and row in the grid, whole numbers at patch centres. Beyond the outermost centres
-        the nearest one counts.
+        Column and row in the grid, whole numbers at patch centres. Outside the outermost centres,
+        the value of the nearest one is taken.
 
     Returns
     -------
@@ -31,18 +31,18 @@ def sample(
     across, down = (x - left).astype(np.float32), (y - top).astype(np.float32)
     above = grid[top, left] * (1 - across) + grid[top, right] * across
     below = grid[bottom, left] * (1 - across) + grid[bottom, right] * across
-    found: NDArray[np.float32] = above * (1 - down) + below * down
-    return found
+    values: NDArray[np.float32] = above * (1 - down) + below * down
+    return values
 
 
 def on_square(heatmap: ArrayLike, size: int) -> NDArray[np.float32]:
-    """A heatmap over the model's square, as its thumbnail shows it.
+    """Interpolate a heatmap over the model's square, which thumbnails show.
 
     Parameters
     ----------
     heatmap : array-like (G, G)
     size : int
-        Pixels a side, a multiple of G or not: the grid covers the square.
+        Side of the square in pixels; the grid covers the square, whether or not G divides it.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def on_square(heatmap: ArrayLike, size: int) -> NDArray[np.float32]:
 def on_frame(
     heatmap: ArrayLike, grid_to_pixel: ArrayLike, rows: int, columns: int
 ) -> NDArray[np.float32]:
-    """A heatmap at the pixels of the stored frame.
+    """Interpolate a heatmap at the pixels of the stored frame.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def on_frame(
     grid_to_pixel : array-like (2, 3)
         As in `StackResult`.
     rows, columns : int
-        Of the frame.
+        Size of the frame.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Several results files read as one, and the studies of them that are asked for."""
+"""Read several results files as one, and select studies from them."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from medscan.results.reader import Results
 
 
 def distinct(files: Iterable[Results]) -> list[Results]:
-    """The same files, last written first, with every study in one of them only.
+    """Return the files, last written first, restricted so that each study is in only one of them.
 
-    A study that several files hold is taken from the one that was written last of those in which
-    it has a score, with the series that only older ones score: a scan with a detector that is not
-    for it, or only for another of its series, hides nothing. A file that is given twice counts
-    once.
+    A study that several files hold is taken from the newest file in which it has a score; series
+    that only older files have scored are added to it. A later scan with a detector that does not
+    fit the study, or fits only another of its series, therefore hides no score. A file that is
+    given twice counts once.
     """
-    found: list[Results] = []
+    restricted: list[Results] = []
     taken: set[str] = set()
-    ordered = sorted(set(files), key=lambda f: (f.run().created, str(f.path)), reverse=True)
-    scores = [frozenset(file.scored()) for file in ordered]
-    scored = frozenset().union(*scores)
-    for place, (file, theirs) in enumerate(zip(ordered, scores, strict=True)):
-        own = (theirs | (frozenset(file.keys()) - scored)) - taken
+    newest_first = sorted(set(files), key=lambda f: (f.run().created, str(f.path)), reverse=True)
+    scored_by_file = [frozenset(file.scored()) for file in newest_first]
+    scored_anywhere = frozenset().union(*scored_by_file)
+    for index, (file, scored) in enumerate(zip(newest_first, scored_by_file, strict=True)):
+        # A study that no file has scored is taken from the newest file that holds it.
+        own = (scored | (frozenset(file.keys()) - scored_anywhere)) - taken
         taken |= own
-        rest = zip(ordered[place + 1 :], scores[place + 1 :], strict=True)
-        older = tuple(other.path for other, held in rest if held & own)
-        found.append(replace(file, only=own, older=older))
-    return found
+        rest = zip(newest_first[index + 1 :], scored_by_file[index + 1 :], strict=True)
+        older = tuple(other.path for other, other_scored in rest if other_scored & own)
+        restricted.append(replace(file, only=own, older=older))
+    return restricted
 
 
-def selected(
+def select_studies(
     files: Iterable[Results], studies: Collection[str] = (), *, flagged: bool = False
 ) -> list[Results]:
-    """What `distinct` gives, with no studies but those asked for.
+    """Return the files as `distinct` does, restricted to some studies.
 
     Parameters
     ----------
@@ -43,32 +44,32 @@ def selected(
     studies : collection of str
         Keys or StudyInstanceUIDs; empty: all.
     flagged : bool
-        Only those that are flagged.
+        Select only flagged studies.
 
     Raises
     ------
     UsageError
-        None of the files holds one of `studies`.
+        If one of `studies` is in none of the files.
     """
-    found = distinct(files)
+    selection = distinct(files)
     if studies:
-        held = {key for file in found for key in file.keys()}  # noqa: SIM118 - not a dict
-        wanted = {word: word if word in held else key_of(word) for word in studies}
-        if lost := [word for word, key in wanted.items() if key not in held]:
-            raise UsageError(f"--study {lost[0]}: no such study in {_names(found)}")
-        found = [_only(file, frozenset(wanted.values())) for file in found]
+        keys = {key for file in selection for key in file.keys()}  # noqa: SIM118 - not a dict
+        wanted = {word: word if word in keys else key_of(word) for word in studies}
+        if missing := [word for word, key in wanted.items() if key not in keys]:
+            raise UsageError(f"--study {missing[0]}: no such study in {_names(selection)}")
+        selection = [_restrict(file, frozenset(wanted.values())) for file in selection]
     if flagged:
-        found = [_only(file, frozenset(file.flagged())) for file in found]
-    return found
+        selection = [_restrict(file, frozenset(file.flagged())) for file in selection]
+    return selection
 
 
-def paths(files: Iterable[Results]) -> set[str]:
-    """Paths, as the results have them, of all files that stacks were scanned from."""
+def source_paths(files: Iterable[Results]) -> set[str]:
+    """Return the paths, as written in the results, of all files that stacks were scanned from."""
     studies = (study for file in files for study in file.studies(arrays=False))
     return {path for study in studies for stack in study.stacks for path in stack.path}
 
 
-def _only(file: Results, keys: frozenset[str]) -> Results:
+def _restrict(file: Results, keys: frozenset[str]) -> Results:
     return replace(file, only=keys if file.only is None else file.only & keys)
 
 

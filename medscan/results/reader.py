@@ -1,4 +1,4 @@
-"""Reading results.h5 back, study by study, whatever is in it.
+"""Read results.h5 study by study, and refuse damaged files with one line.
 
 The layout is documented in man/medscan-results.5.
 """
@@ -26,13 +26,14 @@ NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detect
 """Attributes that every stack has."""
 DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError,
           ArithmeticError, MemoryError)  # fmt: skip
-"""What reading a damaged file raises, in HDF5 and after it."""
+"""What HDF5, and code that uses its values, raise if a file is damaged."""
 
-# Files are only ever replaced whole: readers need no locks, which network file systems may lack.
+# Files are opened without locks, which network file systems may lack: a results file is only ever
+# replaced as a whole, so that a reader never sees a file being written.
 
 
 def read_part(path: Path) -> Work | None:
-    """How the result in a part file came about; None when the file is damaged anywhere."""
+    """Return how the result in a part file came about; None if any of the file is damaged."""
     try:
         with h5py.File(path, "r", locking=False) as file:
             group = file["studies"][path.stem]
@@ -47,28 +48,28 @@ def _text(value: Any) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _info(group: Any, *leave: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _info(group: Any, *excluded: str) -> dict[str, Any]:
+    info: dict[str, Any] = {}
     for name, value in group.attrs.items():
-        if name in leave:
+        if name in excluded:
             continue
         if name in LISTS:
             value = json.loads(value)
-        found[name] = value.item() if isinstance(value, np.generic) else value
-    return found
+        info[name] = value.item() if isinstance(value, np.generic) else value
+    return info
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """A results file open for reading; nothing is held open between calls.
+    """A results file for reading; it is opened anew by each call.
 
     Parameters
     ----------
     path : Path
     only : frozenset of str, optional
-        Keys of the studies that are read of it; None: all.
+        Keys of the studies to read; None: all.
     older : tuple of Path
-        Files whose results of the same studies are joined to its own; see `joined`.
+        Files whose results of the same studies are added; see `merge_results`.
     """
 
     path: Path
@@ -76,22 +77,22 @@ class Results:
     older: tuple[Path, ...] = ()
 
     def check(self) -> None:
-        """Raise UsageError if this is no results file that can be read."""
+        """Raise UsageError if this is not a readable results file."""
         with _reading(self.path):
             pass
 
     def key_fingerprint(self) -> str:
-        """Of the key that pseudonyms were made with; empty in files of older versions."""
+        """Return the fingerprint of the pseudonyms' key; empty in files of older versions."""
         with _reading(self.path) as file:
             return str(file.attrs.get("key_fingerprint", ""))
 
     def shard(self) -> str:
-        """Share of the archive that it is of, such as 3/16; empty: all of it."""
+        """Return the shard of the archive that was scanned, such as 3/16; empty: all of it."""
         with _reading(self.path) as file:
             return str(file.attrs.get("shard", ""))
 
     def run(self) -> RunInfo:
-        """What the file says of itself."""
+        """Return the attributes and tables of the file's root."""
         with _reading(self.path) as file:
             attributes = file.attrs
             return RunInfo(
@@ -114,7 +115,7 @@ class Results:
             )
 
     def keys(self) -> list[str]:
-        """Keys of its studies, sorted."""
+        """Return the keys of all studies, sorted."""
         with _reading(self.path) as file:
             return self._keys(file)
 
@@ -122,13 +123,13 @@ class Results:
         return sorted(key for key in file["studies"] if self.only is None or key in self.only)
 
     def scored(self) -> list[str]:
-        """Keys of its studies that have a score, sorted."""
+        """Return the keys of studies with a score, sorted."""
         with _reading(self.path) as file:
             studies = file["studies"]
             return [k for k in self._keys(file) if not math.isnan(studies[k].attrs["score"])]
 
     def flagged(self) -> list[str]:
-        """Keys of its flagged studies, sorted."""
+        """Return the keys of flagged studies, sorted."""
         if self.older:
             return sorted(study.key for study in self.ranked() if study.flagged)
         with _reading(self.path) as file:
@@ -136,35 +137,36 @@ class Results:
             return [key for key in self._keys(file) if bool(studies[key].attrs["flagged"])]
 
     def study(self, key: str, *, arrays: bool = True) -> StudyResult:
-        """One study; without `arrays`, heatmaps and thumbnails are left empty."""
+        """Read a study; without `arrays`, heatmaps and thumbnails are left empty."""
         with _reading(self.path) as file:
-            found = {key: _read_study(file["studies"][key], arrays=arrays)}
-        return self._joined(found, arrays=arrays)[key]
+            own = {key: _read_study(file["studies"][key], arrays=arrays)}
+        return self._with_older(own, arrays=arrays)[key]
 
-    def _joined(self, found: dict[str, StudyResult], *, arrays: bool) -> dict[str, StudyResult]:
-        """Studies with what older files add to them."""
+    def _with_older(self, own: dict[str, StudyResult], *, arrays: bool) -> dict[str, StudyResult]:
+        """Add to studies the series that only older files have scored."""
+        studies = dict(own)
         for path in self.older:
             with _reading(path) as file:
-                for key in [key for key in found if key in file["studies"]]:
+                for key in [key for key in studies if key in file["studies"]]:
                     older = _read_study(file["studies"][key], arrays=arrays)
-                    found[key] = merge_results(found[key], older)
-        return found
+                    studies[key] = merge_results(studies[key], older)
+        return studies
 
-    def whole(self, study: StudyResult) -> StudyResult:
-        """A study that was read without arrays, with them; nothing else is read again."""
+    def with_arrays(self, study: StudyResult) -> StudyResult:
+        """Add the arrays to a study that was read without them."""
         if self.older:
             return self.study(study.key)
         with _reading(self.path) as file:
             group = file["studies"][study.key]
-            return replace(study, stacks=tuple(_whole(group[s.key], s) for s in study.stacks))
+            return replace(study, stacks=tuple(_with_arrays(group[s.key], s) for s in study.stacks))
 
     def studies(self, *, arrays: bool = True) -> Iterator[StudyResult]:
-        """Every study, by key."""
+        """Yield every study, sorted by key."""
         for key in self.keys():
             yield self.study(key, arrays=arrays)
 
     def works(self) -> Iterator[tuple[str, Work, Mark]]:
-        """How each result came about, by key; those that do not say so are left out."""
+        """Yield the key, work and mark of each study that records how it came about."""
         with _reading(self.path) as file:
             for key in self._keys(file):
                 group = file["studies"][key]
@@ -173,11 +175,11 @@ class Results:
                     yield key, work, _read_mark(group)
 
     def ranked(self) -> list[StudyResult]:
-        """Studies without arrays, worst first; unscored ones last; ties by key."""
+        """Return studies without arrays, highest score first; unscored ones last; ties by key."""
         with _reading(self.path) as file:
             own = {k: _read_study(file["studies"][k], arrays=False) for k in self._keys(file)}
-        found = self._joined(own, arrays=False).values()
-        return sorted(found, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
+        studies = self._with_older(own, arrays=False).values()
+        return sorted(studies, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
 
 
 @contextmanager
@@ -185,7 +187,7 @@ def _reading(path: Path) -> Iterator[Any]:
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
-        hint = "is no HDF5 file or is damaged" if path.exists() else "does not exist"
+        hint = "is not an HDF5 file, or is damaged" if path.exists() else "does not exist"
         raise UsageError(f"{path} {hint}; name a results file that `medscan scan` wrote") from error
     with file:
         try:
@@ -197,7 +199,7 @@ def _reading(path: Path) -> Iterator[Any]:
 
 
 def _check_kind(file: Any, path: Path) -> None:
-    """Raise UsageError if it is no results file, or one of a newer medscan."""
+    """Raise UsageError if it is not a results file, or one of a newer medscan."""
     if "schema_version" not in file.attrs or "studies" not in file:
         raise UsageError(f"{path} is an HDF5 file, but not one that `medscan scan` wrote")
     version = int(file.attrs["schema_version"])
@@ -230,15 +232,15 @@ def _read_mark(group: Any) -> Mark:
 def _read_work(group: Any) -> Work | None:
     if FILES not in group:
         return None
-    told = {name: str(group.attrs[name]) for name in WORK}
-    return Work(**told, outcomes=json.loads(group[FILES].asstr()[()]))
+    facts = {name: str(group.attrs[name]) for name in WORK}
+    return Work(**facts, outcomes=json.loads(group[FILES].asstr()[()]))
 
 
 def _read_stack(group: Any, *, arrays: bool) -> StackResult:
-    heavy = group["heatmap"]
+    heatmap = group["heatmap"]
     fields: dict[str, Any] = {n: group[NAMES.get(n, n)][()] for n in ARRAYS if n != "heatmap"}
     fields |= {name: [_text(v) for v in group[name][()]] for name in TEXTS}
-    if len({len(heavy), *map(len, fields.values())}) != 1:
+    if len({len(heatmap), *map(len, fields.values())}) != 1:
         raise ValueError(f"data sets of {group.name} differ in length")
     info = _info(group, "score", "percentile")
     if missing := [name for name in NEEDED if name not in info]:
@@ -248,16 +250,16 @@ def _read_stack(group: Any, *, arrays: bool) -> StackResult:
         info=info,
         score=float(group.attrs["score"]),
         percentile=float(group.attrs["percentile"]),
-        heatmap=np.zeros((0, *heavy.shape[1:]), np.float16),
+        heatmap=np.zeros((0, *heatmap.shape[1:]), np.float16),
         thumbnail=np.zeros((0, 0, 0, 1), np.uint8),
         thumbnail_index=group["thumbnail_index"][()],
         **fields,
     )
-    return _whole(group, stack) if arrays else stack
+    return _with_arrays(group, stack) if arrays else stack
 
 
-def _whole(group: Any, stack: StackResult) -> StackResult:
-    """With heatmaps and thumbnails."""
+def _with_arrays(group: Any, stack: StackResult) -> StackResult:
+    """Add heatmaps and thumbnails to a stack."""
     heatmap, thumbnail = group["heatmap"][()], stack.thumbnail
     if "thumbnail" in group:
         thumbnail = group["thumbnail"][()]

@@ -1,4 +1,4 @@
-"""Results of the shards of an archive, read together."""
+"""Check that the results of an archive's shards are complete."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from medscan.results.reader import Results
 
 
 def missing_shards(files: Sequence[Results]) -> list[str]:
-    """Shards that none of several files is of, such as 3/16, where there is another of as many.
+    """List the shards, such as 3/16, that are missing among files of as many shards.
 
     Raises
     ------
     UsageError
-        Files of shards were made with different keys: a study may be in none of them.
+        If the files were made with different keys: the shards were cut differently then, and a
+        study may be in none of them.
     """
     shards = [(file, shard) for file in files if (shard := file.shard())]
     first = next(iter(shards), None)
@@ -24,7 +25,7 @@ def missing_shards(files: Sequence[Results]) -> list[str]:
                 f"{first[0].path} and {file.path} are shards made with different keys: "
                 "scan again with one --key-file"
             )
-    there = {shard for _, shard in shards}
-    counts = sorted({int(shard.partition("/")[2]) for shard in there})
-    named = (f"{number}/{count}" for count in counts for number in range(1, count + 1))
-    return [shard for shard in named if shard not in there]
+    present = {shard for _, shard in shards}
+    counts = sorted({int(shard.partition("/")[2]) for shard in present})
+    expected = (f"{number}/{count}" for count in counts for number in range(1, count + 1))
+    return [shard for shard in expected if shard not in present]

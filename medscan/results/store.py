@@ -1,4 +1,4 @@
-"""Writing results.h5: whole, and moved into place.
+"""Write results.h5: completely, then moved into place.
 
 The layout is documented in man/medscan-results.5.
 """
@@ -21,34 +21,34 @@ from medscan.results.types import Mark, RunInfo, StackResult, StudyResult
 
 SCHEMA = 1
 SPARE = 4 << 20
-"""Bytes that a results file may need beyond its studies."""
+"""Bytes that a results file may need in addition to its studies."""
 ARRAYS = ("slice_score", "state", "heatmap", "frame", "position_mm", "grid_to_pixel")
 TEXTS = ("path", "sop_instance_uid")
 NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
 LISTS = ("orientation", "pixel_spacing", "origin", "last", "notes", "skipped")
-"""Attributes that are lists, kept as JSON."""
+"""Attributes that are lists, stored as JSON."""
 WORK = ("content", "maker", "root", "tools")
 """Attributes of a study that say how its result came about; `root` is read with it too."""
 MARKS = ("stale", "absent")
 MANNER = ("precision", "plane", "identify", "hash_paths")
-"""Attributes of the root that say how the scan was asked to work."""
+"""Attributes of the root with options of the scan."""
 FILES = "files"
-"""Data set of a study: JSON of what became of its files."""
+"""Data set of a study: the outcomes of its files, as JSON."""
 COMPRESSED = {"compression": "gzip", "shuffle": True}
 SMALL = 4096
-"""Bytes up to which an array is stored as it is: the index of its chunks would be larger."""
+"""Bytes up to which an array is stored uncompressed: an index of chunks would be larger."""
 
 
 def write_part(path: Path, study: StudyResult) -> None:
-    """Write one study as a complete file of its own, or not at all.
+    """Write one study as a complete file of its own, or nothing.
 
     Raises
     ------
     DiskError
-        It could not be written.
+        If it cannot be written.
     """
-    # Made in memory: the HDF5 library does not survive a disk that is full when it closes a file.
+    # Made in memory: the HDF5 library crashes if the disk is full when it closes a file.
     memory = io.BytesIO()
     with h5py.File(memory, "w") as file:
         _write_study(file.create_group("studies"), study)
@@ -92,7 +92,7 @@ def _write_stack(group: Any, stack: StackResult) -> None:
 
 
 def _put_attributes(group: Any, info: dict[str, Any]) -> None:
-    """Scalars as they are, lists as JSON: readable everywhere."""
+    """Write scalars unchanged and lists as JSON, which every HDF5 library can read."""
     for name, value in info.items():
         value = json.dumps(value) if name in LISTS else value
         if isinstance(value, str):
@@ -102,7 +102,7 @@ def _put_attributes(group: Any, info: dict[str, Any]) -> None:
 
 
 def _utf8(text: str) -> bytes:
-    """Bytes of a text from a file name or header: HDF5 strings cannot hold NUL."""
+    """Encode a text from a file name or header; replace NUL, which HDF5 strings cannot hold."""
     return text.replace("\0", "\ufffd").encode("utf-8", "surrogateescape")
 
 
@@ -117,35 +117,36 @@ def publish(
     parts: Sequence[Path],
     changes: Mapping[str, Mark | None] = MappingProxyType({}),
 ) -> None:
-    """Replace results.h5 by its studies plus the parts, in one rename.
+    """Replace results.h5 in one rename: its studies and those of the parts.
 
     Parameters
     ----------
     path : Path
         results.h5; it need not exist.
     run : RunInfo
-        What the new file says of itself.
+        Attributes and tables of the new file's root.
     parts : sequence of Path
-        Files of `write_part`; a study in one of them replaces its older result.
+        Files of `write_part`; their studies replace older results.
     changes : mapping
-        New marks by study; None drops one.
+        New marks by study; None: drop the study.
 
     Raises
     ------
     DiskError
-        It could not be written; the old file is as it was.
+        If it cannot be written; the old file is unchanged.
     """
     _check_space(path, parts)
     with replacing(path) as aside, forgiving(aside) as stream, h5py.File(stream, "w") as file:
         _write_run(file, run)
         studies = file.create_group("studies")
-        for one in [*parts, *([path] if path.exists() else [])]:
-            with h5py.File(one, "r", locking=False) as source:
-                _keep(source["studies"], studies, changes)
+        # Parts come first: a study that is copied already is not replaced by its older result.
+        for source_path in [*parts, *([path] if path.exists() else [])]:
+            with h5py.File(source_path, "r", locking=False) as source:
+                _copy_studies(source["studies"], studies, changes)
 
 
-def _keep(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
-    """Copy the studies that are not there yet."""
+def _copy_studies(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
+    """Copy studies that have not been copied yet and are not dropped."""
     for key in old:
         mark = changes.get(key, Mark())
         if key in studies or mark is None:
@@ -156,7 +157,7 @@ def _keep(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
 
 
 def _check_space(path: Path, parts: Sequence[Path]) -> None:
-    """Refuse to begin what the disk cannot hold: old and new results lie there together."""
+    """Raise DiskError if the disk cannot hold old and new results at the same time."""
     sizes = [part.stat().st_size for part in parts]
     needed = sum(sizes) + (path.stat().st_size if path.exists() else 0) + SPARE
     free = free_bytes(path.parent)
@@ -170,8 +171,8 @@ def _check_space(path: Path, parts: Sequence[Path]) -> None:
 def _write_run(file: Any, run: RunInfo) -> None:
     file.attrs["schema_version"] = SCHEMA
     file.attrs["medscan_version"] = run.version or __version__
-    told = ("created", "command", "aggregation", "key_fingerprint", "shard", *MANNER)
-    _put_attributes(file, {name: getattr(run, name) for name in told})
+    names = ("created", "command", "aggregation", "key_fingerprint", "shard", *MANNER)
+    _put_attributes(file, {name: getattr(run, name) for name in names})
     file.attrs["detectors"] = json.dumps(run.detectors, sort_keys=True)
     for name, value in run.counts.items():
         file.attrs[name] = value

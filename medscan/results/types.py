@@ -1,4 +1,4 @@
-"""What a scan knows of studies and stacks. Shapes: n slices, G patches a side, k thumbnails."""
+"""Results of studies and stacks. Shapes: n slices, G patches per side, k thumbnails."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 
 class State(IntEnum):
-    """What became of a slice."""
+    """Whether a slice was scored, and if not, why."""
 
     SCORED = 0
     BACKGROUND = 1
@@ -37,13 +37,13 @@ class StackResult:
         unknown; `slice_spacing` is
         NaN when unknown. `description` is there only with `--identify`.
     score : float
-        Of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
+        Score of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
     percentile : float
-        Share of normal stacks with as many slices that score below, in percent.
+        Percentage of normal stacks with as many slices that have a lower score.
     slice_score : float32 (n,)
         NaN where a slice was not scored.
     state : uint8 (n,)
-        `State` of each slice.
+        `State` of each slice, as a number.
     heatmap : float16 (n, G, G)
         Zero where a slice was not scored.
     path : list of str
@@ -58,7 +58,7 @@ class StackResult:
     thumbnail : uint8 (k, S, S, C)
         The model's squares of the k slices with the highest scores, C = 1 or 3; k may be 0.
     thumbnail_index : int32 (k,)
-        Their places in the arrays above, highest score first.
+        Indices of these slices in the arrays above, highest score first.
     """
 
     key: str
@@ -84,20 +84,21 @@ class StackResult:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How a study's result came about: what the next scan decides by whether to do it again.
+    """How a study's result came about; the next scan decides by it whether to scan again.
 
     Parameters
     ----------
     content : str
-        Key of what was scanned; see `medscan.planning.plan.Task`.
+        Hash of files and options; see `medscan.planning.plan.Task`.
     maker : str
-        Key of what it was scanned with.
+        Hash of the versions that made the result; see there too.
     root : str
-        Key of the archive that its files were found below.
+        Pseudonym of the archive root that its files lie below.
     tools : str
-        What files were read with: a study with failures is tried again with other tools.
+        Versions and limits that files were read with (`Inputs.tools`): a study with failures is
+        tried again when they change.
     outcomes : list of [path, reason, detail]
-        What became of each of its files, in the order of their paths below the archive.
+        Outcome of each of its files, in the order of their paths below the archive root.
     """
 
     content: str
@@ -109,14 +110,14 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What later scans found out about a result.
+    """How later scans have marked a result.
 
     Parameters
     ----------
     stale : bool
-        A detector, or the preprocessing, has changed since.
+        Whether a detector, or the preprocessing, has changed since.
     absent : str
-        When its files were first missing, ISO 8601, UTC; empty while they are there.
+        When a scan first found its files missing, ISO 8601, UTC; empty while they exist.
     """
 
     stale: bool = False
@@ -125,7 +126,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """One study: its score is the largest of its stacks'.
+    """Result of one study; its score is the highest of its stacks'.
 
     Parameters
     ----------
@@ -134,15 +135,15 @@ class StudyResult:
     info : dict
         StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), path (the
         folder or file below the archive root), slices (number scored), and with `--identify` also
-        patient_id. `skipped`: list of [what, reason] for stacks that no detector was fitted for.
-        When read from a file also `root`, as in `Work`, where the file says it.
+        patient_id. `skipped`: list of [description, reason] for stacks that no detector was fitted
+        for. When read from a file also `root`, as in `Work`, if the file has it.
     score, percentile : float
-        Of the stack with the highest score; NaN when nothing was scored.
+        Those of the stack with the highest score; NaN when nothing was scored.
     flagged : bool
         Whether any stack's score reaches its detector's threshold.
     stacks : tuple of StackResult
     work : Work or None
-        None where it was not read, or an older medscan wrote the file.
+        None if it was not read, or an older medscan wrote the file.
     mark : Mark
     """
 
@@ -157,22 +158,23 @@ class StudyResult:
 
 
 def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
-    """A study with the series that only an older result of it scored, its score theirs too.
+    """Add to a study the series that only an older result has scored, and update its score.
 
     Two scans with detectors of different domains each score some series of a study.
     """
-    there = {s.info["SeriesInstanceUID"] for s in study.stacks if not math.isnan(s.score)}
+    series = {s.info["SeriesInstanceUID"] for s in study.stacks if not math.isnan(s.score)}
     scored = [s for s in older.stacks if not math.isnan(s.score)]
-    added = {s.key: s for s in scored if s.info["SeriesInstanceUID"] not in there}
+    added = {s.key: s for s in scored if s.info["SeriesInstanceUID"] not in series}
     if not added:
         return study
     stacks = {s.key: s for s in study.stacks} | added
     worst = max((s for s in stacks.values() if not math.isnan(s.score)), key=lambda s: s.score)
-    left = [e for e in study.info.get("skipped") or [] if str(e[0]).split(" ")[0] not in added]
+    # A description in `skipped` starts with the key of its stack.
+    skipped = [e for e in study.info.get("skipped") or [] if str(e[0]).split(" ")[0] not in added]
     slices = sum(int((s.state == State.SCORED).sum()) for s in stacks.values())
     return replace(
         study,
-        info=study.info | {"skipped": left, "slices": slices},
+        info=study.info | {"skipped": skipped, "slices": slices},
         score=worst.score,
         percentile=worst.percentile,
         flagged=study.flagged or any(s.flagged for s in added.values()),
@@ -182,7 +184,7 @@ def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """What results.h5 says of itself: the attributes of its root.
+    """Attributes and tables of the root of results.h5.
 
     Parameters
     ----------
@@ -191,26 +193,26 @@ class RunInfo:
     command : str
         The command line without paths above the archive roots.
     aggregation : str
-        The rule from slices to study in words.
+        The rule that makes stack and study scores from slice scores, in words.
     detectors : list of dict
         name, hash, method, protocol, backbone, backbone_hash, domain, window, threshold,
         target_fpr, provisional, map_low, map_high, licence, and `normals` (sorted out-of-sample
         scores of normal slices).
     counts : dict
-        Files found by bucket: scanned, skipped, failed, and their sum `files`.
+        Number of files in each bucket, scanned, skipped and failed, and their sum `files`.
     seconds : float
-        That the scan which wrote the file took until then; NaN when unknown.
+        Duration of the scan that wrote the file, up to writing it; NaN when unknown.
     slices : int
-        That this scan scored.
+        Slices that this scan scored.
     key_fingerprint : str
-        Of the key that pseudonyms were made with.
+        Fingerprint of the key that pseudonyms were made with.
     precision, plane : str
-        Of the scan, and in which volumes were cut, empty for none; a file of an older version
-        says neither.
+        Precision of the scan, and the plane that volumes were cut in, empty for none; both are
+        empty in files of older versions.
     identify, hash_paths : bool
-        Whether identities were written as they are, and paths as hashes.
+        Whether identities were written unchanged, and paths as hashes.
     shard : str
-        Share of the archive that the file is of, such as 3/16; empty: all of it.
+        Shard of the archive that was scanned, such as 3/16; empty: all of it.
     """
 
     created: str

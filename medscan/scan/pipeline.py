@@ -137,7 +137,7 @@ class Pipeline:
                 yield from self._stack_jobs(task, builder)
             if key in self.studies:  # not so if making the builders raised
                 self.studies[key].all_jobs_taken = True
-                # Its slices may all be scored by now, or there are none.
+                # Its slices may all be scored already, or it has none.
                 self._finish_if_complete(key)
 
     def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:

@@ -111,7 +111,7 @@ def problem(medscan, *words, **env):
 def test_an_output_that_cannot_be_written(medscan, tmp_path):
     assert "is not a folder" in problem(medscan, "--out", "nowhere/results.h5")
     (tmp_path / "results.h5").write_text("no results")
-    assert "no HDF5 file" in problem(medscan)
+    assert "not an HDF5 file" in problem(medscan)
     assert "/proc" in problem(medscan, "--out", "/proc/results.h5")
     told = json.loads(medscan("doctor", "--out", "nowhere/r.h5", "--json").stdout)
     assert len(told["problems"]) == 1

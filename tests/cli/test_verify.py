@@ -118,7 +118,7 @@ def _points_nowhere(group):
         (_nan_in_a_map, "heatmap is not finite"),
         (_wrong_shape, "frame is int32 (5,), not int32 (6,)"),
         (_wrong_type, "position_mm is float32 (6,), not float64 (6,)"),
-        (_odd_state, "state holds what is none"),
+        (_odd_state, "state holds an unknown value"),
         (_points_nowhere, "thumbnail_index points nowhere"),
     ],
 )
@@ -222,8 +222,8 @@ def _flag(file):
     [
         (_totals, "accounting: 21 files found, but 18 scanned, 1 skipped, 1 failed"),
         (_lost_row, "accounting: 1 files skipped, but 0 are listed"),
-        (_reason, "accounting: 'scanned' is no reason for failed files"),
-        (_flag, "flagged is not what its stacks say"),
+        (_reason, "accounting: 'scanned' is not a reason for failed files"),
+        (_flag, "flagged does not agree with its stacks"),
     ],
 )
 def test_an_accounting_that_does_not_add_up(verify, harm, told):

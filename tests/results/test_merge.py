@@ -7,7 +7,7 @@ import pytest
 from medscan.archive import key_of
 from medscan.errors import UsageError
 from medscan.report.worklist import rank
-from medscan.results import distinct, paths, selected
+from medscan.results import distinct, select_studies, source_paths
 from tests.report import make
 
 UID = "1.2.840.99"
@@ -70,8 +70,8 @@ def test_series_that_only_an_older_scan_scored_are_not_lost(organs):
         assert [stack.key for stack in row.study.stacks] == ["s1", "s2"]
         assert row.study.info["slices"] == row.slices
         assert row.study.info["skipped"] == [["s3 CT", "out-of-scope"]]
-        assert [s.heatmap.shape[0] for s in row.results.whole(row.study).stacks] == [24, 24]
-        assert held(selected(files, flagged=True)) == {"chest": ["a"], "head": []}
+        assert [s.heatmap.shape[0] for s in row.results.with_arrays(row.study).stacks] == [24, 24]
+        assert held(select_studies(files, flagged=True)) == {"chest": ["a"], "head": []}
 
 
 def test_a_series_that_was_scored_again_is_the_newer_one(organs, tmp_path):
@@ -85,18 +85,18 @@ def test_a_series_that_was_scored_again_is_the_newer_one(organs, tmp_path):
 
 
 def test_some_studies_by_key_or_uid(shards):
-    assert held(selected(shards, ["a", UID])) == {"late": [key_of(UID)], "early": ["a"]}
-    assert held(selected(shards)) == held(distinct(shards))
+    assert held(select_studies(shards, ["a", UID])) == {"late": [key_of(UID)], "early": ["a"]}
+    assert held(select_studies(shards)) == held(distinct(shards))
     with pytest.raises(UsageError, match=r"--study c: no such study in .*early.h5, .*late.h5"):
-        selected(shards, ["a", "c"])
+        select_studies(shards, ["a", "c"])
 
 
 def test_flagged_by_the_file_that_counts(shards):
-    assert held(selected(shards, flagged=True)) == {"late": [key_of(UID)], "early": ["a"]}
-    assert held(selected(shards, ["b"], flagged=True)) == {"late": [], "early": []}
+    assert held(select_studies(shards, flagged=True)) == {"late": [key_of(UID)], "early": ["a"]}
+    assert held(select_studies(shards, ["b"], flagged=True)) == {"late": [], "early": []}
 
 
 def test_a_view_shows_no_other_study(shards):
     view = replace(shards[1], only=frozenset("b"))
     assert [study.key for study in view.ranked()] == ["b"]
-    assert paths([view]) == {f"study/s1/{at:03d}.dcm" for at in range(24)}
+    assert source_paths([view]) == {f"study/s1/{at:03d}.dcm" for at in range(24)}

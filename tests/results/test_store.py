@@ -94,11 +94,11 @@ def test_open_says_what_is_wrong(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         medscan.results.open(tmp_path / "none.h5")
     (tmp_path / "bad.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
-    with pytest.raises(UsageError, match="no HDF5 file or is damaged"):
+    with pytest.raises(UsageError, match="not an HDF5 file, or is damaged"):
         medscan.results.open(tmp_path / "bad.h5")
     whole = make.results(tmp_path, make.few_studies()).path.read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match="no HDF5 file or is damaged"):
+    with pytest.raises(UsageError, match="not an HDF5 file, or is damaged"):
         medscan.results.open(tmp_path / "cut.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
     with pytest.raises(UsageError, match="not one that"):
