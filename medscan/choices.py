@@ -1,4 +1,4 @@
-"""What a user chooses on the command line; imports no other room, so that `--help` is fast."""
+"""Values that a user chooses on the command line; imports no other room: `--help` stays fast."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Order(StrEnum):
 
 
 class Rescan(StrEnum):
-    """Studies to scan again although their files have not changed."""
+    """Which studies are scanned again although their files have not changed."""
 
     NONE = "none"
     STALE = "stale"
@@ -90,7 +90,7 @@ class Shard:
     Parameters
     ----------
     number : int
-        From 1.
+        Number of this part, from 1.
     count : int
     """
 
@@ -98,5 +98,5 @@ class Shard:
     count: int
 
     def __str__(self) -> str:
-        """As the command line has it."""
+        """Format the shard as on the command line."""
         return f"{self.number}/{self.count}"

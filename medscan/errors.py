@@ -1,22 +1,22 @@
 """Every error that medscan raises, as one tree.
 
     MedscanError                exit 1  the run failed
-    ├── UsageError              exit 2  the command was asked for something it cannot do
+    ├── UsageError              exit 2  the command line asks for something that cannot work
     │   ├── WeightsError        exit 2  a backbone is missing, damaged or not what it claims
     │   └── DetectorError       exit 2  a detector file is missing, damaged or does not fit
     ├── LockedError             exit 75 another scan holds the results file
-    ├── ClusterError            exit 75 there is no cluster to scan on, or no room on it
+    ├── ClusterError            exit 75 no cluster answers, or it has no room for a scanner
     ├── DeviceError             exit 1  the GPU is lost, or too small for one slice
     ├── DiskError               exit 1  an output could not be written
     │   └── LedgerError         -       the ledger is damaged; the scan makes a new one
-    ├── ExportError             exit 1  something cannot be had in the format asked for
-    │   └── SourceError         exit 1  what it was made from is not there, or has changed
+    ├── ExportError             exit 1  a stack or detector cannot be exported in the chosen format
+    │   └── SourceError         exit 1  a source file of a result is missing or has changed
     └── FileError               bucket `failed`: one file of the archive cannot be used
-        ├── UnreadableError     the operating system would not hand it out
+        ├── UnreadableError     the operating system cannot read it
         ├── TruncatedError      it ends before its content does
         ├── CorruptError        its content contradicts itself
-        ├── UnsupportedError    it is encoded in a way this installation cannot decode
-        ├── TooLargeError       its declared size is beyond the limit
+        ├── UnsupportedError    this installation cannot decode its encoding
+        ├── TooLargeError       its declared size exceeds the limit
         ├── DecoderError        its decoder died or ran out of time
         └── OverflowedError     its score is not finite at the chosen precision
 
@@ -48,7 +48,7 @@ class MedscanError(Exception):
 
 
 class UsageError(MedscanError):
-    """The command line, or what it names, cannot be worked with."""
+    """The command line is invalid, or a file that it names cannot be used."""
 
     exit_code = 2
 
@@ -78,19 +78,19 @@ class DeviceError(MedscanError):
 
 
 class DiskError(MedscanError):
-    """An output could not be written; what was published before is untouched."""
+    """An output could not be written; earlier results are untouched."""
 
 
 class LedgerError(DiskError):
-    """The ledger is damaged: it is moved away, and made again from the results."""
+    """The ledger is damaged; the scan renames it and makes a new one from the results."""
 
 
 class ExportError(MedscanError):
-    """A stack or a detector cannot be had in the format asked for; the rest is exported."""
+    """A stack or a detector cannot be written in the chosen format; the rest is exported."""
 
 
 class SourceError(ExportError):
-    """The files that a stack was scanned from are not in the archive named, or have changed."""
+    """The source files of a stack are not in the given archive, or have changed."""
 
 
 class FileError(MedscanError):
@@ -100,7 +100,7 @@ class FileError(MedscanError):
 
 
 class UnreadableError(FileError):
-    """The operating system would not hand out the file."""
+    """The operating system cannot read the file."""
 
     reason = "unreadable"
 
@@ -118,13 +118,13 @@ class CorruptError(FileError):
 
 
 class UnsupportedError(FileError):
-    """The file is encoded in a way that this installation cannot decode."""
+    """The encoding of the file is one that this installation cannot decode."""
 
     reason = "unsupported-encoding"
 
 
 class TooLargeError(FileError):
-    """The file declares more pixels than the limit allows."""
+    """The file's declared size exceeds the limit."""
 
     reason = "too-large"
 

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Write files that are complete or do not exist at all."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ from medscan.errors import DiskError
 
 @contextmanager
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
-    """Give a path beside `path` to write to; on success it takes its place in one rename.
+    """Yield a path beside `path` to write to; on success it replaces `path` in one rename.
 
-    Without `synced`, a power cut may lose it: for the many files that can be made again.
+    Parameters
+    ----------
+    path : Path
+    synced : bool
+        Whether the file must survive a power cut; False is faster, for files that can be made
+        again.
 
     Raises
     ------
     DiskError
-        Nothing could be written; `path` is as it was.
+        If it cannot be written; `path` is unchanged.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -39,17 +44,17 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
         reason = error.strerror or (str(error).splitlines() or [type(error).__name__])[0]
         raise DiskError(f"{path} could not be written: {reason}") from error
     finally:
-        with suppress(OSError):  # it may be why nothing could be written
+        with suppress(OSError):  # removing may fail for the same reason as writing
             aside.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents unless they are there.
+    """Create a folder and its parents unless they exist.
 
     Raises
     ------
     DiskError
-        It cannot be made, or something else has its name.
+        If it cannot be created, or something else has its name.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -58,12 +63,12 @@ def make_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file if it is there.
+    """Remove a file if it exists.
 
     Raises
     ------
     DiskError
-        It cannot be removed.
+        If it cannot be removed.
     """
     try:
         path.unlink(missing_ok=True)
@@ -72,17 +77,17 @@ def remove(path: Path) -> None:
 
 
 def free_bytes(folder: Path) -> int:
-    """What is free on the disk that a folder lies on.
+    """Return the free bytes of the disk that a folder lies on.
 
     Raises
     ------
     DiskError
-        It does not tell.
+        If they cannot be determined.
     """
     try:
         return shutil.disk_usage(folder).free
     except OSError as error:
-        raise DiskError(f"{folder} does not tell what is free: {error.strerror}") from error
+        raise DiskError(f"free space of {folder} is unknown: {error.strerror}") from error
 
 
 def sync_folder(folder: Path) -> None:
@@ -95,7 +100,7 @@ def sync_folder(folder: Path) -> None:
 
 
 class _Forgiving(io.FileIO):
-    """Lets every write succeed, and keeps the first error."""
+    """Reports success for every write, and keeps the first error."""
 
     error: OSError | None = None
 
@@ -119,12 +124,12 @@ class _Forgiving(io.FileIO):
 
 @contextmanager
 def forgiving(path: Path) -> Iterator[io.FileIO]:
-    """Open a file for a library that does not survive a full disk, as HDF5 does not.
+    """Open a file for a library, such as HDF5, that crashes if a write fails.
 
     Raises
     ------
     OSError
-        At the end: the first error of any write.
+        On exit, if any write failed: the first error.
     """
     with _Forgiving(path, "r+") as stream:
         try:

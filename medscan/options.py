@@ -1,4 +1,4 @@
-"""What a scan is asked for, in five groups; each part of medscan is given the groups it needs."""
+"""The options of a scan, in five groups; each part of medscan is given the groups it needs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ from medscan.detector import Detector
 from medscan.errors import UsageError
 
 DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
+"""Packages whose version decides whether a file can be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """What is read, by which detectors it is judged, and how much one file may cost.
+    """What is read, which detectors score it, and how much time and memory one file may take.
 
     Parameters
     ----------
@@ -39,14 +40,15 @@ class Inputs:
         Folders or files of the archive.
     detectors : tuple of (Path, Detector)
     named : bool
-        The user named the detectors; see `medscan.planning.route`.
+        Whether the user named the detectors; see `medscan.planning.route`.
     plane : Plane or None
         Plane that volume files are cut in; None: the one that all detectors agree on.
     shard : Shard or None
+        Part of the archive to scan; None: all of it.
     settle_s : float
         Studies with a file modified within this many seconds are left for the next scan.
     paranoid : bool
-        Files are compared by content, not by size and modification time.
+        Compare files by content instead of size and modification time.
     file_timeout_s : float
         Longest time for reading or decoding one file.
     max_file_bytes : int
@@ -65,24 +67,25 @@ class Inputs:
 
     @property
     def tools(self) -> str:
-        """What decides whether a file can be read: limits, and versions of the readers."""
+        """Versions of the readers, and limits: what decides whether a file can be read."""
         return f"{_versions()}, {self.max_file_bytes} bytes, {self.file_timeout_s} s"
 
     @property
     def cut_plane(self) -> Plane | None:
-        """Plane to cut volumes in: the one asked for, else the one that all detectors agree on."""
-        wanted = {detector.domain.plane for _, detector in self.detectors}
-        if self.plane is not None or len(wanted) != 1:
+        """Plane to cut volumes in: `plane`, else the one that all detectors agree on."""
+        planes = {detector.domain.plane for _, detector in self.detectors}
+        if self.plane is not None or len(planes) != 1:
             return self.plane
-        plane = wanted.pop()
+        plane = planes.pop()
         return Plane(plane) if plane else None
 
     def check(self) -> None:
-        """Refuse archives that are not there, and limits that no file could keep.
+        """Refuse archives that do not exist, and invalid limits.
 
         Raises
         ------
         UsageError
+            If one is found.
         """
         for root in self.roots:
             try:
@@ -100,13 +103,13 @@ class Inputs:
 
 @cache
 def _versions() -> str:
-    """Looked up once: it is asked for with every study, and takes milliseconds."""
+    """Return the versions; cached, since a look-up takes milliseconds and every study needs it."""
     return ", ".join([f"medscan {__version__}", *(f"{name} {version(name)}" for name in DECODERS)])
 
 
 @dataclass(frozen=True, slots=True)
 class Compute:
-    """What a scan runs on.
+    """Device, precision and processes that a scan runs with.
 
     Parameters
     ----------
@@ -114,7 +117,7 @@ class Compute:
         auto, cpu, cuda or cuda:N.
     precision : Precision
     batch_size : int or None
-        Slices a batch; None: chosen by the device.
+        Slices per batch; None: chosen for the device.
     workers : int
         Processes that decode; 0: decode in the scan's own process.
     """
@@ -127,18 +130,18 @@ class Compute:
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """Which identities and pictures results may hold.
+    """Which identities and thumbnails results may hold.
 
     Parameters
     ----------
     identify : bool
-        Write PatientID, descriptions and paths as they are.
+        Write PatientID, descriptions and paths unchanged.
     hash_paths : bool or None
-        Write hashes in place of names in paths; None: unless `identify`.
+        Write hashes in place of names in paths; None: yes, unless `identify`.
     thumbnails : bool
-        Keep pictures of the worst slices.
+        Keep thumbnails of the slices with the highest scores.
     burned_in : bool
-        Keep those too that may carry text in their pixels.
+        Keep thumbnails even where pixels may hold text.
     """
 
     identify: bool = False
@@ -159,8 +162,9 @@ class Budget:
     Parameters
     ----------
     until : datetime.time or None
-        Local time from which on no study is begun.
+        Local time after which no further study is begun.
     max_studies : int or None
+        Largest number of studies to scan; None: all.
     order : Order
     rescan : Rescan
     """
@@ -171,11 +175,12 @@ class Budget:
     rescan: Rescan = Rescan.NONE
 
     def check(self) -> None:
-        """Refuse a number of studies that means none.
+        """Refuse a limit below one study.
 
         Raises
         ------
         UsageError
+            If there is one.
         """
         if self.max_studies is not None and self.max_studies < 1:
             raise UsageError(f"--max-studies {self.max_studies}: a whole number above 0")
@@ -183,7 +188,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """Files that a scan makes.
+    """Files that a scan writes.
 
     Parameters
     ----------
@@ -192,6 +197,7 @@ class Outputs:
     ledger, key_file : Path or None
         None: beside the results.
     accounting, log_file : Path or None
+        None: not written.
     prune_s : float or None
         Seconds of absence after which a result is dropped; None: never.
     command : str
@@ -208,12 +214,12 @@ class Outputs:
 
     @property
     def key_path(self) -> Path:
-        """The secret key of the pseudonyms, beside the results unless another was named."""
+        """File with the secret key of the pseudonyms: `key_file`, or beside the results."""
         return self.key_file or self.out.with_name(self.out.name + ".key")
 
     @property
     def ledger_path(self) -> Path:
-        """The ledger, beside the results unless another was named."""
+        """The ledger file: `ledger`, or beside the results."""
         return self.ledger or self.out.with_name(self.out.name + ".ledger")
 
     @property
@@ -228,31 +234,33 @@ class Outputs:
 
     @property
     def files(self) -> list[Path]:
-        """Every file that the scan makes."""
-        kept = [self.out, self.ledger_path, self.key_path]
-        return [*kept, *self.worklists, *filter(None, (self.accounting, self.log_file))]
+        """Every file that the scan writes."""
+        always = [self.out, self.ledger_path, self.key_path]
+        return [*always, *self.worklists, *filter(None, (self.accounting, self.log_file))]
 
-    def own(self) -> Callable[[Path], bool]:
-        """Tells whether a path is one that this scan itself makes."""
+    def own_path_test(self) -> Callable[[Path], bool]:
+        """Return a function that tells whether a path is one that this scan writes."""
         out, parts = self.out.resolve(), self.parts.resolve()
         files = {path.resolve() for path in self.files}
 
         def is_own(path: Path) -> bool:
             if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
                 return True
-            whole = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
-            for end in ("-journal", ".damaged", ".lock"):
-                whole = whole.removesuffix(end)
-            return parts in path.parents or path.with_name(whole) in files
+            # Half-written files, and files that accompany an output, count as the output itself.
+            name = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
+            for suffix in ("-journal", ".damaged", ".lock"):
+                name = name.removesuffix(suffix)
+            return parts in path.parents or path.with_name(name) in files
 
         return is_own
 
     def check(self) -> None:
-        """Refuse outputs that cannot be written, or would destroy something else.
+        """Refuse outputs that cannot be written, or would overwrite something else.
 
         Raises
         ------
         UsageError
+            If there is one.
         """
         _check_output(self.out, "--out")
         if self.parts.is_symlink() or (self.parts.exists() and not self.parts.is_dir()):
@@ -265,7 +273,7 @@ class Outputs:
             _check_output(self.log_file, "--log-file")
 
     def _check_accounting(self, path: Path) -> None:
-        """The table replaces the file of its name: refuse names that are not a table's."""
+        """Refuse names that do not end in .csv, or that the scan uses for another output."""
         _check_output(path, "--accounting")
         if path.suffix.lower() != ".csv":
             raise UsageError(f"--accounting {path}: end it in .csv")
@@ -275,7 +283,7 @@ class Outputs:
 
 
 def parts_folder(out: Path) -> Path:
-    """Folder of the finished studies that are not in a results file yet."""
+    """Return the folder of finished studies that are not in a results file yet."""
     return out.with_name(out.name + ".parts")
 
 
@@ -288,7 +296,7 @@ def _check_output(path: Path, option: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ScanOptions:
-    """Everything that `medscan scan` is asked for; see medscan-scan(1)."""
+    """All options of `medscan scan`; see medscan-scan(1)."""
 
     inputs: Inputs
     outputs: Outputs
@@ -298,17 +306,18 @@ class ScanOptions:
 
     @property
     def identity(self) -> str:
-        """The options that change what a result says; part of every work key."""
+        """The options that change a result, as text; part of the hash `Task.content`."""
         privacy = self.privacy
         pictures = f"{privacy.thumbnails} {privacy.burned_in}"
         return f"{self.compute.precision} {pictures} {privacy.identify} {privacy.hashes_paths}"
 
     def check(self) -> None:
-        """Refuse what cannot work, before anything is written.
+        """Refuse options that cannot work, before anything is written.
 
         Raises
         ------
         UsageError
+            If there is one.
         """
         self.inputs.check()
         self.budget.check()

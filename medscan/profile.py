@@ -1,4 +1,4 @@
-"""Where the time of a scan goes."""
+"""Measure where the time of a scan goes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 class Clock:
-    """Seconds that each stage was busy, and that it was waited for; any thread may add to it."""
+    """Seconds that each stage was busy, and that others waited for it; any thread may add to it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,13 +20,13 @@ class Clock:
         self._waited: dict[str, float] = defaultdict(float)
 
     def add(self, stage: str, seconds: float) -> None:
-        """A stage was busy for so long."""
+        """Add seconds that a stage was busy."""
         with self._lock:
             self._busy[stage] += seconds
 
     @contextmanager
     def busy(self, stage: str) -> Iterator[None]:
-        """Count what is done inside as work of a stage."""
+        """Count the time inside as work of a stage."""
         started = time.perf_counter()
         try:
             yield
@@ -44,24 +44,24 @@ class Clock:
                 self._waited[stage] += time.perf_counter() - started
 
     def spent(self, stage: str) -> tuple[float, float]:
-        """Seconds that a stage was busy, and that it was waited for."""
+        """Return the seconds that a stage was busy, and that others waited for it."""
         with self._lock:
             return self._busy[stage], self._waited[stage]
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a stage of the pipeline did while slices were scored.
+    """Time that a stage of the pipeline worked and waited while slices were scored.
 
     Parameters
     ----------
     name : str
     hands : int
-        Processes or threads that work at it side by side.
+        Processes or threads that work on the stage side by side.
     busy_s : float
-        Seconds that they worked, together.
+        Seconds that they worked, in sum.
     waiting_s : float
-        Seconds that they had nothing to do, together.
+        Seconds that they had nothing to do, in sum.
     """
 
     name: str
@@ -70,40 +70,40 @@ class Stage:
     waiting_s: float
 
     @property
-    def share(self) -> float:
-        """Share of its time that the stage was busy."""
+    def busy_fraction(self) -> float:
+        """Fraction of its time that the stage was busy."""
         return self.busy_s / max(self.busy_s + self.waiting_s, 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Stages of the pipeline side by side, in the order that a slice goes through them."""
+    """Stages of the pipeline, in the order that a slice goes through them."""
 
     stages: tuple[Stage, ...] = ()
 
     def as_dict(self) -> list[dict[str, Any]]:
-        """For JSON."""
+        """Return the stages for JSON."""
         return [asdict(stage) for stage in self.stages]
 
     def bottleneck(self) -> str:
-        """What the scan waited for, and what to do about it, in a sentence."""
-        busiest = max(self.stages, key=lambda stage: stage.share, default=None)
+        """Return a sentence that names the busiest stage, and what to do about it."""
+        busiest = max(self.stages, key=lambda stage: stage.busy_fraction, default=None)
         if busiest is None:
             return "Nothing was scored."
-        what, then = ADVICE[busiest.name]
-        return f"{what} is the bottleneck, busy {busiest.share:.0%} of the time: {then}."
+        name, advice = ADVICE[busiest.name]
+        return f"{name} is the bottleneck, busy {busiest.busy_fraction:.0%} of the time: {advice}."
 
     def lines(self, steps: Mapping[str, float]) -> list[str]:
-        """For a terminal: the seconds of each step of the scan, a table, and the sentence."""
-        before = [", ".join(f"{name} {seconds:.1f} s" for name, seconds in steps.items())]
+        """Return lines for a terminal: seconds of each step, a table, and the bottleneck."""
+        durations = [", ".join(f"{name} {seconds:.1f} s" for name, seconds in steps.items())]
         if not self.stages:
-            return [*before, self.bottleneck()]
+            return [*durations, self.bottleneck()]
         head = f"{'stage':<10}{'hands':>6}{'busy s':>10}{'waiting s':>11}{'busy':>7}"
         rows = [
-            f"{s.name:<10}{s.hands:>6}{s.busy_s:>10.1f}{s.waiting_s:>11.1f}{s.share:>7.0%}"
+            f"{s.name:<10}{s.hands:>6}{s.busy_s:>10.1f}{s.waiting_s:>11.1f}{s.busy_fraction:>7.0%}"
             for s in self.stages
         ]
-        return [*before, head, *rows, self.bottleneck()]
+        return [*durations, head, *rows, self.bottleneck()]
 
 
 DECODE, MODEL, RESULTS = "decode", "model", "results"
@@ -115,16 +115,18 @@ ADVICE = {
 
 
 def profile_of(clock: Clock, seconds: float, workers: int, lanes: int) -> Profile:
-    """Stages of a pipeline that ran for so long.
+    """Compute the profile of a pipeline.
 
-    The process that puts results together is busy whenever it waits for nobody.
+    The scan's own process, which puts results together, counts as busy whenever it does not wait
+    for another stage.
 
     Parameters
     ----------
     clock : Clock
     seconds : float
+        Time that the pipeline ran.
     workers : int
-        Decode processes; 0: the scan's own.
+        Decode processes; 0: the scan's own process decodes.
     lanes : int
         See `medscan.scoring.lanes`.
     """

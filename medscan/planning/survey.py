@@ -57,7 +57,7 @@ def walk(
     walked = _counted(archive.walk_all(inputs.roots), progress)
     if outputs is None or not _lie_below(outputs, inputs):
         return Walk(list(walked), begun_ns)
-    is_own = outputs.own()
+    is_own = outputs.own_path_test()
     return Walk([item for item in walked if not is_own(file_of(item).full)], begun_ns)
 
 

@@ -59,5 +59,5 @@ def test_a_scan_tells_how_long_its_stages_took(options, root, workers):
     decode, model, results = summary.profile.stages
     assert decode.busy_s > 0
     assert model.busy_s > 0
-    assert 0 < results.share <= 1
+    assert 0 < results.busy_fraction <= 1
     assert summary.as_dict()["profile"][0]["name"] == "decode"
