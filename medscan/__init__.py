@@ -27,7 +27,7 @@ it, and only what their `__init__` offers.
     inspect/      doctor, dry run, shard plan, verify, locate
     fit/          a few labelled images -> a detector
     report/       results.h5 -> HTML worklist, CSV, JSON lines
-    feedback.py   verdicts on results -> a new detector
+    feedback/     verdicts on results -> a new detector
     export/       results.h5 or a detector -> DICOM, NIfTI, PNG, ONNX
     evaluate/     detectors and labelled data -> figures with intervals
     demo/         a drawn head with a lesion, and public files to scan

@@ -306,7 +306,10 @@ class ScanOptions:
 
     @property
     def identity(self) -> str:
-        """The options that change a result, as text; part of the hash `Task.content`."""
+        """The options that change every result, as text.
+
+        Part of the hash `Task.content`: changing the text rescans every study.
+        """
         privacy = self.privacy
         pictures = f"{privacy.thumbnails} {privacy.burned_in}"
         return f"{self.compute.precision} {pictures} {privacy.identify} {privacy.hashes_paths}"

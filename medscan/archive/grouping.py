@@ -182,7 +182,7 @@ def _study(
 
 def _series(identity: str, headers: list[Header], plane: Plane | None) -> Series:
     first, key = headers[0], key_of(identity)
-    volume = first.kind in (Kind.NIFTI, Kind.ITK)
+    volume = first.kind.is_volume
     return Series(
         uid=first.series_uid,
         modality=first.modality,

@@ -12,7 +12,11 @@ from typing import Any
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
 FORMAT = 5
-"""Version of the JSON form; files cached in another format are read again."""
+"""Version of the JSON form; files cached in another format are read again.
+
+Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
+of medscan is not compared.
+"""
 
 LIBRARIES = ("pydicom", "nibabel", "pillow", "SimpleITK")
 """Libraries that read headers."""
@@ -146,7 +150,7 @@ def to_json(record: Record) -> dict[str, Any]:
 
 
 def from_json(file: ArchiveFile, data: dict[str, Any]) -> Record | None:
-    """Restore a record; None where another version of medscan wrote it.
+    """Restore a record; None where its `FORMAT` differs.
 
     Outcomes are also None where other versions of the libraries wrote them: these may do better.
     """

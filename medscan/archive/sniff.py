@@ -15,7 +15,7 @@ from medscan.errors import UnreadableError
 HEAD = 4096
 """Bytes that are examined: enough for every format told apart here."""
 
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+_NOT_IMAGES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"PK\x05\x06", "a zip archive"),
     (257, b"ustar", "a tar archive"),
@@ -120,7 +120,7 @@ def _sniff_plain(head: bytes) -> Content:
         return Content(Kind.PICTURE, "a picture", head)
     if head.startswith(b"NRRD000"):
         return Content(Kind.ITK, "NRRD", head)
-    for offset, magic, name in _MAGIC:
+    for offset, magic, name in _NOT_IMAGES:
         if head.startswith(magic, offset):
             return Content(None, name, head)
     if _META_IMAGE.match(head):

@@ -24,6 +24,11 @@ class Kind(StrEnum):
     PICTURE = "picture"
     """PNG, JPEG or TIFF."""
 
+    @property
+    def is_volume(self) -> bool:
+        """Whether its files hold voxels, to be cut into slices in a plane."""
+        return self in (Kind.NIFTI, Kind.ITK)
+
 
 MAKER = "medscan"
 """Mark of files that medscan wrote: DICOM names it as manufacturer, pictures as software in their

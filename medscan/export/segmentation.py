@@ -2,7 +2,8 @@
 
 A fractional one holds where each score lies on the fixed scale of its detector: 0 at the median of
 normal patches and below, 0.5 at the threshold, 1 at the top. So a viewer that cuts it at half shows
-the binary one. It is called a probability because the other kind, an occupancy, it is still less.
+the binary one. It is called a probability because DICOM's only other type, occupancy, fits even
+less.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medscan import archive, imaging
-from medscan.archive import Frame, Kind, Stack
+from medscan.archive import Frame, Stack
 from medscan.choices import MAX_FILE_BYTES, Plane
 from medscan.errors import FileError, UsageError
 from medscan.fit.data import Item, by_patient
@@ -230,7 +230,7 @@ def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> It
     for item in items:
         stack, modality = _stack_of(item.path, plane)
         touched = None
-        if item.label and stack.kind in (Kind.NIFTI, Kind.ITK):
+        if item.label and stack.kind.is_volume:
             if item.mask is None:
                 raise UsageError(
                     f"{item.name} is an abnormal volume without a mask, so that no one can say "

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medscan.archive import Kind, Stack, display_transform
+from medscan.archive import Stack, display_transform
 from medscan.imaging.types import Affine2D
 
 
@@ -46,7 +46,7 @@ class Letterbox:
 
         The scale is isotropic in millimetres where spacing is known, else in pixels.
         """
-        cut = stack.kind in (Kind.NIFTI, Kind.ITK)
+        cut = stack.kind.is_volume
         turn = display_transform(None if cut else stack.orientation)
         height, width = stack.pixel_spacing or (1.0, 1.0)
         if turn.transpose:

@@ -106,7 +106,7 @@ def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
     ----------
     file : ArchiveFile
     kind : Kind
-        `NIFTI` or `ITK`.
+        `NIFTI`; any other is opened through SimpleITK.
     max_file_bytes : int
         Limit on the declared bytes of the voxels, checked before any is read.
 

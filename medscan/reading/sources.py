@@ -185,5 +185,5 @@ class Sources:
 
 def _plane(result: StackResult) -> Plane | None:
     """Return the plane that a volume was cut in; None for files that hold slices already."""
-    is_volume = result.info["kind"] in (Kind.NIFTI, Kind.ITK)
+    is_volume = Kind(result.info["kind"]).is_volume
     return Plane(result.info["plane"]) if is_volume and result.info["plane"] else None

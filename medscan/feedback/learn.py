@@ -12,22 +12,18 @@ import numpy as np
 
 from medscan.archive import Pseudonyms
 from medscan.detector import Ancestor, Detector
-from medscan.errors import SourceError, UsageError
+from medscan.errors import UsageError
+from medscan.feedback.picks import Pick, load_picks, locate_picks
 from medscan.fit import (
     FitOptions,
-    Item,
-    LabelledSlice,
     Progress,
-    Slot,
     find_shots,
     labels_of,
-    load_slot,
     refit_detector,
     renamed,
     unjudged,
 )
 from medscan.methods import Method
-from medscan.reading import Sources
 from medscan.report import (
     WHOLE_STUDY,
     Decisions,
@@ -39,42 +35,7 @@ from medscan.report import (
 )
 from medscan.results import Results, StackResult, State
 
-_NAME = "results:{study}/{stack}#{slice}"
-"""Name that a detector gives to a shot made from a verdict."""
 _PARSED_NAME = re.compile(r"results:([^/]+)/([^/]+)#([0-9]{1,7})", re.ASCII)
-GREYS = 2.0
-"""Largest mean difference from its thumbnail, of 255, for a picture to count as unchanged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pick:
-    """A slice of results chosen as a shot.
-
-    Parameters
-    ----------
-    row : Row
-        Its study.
-    stack : StackResult
-    slice_index : int
-        Index in the stack's arrays.
-    label : int
-        0 normal, 1 abnormal.
-    typical : bool
-        Whether it was chosen at random, rather than by its score or by a person.
-    """
-
-    row: Row
-    stack: StackResult
-    slice_index: int
-    label: int
-    typical: bool
-
-    @property
-    def name(self) -> str:
-        """Name that the new detector gives to it."""
-        return _NAME.format(
-            study=self.row.study.key, stack=self.stack.key, slice=self.slice_index + 1
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +139,9 @@ def learn(
             "name the data and the results that it was fitted on, or no data"
         )
     picks = [*earlier, *choice.picks]
-    slots = _slots(judged, picks)
+    slots = locate_picks(judged.archives, judged.keys, picks)
     from_data, patients = unjudged(from_data, slots)
-    from_results = _load_slices(parent, picks, slots, backbone.size)
+    from_results = load_picks(parent, picks, slots, backbone.size)
     slices = renamed([*from_data, *from_results], patients)
     detector, method = refit_detector(parent, backbone, slices, options, progress)
     summary = _summarise(detector, choice, len(lost))
@@ -358,56 +319,3 @@ def _why(choice: Choice) -> str:
     )
     texts = [f"{count} studies {why}" for count, why in reasons if count]
     return f": {'; '.join(texts)}" if texts else ""
-
-
-# --- reading their pictures ----------------------------------------------------------------------
-
-
-def _slots(judged: JudgedResults, picks: Sequence[Pick]) -> list[Slot]:
-    """Locate slices in the archives, in their order."""
-    paths = {path for pick in picks for path in pick.stack.path}
-    sources = Sources(judged.archives, judged.keys, paths)
-    return [_slot(sources, pick) for pick in picks]
-
-
-def _load_slices(
-    parent: Detector, picks: Sequence[Pick], slots: Sequence[Slot], size: int
-) -> Iterator[LabelledSlice]:
-    """Read slices from the archives as the scan read them, in their order, without background."""
-    for pick, slot in zip(picks, slots, strict=True):
-        loaded = load_slot(slot, size=size, window=parent.window)
-        if loaded is not None:
-            _check_picture(pick, loaded, parent.window)
-            yield loaded
-
-
-def _slot(sources: Sources, pick: Pick) -> Slot:
-    """Locate a slice in the archives, with its label and patient."""
-    study = pick.row.study
-    try:
-        stack = sources.stack(study, pick.stack)
-    except SourceError as error:
-        raise SourceError(f"study {study.key}, stack {pick.stack.key}: {error}") from error
-    frame = stack.frames[pick.slice_index]
-    patient = f"results:{study.info.get('patient') or study.key}"
-    item = Item(pick.name, frame.file.full, pick.label, patient, typical=pick.typical)
-    return Slot(item, stack, frame, str(pick.stack.info["modality"]))
-
-
-def _check_picture(pick: Pick, loaded: LabelledSlice, window: str) -> None:
-    """Refuse a picture that differs from the slice's thumbnail, if the results hold one."""
-    study = pick.row.results.study(pick.row.study.key)
-    stack = next(s for s in study.stacks if s.key == pick.stack.key)
-    pictured = stack.thumbnail_index.tolist()
-    windows = {d.get("hash"): d.get("window") for d in pick.row.results.run().detectors}
-    # Pictures compare only at the same size and through the same window.
-    alike = windows.get(stack.info["detector_hash"]) == window
-    alike = alike and stack.info["size"] == loaded.image.shape[1]
-    if pick.slice_index not in pictured or not alike:
-        return
-    kept = stack.thumbnail[pictured.index(pick.slice_index)].astype(np.float32)
-    if np.abs(loaded.image.transpose(1, 2, 0) * 255 - kept).mean() > GREYS:
-        raise SourceError(
-            f"study {study.key}, stack {stack.key}: its source has changed since it was scanned: "
-            f"slice {pick.slice_index + 1} shows something else"
-        )

@@ -1,0 +1,111 @@
+"""Slices of results chosen as shots, and their pictures read again from the archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medscan.archive import Pseudonyms
+from medscan.detector import Detector
+from medscan.errors import SourceError
+from medscan.fit import Item, LabelledSlice, Slot, load_slot
+from medscan.reading import Sources
+from medscan.report import Row
+from medscan.results import StackResult
+
+_NAME = "results:{study}/{stack}#{slice}"
+"""Name that a detector gives to a shot made from a verdict."""
+GREYS = 2.0
+"""Largest mean difference from its thumbnail, of 255, for a picture to count as unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A slice of results chosen as a shot.
+
+    Parameters
+    ----------
+    row : Row
+        Its study.
+    stack : StackResult
+    slice_index : int
+        Index in the stack's arrays.
+    label : int
+        0 normal, 1 abnormal.
+    typical : bool
+        Whether it was chosen at random, rather than by its score or by a person.
+    """
+
+    row: Row
+    stack: StackResult
+    slice_index: int
+    label: int
+    typical: bool
+
+    @property
+    def name(self) -> str:
+        """Name that the new detector gives to it."""
+        return _NAME.format(
+            study=self.row.study.key, stack=self.stack.key, slice=self.slice_index + 1
+        )
+
+
+def locate_picks(
+    archives: Sequence[Path], keys: Sequence[Pseudonyms | None], picks: Sequence[Pick]
+) -> list[Slot]:
+    """Locate slices in the archives, in their order.
+
+    Raises
+    ------
+    SourceError
+        If a file is missing or has changed.
+    """
+    paths = {path for pick in picks for path in pick.stack.path}
+    sources = Sources(archives, keys, paths)
+    return [_slot(sources, pick) for pick in picks]
+
+
+def load_picks(
+    parent: Detector, picks: Sequence[Pick], slots: Sequence[Slot], size: int
+) -> Iterator[LabelledSlice]:
+    """Read slices from the archives as the scan read them, in their order, without background."""
+    for pick, slot in zip(picks, slots, strict=True):
+        loaded = load_slot(slot, size=size, window=parent.window)
+        if loaded is not None:
+            _check_picture(pick, loaded, parent.window)
+            yield loaded
+
+
+def _slot(sources: Sources, pick: Pick) -> Slot:
+    """Locate a slice in the archives, with its label and patient."""
+    study = pick.row.study
+    try:
+        stack = sources.stack(study, pick.stack)
+    except SourceError as error:
+        raise SourceError(f"study {study.key}, stack {pick.stack.key}: {error}") from error
+    frame = stack.frames[pick.slice_index]
+    patient = f"results:{study.info.get('patient') or study.key}"
+    item = Item(pick.name, frame.file.full, pick.label, patient, typical=pick.typical)
+    return Slot(item, stack, frame, str(pick.stack.info["modality"]))
+
+
+def _check_picture(pick: Pick, loaded: LabelledSlice, window: str) -> None:
+    """Refuse a picture that differs from the slice's thumbnail, if the results hold one."""
+    study = pick.row.results.study(pick.row.study.key)
+    stack = next(s for s in study.stacks if s.key == pick.stack.key)
+    pictured = stack.thumbnail_index.tolist()
+    windows = {d.get("hash"): d.get("window") for d in pick.row.results.run().detectors}
+    # Pictures compare only at the same size and through the same window.
+    alike = windows.get(stack.info["detector_hash"]) == window
+    alike = alike and stack.info["size"] == loaded.image.shape[1]
+    if pick.slice_index not in pictured or not alike:
+        return
+    kept = stack.thumbnail[pictured.index(pick.slice_index)].astype(np.float32)
+    if np.abs(loaded.image.transpose(1, 2, 0) * 255 - kept).mean() > GREYS:
+        raise SourceError(
+            f"study {study.key}, stack {stack.key}: its source has changed since it was scanned: "
+            f"slice {pick.slice_index + 1} shows something else"
+        )
