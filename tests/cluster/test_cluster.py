@@ -218,7 +218,11 @@ def test_processes_and_a_node_that_are_lost_cost_a_retry(begin, nodes, expected,
     ("words", "code", "line"),
     [
         ("--address 127.0.0.1:1", 75, "no Ray cluster answers at 127.0.0.1:1: Connection refused"),
-        ("--address ray://there:1", 2, "--address ray://there:1: HOST:PORT of the head, auto or"),
+        (
+            "--address ray://there:1",
+            2,
+            "--address ray://there:1: give HOST:PORT of the head, auto or",
+        ),
         ("--profile", 2, "--profile is of a scan on one machine, without --engine ray"),
     ],
 )

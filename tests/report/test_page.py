@@ -58,7 +58,7 @@ def test_the_run_page_adds_up_and_says_what_it_is(folder):
     text = Page(folder / "run.html").text
     assert "files found 60 scanned 50 skipped 8 failed 2" in text
     assert "site/a/broken.dcm read truncated" in text
-    assert "skipped not-an-image it holds no image: text, archive, report, DICOMDIR 7" in text
+    assert "skipped not-an-image not an image: text, an archive, a report, a DICOMDIR 7" in text
     assert "failed corrupt its content contradicts itself 1" in text
     assert "12 slices scored in 6 s: 2.0 per second" in text
     assert "medscan is research software and not a medical device" in text
