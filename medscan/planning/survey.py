@@ -160,7 +160,7 @@ def _index(
         return archive.index(
             inputs.roots,
             plane=inputs.cut_plane,
-            cache=HeaderCache(cache, pseudonyms) if cache else None,
+            cache=LedgerHeaderCache(cache, pseudonyms) if cache else None,
             progress=progress,
             workers=workers,
             pseudonyms=pseudonyms,
@@ -173,7 +173,7 @@ def _index(
             cache.commit()
 
 
-class HeaderCache:
+class LedgerHeaderCache:
     """The ledger as a cache of headers, kept under pseudonyms.
 
     Each header starts with the pseudonyms' rule: one written under another rule is not used.

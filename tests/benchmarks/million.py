@@ -33,7 +33,7 @@ from medscan.options import ScanOptions
 from medscan.planning.accounting import account
 from medscan.planning.ledger import Ledger
 from medscan.planning.plan import Task, is_due
-from medscan.planning.survey import HeaderCache, scan_pseudonyms, survey_archive, walk
+from medscan.planning.survey import LedgerHeaderCache, scan_pseudonyms, survey_archive, walk
 from medscan.results import Mark, Work
 from medscan.scan.unchanged import signature
 from tests.options import scan_options
@@ -68,7 +68,7 @@ def write(folder: Path, studies: int, files: int) -> None:
     """Empty files, and what a scan would have read of them."""
     folder.mkdir(parents=True, exist_ok=True)
     ledger, options = Ledger(folder / "headers.ledger"), options_of(folder)
-    cache = HeaderCache(ledger, pseudonyms_of(options))
+    cache = LedgerHeaderCache(ledger, pseudonyms_of(options))
     root = (folder / "archive").resolve()
     for first in range(0, studies * files, FOLDER):
         place = root / f"{first // FOLDER // FOLDER:03d}" / f"{first // FOLDER:06d}"
