@@ -40,7 +40,7 @@ _SHORT = frozenset(vr.encode() for vr in VR if len(vr) == 2) - _LONG
 _HEAD, _IMPLICIT_HEAD, _LENGTH = Struct("<HH2sH"), Struct("<HHL"), Struct("<L")
 _TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "UI"))
 _LATIN = frozenset(("iso8859", "latin_1", "utf8"))
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_DECIMAL = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _tag_of = lru_cache(maxsize=4096)(tag_for_keyword)
 
 Raw = dict[int, tuple[bytes | None, bytes]]

@@ -171,7 +171,7 @@ def _nrrd_affine(fields: dict[str, str], dimension: int) -> tuple[float, ...]:
     if not directions:
         spacing = _vector(fields, ("spacings",), [1.0] * dimension)
         return _affine(np.diag([s if math.isfinite(s) else 1.0 for s in spacing]), [0.0] * 3)
-    vectors = re.findall(r"none|\([^)]*\)", directions)
+    vectors = re.findall(r"none|\([^()]*\)", directions)  # linear, also without closing brackets
     if len(vectors) != dimension or "none" in vectors[:3]:
         raise UnsupportedError("its first three axes are not all spatial")
     rows = [[float(v) for v in vector.strip("()").split(",")] for vector in vectors[:3]]
