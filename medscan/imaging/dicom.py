@@ -245,6 +245,9 @@ def _single(header: Dataset, codestream: bytes) -> Dataset:
     for keyword in _SHAPE:
         if keyword in header:
             setattr(single, keyword, header[keyword].value)
+    if single.SamplesPerPixel == 1:
+        # GDCM would invert MONOCHROME1 and look up palettes, which medscan does itself afterwards.
+        single.PhotometricInterpretation = "MONOCHROME2"
     single.HighBit = single.BitsStored - 1
     single.PixelData = encapsulate([codestream])
     single["PixelData"].VR = "OB"

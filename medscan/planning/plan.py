@@ -27,7 +27,7 @@ from medscan.planning.ledger import DecoderTrouble
 from medscan.planning.routing import route
 from medscan.results import Work
 
-PREPROCESSING = 3
+PREPROCESSING = 4
 """Increase it whenever a change to reading, windowing, drawing or aggregating changes a score."""
 
 FindWork = Callable[[str], Work | None]

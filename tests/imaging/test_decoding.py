@@ -1,6 +1,8 @@
 """Decoded pixels as GDCM (through SimpleITK) and pydicom's own functions have them."""
 
 import base64
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +223,21 @@ def test_palettes_show_their_colours(tmp_path, segmented):
     assert np.abs(np.stack(ramps, axis=-1)[pixels] / 257 - found).max() < 0.02
     if not segmented:  # which GDCM does not read
         assert np.abs(gdcm(file.full, (8, 8, 3)) - found).max() <= 1.0
+
+
+@pytest.mark.skipif(shutil.which("dcmcjpeg") is None, reason="needs DCMTK to write lossless JPEG")
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize(("bits", "process"), [(8, "+e1"), (12, "+e1"), (12, "+el"), (16, "+e1")])
+def test_a_film_in_lossless_jpeg_is_not_its_negative(tmp_path, photometric, bits, process):
+    """GDCM inverts MONOCHROME1 while it reads; inverting is the window's (PS3.3 C.7.6.3.1.2)."""
+    film = RNG.integers(0, 1 << bits, (20, 24)).astype("u1" if bits == 8 else "u2")
+    tags = {"PhotometricInterpretation": photometric, "BitsStored": bits, "HighBit": bits - 1}
+    native = dicom_of(film, tmp_path / "native.dcm", **tags)
+    packed = tmp_path / "packed" / "film.dcm"
+    packed.parent.mkdir()
+    subprocess.run(["dcmcjpeg", process, str(tmp_path / "native.dcm"), str(packed)], check=True)
+    syntax = pydicom.dcmread(packed).file_meta.TransferSyntaxUID
+    assert syntax in ("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.57")
+    found = only(index([packed]).studies[0].series[0].stacks[0])
+    assert np.array_equal(found.pixels, film)
+    assert found.inverted == only(native).inverted == (photometric == "MONOCHROME1")
