@@ -1,15 +1,15 @@
-"""Text from files made harmless to show: printable everywhere, inert in spreadsheets."""
+"""Make text from files safe to show: printable everywhere, never a formula in a spreadsheet."""
 
 from __future__ import annotations
 
 import re
 
-_RUN = re.compile(r"(^|;)(?=[ '\"]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|\\[tr]))")
+_FORMULA = re.compile(r"(^|;)(?=[ '\"]*(?:[=+\-@\uff1d\uff0b\uff0d\uff20]|\\[tr]))")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 def printable(text: str, limit: int | None = None) -> str:
-    """Text without characters that act instead of being seen, cut to `limit` characters.
+    """Escape characters that act instead of being seen, and shorten the text.
 
     Control characters, bidirectional overrides, lone surrogates and invisible spaces become
     backslash escapes.
@@ -18,7 +18,8 @@ def printable(text: str, limit: int | None = None) -> str:
     ----------
     text : str
     limit : int, optional
-        A longer text is cut in the middle, where names differ least.
+        Largest number of characters before escaping; a longer text is cut in the middle, where
+        names differ least.
     """
     if limit and len(text) > limit:
         head = limit * 2 // 3
@@ -29,11 +30,11 @@ def printable(text: str, limit: int | None = None) -> str:
 
 
 def cell(text: str) -> str:
-    """Text for a cell of a CSV file.
+    """Make text safe in a cell of a CSV file.
 
-    What a spreadsheet would run as a formula gets a leading apostrophe, also behind a semicolon,
-    at which some locales split cells. Numbers are left alone.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, also after a
+    semicolon, where some locales split cells. Numbers are left unchanged.
     """
     if _NUMBER.fullmatch(text):
         return text
-    return _RUN.sub(r"\1'", printable(text))
+    return _FORMULA.sub(r"\1'", printable(text))

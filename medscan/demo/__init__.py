@@ -1,4 +1,4 @@
-"""Something to scan on any machine, with a lesion in a known place."""
+"""An archive to scan on any machine, with a lesion in a known place."""
 
 from medscan.demo.archive import gather, write_series
 from medscan.demo.phantom import Phantom, draw_head

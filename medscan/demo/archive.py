@@ -1,4 +1,4 @@
-"""An archive that is there on every machine: a phantom, and what lies in the readers' wheels."""
+"""An archive for every machine: a phantom, and test files of installed packages."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from medscan.files import replacing
 
 
 def gather(folder: Path, phantom: Phantom) -> tuple[Path, ...]:
-    """Write a phantom below a folder, and find the rest.
+    """Write a phantom below a folder, and find test files to scan with it.
 
     Parameters
     ----------
     folder : Path
-        Is there already.
+        An existing folder.
     phantom : Phantom
 
     Returns
     -------
     tuple of Path
-        What to scan: the folder with the phantom's, pydicom's test files, nibabel's volume.
+        What to scan: the folder of the phantom, pydicom's test files, a volume of nibabel's.
     """
-    drawn = folder / "archive"
-    series = drawn / "phantom"
+    root = folder / "archive"
+    series = root / "phantom"
     series.mkdir(parents=True, exist_ok=True)
     write_series(phantom, series, "medscan demo")
-    wheels = (
+    test_files = (
         _package("pydicom") / "data" / "test_files",
         _package("nibabel") / "tests" / "data" / "example4d.nii.gz",
     )
-    return (drawn, *(path for path in wheels if path.exists()))
+    return (root, *(path for path in test_files if path.exists()))
 
 
 def write_series(phantom: Phantom, folder: Path, name: str) -> None:
-    """Write a phantom as an axial MR series, a file a slice; a file that is there stays as it is.
+    """Write a phantom as an axial MR series, one file per slice; existing files are kept.
 
     Parameters
     ----------
     folder : Path
-        Is there already.
+        An existing folder.
     name : str
-        The UIDs are made from it: the same name, the same study.
+        UIDs are derived from it, so that the same name always gives the same study.
     """
     for index in range(SHAPE[2]):
         path = folder / f"{index + 1:03d}.dcm"
@@ -57,7 +57,7 @@ def write_series(phantom: Phantom, folder: Path, name: str) -> None:
 
 
 def _slice(phantom: Phantom, index: int, name: str) -> FileDataset:
-    """A slice as an MR Image (DICOM PS3.3 A.4)."""
+    """Make a slice an MR Image (DICOM PS3.3 A.4)."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = MRImageStorage
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[name, str(index)])
@@ -72,22 +72,22 @@ def _slice(phantom: Phantom, index: int, name: str) -> FileDataset:
     data.Modality, data.BodyPartExamined = "MR", "BRAIN"
     data.SeriesDescription = "Ax FLAIR, generated"
     data.SeriesNumber, data.InstanceNumber = 1, index + 1
-    _locate(data, index)
-    _fill(data, phantom, index)
+    _set_geometry(data, index)
+    _set_pixels(data, phantom, index)
     return data
 
 
-def _locate(data: FileDataset, index: int) -> None:
-    """Image Plane module: x to the left, y to the back, slices upwards."""
-    wide, high, _ = ((n - 1) / 2 * step for n, step in zip(SHAPE, SPACING, strict=True))
+def _set_geometry(data: FileDataset, index: int) -> None:
+    """Fill the Image Plane module: x to the left, y to the back, slices upwards."""
+    half_x, half_y, _ = ((n - 1) / 2 * step for n, step in zip(SHAPE, SPACING, strict=True))
     level = (index - (SHAPE[2] - 1) / 2) * SPACING[2]
-    data.ImagePositionPatient = [-wide, -high, level]
+    data.ImagePositionPatient = [-half_x, -half_y, level]
     data.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     data.PixelSpacing = [SPACING[1], SPACING[0]]
     data.SliceThickness = data.SpacingBetweenSlices = SPACING[2]
 
 
-def _fill(data: FileDataset, phantom: Phantom, index: int) -> None:
+def _set_pixels(data: FileDataset, phantom: Phantom, index: int) -> None:
     rows = np.ascontiguousarray(phantom.voxels[:, :, index].T, "<u2")
     data.Rows, data.Columns = rows.shape
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -96,7 +96,7 @@ def _fill(data: FileDataset, phantom: Phantom, index: int) -> None:
 
 
 def _package(name: str) -> Path:
-    """Where an installed package lies, without importing it."""
+    """Folder of an installed package, found without importing it."""
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.origin:
         raise ModuleNotFoundError(name)
