@@ -1,10 +1,10 @@
-"""Whether a backbone's text says what an image shows, with prompts alone and nothing fitted.
+"""How well a backbone's text tower describes images: prompts alone, nothing fitted.
 
     python tests/benchmarks/alignment.py --data DATA [--backbone medscan-mini]
 
-On the test-hinted images of five public sets: which of the five kinds of image the nearest prompt
-names, and how well "abnormal" against "normal" of that kind ranks the abnormal ones, each with an
-interval by patient.
+On the test images (by `split_hint`) of five public sets: how often the nearest prompt names the
+right one of five kinds of image, and the AUROC of ranking by "abnormal" against "normal" prompts of
+that kind, each with an interval by patient.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ ABNORMAL = ("abnormal {}", "diseased {}", "{}, abnormal", "{} with lesion")
 def feature(
     backbone: Backbone, frames: tuple[str, ...], kind: str, states: tuple[str, ...] = ("{}",)
 ) -> Tensor:
-    """Unit vector (D,) of every state of a kind of image in every frame."""
+    """Unit vector (D,) of a kind of image: mean over all states and frames."""
     phrases = [state.format(kind) for state in states]
     return backbone.sentence_feature([f.format(p) for f in frames for p in phrases])
 
@@ -46,13 +46,13 @@ def feature(
 @torch.inference_mode()
 def images_of(backbone: Backbone, folder: Path) -> tuple[Tensor, NDArray[np.int64], list[str]]:
     """Unit embeddings (N, D), labels and patients of the test images."""
-    found = stream_slices(read_items(folder, "test"), size=backbone.size, window="auto", plane=None)
+    items = read_items(folder, "test")
     embeddings, labels, patients = [], [], []
-    for one in found:
-        batch = backbone.normalise(torch.tensor(one.image[None]))
+    for labelled in stream_slices(items, size=backbone.size, window="auto", plane=None):
+        batch = backbone.normalise(torch.tensor(labelled.image[None]))
         embeddings.append(backbone.features(batch, (), pooled=True).pooled)
-        labels.append(one.item.label)
-        patients.append(one.item.patient)
+        labels.append(labelled.item.label)
+        patients.append(labelled.item.patient)
     return F.normalize(torch.cat(embeddings).float(), dim=-1), np.array(labels), patients
 
 
@@ -63,25 +63,25 @@ def main() -> None:
     args = parser.parse_args()
     backbone = clip.load(args.backbone)
     kinds = torch.stack([feature(backbone, FRAMES, kind) for kind in KINDS.values()])
-    right, owners = [], []
-    for place, (name, kind) in enumerate(KINDS.items()):
+    hits_of_sets, groups = [], []
+    for index, (name, kind) in enumerate(KINDS.items()):
         images, labels, patients = images_of(backbone, args.data / name)
-        hits = ((images @ kinds.T).argmax(1) == place).numpy()
+        hits = ((images @ kinds.T).argmax(1) == index).numpy()
         normal, abnormal = (
             feature(backbone, FRAMES, kind, states) for states in (NORMAL, ABNORMAL)
         )
-        found = metrics.image_figures(
+        auroc = metrics.image_figures(
             labels, (images @ (abnormal - normal)).numpy(), patients
         ).auroc
         print(
             f"{name}: {len(labels)} images, kind right {hits.mean():.3f}; abnormal against normal "
-            f"AUROC {found.value:.3f} ({found.low:.3f}-{found.high:.3f})"
+            f"AUROC {auroc.value:.3f} ({auroc.low:.3f}-{auroc.high:.3f})"
         )
-        right.append(hits)
-        owners += [f"{name}/{patient}" for patient in patients]
-    whole = np.concatenate(right)
-    low, high = metrics.bootstrap(owners, lambda i: whole[i].mean())
-    print(f"all: {len(whole)} images, kind right {whole.mean():.3f} ({low:.3f}-{high:.3f})")
+        hits_of_sets.append(hits)
+        groups += [f"{name}/{patient}" for patient in patients]
+    all_hits = np.concatenate(hits_of_sets)
+    low, high = metrics.bootstrap(groups, lambda i: all_hits[i].mean())
+    print(f"all: {len(all_hits)} images, kind right {all_hits.mean():.3f} ({low:.3f}-{high:.3f})")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How many slices a second a backbone takes, beside ViT-B-16 of random weights in the same run.
+"""Speed of a backbone in slices a second, compared with ViT-B-16 of random weights in one run.
 
     python tests/benchmarks/backbone_speed.py [--backbone medscan-mini] [--threads 2]
 
-fp32, batches of 16; the two take turns, and each one's best turn counts. With taps, medscan reads
-tokens after four blocks, which methods need; `encode_image` is open_clip's own way.
+fp32, batches of 16; the two alternate, and each one's best turn counts. "With taps", medscan reads
+tokens after four blocks, as methods need; `encode_image` is open_clip's own function.
 """
 
 from __future__ import annotations

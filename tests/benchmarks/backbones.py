@@ -1,10 +1,10 @@
-"""How much of its teacher medscan-mini has: one method on backbones of like size.
+"""Figures of medscan-mini compared with its teacher: the same methods on backbones of similar size.
 
     python tests/benchmarks/backbones.py --data DATA --teacher teacher.pt --out FOLDER
 
 Compares a tower of random weights, DINOv2 ViT-S/14 and medscan-mini, all three with medscan-mini's
 text tower, so that only the tokens differ. `teacher.pt` is a timm state dict, see
-weights/README.md. Finished cells lie in FOLDER; `--shard 1/2` measures a part of them.
+weights/README.md. Finished cells are in FOLDER; `--shard 1/2` measures a part of them.
 """
 
 from __future__ import annotations
@@ -36,31 +36,31 @@ RANDOM, TEACHER, MINI = "random", "teacher", "medscan-mini"
 
 
 def teacher_tower(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """DINOv2's weights under open_clip's names; layer scale goes into the layers before it."""
-    moved = {
+    """DINOv2's weights under open_clip's names; layer scale is folded into the layers before it."""
+    renamed = {
         "class_embedding": state["cls_token"].flatten(),
         "conv1.weight": state["patch_embed.proj.weight"],
         "ln_post.weight": state["norm.weight"],
         "ln_post.bias": state["norm.bias"],
     }
-    places = resample_abs_pos_embed(state["pos_embed"], (SIZE // PATCH,) * 2)[0].clone()
-    places[1:] += state["patch_embed.proj.bias"]  # open_clip's patch convolution has no bias
-    moved["positional_embedding"] = places
+    positions = resample_abs_pos_embed(state["pos_embed"], (SIZE // PATCH,) * 2)[0].clone()
+    positions[1:] += state["patch_embed.proj.bias"]  # open_clip's patch convolution has no bias
+    renamed["positional_embedding"] = positions
     for i in range(12):
         old, new = f"blocks.{i}.", f"transformer.resblocks.{i}."
         for part in ("weight", "bias"):
-            moved[f"{new}ln_1.{part}"] = state[f"{old}norm1.{part}"]
-            moved[f"{new}ln_2.{part}"] = state[f"{old}norm2.{part}"]
-            moved[f"{new}attn.in_proj_{part}"] = state[f"{old}attn.qkv.{part}"]
-            moved[f"{new}mlp.c_fc.{part}"] = state[f"{old}mlp.fc1.{part}"]
+            renamed[f"{new}ln_1.{part}"] = state[f"{old}norm1.{part}"]
+            renamed[f"{new}ln_2.{part}"] = state[f"{old}norm2.{part}"]
+            renamed[f"{new}attn.in_proj_{part}"] = state[f"{old}attn.qkv.{part}"]
+            renamed[f"{new}mlp.c_fc.{part}"] = state[f"{old}mlp.fc1.{part}"]
         for layer, name, scale in (
             ("attn.proj", "attn.out_proj", "ls1"),
             ("mlp.fc2", "mlp.c_proj", "ls2"),
         ):
             gamma = state[f"{old}{scale}.gamma"]
-            moved[f"{new}{name}.weight"] = state[f"{old}{layer}.weight"] * gamma[:, None]
-            moved[f"{new}{name}.bias"] = state[f"{old}{layer}.bias"] * gamma
-    return {f"visual.{name}": tensor for name, tensor in moved.items()}
+            renamed[f"{new}{name}.weight"] = state[f"{old}{layer}.weight"] * gamma[:, None]
+            renamed[f"{new}{name}.bias"] = state[f"{old}{layer}.bias"] * gamma
+    return {f"visual.{name}": tensor for name, tensor in renamed.items()}
 
 
 def write_bundle(folder: Path, config: dict[str, Any], state: dict[str, Tensor]) -> None:
@@ -70,7 +70,7 @@ def write_bundle(folder: Path, config: dict[str, Any], state: dict[str, Tensor])
 
 
 def make_rivals(teacher: Path, out: Path) -> None:
-    """Bundles `random` and `teacher` in `out`, with the text tower of medscan-mini."""
+    """Write bundles `random` and `teacher` into `out`, with the text tower of medscan-mini."""
     mini = clip.find(MINI)
     own = load_file(mini.weights)
     text = {k: v.float() for k, v in own.items() if not k.startswith("visual.")}
@@ -91,10 +91,11 @@ def make_rivals(teacher: Path, out: Path) -> None:
 
 
 def figures(records: list[dict[str, Any]], data: str, method: str, part: str) -> list[float]:
-    found = (
+    """AUROC of every seed."""
+    seeds = (
         r for r in records if (r["cell"]["data"]["name"], r["cell"]["method"]) == (data, method)
     )
-    return [r[part]["auroc"]["value"] for r in found if r[part]]
+    return [r[part]["auroc"]["value"] for r in seeds if r[part]]
 
 
 def cell(values: list[float]) -> str:
@@ -118,10 +119,9 @@ def main() -> None:
     records = {}
     for name in (RANDOM, TEACHER, MINI):
         backbone = MINI if name == MINI else f"local-dir:{(args.out / name).resolve()}"
-        asked = dataclasses.replace(suite, backbone=backbone)
-        told = run_suite(asked, args.out / f"cells-{name}", shard=(part, parts))
+        on_backbone = dataclasses.replace(suite, backbone=backbone)
         records[name] = []
-        for record in told:
+        for record in run_suite(on_backbone, args.out / f"cells-{name}", shard=(part, parts)):
             records[name].append(record)
             print(
                 name,
@@ -140,8 +140,8 @@ def print_table(records: dict[str, list[dict[str, Any]]], data: tuple[Any, ...])
     columns = [c for c in columns if figures(records[MINI], *c)]
     print("| backbone | " + " | ".join(" ".join(c) for c in columns) + " |")
     print("| --- |" + " --- |" * len(columns))
-    for name, found in records.items():
-        print(f"| {name} | " + " | ".join(cell(figures(found, *c)) for c in columns) + " |")
+    for name, cells in records.items():
+        print(f"| {name} | " + " | ".join(cell(figures(cells, *c)) for c in columns) + " |")
     trivial = {d.name: d.trivial for d in data}
     print(
         "| trivial feature | "
@@ -154,14 +154,14 @@ def print_table(records: dict[str, list[dict[str, Any]]], data: tuple[Any, ...])
 
 
 def print_closed(records: dict[str, list[dict[str, Any]]], columns: list[Any]) -> None:
-    """How much of the way from random to the teacher medscan-mini goes, over the data sets."""
+    """Print how much of the gap between random and teacher medscan-mini closes, over all sets."""
     low, high, own = (
         fmean(fmean(figures(records[name], *c)) for c in columns)
         for name in (RANDOM, TEACHER, MINI)
     )
     print(
         f"{columns[0][1]}, {columns[0][2]}: random {low:.3f}, teacher {high:.3f}, medscan-mini "
-        f"{own:.3f}: {100 * (own - low) / (high - low):.0f} % of the way"
+        f"{own:.3f}: {100 * (own - low) / (high - low):.0f} % of the gap"
     )
 
 

@@ -1,16 +1,16 @@
-"""A scan on Ray, and scans of shards, beside a local one: speed, and the memory of Ray's driver.
+"""Scans on Ray and in shards, compared with a local one: speed, and memory of Ray's driver.
 
     python tests/benchmarks/cluster.py speed [--studies 48] [--slices 24] [--rounds 2]
     python tests/benchmarks/cluster.py memory [--studies 50 500 5000]
 
 `speed` scans an archive with the shipped detector brain-flair: locally with one core; as two and as
-four shards side by side, of a core each; and on one and on two Ray nodes of one core each. There is
-no decode process (--workers 0), so that as many cores work as are counted. It prints the slices a
-second from the first study to the last, without the start of the cluster and the loading of the
-model, and the ratio to the local scan: the best of the rounds, in turn. `memory` scans studies of
-one slice with a tiny model, each number in a process of its own, and prints the largest resident
-set of the driver until the last study is done, its ratio to the first, and that with publishing,
-where HDF5 caches up to 32 MiB of what it wrote.
+four shards in parallel, with a core each; and on one and on two Ray nodes with a core each. Without
+decode processes (--workers 0) no further cores work. It prints slices a second from the first study
+to the last, without starting the cluster and loading the model, and the ratio to the local scan:
+the best of alternating rounds. `memory` scans studies of one slice with a tiny model, each number
+of studies in its own process. It prints the driver's largest resident set up to the last study, its
+ratio to that of the first number, and the largest one including publishing, where HDF5 caches up to
+32 MiB of its output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.options import scan_options
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-# Nothing heavy is imported up here: decode workers import this file too.
+# Heavy imports are inside the functions, because decode workers import this file too.
 
 WAYS = {
     "local, one core": (1, 0),
@@ -39,7 +39,7 @@ WAYS = {
     "Ray, 1 node": (1, 1),
     "Ray, 2 nodes": (1, 2),
 }
-"""Shards and nodes."""
+"""Numbers of shards and nodes."""
 
 
 def write(archive: Path, studies: int, slices: int) -> None:
@@ -63,18 +63,18 @@ def options_of(detector_file: Path, archive: Path, out: Path, **more: object):
     )
 
 
-def rate(detector_file: Path, archive: Path, share: str, address: str) -> None:
-    """Print when the first study and the last was done, and slices between; in its own process."""
+def rate(detector_file: Path, archive: Path, shard_text: str, address: str) -> None:
+    """Print times of the first and the last finished study, and slices between; in a process."""
     from medscan.choices import Shard
     from medscan.cluster import RayEngine
     from medscan.scan import scan
 
-    seen = []
+    progress = []
 
     def watch(_done: int, _studies: int, slices: int, _failures: int) -> None:
-        seen.append((time.monotonic(), slices))
+        progress.append((time.monotonic(), slices))
 
-    shard = Shard(*map(int, share.split("/"))) if share else None
+    shard = Shard(*map(int, shard_text.split("/"))) if shard_text else None
     with tempfile.TemporaryDirectory() as folder:
         more = {"workers": 0, "batch_size": 8, "shard": shard}
         more["key_file"] = Path(folder) / "key"
@@ -82,8 +82,8 @@ def rate(detector_file: Path, archive: Path, share: str, address: str) -> None:
         options = options_of(detector_file, archive, out, **more)
         summary = scan(options, watch, engine=RayEngine(address) if address else None)
     assert not summary.failure
-    begun = next(entry for entry in seen if entry[1])
-    print(json.dumps([begun[0], seen[-1][0], seen[-1][1] - begun[1]]))
+    first, last = next(entry for entry in progress if entry[1]), progress[-1]
+    print(json.dumps([first[0], last[0], last[1] - first[1]]))
 
 
 def speed(studies: int, slices: int, rounds: int) -> None:
@@ -96,9 +96,9 @@ def speed(studies: int, slices: int, rounds: int) -> None:
         words = ["rate", detector.find(Path("brain-flair")), archive]
         for name in list(WAYS) * rounds:
             best[name] = max(best[name], rate_of(words, *WAYS[name]))
-    for name, found in best.items():
-        ratio = found / best["local, one core"]
-        print(f"{name:16} {found:7.1f} slices a second, {ratio:5.2f} times local")
+    for name, slices_per_second in best.items():
+        ratio = slices_per_second / best["local, one core"]
+        print(f"{name:16} {slices_per_second:7.1f} slices a second, {ratio:5.2f} times local")
 
 
 def rate_of(words: list[object], shards: int, nodes: int) -> float:
@@ -107,35 +107,35 @@ def rate_of(words: list[object], shards: int, nodes: int) -> float:
     cluster = Cluster() if nodes else None
     for _ in range(nodes):
         cluster.add_node(num_cpus=1, include_dashboard=False)
-    shares = [f"{number + 1}/{shards}" for number in range(shards)] if shards > 1 else [""]
+    texts = [f"{number + 1}/{shards}" for number in range(shards)] if shards > 1 else [""]
     with ThreadPoolExecutor() as pool:
         address = cluster.address if cluster else ""
-        told = pool.map(lambda share: called(*words, share, address), shares)
-        begun, ended, slices = zip(*told, strict=True)
+        results = pool.map(lambda text: run_in_process(*words, text, address), texts)
+        begun, ended, slices = zip(*results, strict=True)
     if cluster:
         cluster.shutdown()
     return sum(slices) / (max(ended) - min(begun))
 
 
 def peak(detector_file: Path, archive: Path) -> None:
-    """Print MiB of the driver, until the last study and in all; in a process of its own."""
+    """Print peak MiB of the driver, up to the last study and in total; in its own process."""
     from medscan.cluster import RayEngine
     from medscan.scan import scan
 
-    seen = [0.0]
+    while_scanning = [0.0]
 
     def watch(*_: int) -> None:
-        seen[0] = highest()
+        while_scanning[0] = peak_mib()
 
     with tempfile.TemporaryDirectory() as folder:
         options = options_of(detector_file, archive, Path(folder) / "results.h5")
         summary = scan(options, watch, engine=RayEngine(None))
     assert summary.scanned == summary.studies
-    print(json.dumps([seen[0], highest()]))
+    print(json.dumps([while_scanning[0], peak_mib()]))
 
 
-def highest() -> float:
-    """MiB that this process has had at most; what it was forked from does not count."""
+def peak_mib() -> float:
+    """Largest resident set of this process in MiB, without that of the process it came from."""
     status = Path("/proc/self/status").read_text().split("VmHWM:")[1]
     return int(status.split()[0]) / 1024
 
@@ -149,14 +149,14 @@ def memory(counts: list[int]) -> None:
         for studies in counts:
             write(scratch / f"archive{studies}", studies, slices=1)
             words = (scratch / "tiny-flair.safetensors", scratch / f"archive{studies}")
-            scanning, whole = called("peak", *words)
+            scanning, total = run_in_process("peak", *words)
             first = first or scanning
-            told = f"{scanning:6.1f} MiB to the last study, {scanning / first:5.2f} times"
-            print(f"{studies:6} studies: {told}; {whole:6.1f} MiB with publishing")
+            peaks = f"{scanning:6.1f} MiB up to the last study, {scanning / first:5.2f} times"
+            print(f"{studies:6} studies: {peaks}; {total:6.1f} MiB with publishing")
 
 
-def called(*words: object) -> Any:
-    """What this script prints in a process of its own, whose model has one core."""
+def run_in_process(*words: object) -> Any:
+    """Run this script in a process whose model has one core; return the JSON that it prints."""
     command = [sys.executable, __file__, *map(str, words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -165,18 +165,18 @@ def called(*words: object) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    what = parser.add_subparsers(dest="what", required=True)
-    one = what.add_parser("speed")
-    one.add_argument("--studies", type=int, default=48)
-    one.add_argument("--slices", type=int, default=24)
-    one.add_argument("--rounds", type=int, default=2)
-    other = what.add_parser("memory")
-    other.add_argument("--studies", type=int, nargs="+", default=[50, 500, 5000])
-    given = parser.parse_args()
-    if given.what == "speed":
-        speed(given.studies, given.slices, given.rounds)
+    commands = parser.add_subparsers(dest="command", required=True)
+    speed_parser = commands.add_parser("speed")
+    speed_parser.add_argument("--studies", type=int, default=48)
+    speed_parser.add_argument("--slices", type=int, default=24)
+    speed_parser.add_argument("--rounds", type=int, default=2)
+    memory_parser = commands.add_parser("memory")
+    memory_parser.add_argument("--studies", type=int, nargs="+", default=[50, 500, 5000])
+    args = parser.parse_args()
+    if args.command == "speed":
+        speed(args.studies, args.slices, args.rounds)
     else:
-        memory(given.studies)
+        memory(args.studies)
 
 
 if __name__ == "__main__":

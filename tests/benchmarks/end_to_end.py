@@ -1,13 +1,14 @@
-"""A scan end to end beside its model alone on the same slices, already in memory.
+"""A complete scan, compared with its model alone on the same slices in memory.
 
     python tests/benchmarks/end_to_end.py [--studies 132] [--workers 1] [--detector brain-flair]
 
 Writes studies of generated heads of 24 slices as compressed DICOM (JPEG 2000, JPEG-LS and RLE in
-turn, lossless), then times, in turn, a whole `medscan scan` of them (walk, index, decode, score,
-results and worklist) into a new results file, and the model alone on such slices drawn beforehand:
-open_clip's `encode_image` with all cores at one batch, the same with a batch a core side by side,
-and backbone with method so. Prints slices a second of each, its best turn, and the scan's share of
-the others. All have the same cores; the scan's decode workers take theirs out of these.
+turn, lossless). Then it times alternately a whole `medscan scan` of them (walk, index, decode,
+score, results and worklist) into a new results file, and the model alone on slices that were
+rendered beforehand: open_clip's `encode_image` with all cores on one batch, the same with a batch
+per core in parallel, and backbone with method likewise. Prints slices a second of each, its best
+turn, and the scan's ratio to the others. All use the same cores, which include those of the scan's
+decode workers.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-# Nothing heavy is imported up here: decode workers import this file too.
+# Heavy imports are inside the functions, because decode workers import this file too.
 
 SYNTAXES = (JPEG2000Lossless, JPEGLSLossless, RLELossless)
 HEADS = 6
-"""Heads that are drawn; studies repeat them, with other noise."""
+"""Number of different heads; studies repeat them with other noise."""
 
 
 def write_archive(folder: Path, studies: int) -> None:
@@ -62,8 +63,8 @@ def write_archive(folder: Path, studies: int) -> None:
         (folder / f"h{number}").rmdir()
 
 
-def scanned(archive: Path, scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Scan as a user would; the manifest, with the seconds that the whole process took."""
+def run_scan(archive: Path, scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """Scan as a user would; return the summary and the seconds of the whole process."""
     for path in scratch.glob("results.*"):
         path.unlink()
     command = [sys.executable, "-m", "medscan", "scan", str(archive), "--detector", args.detector,
@@ -76,24 +77,24 @@ def scanned(archive: Path, scratch: Path, args: argparse.Namespace) -> dict[str,
 
 
 def images_of(archive: Path, size: int, window: str, most: int) -> NDArray[np.float32]:
-    """Slices as the scan draws them, (N, 3, S, S)."""
+    """Slices as the scan renders them, (N, 3, S, S)."""
     from medscan.archive import index
     from medscan.imaging import Slice, measure, render
 
-    found: list[NDArray[np.float32]] = []
+    images: list[NDArray[np.float32]] = []
     for study in index([archive]).studies:
         (stack,) = study.series[0].stacks
-        shown = measure(stack, window, "MR", 1 << 30)
-        drawn = render(stack, stack.frames, size, shown, 1 << 30)
-        kept = (d.image for d in drawn if isinstance(d, Slice) and not d.background)
-        found += [np.broadcast_to(image, (3, size, size)) for image in kept]
-        if len(found) >= most:
+        limits = measure(stack, window, "MR", 1 << 30)
+        slices = render(stack, stack.frames, size, limits, 1 << 30)
+        foreground = (s.image for s in slices if isinstance(s, Slice) and not s.background)
+        images += [np.broadcast_to(image, (3, size, size)) for image in foreground]
+        if len(images) >= most:
             break
-    return np.stack(found[:most])
+    return np.stack(images[:most])
 
 
 def rate_of(run: Callable[[Any], object], images: NDArray[np.float32], batch: int, lanes: int):
-    """Slices a second of a model on whole batches, in so many threads side by side."""
+    """Slices a second of a model on whole batches, in `lanes` threads in parallel."""
     import torch
 
     parts = [torch.from_numpy(images[n : n + batch]) for n in range(0, len(images), batch)]
@@ -107,7 +108,7 @@ def rate_of(run: Callable[[Any], object], images: NDArray[np.float32], batch: in
 
 
 def references(archive: Path, args: argparse.Namespace) -> dict[str, float]:
-    """Slices a second of what the scan's model is, on slices in memory."""
+    """Slices a second of the scan's model alone, on slices in memory."""
     import torch
 
     from medscan import detector as detectors
@@ -125,21 +126,21 @@ def references(archive: Path, args: argparse.Namespace) -> dict[str, float]:
         return backbone.model.encode_image(part).float().cpu()
 
     def predict(part):
-        return [found.cpu() for found in method.predict(part)]
+        return [output.cpu() for output in method.predict(part)]
 
     threads = torch.get_num_threads()
-    found = {"encode_image": rate_of(encode, images, args.batch, 1)}
+    rates = {"encode_image": rate_of(encode, images, args.batch, 1)}
     lanes = threads if device == "cpu" else 1
     if device == "cpu":
         torch.set_num_threads(1)
-    found["encode_image, a thread a core"] = rate_of(encode, images, args.batch, lanes)
-    found["backbone and method, a thread a core"] = rate_of(predict, images, args.batch, lanes)
+    rates["encode_image, a thread per core"] = rate_of(encode, images, args.batch, lanes)
+    rates["backbone and method, a thread per core"] = rate_of(predict, images, args.batch, lanes)
     torch.set_num_threads(threads)
-    return found
+    return rates
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Time a scan beside its model alone.")
+    parser = argparse.ArgumentParser(description="Compare a scan with its model alone.")
     parser.add_argument("--studies", type=int, default=132)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--batch", type=int, default=8)
@@ -148,7 +149,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--turns", type=int, default=2)
-    parser.add_argument("--archive", type=Path, help="made there, and used again")
+    parser.add_argument(
+        "--archive", type=Path, help="folder of the studies; used again if it exists"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         archive = args.archive or Path(name) / "archive"
@@ -160,20 +163,20 @@ def main() -> None:
             for what, rate in references(archive, args).items():
                 alone[what].append(rate)
             if turn < args.turns:
-                scans.append(scanned(archive, Path(name), args))
-    tell(alone, scans, args)
+                scans.append(run_scan(archive, Path(name), args))
+    report(alone, scans, args)
 
 
-def tell(alone, scans, args) -> None:
+def report(alone, scans, args) -> None:
     slices = scans[0]["slices"]
     print(f"{slices} slices of {args.studies} studies, --workers {args.workers}")
     best = {what: max(rates) for what, rates in alone.items()}
     for what, rate in best.items():
         print(f"{what}, in memory: {rate:.1f} slices/s")
-    for what, name in (("scan", "seconds"), ("scan with the start of its process", "process_s")):
-        rate = slices / min(found[name] for found in scans)
-        shares = ", ".join(f"{rate / other:.3f} of {name}" for name, other in best.items())
-        print(f"{what}: {rate:.1f} slices/s: {shares}")
+    for what, key in (("scan", "seconds"), ("scan with the start of its process", "process_s")):
+        rate = slices / min(scan[key] for scan in scans)
+        ratios = ", ".join(f"{rate / reference:.3f} of {name}" for name, reference in best.items())
+        print(f"{what}: {rate:.1f} slices/s: {ratios}")
     print(json.dumps(scans[-1]["profile"]))
     print(json.dumps(scans[-1]["stages"]))
 

@@ -1,10 +1,10 @@
-"""Few-shot figures of a method on data with cases.csv: fit on train patients, test on the others.
+"""Few-shot figures of a method on data with cases.csv: fit on training patients, test on others.
 
     python tests/benchmarks/few_shot.py DATA --organ Brain --shots 16 --seeds 0 1 2
 
 DATA has normal/, abnormal/, masks/ and a cases.csv with a column split or split_hint. Prints image
 and pixel AUROC of each seed, their mean and standard deviation. Pixel AUROC pools the pixels of all
-test images that have a mask or need none, on the model's square.
+test images that are normal or have a mask, on the model's square.
 """
 
 from __future__ import annotations

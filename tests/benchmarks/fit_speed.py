@@ -1,13 +1,13 @@
-"""How much faster medscan fits than a loop that recomputes everything, and to the same losses.
+"""Speed of medscan's fitting, compared with a loop that recomputes everything to the same losses.
 
     python tests/benchmarks/fit_speed.py mvfa madclip --shots 16 --steps 64
 
-The reference does in each step what the published code does: the whole tower from pixels with
-gradients for its frozen weights and attention that writes out its weights, all 77 tokens of every
-sentence, losses on two channels; MVFA's rebuilds its memory after each epoch. Both sides start from
-one state of the `paper` protocol, at the backbone's own size, and see the same batches; neither
-tests. CPU seconds of one thread. The ratio of a whole run takes the preparation once and every
-epoch as the measured steps went.
+The reference does in each step what the published code does: it runs the whole tower from pixels,
+with gradients for frozen weights and attention that stores its weights, encodes all 77 tokens of
+every sentence, and computes losses on two channels; MVFA's also rebuilds its memory after each
+epoch. Both sides start from one state of the `paper` protocol, at the backbone's own size, and see
+the same batches; neither tests. Times are CPU seconds of one thread. The ratio of a whole run
+counts the preparation once and extrapolates the measured steps to all epochs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def generated(count: int, size: int) -> Shots:
 
 
 def with_weights(block):
-    """Attention that also writes out its T x T weights, as the published towers do."""
+    """Attention that also stores its T x T weights, as in the published towers."""
 
     def attention(q_x, k_x=None, v_x=None, attn_mask=None):
         return block.attn(q_x, q_x, q_x, need_weights=True, attn_mask=attn_mask)[0]
@@ -83,8 +83,8 @@ def mvfa_loss(method: Method, images, labels, masks) -> torch.Tensor:
         if block not in method.taps:
             return tokens
         level = method.taps.index(block)
-        for found, branch in ((seg, method.seg), (det, method.det)):
-            found.append(branch[level](tokens))
+        for features, branch in ((seg, method.seg), (det, method.det)):
+            features.append(branch[level](tokens))
         return 0.8 * tokens + 0.1 * seg[-1][1] + 0.1 * det[-1][1]
 
     method.backbone.features(images, method.taps, adapt, pooled=True)
@@ -121,10 +121,10 @@ def reference(method: Method, shots: Shots, order, seed: int) -> tuple[list[floa
     recipe = method.settings.augmentation
     images = torch.stack([augment.variants(i[None], recipe)[0] for i in shots.images])
     if recipe == "madclip":
-        one = images[:, augment.JITTER]
+        unchanged = images[:, augment.JITTER]
         factors = augment.jitter_factors(len(shots), torch.Generator().manual_seed(seed))
         factors = factors[1 - shots.labels.long()]
-        images[:, augment.JITTER] = augment.jitter(one, factors, by_column=True)
+        images[:, augment.JITTER] = augment.jitter(unchanged, factors, by_column=True)
     masks = (augment.variants(shots.masks[:, None], recipe)[:, :, 0] > 0.5).float()
     optimisers = method.optimisers()
     losses, start = [], time.process_time()
@@ -166,7 +166,7 @@ def compare(name: str, backbone: clip.Backbone, shots: Shots, steps: int, seed: 
     once = time.process_time() - start
     order = batches(len(shots), method, torch.Generator().manual_seed(seed))
     count, order = len(order), order[:steps]
-    found, each = ours(method, data, order)
+    our_losses, each = ours(method, data, order)
     start = time.process_time()
     if name == "mvfa":
         remember(method, data)
@@ -175,7 +175,7 @@ def compare(name: str, backbone: clip.Backbone, shots: Shots, steps: int, seed: 
     for block in naive.backbone.model.visual.transformer.resblocks:
         block.attention = with_weights(block)
     wanted, naive_each, naive_end = reference(naive, shots, order, seed)
-    off = max(abs(a - b) / abs(b) for a, b in zip(found, wanted, strict=True))
+    off = max(abs(a - b) / abs(b) for a, b in zip(our_losses, wanted, strict=True))
     epochs = settings.epochs
     whole = epochs * (count * naive_each + naive_end) / (once + epochs * count * each)
     print(

@@ -1,14 +1,13 @@
-"""Mutated files through index, read and render, as a scan does it.
+"""Index, read and render mutated files, as a scan does.
 
     python tests/benchmarks/fuzz.py [--files 20000] [--seed 0] [--workers 1] [--minutes 0]
 
-Mutates the files that pydicom and nibabel ship and some generated ones: bytes, lengths, VRs,
-blocks, ends, and values of the tags that say how pixels lie. Each file is indexed, among others
-and alone, and every frame of a sample of its frames is drawn in a decode worker with a limit of
-256 MiB and 10 s a file. With --minutes, it ends after as many, if the files do not. Prints what
-became of the files, the slowest ones and the peak memory, and ends with exit code 1 if a file was
-not accounted for, its header took over 10 s of processor, its drawing was cut off after 10 s, or
-memory went over 1.5 GiB.
+Mutates the test files of pydicom and nibabel and some generated ones: bytes, lengths, VRs, blocks,
+ends, and values of the tags that describe the layout of pixels. Each file is indexed, together with
+others and alone, and a sample of its frames is rendered in a decode worker with a limit of 256 MiB
+and 10 s per file. With --minutes, it stops after that time at the latest. Prints the outcomes of
+the files, the slowest ones and the peak memory. The exit code is 1 if a file was not accounted for,
+its header took over 10 CPU seconds, its rendering timed out, or memory exceeded 1.5 GiB.
 """
 
 from __future__ import annotations
@@ -129,7 +128,7 @@ def _change(rng: random.Random, data: bytearray, at: int) -> None:
 
 
 def _lie(rng: random.Random, data: bytearray) -> None:
-    """Change the length or value of one of the elements that say how pixels lie."""
+    """Change the length or value of an element that describes the layout of pixels."""
     at = data.find(rng.choice(_SHAPE_TAGS))
     if at >= 0:
         at += rng.choice((4, 6, 8, 8, 8, 8))
@@ -223,14 +222,14 @@ def fuzz(folder: Path, files: int, seed: int, workers: int, until: float = 0.0) 
 
 
 def _weighted(folder: Path, sources: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """What to choose from: images ten times as often as anything else."""
-    found = []
+    """Sources to choose from: images ten times as often as other files."""
+    weighted = []
     for name, content in sources:
         (folder / "source").write_bytes(content)
         image = archive.index([folder / "source"]).studies
-        found += [(name, content)] * (10 if image else 1)
+        weighted += [(name, content)] * (10 if image else 1)
     (folder / "source").unlink()
-    return found
+    return weighted
 
 
 def _write_batch(

@@ -1,13 +1,13 @@
-"""How fast headers are indexed, beside bare pydicom on the same files in the same run.
+"""Speed of indexing headers, compared with bare pydicom on the same files in the same run.
 
     python tests/benchmarks/index_speed.py [--files 5000] [--rounds 3] [--workers 1 2] [--disk]
 
 Writes small DICOM files (the headers of pydicom's CT_small and MR_small with 16 x 16 pixels,
-series of 40) to a temporary folder. Their contents are in memory, unless --disk evicts them before
-each cold pass. Then, in turn: `pydicom.dcmread(path, stop_before_pixels=True, specific_tags=...)`
-of the same tags in one process; `medscan.archive.index` with an empty ledger (cold); the same again
-with the ledger that this left (warm). Prints files a second and processor seconds of each, of the
-best round, children included, and the ratios.
+series of 40) to a temporary folder. Their contents are cached in memory, unless --disk evicts them
+before each cold pass. Then it alternates `pydicom.dcmread(path, stop_before_pixels=True,
+specific_tags=...)` of the same tags in one process; `medscan.archive.index` with an empty ledger
+(cold); and the same with the resulting ledger (warm). Prints files a second and CPU seconds of the
+best round of each, children included, and the ratios.
 """
 
 from __future__ import annotations
@@ -62,24 +62,24 @@ def bare(folder: Path) -> None:
 
 
 def walked(folder: Path) -> None:
-    """What finding out that nothing has changed cannot do without."""
-    for place, _, names in os.walk(folder):
+    """The least work that shows that nothing has changed."""
+    for parent, _, names in os.walk(folder):
         for name in names:
-            os.stat(f"{place}/{name}")  # noqa: PTH116 - the fastest
+            os.stat(f"{parent}/{name}")  # noqa: PTH116 - the fastest
 
 
 def indexed(folder: Path, ledger: Path, workers: int) -> archive.Catalogue:
-    from medscan.planning.ledger import Ledger  # not above: workers import what is above
+    from medscan.planning.ledger import Ledger  # not at the top, which workers import too
 
     cache = Ledger(ledger)
-    found = archive.index([folder], cache=cache, workers=workers)
+    catalogue = archive.index([folder], cache=cache, workers=workers)
     cache.commit()
     cache.close()
-    return found
+    return catalogue
 
 
 def evict(folder: Path) -> None:
-    """Have the system forget the files' contents, so that they come from the disk."""
+    """Drop the files' contents from the page cache, so that they are read from the disk."""
     for path in folder.rglob("I*"):
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
@@ -88,7 +88,7 @@ def evict(folder: Path) -> None:
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock and of processors, those of ended children included."""
+    """Wall and CPU seconds, those of ended children included."""
     before, started = os.times(), time.perf_counter()
     work()
     wall, after = time.perf_counter() - started, os.times()
@@ -119,7 +119,9 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--folder", type=Path, help="where the files are, or are made and stay")
+    parser.add_argument(
+        "--folder", type=Path, help="folder of the files; made if missing, and kept"
+    )
     parser.add_argument("--disk", action="store_true", help="evict the files before cold passes")
     args = parser.parse_args()
     best: dict[str, list[float]] = {}

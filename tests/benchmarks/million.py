@@ -1,14 +1,13 @@
-"""A simulated archive through walk, index, plan, shard and ledger: time and memory of each.
+"""Time and memory of walk, index, plan, shard and ledger on a simulated archive.
 
     python tests/benchmarks/million.py [--studies 1000000] [--files 1] [--shards 16] [--folder DIR]
 
-Makes an archive of empty files, a thousand to a folder, and a ledger that knows a synthetic header
-for each, so that none is opened and nothing is decoded. Then, each in a process of its own: all
-studies; one share of them; a night on which nothing has changed; looking up studies in a ledger
-that holds as many as there are files. Prints for each stage its seconds by clock and of the
-processor, and the largest memory of the process until then beyond what it has after importing, in
-all and for each file of the archive. Files and ledgers stay in --folder, and are taken from there
-the next time.
+Makes an archive of empty files, a thousand per folder, and a ledger with a synthetic header for
+each, so that no file is opened and nothing is decoded. Then it measures, each in its own process:
+all studies; one shard of them; a night on which nothing has changed; looking up studies in a ledger
+that has as many as there are files. Prints for each stage its wall and CPU seconds, and the peak
+memory of the process up to then, beyond that after importing, in total and per file of the archive.
+Files and ledgers stay in --folder, and are used again the next time.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def pseudonyms_of(options: ScanOptions) -> Pseudonyms:
 
 
 def write(folder: Path, studies: int, files: int) -> None:
-    """Empty files, and what a scan would have read of them."""
+    """Make empty files, and a ledger of the headers that a scan would have read."""
     folder.mkdir(parents=True, exist_ok=True)
     ledger, options = Ledger(folder / "headers.ledger"), options_of(folder)
     cache = LedgerHeaderCache(ledger, pseudonyms_of(options))
@@ -85,10 +84,10 @@ def write(folder: Path, studies: int, files: int) -> None:
 
 
 def header(file: ArchiveFile, study: int, slice_: int) -> str:
-    """What the ledger keeps of a slice of a brain."""
+    """Ledger entry of a slice of a brain."""
     uid = f"1.2.826.0.1.3680043.8.498.{study:039d}"
     layer = Layer(512, 512, (-120.0, -110.0, 2.5 * slice_), (1.0, 0, 0, 0, 1.0, 0), (0.5, 0.5))
-    found = Header(
+    entry = Header(
         file,
         Kind.DICOM,
         layers=(layer,),
@@ -103,8 +102,8 @@ def header(file: ArchiveFile, study: int, slice_: int) -> str:
         series_number=3,
         instance_number=slice_,
     )
-    text = json.dumps(to_json(found))
-    assert from_json(file, json.loads(text)) == found
+    text = json.dumps(to_json(entry))
+    assert from_json(file, json.loads(text)) == entry
     return text
 
 
@@ -112,7 +111,7 @@ def header(file: ArchiveFile, study: int, slice_: int) -> str:
 
 
 class Stages:
-    """Seconds and largest memory of one stage after the other."""
+    """Seconds and peak memory of one stage after the other."""
 
     def __init__(self, items: int) -> None:
         self.items, self.before = items, peak()
@@ -175,7 +174,7 @@ def unchanged(folder: Path, items: int, _: str) -> None:
 
 
 def looked_up(folder: Path, items: int, _: str) -> None:
-    """Studies in a ledger that holds as many as there are files."""
+    """Look up studies in a ledger that has as many as there are files."""
     path, stages = folder / "work.ledger", Stages(items)
     if not path.exists():
         stages.run("put all into a ledger", lambda: fill(path, items))
@@ -193,7 +192,7 @@ def looked_up(folder: Path, items: int, _: str) -> None:
 
 
 def fill(path: Path, items: int) -> None:
-    """A ledger of studies of one file, of which every hundredth was in trouble."""
+    """A ledger of studies of one file, of which every hundredth had failed."""
     ledger = Ledger(path)
     row = ["ab" * 6 + "/" + "cd" * 6, "scanned", ""]
     work = Work("c" * 64, "m" * 64, "r" * 16, "t" * 200, [row])
@@ -219,9 +218,11 @@ MEASURES = {
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--studies", type=int, default=1_000_000)
-    parser.add_argument("--files", type=int, default=1, help="of a study")
+    parser.add_argument("--files", type=int, default=1, help="files of a study")
     parser.add_argument("--shards", type=int, default=16)
-    parser.add_argument("--folder", type=Path, help="where the files are, or are made and stay")
+    parser.add_argument(
+        "--folder", type=Path, help="folder of the files; made if missing, and kept"
+    )
     parser.add_argument("--measure", choices=MEASURES, help="only this, in this process")
     args = parser.parse_args()
     items = args.studies * args.files

@@ -1,23 +1,22 @@
-"""What taps, heads and batches cost beside open_clip's `encode_image`, as ratios of one run.
+"""Cost of taps, heads and batches, as ratios to open_clip's `encode_image` in the same run.
 
     python tests/benchmarks/model_speed.py [--backbone medscan-mini] [--threads 1] [--batch 8]
         [--precision fp32] [--turns 5] [--lanes 2]
 
-`--backbone` is what `medscan.clip.find` knows, or an architecture of open_clip such as ViT-B-16,
-which then has random weights. Runs take turns, and each one's best turn counts; with one thread its
-seconds are the CPU's, for which it matters little what else the machine does. `encode_image` is
-that of open_clip's own model, which medscan has not touched, with the same weights and precision.
+`--backbone` is a name for `medscan.clip.find`, or an architecture of open_clip such as ViT-B-16,
+which then has random weights. Runs alternate, and each one's best turn counts; with one thread the
+times are CPU seconds, on which other load of the machine has little effect. `encode_image` is that
+of an unchanged open_clip model with the same weights and precision.
 
-The loop is that of MVFA's and MadCLIP's test scripts, written anew: images come one by one; every
-block's attention is asked for its weights, as theirs is, so that maps of attention over all pairs
-of tokens are made; the tower's last norm and projection make an embedding that nothing uses;
-adapters of both branches run at every tap; at each level the logits of patches are drawn at full
-size and go through a softmax there; MVFA's bank is brought to unit length for every image and
-level, and distances to it are drawn at full size too; maps go to NumPy, where levels are added up.
-Sentences are read once, before the loop. It has the same tensors as medscan, and its maps are
-compared with those of `Method.published`, which must be the same.
+The loop follows MVFA's and MadCLIP's test scripts, newly written: images are processed one by one;
+attention returns its weights, so that every block computes them for all pairs of tokens; the
+tower's last norm and projection compute an unused embedding; adapters of both branches run at every
+tap; at each level the patch logits are upsampled to full size, then softmax; MVFA's bank is
+normalised for every image and level, and distances to it are upsampled too; maps go to NumPy, where
+levels are summed. Sentences are encoded once, before the loop. The loop uses the same tensors as
+medscan, and its maps must equal those of `Method.published`.
 
-Lanes are how a scan uses a CPU's cores: a thread each, whose operations have one thread.
+Lanes are how a scan uses a CPU's cores: one thread per core, whose operations have one thread.
 """
 
 from __future__ import annotations
@@ -151,39 +150,39 @@ def madclip(plain: Any, method: Any, image: torch.Tensor) -> list[np.ndarray]:
 
 
 def loop(one: Callable, plain: Any, method: Method, images: torch.Tensor) -> list[np.ndarray]:
-    """All images one by one: maps (B, S, S)."""
-    found = []
+    """Process images one by one: maps (B, S, S) of each branch."""
+    branches = []
     for image in images:
         ready = method.input(image[None]).to(method.backbone.dtype)
-        found.append(one(plain, method, ready))
-    return [np.concatenate(maps) for maps in zip(*found, strict=True)]
+        branches.append(one(plain, method, ready))
+    return [np.concatenate(maps) for maps in zip(*branches, strict=True)]
 
 
 def check(one: Callable, plain: Any, method: Method, images: torch.Tensor, worst: float) -> None:
-    """The loop's maps are medscan's."""
+    """Check that the loop's maps equal medscan's."""
     ours = method.published(method(method.prepare(images)), images.shape[-1]).maps
-    for theirs, wanted in zip(loop(one, plain, method, images), ours, strict=True):
-        apart = float(np.abs(theirs - wanted.float().numpy()).max())
-        assert apart < worst, f"{method.name}: maps differ by {apart:.1e}"
+    for theirs, expected in zip(loop(one, plain, method, images), ours, strict=True):
+        difference = float(np.abs(theirs - expected.float().numpy()).max())
+        assert difference < worst, f"{method.name}: maps differ by {difference:.1e}"
 
 
 # --- timing -------------------------------------------------------------------------------------
 
 
 def best(runs: dict[str, Callable[[], object]], turns: int, *, lone: bool) -> dict[str, float]:
-    """Seconds of each run's best turn; `lone`: of one thread, whose CPU time is all there is."""
+    """Seconds of each run's best turn; with `lone`, CPU seconds of the only thread."""
     clock = time.thread_time if lone else time.perf_counter
-    found = dict.fromkeys(runs, float("inf"))
+    seconds = dict.fromkeys(runs, float("inf"))
     for _ in range(turns):
         for name, run in runs.items():
             start = clock()
             run()
-            found[name] = min(found[name], clock() - start)
-    return found
+            seconds[name] = min(seconds[name], clock() - start)
+    return seconds
 
 
 def in_lanes(lanes: int, run: Callable[[], object]) -> Callable[[], object]:
-    """`run`, `lanes` times at once, each in a thread whose operations have one thread."""
+    """Call `run` `lanes` times in parallel, each in a thread whose operations have one thread."""
     pool = ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,))
 
     def together() -> None:

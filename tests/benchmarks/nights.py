@@ -1,13 +1,13 @@
-"""What a scan costs that nobody watches: time of a night with nothing new, and memory.
+"""Cost of unattended scans: time of a night with nothing new, and memory.
 
     python tests/benchmarks/nights.py night [--files 50000] [--rounds 3]
     python tests/benchmarks/nights.py memory [--studies 50 500 5000] [--slices 1000]
 
 `night` writes small DICOM files, scans them once, and then times `medscan.scan.scan` of the
-unchanged archive beside a bare os.walk with stat of the same files, in turn, in one process; the
-best of each. No image is scored: no detector fits them. `memory` scans archives of studies of 2
-slices, and one series of --slices of 512 x 512, each in a process of its own, and prints the
-largest resident sets of the scan and of its decode worker.
+unchanged archive alternately with a bare os.walk and stat of the same files, in one process; the
+best round of each counts. No image is scored, because no detector fits them. `memory` scans
+archives of studies of 2 slices, and one series of --slices of 512 x 512, each in its own process,
+and prints the largest resident sets of the scan and of its decode worker.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def night(scratch: Path, files: int, rounds: int) -> None:
     for _ in range(rounds):
         bare.append(timed(lambda: walked(archive)))
         quiet.append(timed(lambda: scan(options)))
-    for name, found in (("os.walk with stat", bare), ("night", quiet)):
-        wall, cpu = (min(times) for times in zip(*found, strict=True))
+    for name, timings in (("os.walk with stat", bare), ("night", quiet)):
+        wall, cpu = (min(times) for times in zip(*timings, strict=True))
         print(f"{name:18} {wall:6.2f} s by clock, {cpu:6.2f} s of processor")
     ratios = [min(q[i] for q in quiet) / min(b[i] for b in bare) for i in (0, 1)]
     print(f"night / os.walk: {ratios[0]:.2f} by clock, {ratios[1]:.2f} by processor")
@@ -91,7 +91,7 @@ def peak(process: int | str) -> float:
 
 
 def child(archive: Path, scratch: Path) -> None:
-    """A scan that prints its largest resident set and its worker's."""
+    """Scan, and print the largest resident sets of the scan and of its worker."""
     import multiprocessing
 
     from medscan.scan import scan
@@ -137,9 +137,9 @@ def memory(scratch: Path, studies: list[int], slices: int) -> None:
         written = count
         for left in scratch.glob("archive.h5*"):
             left.unlink()
-        found = scanned(archive, scratch)
-        first = first or found
-        print(f"      {found[0] / first[0]:.3f} and {found[1] / first[1]:.3f} times the first")
+        peaks = scanned(archive, scratch)
+        first = first or peaks
+        print(f"      {peaks[0] / first[0]:.3f} and {peaks[1] / first[1]:.3f} times the first")
     rng = np.random.default_rng(0)
     for count in (2, slices):
         volume = rng.integers(0, 1000, (512, 512, 2), np.int16)

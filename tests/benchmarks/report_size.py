@@ -1,13 +1,13 @@
-"""What a report of thousands of studies costs to write, and a browser to open.
+"""Cost of writing a report of thousands of studies, and of opening it in a browser.
 
     python tests/benchmarks/report_size.py [--studies 3000] [--rounds 3] [--keep FOLDER]
 
-Writes a results file of copies of a few phantom studies, and from it the folder and the single
-page. Prints processor time a study, also as a ratio to reading all studies from the file once.
+Writes a results file of copies of a few phantom studies, and from it the report folder and the
+single page. Prints CPU time per study, also as a ratio to reading all studies from the file once.
 
-Then, unless there are 0 rounds, opens, each in a fresh browser (Chromium on PATH): an empty page,
-the index of 3 studies, the index of all, the single page of all. Prints seconds from the request to
-the last row drawn, the best of the rounds, and the proportional set size of all the browser's
+Then, unless --rounds is 0, it opens in a fresh browser each (Chromium on PATH): an empty page, the
+index of 3 studies, the index of all, the single page of all. Prints seconds from the request to the
+last rendered row, the best of the rounds, and the proportional set size of all the browser's
 processes; each also as a ratio to the index of 3 studies.
 """
 
@@ -30,9 +30,9 @@ from tests.report.conftest import CHROMIUM
 
 
 def results_of(folder: Path, studies: int) -> results.Results:
-    """A results file of so many studies with scores of their own."""
-    found = make.results(folder, make.few_studies()[:3], name=f"{studies}.h5")
-    with h5py.File(found.path, "r+") as file:
+    """Write a results file of this many studies with different scores."""
+    written = make.results(folder, make.few_studies()[:3], name=f"{studies}.h5")
+    with h5py.File(written.path, "r+") as file:
         group = file["studies"]
         for number in range(studies):
             original = group[("aaa", "bbb", "ccc")[number % 3]]
@@ -42,11 +42,11 @@ def results_of(folder: Path, studies: int) -> results.Results:
             copy.attrs["score"] = original.attrs["score"] * (1 - number / studies / 2)
         for key in ("aaa", "bbb", "ccc"):
             del group[key]
-    return found
+    return written
 
 
 def costs(what: str, studies: int, reference: float, do: Callable[..., Any], *given: Any) -> float:
-    """Milliseconds of the processor a study; printed with the ratio to `reference`."""
+    """CPU milliseconds per study; printed with the ratio to `reference`."""
     started = time.process_time()
     do(*given)
     spent = 1e3 * (time.process_time() - started) / studies
@@ -54,19 +54,19 @@ def costs(what: str, studies: int, reference: float, do: Callable[..., Any], *gi
     return spent
 
 
-def read(found: results.Results) -> None:
-    """Every study, whole."""
-    for _ in found.studies():
+def read(file: results.Results) -> None:
+    """Read every study completely."""
+    for _ in file.studies():
         pass
 
 
-def write_tables(found: results.Results, folder: Path) -> None:
+def write_tables(file: results.Results, folder: Path) -> None:
     for table in TABLES:
-        write_csv([found], folder / f"{table}.csv", table)
+        write_csv([file], folder / f"{table}.csv", table)
 
 
 def opened(launch: Callable[[], Browser], address: str) -> tuple[float, float]:
-    """Seconds until the page is drawn, and MiB of the browser's processes."""
+    """Seconds until the page is rendered, and MiB of the browser's processes."""
     browser = launch()
     page = browser.new_page(viewport={"width": 1400, "height": 900})
     started = time.perf_counter()

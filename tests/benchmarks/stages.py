@@ -1,14 +1,14 @@
-"""What the stages of a scan cost beside the least that they could, in the same run.
+"""Cost of the stages of a scan, compared with their lower bounds in the same run.
 
     python tests/benchmarks/stages.py [--studies 12] [--rounds 3]
 
-- decode: slices read, windowed and drawn in this process (imaging, as decode workers do it), beside
-  bare pydicom's `dcmread(...).pixel_array` of the same files, for each of three compressions; and
-  decode workers, one and two of them, beside this process.
-- results: maps put together and written as a part file of each study, beside h5py writing the same
-  maps with the same compression to a file, and beside an `fsync` of a file of that size.
+- decode: slices read, windowed and rendered in this process (by imaging, as in decode workers),
+  compared with bare pydicom's `dcmread(...).pixel_array` of the same files, for each of three
+  compressions; and one and two decode workers, compared with this process.
+- results: maps assembled and written as a part file of each study, compared with h5py writing the
+  same maps with the same compression to a file, and with an `fsync` of a file of that size.
 
-The best of the rounds of each; slices a second are of this machine, ratios are what to compare.
+The best round of each counts. Slices a second depend on the machine; compare the ratios.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from medscan.scoring.stacks import KEPT, StackBuilder, study_result
 MAX_FILE_BYTES = 1 << 30
 SIDE, GRID, PATCH = 224, 16, 14
 
-Found = list[tuple[Study, Series, Stack]]
+Stacks = list[tuple[Study, Series, Stack]]
 
 
 def best(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The least seconds of each; they take turns."""
+    """Seconds of each run's best round; the runs alternate."""
     spent: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
         for name, run in runs.items():
@@ -50,8 +50,8 @@ def best(rounds: int, runs: dict[str, Callable[[], object]]) -> dict[str, float]
     return {name: min(times) for name, times in spent.items()}
 
 
-def jobs_of(found: Found) -> Iterator[DrawJob]:
-    for study, series, stack in found:
+def jobs_of(stacks: Stacks) -> Iterator[DrawJob]:
+    for study, series, stack in stacks:
         for first in range(0, len(stack.frames), CHUNK):
             frames = stack.frames[first : first + CHUNK]
             yield DrawJob(
@@ -59,14 +59,14 @@ def jobs_of(found: Found) -> Iterator[DrawJob]:
             )
 
 
-def drawn(decoders: Decoders, found: Found) -> None:
-    for _, slices in decoders.draw(jobs_of(found)):
+def drawn(decoders: Decoders, stacks: Stacks) -> None:
+    for _, slices in decoders.draw(jobs_of(stacks)):
         assert not any(isinstance(item, FileError) for item in slices)
 
 
-def tell_decoding(found: Found, rounds: int) -> None:
-    groups: dict[str, Found] = defaultdict(list)
-    for item in found:
+def tell_decoding(stacks: Stacks, rounds: int) -> None:
+    groups: dict[str, Stacks] = defaultdict(list)
+    for item in stacks:
         path = item[2].frames[0].file.full
         header = pydicom.dcmread(path, specific_tags=[], stop_before_pixels=True)
         groups[header.file_meta.TransferSyntaxUID.name].append(item)
@@ -84,19 +84,19 @@ def tell_decoding(found: Found, rounds: int) -> None:
         print(f"decode, {syntax}: {cost:.2f} ms a slice, {ratio:.2f} times bare pydicom")
 
 
-def tell_workers(found: Found, rounds: int) -> None:
+def tell_workers(stacks: Stacks, rounds: int) -> None:
     with Decoders(0, 60) as here, Decoders(1, 60) as one, Decoders(2, 60) as two:
         pools = {"this process": here, "1 worker": one, "2 workers": two}
         for pool in pools.values():
-            drawn(pool, found[:2])  # pays for the start
-        spent = best(rounds, {n: lambda p=pool: drawn(p, found) for n, pool in pools.items()})
+            drawn(pool, stacks[:2])  # pays for the start
+        spent = best(rounds, {n: lambda p=pool: drawn(p, stacks) for n, pool in pools.items()})
     for name, seconds in spent.items():
         faster = spent["this process"] / seconds
-        rate = sum(len(stack.frames) for _, _, stack in found) / seconds
+        rate = sum(len(stack.frames) for _, _, stack in stacks) / seconds
         print(f"decode, {name}: {rate:.0f} slices/s, {faster:.2f} times this process")
 
 
-def tell_results(found: Found, folder: Path, rounds: int) -> None:
+def tell_results(stacks: Stacks, folder: Path, rounds: int) -> None:
     card = detector.read(detector.find(Path("brain-flair")))
     rng = np.random.default_rng(0)
     maps = rng.random((24, GRID, GRID)).astype(np.float16)
@@ -104,7 +104,7 @@ def tell_results(found: Found, folder: Path, rounds: int) -> None:
     names = Pseudonyms(b"0" * 32)
 
     def whole() -> None:
-        for study, series, stack in found:
+        for study, series, stack in stacks:
             builder = StackBuilder(series, stack, card, SIDE, GRID, PATCH, KEPT)
             for place in range(len(stack.frames)):
                 builder.keep_image(place, imaging.Slice(image, background=False))
@@ -113,20 +113,20 @@ def tell_results(found: Found, folder: Path, rounds: int) -> None:
             results.write_part(folder / f"{study.key}.h5", made)
 
     def bare() -> None:
-        for study, _, stack in found:
+        for study, _, stack in stacks:
             with h5py.File(folder / f"{study.key}.bare", "w") as file:
                 data = np.resize(maps, (len(stack.frames), GRID, GRID))
                 file.create_dataset("heatmap", data=data, compression="gzip", shuffle=True)
 
     def synced() -> None:
-        for study, _, _ in found:
+        for study, _, _ in stacks:
             with (folder / f"{study.key}.sync").open("wb") as file:
                 file.write(bytes(64 << 10))
                 file.flush()
                 os.fsync(file.fileno())
 
     spent = best(rounds, {"medscan": whole, "h5py": bare, "fsync": synced})
-    slices = sum(len(stack.frames) for _, _, stack in found)
+    slices = sum(len(stack.frames) for _, _, stack in stacks)
     print(f"results: {1000 * spent['medscan'] / slices:.2f} ms a slice, "
           f"{spent['medscan'] / spent['h5py']:.1f} times h5py writing the maps alone, "
           f"{spent['medscan'] / spent['fsync']:.1f} times an fsync a study")  # fmt: skip
@@ -140,15 +140,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_archive(folder / "archive", args.studies)
-        found = [
+        stacks = [
             (study, series, stack)
             for study in archive.index([folder / "archive"]).studies
             for series in study.series
             for stack in series.stacks
         ]
-        tell_decoding(found, args.rounds)
-        tell_workers(found, args.rounds)
-        tell_results(found, folder, args.rounds)
+        tell_decoding(stacks, args.rounds)
+        tell_workers(stacks, args.rounds)
+        tell_results(stacks, folder, args.rounds)
 
 
 if __name__ == "__main__":
