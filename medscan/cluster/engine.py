@@ -30,7 +30,7 @@ class RayEngine:
             raise UsageError("--engine ray needs Ray: pip install 'medscan[ray]'")
         is_word = address in (None, "auto", "local")
         if not is_word and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address or ""):
-            raise UsageError(f"--address {address}: HOST:PORT of the head, auto or local")
+            raise UsageError(f"--address {address}: give HOST:PORT of the head, auto or local")
         self.address = address
 
     def scan(self, tasks: Sequence[Task], assignment: Assignment) -> None:
