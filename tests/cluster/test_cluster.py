@@ -85,7 +85,7 @@ class Nodes:
 
     def kill(self, title):
         """Kill a process of Ray by its title; waits for one."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 400
         while time.monotonic() < until:
             for process in descendants(self.process.pid):
                 if Path(f"/proc/{process}/cmdline").read_bytes().startswith(title.encode()):
@@ -130,7 +130,7 @@ def begin(archive, detector_file, environment, tmp_path, expected):
 
 
 def wait_for_parts(folder, count):
-    until = time.monotonic() + 60
+    until = time.monotonic() + 400
     while len(list((folder / "results.h5.parts").glob("*.h5"))) < count:
         assert time.monotonic() < until
         time.sleep(0.01)
