@@ -41,11 +41,11 @@ def plan(
 ) -> None:
     """Show how an archive divides into shards, and about how long each takes."""
     from medscan.inspect import forecast_shards
-    from medscan.options import Compute, Inputs, Outputs
+    from medscan.options import Compute, Inputs, Outputs, ScanOptions
 
     detectors = tuple(detectors_of(detector, None))
     inputs = Inputs(tuple(archive), detectors, named=bool(detector), plane=plane)
     compute = Compute(device, precision, batch_size, workers)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)
-    forecasts = forecast_shards(inputs, compute, outputs, shards)
+    forecasts = forecast_shards(ScanOptions(inputs, outputs, compute), shards)
     typer.echo(json.dumps(forecasts.as_dict()) if as_json else forecasts.text())

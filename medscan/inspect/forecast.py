@@ -18,7 +18,7 @@ from medscan.archive import Pseudonyms, Series, Stack
 from medscan.detector import Detector
 from medscan.errors import DiskError
 from medscan.imaging import Slice, Window
-from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
+from medscan.options import Compute, Inputs, Outputs, ScanOptions
 from medscan.planning import (
     KEY_BYTES,
     FileEntry,
@@ -26,11 +26,10 @@ from medscan.planning import (
     Task,
     account,
     check,
-    is_due,
+    due_tasks,
     pseudonym_key,
     reconcile,
     scan_pseudonyms,
-    sort_tasks,
     stamp_of,
     survey_archive,
     walk,
@@ -95,22 +94,20 @@ def forecast_scan(options: ScanOptions) -> Forecast:
     return forecast
 
 
-def forecast_pseudonyms(
-    inputs: Inputs, privacy: Privacy, outputs: Outputs, fingerprint: str = ""
-) -> Pseudonyms:
+def forecast_pseudonyms(options: ScanOptions, fingerprint: str = "") -> Pseudonyms:
     """Return the scan's pseudonyms, or random ones if there is no key file: none is created."""
-    exists = fingerprint or outputs.key_path.exists()
-    key = pseudonym_key(outputs, fingerprint) if exists else secrets.token_bytes(KEY_BYTES)
-    return scan_pseudonyms(inputs, privacy, key)
+    exists = fingerprint or options.outputs.key_path.exists()
+    key = pseudonym_key(options.outputs, fingerprint) if exists else secrets.token_bytes(KEY_BYTES)
+    return scan_pseudonyms(options.inputs, options.privacy, key)
 
 
 def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
     """Return the studies that are due, and fill in the forecast's counts and entries."""
-    inputs, outputs, budget = options.inputs, options.outputs, options.budget
+    inputs, outputs = options.inputs, options.outputs
     with _ledgers(inputs, outputs) as (cache, ledger):
         old = results.open(outputs.out) if outputs.out.exists() else None
         fingerprint = old.run().key_fingerprint if old else ""
-        pseudonyms = forecast_pseudonyms(inputs, options.privacy, outputs, fingerprint)
+        pseudonyms = forecast_pseudonyms(options, fingerprint)
         surveyed = survey_archive(
             inputs,
             pseudonyms,
@@ -121,8 +118,7 @@ def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
             workers=options.compute.workers,
         )
         plan, forecast.arriving = surveyed.plan, surveyed.arriving
-        due = [task for task in plan if _is_due(task, ledger, options)]
-        due = sort_tasks(due, budget.order, ledger.work)
+        due = due_tasks(plan, ledger, options)
         forecast.studies, forecast.unchanged = len(plan), len(plan) - len(due)
         forecast.entries = account(
             surveyed.catalogue, plan, ledger.work, Task.expected_outcomes, pseudonyms
@@ -130,12 +126,7 @@ def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
     aside = Counter(str(o.reason) for o in surveyed.catalogue.set_aside)
     aside.update(str(o.reason) for task in plan for o in task.out_of_scope_outcomes())
     forecast.set_aside = dict(aside)
-    return due[: budget.max_studies]
-
-
-def _is_due(task: Task, ledger: Ledger, options: ScanOptions) -> bool:
-    work, trouble = ledger.work(task.study.key), ledger.trouble(task.study.key)
-    return is_due(task, work, trouble, options.inputs.tools, options.budget.rescan)
+    return due[: options.budget.max_studies]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from medscan.archive import shard_number
 from medscan.inspect.forecast import forecast_pseudonyms, seconds_per_slice
-from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
+from medscan.options import ScanOptions
 from medscan.planning import Ledger, Task, survey_archive
 
 
@@ -81,13 +81,7 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {left} s"
 
 
-def forecast_shards(
-    inputs: Inputs,
-    compute: Compute,
-    outputs: Outputs,
-    count: int,
-    privacy: Privacy | None = None,
-) -> ShardForecasts:
+def forecast_shards(options: ScanOptions, count: int) -> ShardForecasts:
     """Forecast the shards of an archive, as if nothing of it were scanned yet.
 
     Nothing is written and no results are read. If the outputs name a ledger, it is used as a cache:
@@ -98,20 +92,19 @@ def forecast_shards(
     medscan.errors.UsageError
         If an archive is missing, or a detector does not fit.
     """
+    inputs, outputs, compute = options.inputs, options.outputs, options.compute
     inputs.check()
-    privacy = privacy or Privacy()
-    pseudonyms = forecast_pseudonyms(inputs, privacy, outputs)
-    identity = ScanOptions(inputs, outputs, compute, privacy).identity
+    pseudonyms = forecast_pseudonyms(options)
     with ExitStack() as opened:
         cache = None
         if outputs.ledger is not None:
             cache = Ledger(outputs.ledger, read_only=True)
             opened.callback(cache.close)
-        plan = survey_archive(
-            inputs, pseudonyms, identity, cache=cache, workers=compute.workers
-        ).plan
-    seconds = seconds_per_slice(inputs, compute, plan)
-    return ShardForecasts(_forecasts(plan, count, seconds), seconds)
+        surveyed = survey_archive(
+            inputs, pseudonyms, options.identity, cache=cache, workers=compute.workers
+        )
+    seconds = seconds_per_slice(inputs, compute, surveyed.plan)
+    return ShardForecasts(_forecasts(surveyed.plan, count, seconds), seconds)
 
 
 def _forecasts(plan: Sequence[Task], count: int, seconds: float) -> list[ShardForecast]:

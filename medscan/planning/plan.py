@@ -23,7 +23,8 @@ from medscan.archive import (
 from medscan.choices import Order, Rescan
 from medscan.detector import Detector
 from medscan.errors import FileError
-from medscan.planning.ledger import DecoderTrouble
+from medscan.options import ScanOptions
+from medscan.planning.ledger import DecoderTrouble, Ledger
 from medscan.planning.routing import route
 from medscan.results import Work
 
@@ -243,6 +244,23 @@ def is_due(
     # Failures are tried again where the outcome may differ: other tools, or chance.
     may_succeed = work.tools != tools or bool(reasons.intersection(TRANSIENT_REASONS))
     return may_succeed or rescan is Rescan.FAILED
+
+
+def due_tasks(plan: Sequence[Task], ledger: Ledger, options: ScanOptions) -> list[Task]:
+    """Return the tasks that need a scan, in the order in which they are to be scanned."""
+    tools, budget = options.inputs.tools, options.budget
+    due = [
+        task
+        for task in plan
+        if is_due(
+            task,
+            ledger.work(task.study.key),
+            ledger.trouble(task.study.key),
+            tools,
+            budget.rescan,
+        )
+    ]
+    return sort_tasks(due, budget.order, ledger.work)
 
 
 def is_new(task: Task, work: Work | None) -> bool:

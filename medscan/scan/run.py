@@ -23,8 +23,8 @@ from medscan.planning import (
     Walk,
     account,
     check,
+    due_tasks,
     fingerprint_of,
-    is_due,
     is_quarantined,
     mark_changes,
     move_away,
@@ -34,7 +34,6 @@ from medscan.planning import (
     reconcile_shard,
     remove_leftovers,
     scan_pseudonyms,
-    sort_tasks,
     survey_archive,
     walk,
 )
@@ -185,7 +184,7 @@ class _Run:
         self.plan, summary.arriving = surveyed.plan, surveyed.arriving
         self._work_through(surveyed.catalogue, walked)
         final = is_final(walked, surveyed.catalogue.set_aside, summary)
-        if final and not any(map(self._is_due, self.plan)):
+        if final and not due_tasks(self.plan, self.ledger, options):
             remember_summary(self.ledger, signature(options, walked, self.pseudonyms), summary)
 
     def _survey(self, walked: Walk) -> Survey:
@@ -218,8 +217,7 @@ class _Run:
         """Scan what is due, account for every file, and publish what has changed."""
         options, summary, plan = self.options, self.summary, self.plan
         with summary.stage("plan"):
-            due = [task for task in plan if self._is_due(task)]
-            due = sort_tasks(due, options.budget.order, self.ledger.work)
+            due = due_tasks(plan, self.ledger, options)
         summary.studies, summary.unchanged = len(plan), len(plan) - len(due)
         has_parts, completed = bool(parts_of(options.outputs)), False
         failed = sum(outcome.bucket is Bucket.FAILED for outcome in catalogue.set_aside)
@@ -232,11 +230,6 @@ class _Run:
             # there is no time: their parts stay for the next scan.
             if completed or (summary.scanned and not self.stop.at_once):
                 self._conclude(catalogue, walked, has_parts=has_parts)
-
-    def _is_due(self, task: Task) -> bool:
-        key, options = task.study.key, self.options
-        work, trouble = self.ledger.work(key), self.ledger.trouble(key)
-        return is_due(task, work, trouble, options.inputs.tools, options.budget.rescan)
 
     def _is_quarantined(self, task: Task) -> bool:
         return is_quarantined(task, self.ledger.trouble(task.study.key))

@@ -27,11 +27,11 @@ from typing import Any
 from medscan import detector
 from medscan.archive import ArchiveFile, Header, Kind, Pseudonyms, from_json, to_json
 from medscan.archive.header import Layer
-from medscan.choices import Rescan, Shard
+from medscan.choices import Shard
 from medscan.options import ScanOptions
 from medscan.planning.accounting import account
 from medscan.planning.ledger import Ledger
-from medscan.planning.plan import Task, is_due
+from medscan.planning.plan import Task, due_tasks
 from medscan.planning.survey import LedgerHeaderCache, scan_pseudonyms, survey_archive, walk
 from medscan.results import Mark, Work
 from medscan.scan.unchanged import signature
@@ -153,16 +153,11 @@ def planned(folder: Path, items: int, shard: str) -> None:
         ),
     )
     plan, catalogue = surveyed.plan, surveyed.catalogue
-    stages.run("what is due", lambda: [t for t in plan if _due(t, ledger, options)])
+    stages.run("what is due", lambda: due_tasks(plan, ledger, options))
     stages.run(
         "account", lambda: account(catalogue, plan, ledger.work, Task.expected_outcomes, pseudonyms)
     )
     print(f"  {len(plan)} studies")
-
-
-def _due(task: Task, ledger: Ledger, options: ScanOptions) -> bool:
-    key = task.study.key
-    return is_due(task, ledger.work(key), ledger.trouble(key), options.inputs.tools, Rescan.NONE)
 
 
 def unchanged(folder: Path, items: int, _: str) -> None:

@@ -215,13 +215,9 @@ def _refusing(folder):
 # --- forecasts of shards ------------------------------------------------------------------------
 
 
-def forecasts(options, count):
-    return forecast_shards(options.inputs, options.compute, options.outputs, count, options.privacy)
-
-
 def test_the_plan_is_what_the_shards_do(options, many):
     before = sorted(many.parent.rglob("*"))
-    told = forecasts(options, COUNT)
+    told = forecast_shards(options, COUNT)
     assert sorted(many.parent.rglob("*")) == before
     parts = [scan(share(options, n + 1)) for n in range(COUNT)]
     assert [s.studies for s in told.shards] == [p.studies for p in parts]
@@ -237,29 +233,29 @@ def test_the_plan_is_what_the_shards_do(options, many):
     assert told.total().seconds == pytest.approx(
         told.seconds_a_slice * told.total().slices, abs=0.1 * COUNT
     )
-    assert forecasts(options, 1).shards[0].studies == 10
+    assert forecast_shards(options, 1).shards[0].studies == 10
 
 
 def test_time_is_measured_with_files_that_are_read(options, many, monkeypatch):
     opened = []
     monkeypatch.setattr("medscan.imaging.read._watchers", [lambda file: opened.append(file.path)])
     tiny.write_series(many / "long", tiny.head_volume(1, slices=12), study="1.3.1")
-    forecasts(options, COUNT)
+    forecast_shards(options, COUNT)
     assert len(opened) == 1 + forecast.SAMPLE
 
 
 def test_a_plan_of_nothing(options, root):
-    told = forecasts(options, 2)
+    told = forecast_shards(options, 2)
     assert (told.imbalance, told.seconds_a_slice, told.total().studies) == (1.0, 0.0, 0)
     assert told.text().splitlines()[-1] == "the largest shard has 1.00 times the mean"
 
 
 def test_a_plan_opens_no_file_that_the_ledger_knows(options, many, monkeypatch):
-    fresh = forecasts(options, COUNT)
+    fresh = forecast_shards(options, COUNT)
     scan(options)
     opened, real = [], readers.read_header
     monkeypatch.setattr(readers, "read_header", lambda file: opened.append(file) or real(file))
-    told = forecasts(changed(options, ledger=options.outputs.ledger_path), COUNT)
+    told = forecast_shards(changed(options, ledger=options.outputs.ledger_path), COUNT)
     assert opened == []
     assert [replace(s, seconds=0.0) for s in told.shards] == [
         replace(s, seconds=0.0) for s in fresh.shards
