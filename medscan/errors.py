@@ -32,7 +32,7 @@ EXIT_STATUSES = {
     0: "Success.",
     1: "Failure: the message says what could not be read or written, or what is wrong.",
     2: "Wrong usage: the message says what to change; nothing was written.",
-    3: "Success, except for some files: they are listed in the report or on standard error.",
+    3: "Success, but not in every file, or worse than the last scan: standard error says how.",
     75: "Another scan holds the results file, or there is no Ray cluster to scan on; try again "
     "later.",
     130: "Interrupted by SIGINT, such as Ctrl-C; a scan keeps the studies that it has finished.",

@@ -66,7 +66,9 @@ def test_every_exit_status_is_described():
 def commands_in(text):
     """The lines of a page, or of examples, that run medscan: words up to the end of the command."""
     text = text.replace("\\e\n", "")
-    lines = re.findall(r"^(?:\.Dl |[A-Z_]+=\S+ |[\d* ]{9,})?medscan (\S.*)$", text, re.M)
+    lines = re.findall(
+        r"^(?:\.Dl |[A-Z_]+=\S+ |[\d* ]{9,}\S+/|\S+=/\S+/)?medscan (\S.*)$", text, re.M
+    )
     for line in lines:
         command, *_ = re.split(r" [|&]| >| && ", line)
         yield shlex.split(command, comments=True)

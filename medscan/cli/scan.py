@@ -32,6 +32,7 @@ from medscan.cli.options import (
     shard,
 )
 from medscan.errors import UsageError
+from medscan.text import printable
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -113,6 +114,10 @@ def scan(
     ] = False,
     as_json: Annotated[
         bool, option(OUTPUT, "Print a machine-readable summary as JSON.", "--json")
+    ] = False,
+    strict: Annotated[
+        bool,
+        option(OUTPUT, "Exit with 3 if any file failed, even one that failed before.", "--strict"),
     ] = False,
     dry_run: Annotated[
         bool, option(OUTPUT, "Only report what would be scanned, and about how long it takes.")
@@ -208,9 +213,10 @@ def scan(
     typer.echo(json.dumps(manifest_of(options.inputs, summary)) if as_json else summary.line())
     if profile and not as_json:
         typer.echo("\n".join(summary.profile.lines(summary.stages)))
-    if summary.failure:
-        typer.echo(f"medscan: {summary.failure}; {summary.left} studies are left over", err=True)
-    raise typer.Exit(_exit_code(summary))
+    faults = summary.faults(strict=strict)
+    for fault in faults:
+        typer.echo(f"medscan: {printable(fault)}", err=True)
+    raise typer.Exit(_exit_code(summary, faults))
 
 
 def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
@@ -227,10 +233,10 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
     return LocalEngine()
 
 
-def _exit_code(summary: Summary) -> int:
+def _exit_code(summary: Summary, faults: list[str]) -> int:
     if summary.failure:
         return 1
-    return SIGNAL_EXITS.get(summary.stopped) or (3 if summary.files.get("failed") else 0)
+    return SIGNAL_EXITS.get(summary.stopped) or (3 if faults else 0)
 
 
 def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:

@@ -40,6 +40,7 @@ from medscan.planning import (
 from medscan.scan.engine import Assignment, Engine, LocalEngine
 from medscan.scan.guard import Stop, StoppedError, Watchdog, stopping
 from medscan.scan.lock import locked
+from medscan.scan.nights import compare_with_last, remember_night
 from medscan.scan.part import FinishedStudy
 from medscan.scan.pipeline import Watch
 from medscan.scan.publish import Publish, accounts_changed, publish_results, publish_worklist
@@ -267,6 +268,7 @@ class _Run:
         changes = mark_changes(
             walked.files, plan, self.ledger, self.pseudonyms, options.outputs.prune_s
         )
+        night, worse = compare_with_last(self.ledger, summary.entries, changes)
         # An empty shard gets a file too: a missing file would mean that it was not scanned.
         needs_file = bool(plan or options.inputs.shard)
         changed = changes or (needs_file and accounts_changed(options.outputs, summary))
@@ -278,6 +280,9 @@ class _Run:
                     options, summary, self.ledger, changes, self.key_fingerprint, seconds
                 )
             summary.pruned = sum(mark is None for mark in changes.values())
+        if not summary.failure:  # after one, files may only seem to be gone
+            summary.worse = worse
+            remember_night(self.ledger, night)
         summary.quarantined = sum(map(self._is_quarantined, plan))
         _, summary.stale, summary.absent = self.ledger.counts()
 

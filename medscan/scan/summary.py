@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from medscan.archive import Bucket
 from medscan.planning import FileEntry
 from medscan.profile import Profile
 
@@ -35,6 +36,7 @@ class Summary:
     seconds: float = 0.0
     stopped: str = ""
     failure: str = ""
+    worse: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     out: str = ""
@@ -94,3 +96,20 @@ class Summary:
         marked = [f"{count} {what}" for what, count in counts.items() if count]
         quarantine = [f"{self.quarantined} studies in quarantine"] * bool(self.quarantined)
         return [*(["results: " + ", ".join(marked)] if marked else []), *quarantine]
+
+    def faults(self, *, strict: bool) -> list[str]:
+        """Return what a person must hear about, a line each; none if all is as in the last scan.
+
+        Parameters
+        ----------
+        strict : bool
+            Whether files count that have failed before.
+        """
+        if self.failure:
+            return [f"{self.failure}; {self.left} studies are left over"]
+        faults, failed = list(self.worse), self.files.get(str(Bucket.FAILED))
+        if strict and failed:
+            faults.append(f"files that fail, in all: {failed}")
+        if faults:
+            faults[-1] += "; to list every file, scan again with --accounting files.csv"
+        return faults
