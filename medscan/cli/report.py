@@ -50,6 +50,9 @@ def report(
             parser=whole_number("--pictures", "all"),
         ),
     ] = 200,
+    keep_slices: Annotated[
+        bool, option(OUTPUT, "Show the slices that an earlier report drew from the same files.")
+    ] = True,
     series: Annotated[bool, option(OUTPUT, "Add series.csv: a row per stack.", "--series")] = False,
     slices: Annotated[bool, option(OUTPUT, "Add slices.csv: a row per slice.", "--slices")] = False,
     jsonl: Annotated[bool, option(OUTPUT, "Add the tables as JSON lines.", "--jsonl")] = False,
@@ -68,6 +71,7 @@ def report(
         workers=workers,
         keys=tuple(pseudonyms_for(file, key_file) for file in files) if archive else (None,),
         decisions=report.read_decisions(decisions, files) if decisions else None,
+        keeps_slices=keep_slices,
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})
     folder = out or results[0].with_suffix(".report")
@@ -78,9 +82,11 @@ def report(
             written.add(folder / f"{table}.{kind}")
             write(files, folder / f"{table}.{kind}", table)
     report.remove_old_tables(folder, written)
-    if archive and not drawn:
-        tell("no slice of these results lies in --archive: pictures are those that the scan kept")
     typer.echo(f"open {folder / 'index.html'}")
+    if drawn.missing:
+        wanted = drawn.studies + drawn.missing
+        tell(f"{drawn.missing} of {wanted} studies are not in --archive, or have changed there")
+        raise typer.Exit(3)
 
 
 def _tell_of_shards(files: list[Results]) -> None:

@@ -8,6 +8,7 @@ from medscan.report.folder import write_report, write_single
 from medscan.report.options import ReportOptions
 from medscan.report.pictures import medscan_exif
 from medscan.report.single import write_html
+from medscan.report.source import Drawn
 from medscan.report.table import COLUMNS, TABLES, write_csv, write_json_lines
 from medscan.report.worklist import Row, rank, worst_slice
 
@@ -16,6 +17,7 @@ __all__ = [
     "TABLES",
     "WHOLE_STUDY",
     "Decisions",
+    "Drawn",
     "JudgedPart",
     "ReportOptions",
     "Row",

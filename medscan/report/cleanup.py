@@ -124,6 +124,19 @@ def _is_our_picture(path: Path) -> bool:
     return path.is_file() and MAKER.encode() in _read_head(path)
 
 
+def is_picture_of(path: Path, source: str) -> bool:
+    """Whether a file is a picture that a report drew from a source; see `source_id`.
+
+    Raises
+    ------
+    DiskError
+        If it cannot be read.
+    """
+    with _disk_errors(path.parent):
+        is_file = path.is_file() and not path.is_symlink() and _is_our_picture(path)
+        return is_file and source.encode() in _read_head(path)
+
+
 def _read_head(path: Path) -> bytes:
     with path.open("rb") as stream:
         return stream.read(HEAD)

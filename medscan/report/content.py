@@ -15,9 +15,9 @@ from medscan.report.agreement import agreement, verdicts_of
 from medscan.report.cards import card_of, cards_of
 from medscan.report.entries import FIELDS, IndexEntry, blank_entry, choices, index_entry
 from medscan.report.options import ReportOptions
-from medscan.report.pictures import jpeg
+from medscan.report.pictures import jpeg, source_id
 from medscan.report.run import failure_messages, run_view
-from medscan.report.source import draw_slices
+from medscan.report.source import Drawn, draw_slices
 from medscan.report.study import StudyView, views_of
 from medscan.report.wording import compare_with_normals, day, notes_of, patient_of
 from medscan.report.worklist import Change, Row, compare, featured, rank, worst_slice
@@ -31,6 +31,8 @@ _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Put = Callable[[str, str, bytes], str]
 """`put(folder, name, JPEG)` keeps a picture of a study and gives its address."""
+Recall = Callable[[str, str, str], str]
+"""`recall(folder, name, source id)` gives the address of a kept picture; empty without one."""
 
 
 class Report:
@@ -52,8 +54,8 @@ class Report:
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
         """Addresses of the pictures drawn from the archive: by study and stack, then slice."""
 
-    def draw_from_archive(self, put: Put, most: int | None = None) -> int:
-        """Draw the slices of the featured studies that the archives hold, and count them.
+    def draw_from_archive(self, put: Put, most: int | None = None) -> Drawn:
+        """Draw the slices of the featured studies that the archives hold.
 
         Parameters
         ----------
@@ -62,14 +64,35 @@ class Report:
             Slices of a stack, those with the highest scores; None: all.
         """
         if not self.options.archives:
-            return 0
+            return Drawn()
+        ids = {
+            (row.study.key, stack.key): source_id(stack)
+            for row in self.rows
+            for stack in row.study.stacks
+        }
 
         def keep(study: str, stack: str, slice_index: int, picture: NDArray[np.uint8]) -> None:
-            address = put(safe_name(study), picture_name(stack, slice_index), jpeg(picture))
+            data = jpeg(picture, source=ids[study, stack])
+            address = put(safe_name(study), picture_name(stack, slice_index), data)
             self._drawn[study, stack][slice_index] = address
 
         rows = [row for row in self.rows if row.study.key in self.featured]
         return draw_slices(self.options, rows, self.cards, keep, most)
+
+    def keep_drawn(self, study: StudyResult, recall: Recall) -> None:
+        """Use the slices of a study that an earlier report drew from the same files.
+
+        Parameters
+        ----------
+        study : StudyResult
+        recall : callable
+        """
+        for stack in study.stacks:
+            drawn, source = self._drawn[study.key, stack.key], source_id(stack)
+            for slice_index in set(range(len(stack.state))) - drawn.keys():
+                name = picture_name(stack.key, slice_index)
+                if address := recall(safe_name(study.key), name, source):
+                    drawn[slice_index] = address
 
     def pictures(self, study: StudyResult, put: Put) -> dict[str, dict[int, str]]:
         """Addresses of a study's pictures by stack and slice index.

@@ -6,19 +6,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medscan.files import make_folder, replacing
-from medscan.report.cleanup import INDEX, RUN, STUDIES, claim_folder, remove_old_pages
+from medscan.report.cleanup import (
+    INDEX,
+    RUN,
+    STUDIES,
+    claim_folder,
+    is_picture_of,
+    remove_old_pages,
+)
 from medscan.report.content import Report, page_name
 from medscan.report.options import DEFAULT, ReportOptions
 from medscan.report.page import SCRIPT, STYLE, asset, render
 from medscan.report.single import write_html
+from medscan.report.source import Drawn
 from medscan.results import Results
 
 
-def write_report(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> int:
+def write_report(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> Drawn:
     """Write index.html, run.html, and in studies/ a page and a folder of pictures per study.
 
     An earlier report in the folder is replaced file by file, index.html last; then pages and
-    pictures of studies that it alone held are removed. Other files are left alone.
+    pictures of studies that it alone held are removed. Slices that it drew from files that have not
+    changed since are kept and shown, unless the options say otherwise. Other files are left alone.
 
     Parameters
     ----------
@@ -30,8 +39,7 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
 
     Returns
     -------
-    int
-        Number of slices drawn from the archives.
+    Drawn
 
     Raises
     ------
@@ -47,6 +55,8 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     entries = []
     for index, row in enumerate(report.rows):
         study = row.results.with_arrays(row.study)
+        if options.keeps_slices:
+            report.keep_drawn(study, folder.recall)
         view = report.view(index, study, folder.put, every=True)
         page = f"{STUDIES}/{page_name(study.key)}"
         context = {"view": view, "total": len(report.rows), "report": report.name}
@@ -60,7 +70,7 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     return drawn
 
 
-def write_single(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> int:
+def write_single(results: Sequence[Results], out: Path, options: ReportOptions = DEFAULT) -> Drawn:
     """Write index.html, a page that holds everything, in place of any report in the folder.
 
     Parameters, return value and errors are those of `write_report`.
@@ -83,6 +93,14 @@ class _ReportFolder:
         """Write a picture and return its address relative to the pages of the studies."""
         make_folder(self.out / STUDIES / study)
         self.write(f"{STUDIES}/{study}/{name}", picture)
+        return f"{study}/{name}"
+
+    def recall(self, study: str, name: str, source: str) -> str:
+        """Keep a picture that an earlier report drew from this source; see `Recall`."""
+        path = self.out / STUDIES / study / name
+        if not is_picture_of(path, source):
+            return ""
+        self.written.add(path)
         return f"{study}/{name}"
 
     def write(self, name: str, data: bytes) -> None:

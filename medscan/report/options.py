@@ -32,6 +32,8 @@ class ReportOptions:
         What the files of the archives are named by in the results.
     decisions : Decisions or None
         A radiologist's verdicts on the studies.
+    keeps_slices : bool
+        Whether slices that an earlier report in the same folder drew are shown again.
     """
 
     most: int | None = FEATURED
@@ -40,6 +42,7 @@ class ReportOptions:
     workers: int = 1
     keys: tuple[Pseudonyms | None, ...] = (None,)
     decisions: Decisions | None = None
+    keeps_slices: bool = True
 
 
 DEFAULT = ReportOptions()

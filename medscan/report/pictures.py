@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from medscan.archive import MAKER
+from medscan.results import StackResult
 
 _QUALITY = 88
 _PAD = 4.0
@@ -19,21 +22,43 @@ MOST_POINTS = 66
 """Points of a small profile; of longer stacks it shows the highest score of every few slices."""
 
 
-def jpeg(image: NDArray[np.uint8], side: int | None = None) -> bytes:
-    """Encode an image (H, W, 1) or (H, W, 3), at most `side` pixels wide, as a marked JPEG."""
+def jpeg(image: NDArray[np.uint8], side: int | None = None, source: str = "") -> bytes:
+    """Encode an image (H, W, 1) or (H, W, 3) as a marked JPEG.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, 1) or (H, W, 3)
+    side : int, optional
+        Largest width in pixels.
+    source : str
+        What the picture was drawn from; see `source_id`.
+    """
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     if side and side < picture.width:
         picture = picture.resize((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=medscan_exif())
+    picture.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=medscan_exif(source))
     return stream.getvalue()
 
 
-def medscan_exif() -> Image.Exif:
+def medscan_exif(source: str = "") -> Image.Exif:
     """EXIF data that mark a picture as medscan's own, so that a scan skips it."""
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = MAKER
+    if source:
+        exif[ExifTags.Base.ImageDescription] = source
     return exif
+
+
+def source_id(stack: StackResult) -> str:
+    """Return 32 hexadecimal digits that change when a stack is scanned again with another result.
+
+    A picture that carries them was drawn from the files that the result is about.
+    """
+    facts = [stack.key, stack.info["detector"], stack.path, stack.frame.tolist()]
+    digest = hashlib.sha256(json.dumps([*facts, stack.sop_instance_uid]).encode())
+    digest.update(stack.slice_score.astype("<f4").tobytes())
+    return digest.hexdigest()[:32]
 
 
 def data_uri(picture: bytes) -> Markup:

@@ -10,11 +10,12 @@ from medscan.report.content import Report, safe_name
 from medscan.report.options import DEFAULT, ReportOptions
 from medscan.report.page import render
 from medscan.report.pictures import data_uri
+from medscan.report.source import Drawn
 from medscan.report.study import KEY_SLICES
 from medscan.results import Results
 
 
-def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> int:
+def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> Drawn:
     """Write the worklist as one HTML page: all studies in the index, the worst with their slices.
 
     A study shows only slices with a picture, and of an archive only the worst of each stack are
@@ -30,8 +31,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
 
     Returns
     -------
-    int
-        Number of slices drawn from the archives.
+    Drawn
 
     Raises
     ------

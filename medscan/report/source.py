@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,25 @@ Keep = Callable[[str, str, int, NDArray[np.uint8]], None]
 """`keep(study key, stack key, slice index, picture)`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What was drawn from the archives.
+
+    Parameters
+    ----------
+    slices, studies : int
+    missing : int
+        Studies that should have been drawn, but are not in the archives or have changed there.
+    """
+
+    slices: int = 0
+    studies: int = 0
+    missing: int = 0
+
+
 def draw_slices(
     options: ReportOptions, rows: Sequence[Row], cards: Cards, keep: Keep, most: int | None = None
-) -> int:
+) -> Drawn:
     """Draw the slices of studies that the archives still hold.
 
     Stacks whose pictures were withheld because they may carry burned-in text are left out, and so
@@ -48,21 +65,26 @@ def draw_slices(
 
     Returns
     -------
-    int
-        Number of pictures.
+    Drawn
     """
-    count, jobs = 0, _jobs(_locate(options, rows), cards, most)
+    located, missing = _locate(options, rows)
+    count, jobs = 0, _jobs(located, cards, most)
     for job, slices in decode(jobs, options.workers, FILE_TIMEOUT_S):
         for slice_index, item in enumerate(slices, job.first):
             if not isinstance(item, FileError):
                 picture = np.round(item.image.transpose(1, 2, 0) * 255).astype(np.uint8)
                 keep(job.study, job.stack.key, slice_index, picture)
                 count += 1
-    return count
+    return Drawn(count, len({study for study, _, _ in located}), missing)
 
 
-def _locate(options: ReportOptions, rows: Sequence[Row]) -> list[tuple[str, StackResult, Stack]]:
-    """Study key, result and source of each stack that may be shown and is in the archives."""
+def _locate(
+    options: ReportOptions, rows: Sequence[Row]
+) -> tuple[list[tuple[str, StackResult, Stack]], int]:
+    """Study key, result and source of each stack that may be shown and is in the archives.
+
+    Also the number of studies with such stacks of which no stack is there.
+    """
     showable = [(row.study, s) for row in rows for s in row.study.stacks if _may_show(s)]
     names = {path for _, result in showable for path in result.path}
     sources = Sources(options.archives, options.keys, names, options.workers)
@@ -70,7 +92,8 @@ def _locate(options: ReportOptions, rows: Sequence[Row]) -> list[tuple[str, Stac
     for study, result in showable:
         with suppress(SourceError):
             located.append((study.key, result, sources.stack(study, result)))
-    return located
+    asked = {study.key for study, _ in showable}
+    return located, len(asked - {study for study, _, _ in located})
 
 
 def _may_show(stack: StackResult) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from medscan import archive
 from medscan.choices import Plane
 from medscan.errors import CorruptError
 from medscan.reading import decoders as decode
-from medscan.report import ReportOptions, write_html, write_report
+from medscan.report import Drawn, ReportOptions, write_html, write_report
 from medscan.report.study import KEY_SLICES
 from tests import tiny
 from tests.report import make
@@ -41,7 +42,8 @@ def scanned(tmp_path):
 
 def drawn(tmp_path, roots, studies, **options):
     results = make.results(tmp_path, studies)
-    write_report([results], tmp_path / "out", ReportOptions(archives=(roots,), **options))
+    options = ReportOptions(archives=(roots,), keeps_slices=False, **options)
+    write_report([results], tmp_path / "out", options)
     return sorted(p for p in (tmp_path / "out").rglob("*.jpg") if p.name != "icon.jpg")
 
 
@@ -55,6 +57,45 @@ def test_every_slice_gets_a_picture(scanned, tmp_path):
         assert picture.max() > 100
     page = Page(tmp_path / "out" / "studies" / f"{studies[0].key}.html")
     assert page.source.count(".jpg") >= 6
+
+
+def test_slices_that_an_earlier_report_drew_are_shown_again(scanned, tmp_path):
+    roots, studies = scanned
+    results, out = make.results(tmp_path, studies), tmp_path / "out"
+    write_report([results], out, ReportOptions(archives=(roots,)))
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*-[0-9]*.jpg")}
+    page = out / "studies" / f"{studies[0].key}.html"
+    shown = page.read_text("utf-8").count(".jpg")
+    assert write_report([results], out) == Drawn()
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*-[0-9]*.jpg")} == before
+    assert page.read_text("utf-8").count(".jpg") == shown > 0
+    write_report([results], out, ReportOptions(keeps_slices=False))
+    assert list(out.rglob("*-[0-9]*.jpg")) == []
+
+
+def test_slices_of_another_result_are_not_shown_again(scanned, tmp_path):
+    roots, studies = scanned
+    write_report(
+        [make.results(tmp_path, studies)], tmp_path / "out", ReportOptions(archives=(roots,))
+    )
+    stack = studies[0].stacks[0]
+    stack.slice_score[:] = stack.slice_score[::-1].copy()
+    stack.slice_score[0] += 0.25
+    (tmp_path / "later").mkdir()
+    write_report([make.results(tmp_path / "later", studies)], tmp_path / "out")
+    kept = {path.parent.name for path in (tmp_path / "out").rglob("*-[0-9]*.jpg")}
+    assert kept == {studies[1].key}
+
+
+def test_studies_that_are_not_in_the_archive_are_counted(scanned, tmp_path):
+    roots, studies = scanned
+    (tmp_path / "empty").mkdir()
+    results = make.results(tmp_path, studies)
+    options = ReportOptions(archives=(tmp_path / "empty",))
+    assert write_report([results], tmp_path / "out", options) == Drawn(0, 0, 2)
+    shutil.rmtree(roots / "a")
+    options = ReportOptions(archives=(roots,))
+    assert write_report([results], tmp_path / "out", options) == Drawn(6, 1, 1)
 
 
 def test_as_many_studies_as_asked_for(scanned, tmp_path):
