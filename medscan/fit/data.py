@@ -10,7 +10,8 @@ Three layouts are understood:
 
 Fitting asks for the split `train` and never sees another.
 
-Items are pictures, DICOM files or volumes; of a volume every slice is an item.
+Items are pictures, DICOM files or volumes; of a volume every slice is an item. The patient of a
+DICOM file is the one that the file states.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from medscan.errors import UsageError
+from medscan.fit.sources import SUFFIXES, Source, dicom_sources
 
-SUFFIXES = (".nii.gz", ".nii", ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".mha", ".nrrd")
+SPLITS = ("train", "test")
+_BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class Item:
         Items of one patient are never on both sides of a split.
     typical : bool
         False for a slice that was picked out: it teaches, but says nothing of where normals score.
+    source : Source or None
+        Of a DICOM file: the series that it belongs to.
     """
 
     name: str
@@ -52,9 +58,12 @@ class Item:
     patient: str
     mask: Path | None = None
     typical: bool = True
+    source: Source | None = None
 
 
-def read_items(data: Path, split: str = "train", *, required: bool = True) -> list[Item]:
+def read_items(
+    data: Path, split: str = "train", *, required: bool = True, divides: bool = True
+) -> list[Item]:
     """Every item of a split of a folder or manifest, sorted by name.
 
     Parameters
@@ -64,28 +73,66 @@ def read_items(data: Path, split: str = "train", *, required: bool = True) -> li
         "train", what may be fitted on; or "test".
     required : bool
         Whether a split without any item is an error.
+    divides : bool
+        Whether DICOM files of one patient in both splits may pass; only published protocols allow
+        it, and a caller that compares patients itself.
 
     Raises
     ------
     UsageError
-        It does not exist or has none of the three layouts.
+        If `data` does not exist or has none of the three layouts, or if DICOM files of one patient
+        are in both splits, or are said to be of several patients.
     """
+    splits = {name: list(_layout(data, name, strict=name == split)) for name in SPLITS}
+    if required and not splits[split]:
+        raise UsageError(f"{data} holds no images of the split {split}")
+    splits = _with_patients(data, splits)
+    train, test = ({i.patient for i in splits[name] if i.source} for name in SPLITS)
+    if not divides and train & test:
+        raise UsageError(
+            f"{data}: by the PatientID of their DICOM files, {len(train & test)} patients are in "
+            "both splits; give all files of a patient the same split"
+        )
+    return sorted(splits[split], key=lambda item: item.name)
+
+
+def _layout(data: Path, split: str, *, strict: bool) -> Iterator[Item]:
+    """Items of a split, without a patient where neither table nor name gives one."""
     if data.is_file():
-        found = list(_manifest(data, split))
-    elif (data / "valid").is_dir() or (data / "train" / "good").is_dir():
-        found = list(_bmad(data, split))
-    elif (data / "normal").is_dir():
-        found = list(_folders(data, split))
-    elif data.exists():
+        return _manifest(data, split, strict=strict)
+    if (data / "valid").is_dir() or (data / "train" / "good").is_dir():
+        return _bmad(data, split)
+    if (data / "normal").is_dir():
+        return _folders(data, split)
+    if data.exists():
         raise UsageError(
             f"{data} has neither normal/ and abnormal/, nor train/good and valid/, nor is it a CSV "
             "manifest; see medscan-fit(1)"
         )
-    else:
-        raise UsageError(f"{data} does not exist")
-    if required and not found:
-        raise UsageError(f"{data} holds no images of the split {split}")
-    return sorted(found, key=lambda item: item.name)
+    raise UsageError(f"{data} does not exist")
+
+
+def _with_patients(data: Path, splits: dict[str, list[Item]]) -> dict[str, list[Item]]:
+    """Give every item its patient: that of the table, of the DICOM file, or of the file's name."""
+    sources = dicom_sources([item.path for items in splits.values() for item in items])
+    claimed: dict[str, Item] = {}
+    for item in (i for items in splits.values() for i in items if i.patient):
+        if source := sources.get(item.path):
+            first = claimed.setdefault(source.patient, item)
+            if first.patient != item.patient:
+                raise UsageError(
+                    f"{data}: {first.name} and {item.name} are of one patient by the PatientID of "
+                    "their DICOM files, but are listed as of two; correct the column patient"
+                )
+
+    def identified(item: Item) -> Item:
+        source = sources.get(item.path)
+        if source is None:
+            return replace(item, patient=item.patient or patient_of(item.path))
+        listed = claimed.get(source.patient, item).patient
+        return replace(item, patient=listed or source.patient, source=source)
+
+    return {name: [identified(item) for item in items] for name, items in splits.items()}
 
 
 def stem(path: Path) -> str:
@@ -99,9 +146,15 @@ def stem(path: Path) -> str:
 def patient_of(path: Path) -> str:
     """Patient of a file that nothing else names: `00003_60.png` is slice 60 of patient 00003.
 
+    In a BIDS data set it is the subject, such as `sub-01` of `sub-01/ses-2/anat/sub-01_ses-2_T1w`.
     A name that holds no number but the last one, such as `case_12`, is a patient of its own.
     """
     whole = stem(path)
+    if subject := _BIDS_SUBJECT.match(whole):
+        return subject[0]
+    for folder in path.parts[-2::-1]:
+        if _BIDS_SUBJECT.fullmatch(folder):
+            return folder
     start = re.sub(r"[_-]\d+$", "", whole)
     return start if re.search(r"\d", start) else whole
 
@@ -126,9 +179,7 @@ def _folders(data: Path, wanted: str) -> Iterator[Item]:
             if split != wanted or (cases and not row):
                 continue
             mask = masks.get(stem(path)) if label else None
-            yield Item(
-                f"{folder}/{path.name}", path, label, row.get("patient") or patient_of(path), mask
-            )
+            yield Item(f"{folder}/{path.name}", path, label, row.get("patient") or "", mask)
 
 
 def _cases(path: Path) -> dict[str, dict[str, str]]:
@@ -157,18 +208,20 @@ def _bmad(data: Path, split: str) -> Iterator[Item]:
     if split == "train":
         normal += [*_images(data / "train" / "good"), *_images(data / "train" / "good" / "img")]
     for path in normal:
-        yield Item(str(path.relative_to(data)), path, 0, patient_of(path))
+        yield Item(str(path.relative_to(data)), path, 0, "")
     for path in [*_images(bad / "img"), *_images(bad)]:
-        yield Item(str(path.relative_to(data)), path, 1, patient_of(path), masks.get(stem(path)))
+        yield Item(str(path.relative_to(data)), path, 1, "", masks.get(stem(path)))
 
 
-def _manifest(path: Path, split: str) -> Iterator[Item]:
+def _manifest(path: Path, split: str, *, strict: bool) -> Iterator[Item]:
+    """Items of a split; if not `strict`, without those whose row is wrong."""
     rows = _rows(path)
     if rows and not {"path", "label"} <= set(rows[0]):
         raise UsageError(f"{path} needs the columns path and label; see medscan-fit(1)")
     for line, row in enumerate(rows, 2):
         if (row.get("split") or "train") == split:
-            yield _manifest_item(path, line, row)
+            with nullcontext() if strict else suppress(UsageError):
+                yield _manifest_item(path, line, row)
 
 
 def _manifest_item(manifest: Path, line: int, row: dict[str, str]) -> Item:
@@ -181,8 +234,7 @@ def _manifest_item(manifest: Path, line: int, row: dict[str, str]) -> Item:
     if not file.is_file():
         raise UsageError(f"{manifest} line {line}: there is no file {row['path']}")
     mask = manifest.parent / row["mask"] if row.get("mask") else None
-    patient = row.get("patient") or patient_of(file)
-    return Item(row["path"], file, labels[row["label"]], patient, mask)
+    return Item(row["path"], file, labels[row["label"]], row.get("patient") or "", mask)
 
 
 def by_patient(items: list[Item], seed: int) -> Iterator[Item]:

@@ -146,14 +146,19 @@ def _shots(folders: tuple[Path, ...], options: FitOptions, size: int) -> Shots |
     if not folders:
         return None
     if not options.zero_shot:
-        return _drawn(read_items(folders[0]), options, size, options.shots or SHOTS)
-    # The published zero-shot training uses the other data sets' test splits.
-    split = "test" if options.protocol == "paper" else "train"
+        return _drawn(_items(folders[0], options), options, size, options.shots or SHOTS)
     parts = [
-        (stem(folder.resolve()), _drawn(read_items(folder, split), options, size, options.shots))
+        (stem(folder.resolve()), _drawn(_items(folder, options), options, size, options.shots))
         for folder in folders
     ]
     return merged_shots(parts)
+
+
+def _items(folder: Path, options: FitOptions) -> list[Item]:
+    published = options.protocol == "paper"
+    # The published zero-shot training uses the other data sets' test splits.
+    split = "test" if published and options.zero_shot else "train"
+    return read_items(folder, split, divides=published)
 
 
 def _drawn(items: list[Item], options: FitOptions, size: int, shots: int | None) -> Shots:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,9 @@ from medscan.archive import Frame, Stack
 from medscan.choices import MAX_FILE_BYTES, Plane
 from medscan.errors import FileError, UsageError
 from medscan.fit.data import Item, by_patient
+from medscan.fit.sources import VOLUMES
 
 log = logging.getLogger("medscan.fit")
-
-VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def _turns(items: list[Item], seed: int, plane: Plane | None) -> Iterator[Slot]:
 def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> Iterator[Slot]:
     """Slices of items; of an abnormal volume those that its mask touches, or with `whole` all."""
     for item in items:
-        stack, modality = _stack_of(item.path, plane)
+        stack, modality, frames = _stack_of_item(item, plane)
         touched = None
         if item.label and stack.kind.is_volume:
             if item.mask is None:
@@ -237,12 +237,20 @@ def _slots(items: list[Item], plane: Plane | None, *, whole: bool = False) -> It
                     "which of its slices are abnormal; put a mask of its name into masks/"
                 )
             touched = _touched(item, stack, plane)
-        for frame in stack.frames:
+        for frame in frames:
             abnormal = touched is None or frame.index in touched
             if abnormal or whole:
-                name = f"{item.name}#{frame.index}" if len(stack.frames) > 1 else item.name
+                name = f"{item.name}#{frame.index}" if len(frames) > 1 else item.name
                 label = item.label if abnormal else 0
                 yield Slot(replace(item, name=name, label=label), stack, frame, modality)
+
+
+def _stack_of_item(item: Item, plane: Plane | None) -> tuple[Stack, str, Sequence[Frame]]:
+    """The stack that an item's window is measured on, its modality, and the item's own frames."""
+    if item.source is not None:
+        return item.source.stack, item.source.modality, item.source.frames
+    stack, modality = _stack_of(item.path, plane)
+    return stack, modality, stack.frames
 
 
 def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
@@ -257,7 +265,7 @@ def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
 
 def _touched(item: Item, stack: Stack, plane: Plane | None) -> set[int]:
     mask, _ = _stack_of(_mask_path(item), plane)
-    _check_size(item, stack, mask)
+    _check_size(item, stack, mask, len(stack.frames))
     planes = imaging.read_planes(mask, mask.frames, MAX_FILE_BYTES)
     return {
         frame.index
@@ -272,8 +280,9 @@ def _mask_path(item: Item) -> Path:
     return item.mask
 
 
-def _check_size(item: Item, image: Stack, mask: Stack) -> None:
-    sizes = [(s.columns, s.rows, len(s.frames)) for s in (image, mask)]
+def _check_size(item: Item, image: Stack, mask: Stack, frames: int) -> None:
+    """Compare a mask with an image of so many frames."""
+    sizes = [(s.columns, s.rows, n) for s, n in ((image, frames), (mask, len(mask.frames)))]
     if sizes[0] != sizes[1]:
         text = [" x ".join(str(n) for n in size) for size in sizes]
         raise UsageError(f"the mask of {item.name} is {text[1]}, but the image is {text[0]}")
@@ -305,22 +314,36 @@ def load_slot(slot: Slot, *, size: int, window: str) -> LabelledSlice | None:
 
 def _render(slot: Slot, size: int, window: str) -> imaging.Slice | FileError:
     try:
-        measured = imaging.measure(slot.stack, window, slot.modality, MAX_FILE_BYTES)
+        measured = _window(slot.stack, window, slot.modality)
         return imaging.render(slot.stack, [slot.frame], size, measured, MAX_FILE_BYTES)[0]
     except FileError as error:
         return error
 
 
+@lru_cache(maxsize=32)
+def _window(stack: Stack, rule: str, modality: str) -> imaging.Window:
+    """Measure the window of a stack once for all its slices; a changed file is another stack."""
+    return imaging.measure(stack, rule, modality, MAX_FILE_BYTES)
+
+
 def _draw_mask(slot: Slot, size: int) -> NDArray[np.bool_]:
-    stack, _ = _stack_of(_mask_path(slot.item), slot.stack.plane)
-    _check_size(slot.item, slot.stack, stack)
+    path = _mask_path(slot.item)
+    stack, _ = _stack_of(path, slot.stack.plane)
+    frames = sum(frame.file == slot.frame.file for frame in slot.stack.frames)
+    _check_size(slot.item, slot.stack, stack, frames)
     frame = next(f for f in stack.frames if f.index == slot.frame.index)
     plane = next(imaging.read_planes(stack, [frame], MAX_FILE_BYTES))
     if isinstance(plane, FileError):
         raise UsageError(f"the mask of {slot.item.name} cannot be read: {plane}")
     values = plane.pixels if plane.pixels.ndim == 2 else plane.pixels.max(axis=2)
-    inside = values > values.max() / 2
+    # A label map may hold any numbers; only JPEG blurs its zeros.
+    inside = values > (values.max() / 2 if _is_jpeg(path) else 0)
     return imaging.Letterbox.of(slot.stack, size).draw_mask(inside)
+
+
+def _is_jpeg(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(3) == b"\xff\xd8\xff"
 
 
 def stacked(found: Sequence[LabelledSlice]) -> Shots:

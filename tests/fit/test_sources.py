@@ -1,0 +1,178 @@
+"""Labelled DICOM files: the patient that they state, and the window of their series."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from medscan import detector as detectors
+from medscan import results
+from medscan.choices import Plane
+from medscan.errors import UsageError
+from medscan.evaluate.run import slices_of
+from medscan.fit.data import patient_of, read_items
+from medscan.fit.shots import draw_shots, stream_slices
+from medscan.scan import scan
+from tests import tiny
+from tests.options import changed
+
+
+def write_manifest(folder, rows, columns=("path", "label", "split", "patient")):
+    path = folder / "m.csv"
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    return path
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Series of three patients, six slices each; only the files say whose they are."""
+    for number in range(3):
+        volume = tiny.head_volume(number, slices=6)
+        volume = (volume * np.linspace(0.3, 1.7, 6)).astype(volume.dtype)
+        tiny.write_series(
+            tmp_path / "data" / str(number), volume, study=f"1.{number}", PatientID=f"P{number}"
+        )
+    return tmp_path / "data"
+
+
+def rows_of(series, split=lambda number, z: "train", patient=lambda number, z: ""):
+    for number in range(3):
+        files = sorted((series / str(number)).iterdir())
+        for z, file in enumerate(files):
+            label = "abnormal" if number == 2 else "normal"
+            yield file.relative_to(series), label, split(number, z), patient(number, z)
+
+
+def test_the_file_says_who_the_patient_is(series):
+    items = read_items(write_manifest(series, rows_of(series)))
+    assert len(items) == 18
+    assert len({item.patient for item in items}) == 3
+    assert not any("P0" in item.patient for item in items), "no identity leaves the file"
+
+
+def test_a_split_within_a_patient_is_refused(series):
+    odd = write_manifest(series, rows_of(series, lambda _, z: ("train", "test")[z % 2]))
+    with pytest.raises(UsageError, match="PatientID of their DICOM files, 3 patients are in both"):
+        read_items(odd, divides=False)
+    assert len(read_items(odd, "test")) == 9
+    whole = write_manifest(series, rows_of(series, lambda n, _: ("train", "test")[n % 2]))
+    assert len(read_items(whole, divides=False)) == 12
+
+
+def test_files_of_one_patient_listed_as_of_two_are_refused(series):
+    rows = rows_of(series, patient=lambda number, z: f"{number}-{z}")
+    with pytest.raises(UsageError, match="are listed as of two; correct the column patient"):
+        read_items(write_manifest(series, rows))
+
+
+def test_a_listed_patient_counts_for_every_file_that_states_the_same(series):
+    rows = rows_of(series, patient=lambda number, z: "first" if (number, z) == (0, 0) else "")
+    items = read_items(write_manifest(series, rows))
+    assert sum(item.patient == "first" for item in items) == 6
+    everyone = rows_of(series, patient=lambda number, z: "all")
+    assert {item.patient for item in read_items(write_manifest(series, everyone))} == {"all"}
+
+
+def test_without_a_patient_id_the_study_counts(tmp_path):
+    for number in range(2):
+        folder = tmp_path / str(number)
+        tiny.write_series(folder, tiny.head_volume(number, 2), study=f"1.{number}", PatientID="")
+    rows = [
+        (file.relative_to(tmp_path), "normal", "train", "")
+        for number in range(2)
+        for file in sorted((tmp_path / str(number)).iterdir())
+    ]
+    items = read_items(write_manifest(tmp_path, rows))
+    assert len({item.patient for item in items}) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "patient"),
+    [
+        ("sub-01_ses-1_FLAIR.nii.gz", "sub-01"),
+        ("sub-01_ses-2_FLAIR.nii.gz", "sub-01"),
+        ("data/sub-A7/ses-1/anat/T1w.nii", "sub-A7"),
+        ("data/subject/00003_60.png", "00003"),
+    ],
+)
+def test_bids_names(path, patient, tmp_path):
+    assert patient_of(tmp_path / path) == patient
+
+
+def test_a_labelled_slice_is_windowed_with_its_series(series, detector_file, options):
+    """Scores of fit and evaluate are those of a scan of the same files."""
+    fitted = detectors.read(detector_file)
+    method = fitted.load_method(detector_file, fitted.load_backbone(device="cpu", precision="fp32"))
+    items = read_items(write_manifest(series, rows_of(series)))
+    scores = {}
+    for labelled in slices_of(fitted, method, items):
+        score, _ = method.predict(torch.from_numpy(np.array(labelled.image))[None])
+        scores[labelled.item.path.resolve()] = float(score[0])
+    scan(changed(options, roots=(series,), identify=True, batch_size=1))
+    compared = 0
+    for study in results.open(options.outputs.out).studies():
+        for stack in study.stacks:
+            for path, score in zip(stack.path, stack.slice_score, strict=True):
+                if np.isfinite(score):
+                    assert scores[(series / path).resolve()] == pytest.approx(score, abs=1e-5)
+                    compared += 1
+    assert compared == 18
+
+
+def test_a_series_in_two_folders_is_one(tmp_path):
+    files = sorted(tiny.write_series(tmp_path / "all", tiny.head_volume(1, 6)).iterdir())
+    for z, file in enumerate(files):
+        folder = tmp_path / "data" / ("abnormal" if z % 2 else "normal")
+        folder.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / file.name)
+    items = read_items(tmp_path / "data")
+    assert {len(item.source.stack.frames) for item in items} == {6}
+    slices = list(stream_slices(items, size=32, window="auto", plane=None))
+    assert sorted(s.item.label for s in slices) == [0, 0, 0, 1, 1, 1]
+    assert not any("#" in s.item.name for s in slices)
+
+
+@pytest.mark.parametrize("values", [(1, 2, 4), (3, 7, 9), (1,), (255,)])
+@pytest.mark.parametrize("kind", ["png", "nii"])
+def test_every_value_of_a_mask_above_zero_is_abnormal(tmp_path, values, kind):
+    folder = tmp_path / "data"
+    for name in ("normal", "abnormal", "masks"):
+        (folder / name).mkdir(parents=True)
+    image = np.random.default_rng(0).integers(50, 200, (32, 32)).astype(np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    for row, value in enumerate(values):
+        mask[4 * row : 4 * row + 4, 8:16] = value
+    area = 32 * len(values)
+    if kind == "png":
+        Image.fromarray(image).save(folder / "abnormal" / "a.png")
+        Image.fromarray(mask).save(folder / "masks" / "a.png")
+    else:
+        tiny.write_nifti(folder / "abnormal" / "a.nii", np.stack([image] * 3, -1))
+        tiny.write_nifti(folder / "masks" / "a.nii", np.stack([mask] * 3, -1))
+    slices = list(stream_slices(read_items(folder), size=32, window="auto", plane=Plane.AXIAL))
+    assert {int(s.mask.sum()) for s in slices} == {area}
+
+
+def test_a_mask_in_jpeg_is_cut_at_half_its_maximum(tmp_path):
+    folder = tmp_path / "data"
+    for name in ("normal", "abnormal", "masks"):
+        (folder / name).mkdir(parents=True)
+    image = np.random.default_rng(0).integers(50, 200, (32, 32)).astype(np.uint8)
+    mask = np.zeros((32, 32), np.uint8)
+    mask[8:16, 8:16] = 255
+    Image.fromarray(image).save(folder / "abnormal" / "a.png")
+    Image.fromarray(mask).save(folder / "masks" / "a.jpg", quality=60)
+    (labelled,) = stream_slices(read_items(folder), size=32, window="auto", plane=None)
+    assert int(labelled.mask.sum()) == 64
+
+
+def test_shots_are_drawn_from_as_many_patients_as_there_are(series):
+    items = read_items(write_manifest(series, rows_of(series)))
+    shots = draw_shots(items, 2, 0, size=32, window="auto", plane=None)
+    normal = shots.patients[shots.labels == 0].tolist()
+    assert len(set(normal)) == 2
