@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import compress
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medscan.detector import Calibration, conformal_threshold
+from medscan.errors import MedscanError
 from medscan.fit.shots import Shots
 from medscan.fit.train import Prepared, Progress, remember, scores, train
 from medscan.methods import Method
@@ -90,7 +92,18 @@ def _generator(seed: int) -> torch.Generator:
 
 
 def summarise(held: list[tuple[float, float, Tensor]], target_fpr: float) -> Calibration:
-    """Calibration from (label, score, map (G, G)) of held-out slices."""
+    """Calibration from (label, score, map (G, G)) of held-out slices.
+
+    Raises
+    ------
+    MedscanError
+        If a score is not finite: no threshold could be told from it.
+    """
+    if not all(math.isfinite(score) for _, score, _ in held):
+        raise MedscanError(
+            "the fit failed: scores of held-out shots are not finite; change the settings "
+            "of the method with --set, such as a lower learning rate"
+        )
     normals = tuple(sorted(score for label, score, _ in held if label == 0))
     abnormals = tuple(sorted(score for label, score, _ in held if label == 1))
     threshold, provisional = conformal_threshold(normals, target_fpr)

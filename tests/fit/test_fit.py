@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 from medscan.detector import Domain
-from medscan.errors import UsageError
+from medscan.errors import MedscanError, UsageError
 from medscan.fit import FitOptions, augment, fit, load_items, read_items
-from medscan.fit.calibrate import patient_folds
+from medscan.fit.calibrate import patient_folds, summarise
 from medscan.fit.shots import draw_shots
 from medscan.fit.train import prepare, train
 from medscan.methods import build, settings_of
@@ -259,3 +259,10 @@ def test_a_loss_that_is_not_finite_is_said(pictures, options):
 def test_every_method_can_use_every_augmentation(pictures, options):
     settings = {"augmentation": "madclip", "epochs": 1}
     assert fit(pictures, changed(options, method="mvfa", settings=settings, folds=0))
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_no_threshold_is_made_of_scores_that_are_not_finite(score):
+    held = [(0.0, 0.2, torch.zeros(2, 2)), (1.0, score, torch.zeros(2, 2))]
+    with pytest.raises(MedscanError, match="scores of held-out shots are not finite"):
+        summarise(held, 0.05)
