@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, entry_points, version
 
-from pydicom.pixels import get_decoder
 from pydicom.uid import UID, UID_dictionary
 
-from medscan.imaging.dicom import ITK_SYNTAXES, PLUGINS
+from medscan.errors import UnsupportedError
+from medscan.imaging.stored import ITK_SYNTAXES, PLUGINS, decoder_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,13 @@ def syntaxes() -> list[Syntax]:
 
 def _decoders(uid: UID) -> list[DecoderPackage]:
     try:
-        decoder = get_decoder(uid)
-    except NotImplementedError:
+        decoder = decoder_of(uid)
+    except UnsupportedError:
         return []
     if not uid.is_encapsulated:
         return _installed("pydicom")
-    plugins = [plugin for plugin in PLUGINS if plugin in decoder.available_plugins]
+    available = decoder.available_plugins if decoder else ()
+    plugins = [plugin for plugin in PLUGINS if plugin in available]
     packages = [package for plugin in plugins for package in _packages(plugin, uid)]
     return packages + (_installed("SimpleITK") if uid in ITK_SYNTAXES else [])
 

@@ -1,55 +1,46 @@
-"""DICOM files -> frames after rescale, one frame at a time.
-
-pydicom itself reads native pixels. Its plugins are tried on compressed frames in the order of
-`PLUGINS` (OpenJPEG and RLE, JPEG-LS, Pillow, its own RLE), then SimpleITK on JPEG processes that
-none of them can decode.
-"""
+"""DICOM files -> frames after rescale, one frame at a time."""
 
 from __future__ import annotations
 
 import gzip
 import io
-import tempfile
 import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import apply_color_lut, get_decoder
+from pydicom.dataset import Dataset
+from pydicom.encaps import get_frame
+from pydicom.pixels import apply_color_lut
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    SecondaryCaptureImageStorage,
 )
 
 from medscan.archive import ArchiveFile, is_mosaic, mosaic_of, open_regular
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
-from medscan.imaging.codestream import declared_size
-from medscan.imaging.quiet import DECODER_ERRORS, no_stderr
+from medscan.imaging.codestream import Declared, declared
+from medscan.imaging.offsets import drop_false_offsets
+from medscan.imaging.quiet import DECODER_ERRORS
+from medscan.imaging.stored import LOSSY, decode_compressed, decode_native, decoder_of, significant
 from medscan.imaging.tables import Rescale, rescale_of, voi_of
 from medscan.imaging.types import PixelPlane
 
-PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")
-"""pydicom's decoding plugins in order of trust, without GDCM, which can abort the process."""
-ITK_SYNTAXES = frozenset(f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 57, 70))
-"""JPEG baseline, extended and lossless: tried with SimpleITK where every plugin fails."""
-_SHAPE = (
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "PlanarConfiguration",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-)
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PADDING = {
+    "PixelData": ("PixelPaddingValue", "PixelPaddingRangeLimit"),
+    "FloatPixelData": ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit"),
+    "DoubleFloatPixelData": ("DoubleFloatPixelPaddingValue", "DoubleFloatPixelPaddingRangeLimit"),
+}
+_LEFT_BEHIND = {"YBR_FULL_422": "YBR_FULL", "YBR_ICT": "RGB", "YBR_RCT": "RGB"}
+"""What native pixels with all samples are: 4:2:2 has two thirds of them, and JPEG 2000's transforms
+are undone with its compression (PS3.3 C.7.6.3.1.2)."""
+_NOT_CONVERTED = ("ARGB", "CMYK", "HSV", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
+"""Retired colour spaces that nothing here turns into RGB (PS3.3 C.7.6.3.1.2)."""
 
 
 class DicomFile:
@@ -73,6 +64,7 @@ class DicomFile:
         self.header: Dataset = pydicom.dcmread(_content(file, max_file_bytes), force=True)
         self.syntax = _syntax(self.header)
         self._whole_mosaic: NDArray[Any] | None = None
+        self._palette_bits: int | None = None
         self._complete()
         self._check_size()
         self.mosaic = mosaic_of(self.header) if is_mosaic(self.header) else None
@@ -87,28 +79,37 @@ class DicomFile:
         """
         if not 0 <= index < (self.mosaic.tiles if self.mosaic else self.frames):
             raise CorruptError(f"has no frame {index + 1}")
-        stored = self._tile(index) if self.mosaic else self._decode(index)
-        bits = int(self.header.BitsStored)
+        container = self._tile(index) if self.mosaic else self._container(index)
+        stored, bits = self._significant(container), self.bits
         if self.photometric == "PALETTE COLOR" and stored.ndim == 2:
-            stored = apply_color_lut(stored, self.header)[..., :3]
-            bits = 8 if stored.max(initial=0) < 256 else 16
+            stored, bits = self._palette_colours(stored)
         if stored.ndim == 3:
             return PixelPlane(_colour(stored, bits), white=255.0)
-        return self._grey(stored, index)
+        return self._grey(stored, self._padding(container, stored), index)
 
-    def _grey(self, stored: NDArray[Any], index: int) -> PixelPlane:
+    def _grey(
+        self, stored: NDArray[Any], padding: NDArray[np.bool_] | None, index: int
+    ) -> PixelPlane:
         inverted = self.photometric == "MONOCHROME1"
         rescale = rescale_of(self.header, index)
         values = rescale(stored)
-        hidden = ~np.isfinite(values) | _padding(self.header, values, rescale)
+        hidden = ~np.isfinite(values) if padding is None else ~np.isfinite(values) | padding
         if hidden.any():
             visible = values[~hidden]
             black = (visible.max() if inverted else visible.min()) if visible.size else 0.0
             values[hidden] = black
         unscaled = rescale == Rescale() and not self.header.PixelRepresentation
-        bits = int(self.header.BitsStored)
-        white = 2.0**bits - 1 if unscaled and bits <= 8 else None
-        return PixelPlane(values, inverted, voi_of(self.header, index), white)
+        white = 2.0**self.bits - 1 if unscaled and self.bits <= 8 else None
+        return PixelPlane(values, inverted, voi_of(self.header, index, rescale), white)
+
+    def _palette_colours(self, stored: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        """RGB of palette numbers, and its bits: the whole palette tells whether it has 8 or 16."""
+        if self._palette_bits is None:
+            count, first = (int(n) for n in self.header.RedPaletteColorLookupTableDescriptor[:2])
+            numbers = np.arange(first, first + (count or 65536)).reshape(1, -1)
+            whole = apply_color_lut(numbers, self.header)
+            self._palette_bits = 8 if whole.max() < 256 else 16
+        return apply_color_lut(stored, self.header)[..., :3], self._palette_bits
 
     def _complete(self) -> None:
         """Fill in elements that are often missing, with the values that other readers assume."""
@@ -122,7 +123,11 @@ class DicomFile:
         header.SamplesPerPixel = self.samples
         bits = self._integer("BitsAllocated", itemsize)
         header.BitsAllocated = bits
-        header.BitsStored = min(self._integer("BitsStored", bits), bits)
+        self.bits = min(self._integer("BitsStored", bits), bits)
+        high_bit = self._integer("HighBit", self.bits - 1)
+        self.high_bit = high_bit if self.bits <= high_bit < bits else self.bits - 1
+        self.shift = self.high_bit + 1 - self.bits
+        header.BitsStored = self.high_bit + 1  # decoders drop bits above these, if they drop any
         header.PixelRepresentation = self._integer("PixelRepresentation", 0) & 1
         self.frames = max(1, self._integer("NumberOfFrames", 1))
         header.NumberOfFrames = self.frames
@@ -151,16 +156,27 @@ class DicomFile:
             raise UnsupportedError(f"{self.header.BitsAllocated} bits allocated")
         if pixels * max(4, self.header.BitsAllocated // 8) > self.max_file_bytes:
             raise TooLargeError(f"{self.rows} x {self.columns} is over the limit")
+        decoder_of(self.syntax)
         if self.syntax.is_encapsulated:
+            drop_false_offsets(self.header, self.frames)
             return
         need = (pixels * self.frames * int(self.header.BitsAllocated) + 7) // 8
+        have = len(self.header[self.keyword].value)
+        self._correct_colour_space(whole=have >= need)
         if self.photometric == "YBR_FULL_422":
             need = need // 3 * 2
-        have = len(self.header[self.keyword].value)
         if have < need:
             raise TruncatedError(f"pixel data ends at byte {have} of {need}")
         if packed:
             self._unpack_12_bits(pixels * self.frames)
+
+    def _correct_colour_space(self, whole: bool) -> None:
+        """Correct the name that a decoder left in the header of native colour that is `whole`."""
+        if self.photometric in _NOT_CONVERTED:
+            raise UnsupportedError(f"photometric interpretation {self.photometric}")
+        if whole and self.photometric in _LEFT_BEHIND:
+            self.photometric = _LEFT_BEHIND[self.photometric]
+            self.header.PhotometricInterpretation = self.photometric
 
     def _unpack_12_bits(self, count: int) -> None:
         """Widen values of 12 bits, two in three bytes, to 16 bits each (PS3.5 8.1.1, annex D)."""
@@ -173,85 +189,66 @@ class DicomFile:
         self.header.BitsAllocated = 16
 
     def _tile(self, index: int) -> NDArray[Any]:
-        """Stored values of a tile; the mosaic is decoded once for all of them."""
+        """Values of a tile; the mosaic is decoded once for all of them."""
         if self._whole_mosaic is None:
-            self._whole_mosaic = self._decode(0)
+            self._whole_mosaic = self._container(0)
         whole = self._whole_mosaic
         return self.mosaic.tile(whole, index) if self.mosaic else whole
 
-    def _decode(self, index: int) -> NDArray[Any]:
-        """Stored values of a frame."""
-        try:
-            decoder = get_decoder(self.syntax)
-        except NotImplementedError:
-            raise UnsupportedError(f"transfer syntax {self.syntax.name}") from None
-        if self.syntax.is_encapsulated:
-            self._check_codestream(index)
-        plugins = [p for p in PLUGINS if p in decoder.available_plugins]
-        for plugin in plugins if self.syntax.is_encapsulated else [""]:
-            try:
-                return np.asarray(
-                    decoder.as_array(self.header, index=index, decoding_plugin=plugin)[0]
-                )
-            except DECODER_ERRORS:  # the next plugin may read what this one cannot
-                continue
-        if self.syntax in ITK_SYNTAXES:
-            return self._decode_itk(index)
-        raise CorruptError(f"pixel data is not valid {self.syntax.name}")
+    def _container(self, index: int) -> NDArray[Any]:
+        """Values of a frame, with all bits of a cell that is at least as wide as the pixel."""
+        if not self.syntax.is_encapsulated:
+            return decode_native(self.header, self.syntax, index)
+        codestream = self._codestream(index)
+        found = self._checked(declared(codestream))
+        # A codec that keeps no bits above the pixel keeps none below it either.
+        self.shift = 0 if found and found.bits <= self.high_bit else self.high_bit + 1 - self.bits
+        bits = found.bits if found else int(self.header.BitsAllocated)
+        return decode_compressed(self.header, self.syntax, index, codestream, bits)
 
-    def _check_codestream(self, index: int) -> None:
+    def _significant(self, container: NDArray[Any]) -> NDArray[Any]:
+        """Stored values: the bits of the pixel alone."""
+        signed, lossy = bool(self.header.PixelRepresentation), self.syntax in LOSSY
+        return significant(container, self.bits, self.shift, signed=signed, lossy=lossy)
+
+    def _padding(self, container: NDArray[Any], stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+        """Mask of pixels at Pixel Padding Value or within its range (PS3.3 C.7.5.1.1.2).
+
+        Writers pad before or after they place the pixel in its bits, so that both are looked at.
+        """
+        pad = self.header.get(_PADDING[self.keyword][0])
+        if pad is None or pad == "":
+            return None
+        far = self.header.get(_PADDING[self.keyword][1])
+        low, high = sorted(self._padding_number(p) for p in (pad, pad if far is None else far))
+        hidden: NDArray[np.bool_] = (stored >= low) & (stored <= high)
+        return hidden if stored is container else hidden | (container >= low) & (container <= high)
+
+    def _padding_number(self, value: Any) -> float:
+        """Padding value in the number format of the pixels: writers mix up its sign and VR."""
+        if self.keyword != "PixelData":
+            return float(value)
+        bits = int(self.header.BitsAllocated)
+        number = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
+        number %= 1 << bits
+        negative = self.header.PixelRepresentation and number >> (bits - 1)
+        return number - (1 << bits) if negative else number
+
+    def _checked(self, found: Declared | None) -> Declared | None:
         """Refuse a frame that declares a larger size than the header: decoders believe it."""
-        try:
-            size = declared_size(self._codestream(index))
-        except DECODER_ERRORS:
-            return
-        if size and size[0] * size[1] > self.rows * self.columns:
-            raise CorruptError(f"its compressed frame is of {size[0]} x {size[1]} pixels")
+        if found and found.rows * found.columns > self.rows * self.columns:
+            raise CorruptError(f"its compressed frame is of {found.rows} x {found.columns} pixels")
+        allocated = int(self.header.BitsAllocated)
+        if found and found.bits > allocated:
+            raise CorruptError(f"its compressed frame has {found.bits} bits, not {allocated}")
+        return found
 
     def _codestream(self, index: int) -> bytes:
-        data: bytes = get_frame(self.header.PixelData, index, number_of_frames=self.frames)
+        try:
+            data: bytes = get_frame(self.header.PixelData, index, number_of_frames=self.frames)
+        except DECODER_ERRORS:
+            raise CorruptError(f"pixel data is not valid {self.syntax.name}") from None
         return data
-
-    def _decode_itk(self, index: int) -> NDArray[Any]:
-        """Stored values of a frame as SimpleITK decodes them, colour as RGB.
-
-        SimpleITK gets a temporary file with this frame and a few clean tags: on broken larger
-        files its parser takes gigabytes and minutes.
-        """
-        import SimpleITK
-
-        single = _single(self.header, self._codestream(index))
-        with tempfile.NamedTemporaryFile(suffix=".dcm") as copy:
-            single.save_as(copy.file, enforce_file_format=True)
-            copy.flush()
-            try:
-                with no_stderr():
-                    image = SimpleITK.ReadImage(copy.name, imageIO="GDCMImageIO")
-            except RuntimeError:
-                raise UnsupportedError(
-                    f"no decoder reads it: transfer syntax {self.syntax.name}"
-                ) from None
-        stored: NDArray[Any] = SimpleITK.GetArrayFromImage(image)
-        shape = (self.rows, self.columns, self.samples)
-        return stored.reshape(shape[:2] if self.samples == 1 else shape)
-
-
-def _single(header: Dataset, codestream: bytes) -> Dataset:
-    """Data set of one compressed frame, with only the elements that decoding needs."""
-    single = Dataset()
-    single.file_meta = FileMetaDataset()
-    single.file_meta.TransferSyntaxUID = header.file_meta.TransferSyntaxUID
-    single.SOPClassUID, single.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
-    for keyword in _SHAPE:
-        if keyword in header:
-            setattr(single, keyword, header[keyword].value)
-    if single.SamplesPerPixel == 1:
-        # GDCM would invert MONOCHROME1 and look up palettes, which medscan does itself afterwards.
-        single.PhotometricInterpretation = "MONOCHROME2"
-    single.HighBit = single.BitsStored - 1
-    single.PixelData = encapsulate([codestream])
-    single["PixelData"].VR = "OB"
-    return single
 
 
 def _content(file: ArchiveFile, max_file_bytes: int) -> BinaryIO:
@@ -291,23 +288,3 @@ def _colour(stored: NDArray[Any], bits: int) -> NDArray[np.float32]:
     if bits <= 8:
         return stored.astype(np.float32)
     return (stored.astype(np.float64) * (255.0 / (2.0**bits - 1))).astype(np.float32)
-
-
-def _padding(header: Dataset, values: NDArray[np.float32], rescale: Rescale) -> NDArray[np.bool_]:
-    """Mask of pixels at PixelPaddingValue or within its range (PS3.3 C.7.5.1.1.2)."""
-    pad = header.get("PixelPaddingValue")
-    if pad is None or pad == "" or rescale.table is not None:
-        return np.zeros(values.shape, dtype=bool)
-    far = header.get("PixelPaddingRangeLimit")
-    ends = np.array([_stored(header, pad), _stored(header, pad if far is None else far)])
-    low, high = np.sort(rescale(ends))
-    hidden: NDArray[np.bool_] = (values >= low) & (values <= high)
-    return hidden
-
-
-def _stored(header: Dataset, value: Any) -> int:
-    """Padding value in the number format of the pixels: writers mix up its sign and VR."""
-    bits = int(header.BitsAllocated)
-    stored = int.from_bytes(value, "little") if isinstance(value, bytes) else int(value)
-    stored %= 1 << bits
-    return stored - (1 << bits) if header.PixelRepresentation and stored >> (bits - 1) else stored

@@ -24,6 +24,13 @@ class Table(NamedTuple):
     entries: NDArray[np.float32]
     bits: int
 
+    @property
+    def white(self) -> float:
+        """Highest value of the bits that its entries use: writers claim more, and fewer."""
+        highest = float(self.entries.max(initial=1.0))
+        used = math.frexp(highest)[1]
+        return max(2.0 ** min(self.bits, used) - 1, highest)
+
 
 class Rescale(NamedTuple):
     """Value = stored * slope + intercept, or an entry of `table` if there is one."""
@@ -31,6 +38,11 @@ class Rescale(NamedTuple):
     slope: float = 1.0
     intercept: float = 0.0
     table: Table | None = None
+
+    @property
+    def goes_below_zero(self) -> bool:
+        """Whether it can make a negative value of a stored value that has no sign."""
+        return self.intercept < 0 or self.slope < 0
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         """Rescale stored values of any shape; computed in float64."""
@@ -78,16 +90,25 @@ def rescale_of(header: Dataset, index: int) -> Rescale:
         slope = first_number(item.get("RescaleSlope"), 0.0)
         if slope:
             return Rescale(slope, first_number(item.get("RescaleIntercept"), 0.0))
-    return Rescale(table=_table(header, header.get("ModalityLUTSequence")))
+    signed = bool(header.PixelRepresentation)
+    return Rescale(table=_table(header, header.get("ModalityLUTSequence"), signed=signed))
 
 
-def voi_of(header: Dataset, index: int) -> Voi | None:
-    """Window or lookup table that the header gives for showing frame `index`, if any."""
+def voi_of(header: Dataset, index: int, rescale: Rescale) -> Voi | None:
+    """Window or lookup table that the header gives for showing frame `index`, if any.
+
+    Parameters
+    ----------
+    header : Dataset
+    index : int
+    rescale : Rescale
+        Of that frame: it decides whether the values that the table is for have a sign.
+    """
     item = functional_item(header, index, "FrameVOILUTSequence")
-    table = _table(header, item.get("VOILUTSequence"))
+    signed = rescale.table is None and bool(header.PixelRepresentation or rescale.goes_below_zero)
+    table = _table(header, item.get("VOILUTSequence"), signed=signed)
     if table is not None:
-        white = max(2.0**table.bits - 1, float(table.entries.max(initial=1.0)))
-        return Voi(table=table.entries / np.float32(white), first=table.first)
+        return Voi(table=table.entries / np.float32(table.white), first=table.first)
     center = first_number(item.get("WindowCenter"), math.nan)
     width = first_number(item.get("WindowWidth"), 0.0)
     function = str(item.get("VOILUTFunction") or "LINEAR").upper()
@@ -103,14 +124,19 @@ def lookup(values: NDArray[Any], first: float, entries: NDArray[np.float32]) -> 
     return entries[np.clip(index, 0, len(entries) - 1).astype(np.intp)]
 
 
-def _table(header: Dataset, luts: Sequence[Dataset] | None) -> Table | None:
-    """First item of a LUT sequence (PS3.3 C.11.1.1), if any; 8-bit entries may be packed."""
+def _table(header: Dataset, luts: Sequence[Dataset] | None, *, signed: bool) -> Table | None:
+    """First item of a LUT sequence (PS3.3 C.11.1.1), if any; 8-bit entries may be packed.
+
+    `signed` says whether the values looked up have a sign. So has then the first of them
+    (C.11.2.1.1), whose VR implicit VR does not tell, and writers confuse.
+    """
     item = luts[0] if luts else Dataset()
     data, descriptor = item.get("LUTData"), item.get("LUTDescriptor")
     if data is None or descriptor is None:
         return None
     count, first, bits = (int(v) for v in descriptor)
     count = count % 65536 or 65536
+    first = first - 65536 if signed and first > 32767 else first
     if isinstance(data, bytes):
         order = ">" if header.original_encoding[1] is False else "<"
         kind = "u1" if len(data) < 2 * count else f"{order}u2"

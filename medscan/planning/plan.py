@@ -28,7 +28,7 @@ from medscan.planning.ledger import DecoderTrouble, Ledger
 from medscan.planning.routing import route
 from medscan.results import Work
 
-PREPROCESSING = 4
+PREPROCESSING = 5
 """Increase it whenever a change to reading, windowing, drawing or aggregating changes a score."""
 
 FindWork = Callable[[str], Work | None]
