@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from collections.abc import Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from medscan.archive import ArchiveFile, open_regular
 from medscan.errors import CorruptError, TooLargeError, UnsupportedError
@@ -37,7 +38,8 @@ def read_page(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
         image.seek(index)
         if image.width * image.height * 4 * len(image.getbands()) > max_file_bytes:
             raise TooLargeError(f"{image.height} x {image.width} is over the limit")
-        return _plane(ImageOps.exif_transpose(image))
+        tags = getattr(image, "tag_v2", {})  # of a TIFF: turning it loses them
+        return _plane(ImageOps.exif_transpose(image), tags)
 
 
 def _open_picture(stream: BinaryIO) -> Image.Image:
@@ -47,10 +49,10 @@ def _open_picture(stream: BinaryIO) -> Image.Image:
         raise UnsupportedError("no PNG, JPEG or TIFF that can be read") from None
 
 
-def _plane(image: Image.Image) -> PixelPlane:
-    """Keep numbers as they are; make everything else grey or RGB of 8 bits."""
+def _plane(image: Image.Image, tags: Mapping[int, Any]) -> PixelPlane:
+    """Keep numbers; make everything else grey or RGB of 8 bits."""
     if image.mode in _NUMBER_MODES:
-        values = np.asarray(image).astype(np.float32)
+        values = _numbers(np.asarray(image), tags).astype(np.float32)
         return PixelPlane(np.nan_to_num(values, posinf=0.0, neginf=0.0))
     if image.mode in ("1", "L", "LA", "La"):
         return PixelPlane(np.asarray(image.convert("L"), dtype=np.float32), white=255.0)
@@ -58,3 +60,19 @@ def _plane(image: Image.Image) -> PixelPlane:
     if (rgb[..., :1] == rgb).all():
         rgb = rgb[..., 0]
     return PixelPlane(rgb.astype(np.float32), white=255.0)
+
+
+def _numbers(stored: NDArray[Any], tags: Mapping[int, Any]) -> NDArray[Any]:
+    """Numbers of a grey picture of more than 8 bits, which Pillow leaves as TIFF stores them.
+
+    Where a TIFF says so, 0 is white (TIFF 6.0, tag 262), and numbers of 32 bits have no sign
+    (tag 339), which Pillow's do.
+    """
+    bits = int(tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0])
+    unsigned = int(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0]) == 1
+    if unsigned and stored.dtype == np.int32 and bits == 32:
+        stored = stored.view(np.uint32)
+    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) != 0:
+        return stored
+    white = (1 << bits) - 1 if unsigned else 0
+    return white - stored.astype(np.float64)

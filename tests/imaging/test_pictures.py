@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -151,3 +153,39 @@ def test_turned_pictures_have_the_size_that_the_index_tells(tmp_path, orientatio
     assert pixels.shape == (found.rows, found.columns, 3)
     if suffix != "jpg":
         assert np.array_equal(pixels, TURNS[orientation](RGB))
+
+
+def tiff(path, pixels, photometric, sample_format, bits=None):
+    """An uncompressed grey TIFF, its numbers as given."""
+    rows, columns = pixels.shape
+    data = pixels.tobytes()
+    longs = {256: columns, 257: rows, 273: 8, 278: rows, 279: len(data)}
+    shorts = {258: bits or 8 * pixels.dtype.itemsize, 259: 1, 262: photometric, 277: 1}
+    tags = [(t, 4, v) for t, v in longs.items()] + [(t, 3, v) for t, v in shorts.items()]
+    tags = sorted([*tags, (339, 3, sample_format)])
+    entries = b"".join(
+        struct.pack("<HHIHxx" if k == 3 else "<HHII", t, k, 1, v) for t, k, v in tags
+    )
+    head = b"II*\0" + struct.pack("<I", 8 + len(data))
+    path.write_bytes(head + data + struct.pack("<H", len(tags)) + entries + bytes(4))
+    return archived(path)
+
+
+@pytest.mark.parametrize(("kind", "sample_format", "white"), [("<u2", 1, 65535), ("<f4", 3, 0)])
+def test_zero_is_white_where_a_tiff_says_so(tmp_path, kind, sample_format, white):
+    """TIFF 6.0, tag 262: Pillow inverts 8 bits itself, and nothing deeper."""
+    numbers = np.array([[0, 100, 7], [65535, 200, 30000]]).astype(kind)
+    file = tiff(tmp_path / "white.tif", numbers, 0, sample_format)
+    found = only(stack_of([file], 2, 3, Kind.PICTURE)).pixels
+    assert np.array_equal(found, white - numbers.astype(float))
+    file = tiff(tmp_path / "black.tif", numbers, 1, sample_format)
+    assert np.array_equal(only(stack_of([file], 2, 3, Kind.PICTURE)).pixels, numbers)
+
+
+@pytest.mark.parametrize(("kind", "sample_format"), [("<u4", 1), ("<i4", 2), ("<i2", 2)])
+def test_numbers_of_a_tiff_have_the_sign_that_it_says(tmp_path, kind, sample_format):
+    ends = np.iinfo(kind)
+    numbers = np.array([[ends.min, ends.max], [5, 1000]], kind)
+    file = tiff(tmp_path / "a.tif", numbers, 1, sample_format)
+    found = only(stack_of([file], 2, 2, Kind.PICTURE)).pixels
+    assert np.array_equal(found, numbers.astype(np.float32))
