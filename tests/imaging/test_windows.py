@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_windowing
 from pydicom.sequence import Sequence
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medscan.archive.types import Kind
 from medscan.errors import FileError, UsageError
@@ -139,3 +140,45 @@ def test_nothing_readable_raises_the_first_error(tmp_path):
     with pytest.raises(FileError):
         measure(stack, "full", "MR", MAX_FILE_BYTES)
     assert stack.kind is Kind.DICOM
+
+
+def voi_lut(first, entries, vr="US", bits=16):
+    lut = Dataset()
+    lut.add_new("LUTDescriptor", vr, [len(entries), first, bits])
+    lut.add_new("LUTData", "OW", np.array(entries, "<u2").tobytes())
+    return Sequence([lut])
+
+
+def shown_by(stack):
+    (plane,) = read_planes(stack, stack.frames, MAX_FILE_BYTES)
+    return apply_window(plane, Window(0, 1, voi=True))
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_voi_lut_may_start_below_zero(tmp_path, syntax, signed):
+    """PS3.3 C.11.2.1.1: its first value has a sign where the rescaled values have one.
+
+    Implicit VR does not tell, and writers put -2 as 65534 into US.
+    """
+    pixels = np.arange(4, dtype=np.int16 if signed else np.uint16).reshape(2, 2)
+    tags = {"RescaleSlope": "1", "RescaleIntercept": "-2"}
+    ds = header(pixels, **tags, VOILUTSequence=voi_lut(65534, [10, 20, 30, 65535]))
+    stack = stack_of([write_dicom(tmp_path / "a", ds, syntax)], 2, 2)
+    assert np.allclose(shown_by(stack) * 65535, [[10, 20], [30, 65535]])
+
+
+def test_a_voi_lut_of_values_without_a_sign_may_start_high(tmp_path):
+    pixels = np.array([[39999, 40000], [40001, 40002]], np.uint16)
+    ds = header(pixels, VOILUTSequence=voi_lut(40000, [0, 100, 65535]))
+    stack = stack_of([write_dicom(tmp_path / "a", ds)], 2, 2)
+    assert np.allclose(shown_by(stack) * 65535, [[0, 0], [100, 65535]])
+
+
+@pytest.mark.parametrize(("claimed", "used"), [(16, 12), (16, 8), (12, 16), (16, 16)])
+def test_white_is_the_highest_value_of_the_bits_that_a_lut_uses(tmp_path, claimed, used):
+    white = 2**used - 1
+    pixels = np.arange(4, dtype=np.uint16).reshape(2, 2)
+    ds = header(pixels, VOILUTSequence=voi_lut(0, [0, white // 3, white // 2, white], bits=claimed))
+    stack = stack_of([write_dicom(tmp_path / "a", ds)], 2, 2)
+    assert np.allclose(shown_by(stack), [[0, 1 / 3], [1 / 2, 1]], atol=0.01)
