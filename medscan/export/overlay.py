@@ -11,7 +11,7 @@ from medscan.archive import Stack
 from medscan.choices import MAX_FILE_BYTES
 from medscan.errors import FileError
 from medscan.export.job import ExportJob
-from medscan.imaging import PixelPlane, Window, apply_window, measure, read_planes
+from medscan.imaging import PixelPlane, Window, measure, read_planes, show
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
@@ -46,6 +46,6 @@ def overlays(
 def _painted(
     scale: Scale, result: StackResult, at: int, plane: PixelPlane, window: Window
 ) -> NDArray[np.uint8]:
-    shown = apply_window(plane, window)
+    shown, _, _ = show(plane, window)
     values = on_frame(result.heatmap[at], result.grid_to_pixel[at], *shown.shape[:2])
     return scale.paint(np.atleast_3d(shown) * 255, values)

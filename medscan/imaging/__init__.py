@@ -4,9 +4,9 @@ from medscan.imaging.decoders import Syntax, syntaxes
 from medscan.imaging.letterbox import Letterbox
 from medscan.imaging.quiet import no_stderr
 from medscan.imaging.read import KeptPlanes, read_planes, watch
-from medscan.imaging.render import is_background, render, render_plane
+from medscan.imaging.render import render, render_plane
 from medscan.imaging.types import Affine2D, PixelPlane, Slice, Voi, Window
-from medscan.imaging.window import Rule, apply_window, measure, parse_rule
+from medscan.imaging.window import Rule, apply_window, is_background, measure, parse_rule, show
 
 __all__ = [
     "Affine2D",
@@ -26,6 +26,7 @@ __all__ = [
     "read_planes",
     "render",
     "render_plane",
+    "show",
     "syntaxes",
     "watch",
 ]

@@ -82,7 +82,10 @@ class DicomFile:
         container = self._tile(index) if self.mosaic else self._container(index)
         stored, bits = self._significant(container), self.bits
         if self.photometric == "PALETTE COLOR" and stored.ndim == 2:
-            stored, bits = self._palette_colours(stored)
+            numbers = stored
+            stored, bits = self._palette_colours(numbers)
+            if _is_flat(stored) and not _is_flat(numbers):
+                return PixelPlane(numbers.astype(np.float32), header_unused=True)
         if stored.ndim == 3:
             return PixelPlane(_colour(stored, bits), white=255.0)
         return self._grey(stored, self._padding(container, stored), index)
@@ -93,14 +96,23 @@ class DicomFile:
         inverted = self.photometric == "MONOCHROME1"
         rescale = rescale_of(self.header, index)
         values = rescale(stored)
-        hidden = ~np.isfinite(values) if padding is None else ~np.isfinite(values) | padding
+        hidden = ~np.isfinite(values)
+        visible = values[~hidden] if hidden.any() else values
+        if _is_flat(visible) and stored.dtype.kind in "iu" and not _is_flat(stored):
+            # Its table or slope leaves nothing to see: the stored values are shown.
+            values = (stored.astype(np.float64) - stored.min()).astype(np.float32)
+            return PixelPlane(values, inverted, header_unused=True)
+        all_padding = padding is not None and bool(padding.all()) and not _is_flat(values)
+        if padding is not None and not all_padding:
+            hidden |= padding
         if hidden.any():
             visible = values[~hidden]
             black = (visible.max() if inverted else visible.min()) if visible.size else 0.0
             values[hidden] = black
         unscaled = rescale == Rescale() and not self.header.PixelRepresentation
         white = 2.0**self.bits - 1 if unscaled and self.bits <= 8 else None
-        return PixelPlane(values, inverted, voi_of(self.header, index, rescale), white)
+        voi = voi_of(self.header, index, rescale)
+        return PixelPlane(values, inverted, voi, white, header_unused=all_padding)
 
     def _palette_colours(self, stored: NDArray[Any]) -> tuple[NDArray[Any], int]:
         """RGB of palette numbers, and its bits: the whole palette tells whether it has 8 or 16."""
@@ -279,6 +291,13 @@ def _syntax(header: Dataset) -> UID:
     if implicit:
         return ImplicitVRLittleEndian
     return ExplicitVRLittleEndian if little is not False else ExplicitVRBigEndian
+
+
+def _is_flat(values: NDArray[Any]) -> bool:
+    """Whether all pixels, (rows, columns, 3) if they have colour, are equal."""
+    if values.ndim == 3:
+        return bool((values == values[:1, :1]).all())
+    return not values.size or bool(values.min() == values.max())
 
 
 def _colour(stored: NDArray[Any], bits: int) -> NDArray[np.float32]:

@@ -4,24 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from medscan.archive import Frame, Stack
 from medscan.errors import FileError
 from medscan.imaging.letterbox import Letterbox
 from medscan.imaging.read import KeptPlanes, read_planes
-from medscan.imaging.types import Slice, Window
-from medscan.imaging.window import apply_window
-
-FLAT = 0.02
-"""A slice whose grey values span less than this is background."""
-DARK = 0.05
-LIT_FRACTION = 0.01
-BRIGHT = 0.25
-SPOT = 9
-"""So is a slice of which less than `LIT_FRACTION` is brighter than `DARK`, unless `SPOT` pixels are
-brighter than `BRIGHT`: noise beyond the head or feet stays far below."""
+from medscan.imaging.types import PixelPlane, Slice, Window
+from medscan.imaging.window import show
 
 
 def render(
@@ -53,22 +41,17 @@ def render(
         One for each frame, in their order.
     """
     letterbox = Letterbox.of(stack, size)
-    slices: list[Slice | FileError] = []
-    for plane in read_planes(stack, frames, max_file_bytes, kept):
-        if isinstance(plane, FileError):
-            slices.append(plane)
-        else:
-            slices.append(render_plane(apply_window(plane, window), letterbox))
-    return slices
+    return [
+        plane if isinstance(plane, FileError) else render_plane(plane, window, letterbox)
+        for plane in read_planes(stack, frames, max_file_bytes, kept)
+    ]
 
 
-def render_plane(shown: NDArray[np.float32], letterbox: Letterbox) -> Slice:
-    """Draw a windowed plane, float32 (rows, columns[, 3]) in [0, 1], on its square."""
-    return Slice(letterbox.draw(shown), is_background(shown))
+def render_plane(plane: PixelPlane, window: Window, letterbox: Letterbox) -> Slice:
+    """Window a plane and draw it on its square.
 
-
-def is_background(shown: NDArray[np.float32]) -> bool:
-    """Whether a windowed plane, float32 (rows, columns[, 3]) in [0, 1], shows no anatomy."""
-    grey = shown.max(axis=2) if shown.ndim == 3 else shown
-    spot = np.count_nonzero(grey > BRIGHT) >= SPOT
-    return bool(np.ptp(grey) < FLAT or (np.mean(grey > DARK) < LIT_FRACTION and not spot))
+    Whether it is background does not depend on its header. Contrast that the header's window would
+    draw flat is drawn in the window that the stack has without it.
+    """
+    shown, background, header_unused = show(plane, window)
+    return Slice(letterbox.draw(shown), background, header_unused)

@@ -17,14 +17,28 @@ Affine2D = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Intensities shown as black (`low`) and white (`high`), in units after rescale.
+    """How the frames of a stack are shown, in units after rescale.
 
-    With `voi`, a frame's own VOI LUT or window is applied instead, if it has one.
+    Parameters
+    ----------
+    low, high : float
+        Intensities shown as black and white where the header has no say: measured, given by the
+        detector, or those of soft tissue. They also decide what is background.
+    voi : bool
+        A frame's own VOI LUT or window is applied instead, if it has one.
+    header : (float, float) or None
+        Black and white of the header's window, applied to all frames instead.
     """
 
     low: float
     high: float
     voi: bool = False
+    header: tuple[float, float] | None = None
+
+    @property
+    def measured(self) -> Window:
+        """The window without what the header says."""
+        return Window(self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +50,14 @@ class Slice:
     image : float32 (C, S, S)
         In [0, 1], C = 1 (grey) or 3 (RGB); zero where padded.
     background : bool
-        No anatomy is visible: such a slice is not scored.
+        The frame holds no anatomy: such a slice is not scored.
+    header_unused : bool
+        What its header says would have drawn contrast flat, and was not used.
     """
 
     image: NDArray[np.float32]
     background: bool
+    header_unused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +96,15 @@ class PixelPlane:
     voi : Voi or None
     white : float or None
         Value shown as white where the encoding defines one (up to 8 bits, colour); black is 0.
+    header_unused : bool
+        A table, slope or padding of its header would have left no contrast, and was not used.
     """
 
     pixels: NDArray[np.float32]
     inverted: bool = False
     voi: Voi | None = None
     white: float | None = None
+    header_unused: bool = False
 
     @property
     def colour(self) -> bool:

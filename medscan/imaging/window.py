@@ -19,6 +19,22 @@ MEASURED_FRAMES = 24
 MEASURED_SIDE = 512
 """Most frames, rows and columns that are measured, spread evenly and symmetrically."""
 
+FLAT = 0.02
+"""A slice whose grey values span less than this is background."""
+DARK = 0.05
+LIT_FRACTION = 0.01
+BRIGHT = 0.25
+SPOT = 9
+"""So is a slice of which less than `LIT_FRACTION` is brighter than `DARK`, unless `SPOT` pixels are
+brighter than `BRIGHT`: noise beyond the head or feet stays far below."""
+FAINT = 0.1
+KEPT = 0.02
+"""A header's window is not used on a slice whose grey values would span less than `FAINT` of the
+scale, or where less than `KEPT` of what lies between black and white without it still does with
+it."""
+JUDGED_SIDE = 256
+"""Most rows and columns, spread evenly, by which that is judged."""
+
 _CT = Window(-160.0, 240.0)
 """Soft tissue, Hounsfield units."""
 _VOI_MODALITIES = frozenset(
@@ -73,10 +89,10 @@ def measure(
 ) -> Window:
     """Measure the window of a stack by a rule; explicit windows need no pixels.
 
-    "auto" is, for CT, the first frame's window in the header, else -160 to 240; for radiographs,
-    ultrasound and other projections "voi"; for pictures of 8 bits 0 to 255; for all else
-    percentile:1,99.5. A reversed or mirrored stack gives the same result, so that a DICOM series
-    and a NIfTI made from it agree.
+    "auto" is, for CT, the first frame's window in the header, else -160 to 240, or measured where
+    all of the stack lies outside of that; for radiographs, ultrasound and other projections "voi";
+    for pictures of 8 bits 0 to 255; for all else percentile:1,99.5. A reversed or mirrored stack
+    gives the same result, so that a DICOM series and a NIfTI made from it agree.
 
     Parameters
     ----------
@@ -100,7 +116,7 @@ def measure(
     if rule.name == "window":
         return Window(rule.low, rule.high)
     if rule.name == "auto" and modality == "CT":
-        return _header_window(stack, max_file_bytes, kept)
+        return _ct_window(stack, max_file_bytes, kept)
     by_encoding = rule.name == "voi" or (rule.name == "auto" and stack.kind is Kind.PICTURE)
     if rule.name == "auto":
         by_encoding = by_encoding or modality in _VOI_MODALITIES
@@ -129,8 +145,9 @@ def apply_window(plane: PixelPlane, window: Window) -> NDArray[np.float32]:
     if window.voi and plane.voi is not None:
         grey = _apply_voi(values, plane.voi)
     else:
-        width = max(window.high - window.low, float(np.finfo(np.float32).tiny))
-        grey = (values.astype(np.float64) - window.low) / width
+        low, high = window.header or (window.low, window.high)
+        width = max(high - low, float(np.finfo(np.float32).tiny))
+        grey = (values.astype(np.float64) - low) / width
     grey = np.clip(grey, 0.0, 1.0)
     shown = 1.0 - grey if plane.inverted else grey
     return np.nan_to_num(shown).astype(np.float32)
@@ -158,25 +175,90 @@ def _apply_voi(values: NDArray[np.float32], voi: Voi) -> NDArray[np.float64]:
     return (from_center + 0.5) / (voi.width - 1.0) + 0.5
 
 
-def _header_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Window:
-    """Linear window from the header of the first readable frame, else that of soft tissue."""
-    for plane in _sample_planes(stack, max_file_bytes, kept):
-        voi = plane.voi
-        if voi is None or voi.table is not None or voi.width <= 1.0:
-            return _CT
-        # Half a unit off the centre, one off the width (PS3.3 C.11.2.1.2.1).
-        shift, width = (0.5, voi.width - 1.0) if voi.function == "LINEAR" else (0.0, voi.width)
-        return Window(voi.center - shift - width / 2, voi.center - shift + width / 2)
-    return _CT
+def is_background(plane: PixelPlane, window: Window) -> bool:
+    """Whether a plane shows no anatomy in its stack's window without what the header says."""
+    black, white = (0.0, 255.0) if plane.colour else (window.low, window.high)
+    values = plane.pixels.max(axis=2) if plane.colour else plane.pixels
+    if plane.inverted:
+        values, black, white = -values, -white, -black
+    width = max(white - black, float(np.finfo(np.float32).tiny))
+    ends = np.array([values.min(), values.max()], np.float64)
+    span = np.ptp(np.clip((ends - black) / width, 0.0, 1.0))
+    lit = np.count_nonzero(values > black + DARK * width) / values.size
+    spot = np.count_nonzero(values > black + BRIGHT * width) >= SPOT
+    return bool(span < FLAT or (lit < LIT_FRACTION and not spot))
+
+
+def show(plane: PixelPlane, window: Window) -> tuple[NDArray[np.float32], bool, bool]:
+    """Map a plane to grey as `apply_window`, but without a header that would draw contrast flat.
+
+    Returns
+    -------
+    (float32 (rows, columns[, 3]), bool, bool)
+        Grey or RGB in [0, 1]; whether it is background; whether what its header says is not used.
+    """
+    background, shown = is_background(plane, window), apply_window(plane, window)
+    flat = not background and _header_flattens(plane, window, shown)
+    if flat:
+        shown = apply_window(plane, window.measured)
+    return shown, background, flat or plane.header_unused
+
+
+def _header_flattens(plane: PixelPlane, window: Window, shown: NDArray[np.float32]) -> bool:
+    """Whether a header's window, by which a plane is `shown`, hides the contrast that it has."""
+    if plane.colour or not (window.header or (window.voi and plane.voi)):
+        return False
+    sample = np.ix_(*(even_indices(count, JUDGED_SIDE) for count in shown.shape))
+    values, grey = plane.pixels[sample], shown[sample]
+    within = (values > window.low) & (values < window.high)
+    kept = np.count_nonzero(within & (grey > 0) & (grey < 1))
+    return bool(np.ptp(grey) < FAINT or kept < KEPT * np.count_nonzero(within))
+
+
+def _ct_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Window:
+    """Window of the first readable frame's header over that of soft tissue.
+
+    Values that are no Hounsfield units, such as those of a micro-CT, may all lie outside of soft
+    tissue: then the window below is measured.
+    """
+    header: tuple[float, float] | None = None
+    samples: list[NDArray[np.float32]] = []
+    for plane in _sample_planes(stack, max_file_bytes, kept, from_the_middle=True):
+        if not samples:
+            header = _linear(plane.voi)
+        if not is_background(plane, _CT):
+            return Window(_CT.low, _CT.high, header=header)
+        samples.append(_sample(plane))
+    values = np.concatenate(samples)
+    if not values.size:  # colour
+        return _CT
+    low, high = np.percentile(values, (_PERCENTILE.low, _PERCENTILE.high))
+    return Window(float(low), float(high), header=header)
+
+
+def _linear(voi: Voi | None) -> tuple[float, float] | None:
+    """Black and white of a linear window in the header; None for tables and single steps."""
+    if voi is None or voi.table is not None or voi.width <= 1.0:
+        return None
+    # Half a unit off the centre, one off the width (PS3.3 C.11.2.1.2.1).
+    shift, width = (0.5, voi.width - 1.0) if voi.function == "LINEAR" else (0.0, voi.width)
+    return voi.center - shift - width / 2, voi.center - shift + width / 2
 
 
 def _sample_planes(
-    stack: Stack, max_file_bytes: int, kept: KeptPlanes | None
+    stack: Stack, max_file_bytes: int, kept: KeptPlanes | None, *, from_the_middle: bool = False
 ) -> Iterator[PixelPlane]:
-    """Planes of a sample of frames, without those that cannot be read."""
+    """Planes of a sample of frames, without those that cannot be read.
+
+    `from_the_middle`, the first comes first, and the others follow from the middle outwards.
+    """
     failure: FileError | None = None
     any_readable = False
     frames = [stack.frames[i] for i in even_indices(len(stack.frames), MEASURED_FRAMES)]
+    if from_the_middle:
+        middle = len(frames) // 2
+        others = sorted(range(1, len(frames)), key=lambda n: abs(n - middle))
+        frames = [frames[n] for n in (0, *others)]
     for frame, plane in zip(frames, read_planes(stack, frames, max_file_bytes), strict=True):
         if isinstance(plane, FileError):
             failure = failure or plane
@@ -197,7 +279,13 @@ def _samples(
     white: set[float | None] = set()
     for plane in _sample_planes(stack, max_file_bytes, kept):
         white.add(plane.white)
-        if not plane.colour:
-            rows, columns = (even_indices(n, MEASURED_SIDE) for n in plane.pixels.shape)
-            values.append(plane.pixels[np.ix_(rows, columns)].ravel())
+        values.append(_sample(plane))
     return np.concatenate(values), white.pop() if len(white) == 1 else None
+
+
+def _sample(plane: PixelPlane) -> NDArray[np.float32]:
+    """Grey values of pixels spread evenly over a plane; none of a colour plane."""
+    if plane.colour:
+        return np.zeros(0, dtype=np.float32)
+    rows, columns = (even_indices(n, MEASURED_SIDE) for n in plane.pixels.shape)
+    return plane.pixels[np.ix_(rows, columns)].ravel()

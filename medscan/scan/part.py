@@ -8,6 +8,7 @@ from typing import Any
 
 from medscan import results
 from medscan.results import State, StudyResult, Work
+from medscan.scoring import HEADER_UNUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class FinishedStudy:
     slices, failed : int
         Slices that were scored, and slices that could not be.
     seconds : float
+    header_unused : int
+        Stacks of which slices were drawn without what their header says of showing them.
     """
 
     study: str
@@ -35,6 +38,7 @@ class FinishedStudy:
     slices: int
     failed: int
     seconds: float
+    header_unused: int
 
     def facts(self) -> dict[str, Any]:
         """Return what the log says of the study."""
@@ -59,4 +63,5 @@ def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> Finis
         slices=int(study.info["slices"]),
         failed=sum(int((stack.state == State.FAILED).sum()) for stack in study.stacks),
         seconds=sum(float(stack.info["seconds"]) for stack in study.stacks[:1]),
+        header_unused=sum(HEADER_UNUSED in stack.info["notes"] for stack in study.stacks),
     )

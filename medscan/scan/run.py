@@ -258,6 +258,7 @@ class _Run:
             self.ledger.finish(study.study, study.work, study.decoder_failure)
         self.summary.scanned += 1
         self.summary.flagged += study.flagged
+        self.summary.header_unused += study.header_unused
         log.info("study scanned", extra=study.facts())
 
     def _conclude(self, catalogue: Catalogue, walked: Walk, *, has_parts: bool) -> None:

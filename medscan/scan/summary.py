@@ -33,6 +33,7 @@ class Summary:
     pruned: int = 0
     slices: int = 0
     flagged: int = 0
+    header_unused: int = 0
     seconds: float = 0.0
     stopped: str = ""
     failure: str = ""

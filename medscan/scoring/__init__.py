@@ -9,6 +9,7 @@ from medscan.scoring.models import describe, loaded_scorers
 from medscan.scoring.scorer import Scored, Scorer
 from medscan.scoring.stacks import (
     AGGREGATION,
+    HEADER_UNUSED,
     TEXTUAL,
     THUMBNAILS,
     StackBuilder,
@@ -21,6 +22,7 @@ from medscan.scoring.stacks import (
 
 __all__ = [
     "AGGREGATION",
+    "HEADER_UNUSED",
     "TEXTUAL",
     "THUMBNAILS",
     "Lanes",

@@ -34,6 +34,8 @@ AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: ma
 TOP_FRACTION = 0.05
 THUMBNAILS = 3
 KEPT = "kept"
+HEADER_UNUSED = "its header would draw it flat: measured instead"
+"""Note on stacks with slices drawn without the window, table or padding of their header."""
 # Modalities whose pixels often hold burned-in text, which may name the patient.
 TEXTUAL = ("US", "SC", "OT", "XC", "IVUS", "ES")
 
@@ -109,6 +111,7 @@ class StackBuilder:
     heatmap: NDArray[np.float16] = field(init=False)
     errors: dict[int, FileError] = field(init=False, default_factory=dict)
     remaining: int = field(init=False)
+    header_unused: bool = field(init=False, default=False)
     _kept: dict[int, NDArray[np.float32]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -129,7 +132,8 @@ class StackBuilder:
         self.remaining -= 1
 
     def keep_image(self, index: int, drawn: Slice) -> None:
-        """Keep the image of a slice until its score says whether it becomes a thumbnail."""
+        """Note how a slice was drawn; keep its image while it may become a thumbnail."""
+        self.header_unused |= drawn.header_unused
         if self.thumbnails == KEPT:
             self._kept[index] = drawn.image
 
@@ -202,7 +206,7 @@ class StackBuilder:
             "origin": list(stack.origin or ()),
             "last": list(stack.last or ()),
             "slice_spacing": math.nan if stack.slice_spacing is None else stack.slice_spacing,
-            "notes": list(stack.notes),
+            "notes": [*stack.notes, *[HEADER_UNUSED] * self.header_unused],
             "thumbnails": self.thumbnails,
             "seconds": round(seconds, 3),
         }

@@ -7,7 +7,15 @@ from PIL import Image
 from medscan.archive import index
 from medscan.archive.types import Frame, Kind
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
-from medscan.imaging import Window, apply_window, is_background, measure, read_planes, render
+from medscan.imaging import (
+    PixelPlane,
+    Window,
+    apply_window,
+    is_background,
+    measure,
+    read_planes,
+    render,
+)
 
 from .make import MAX_FILE_BYTES, archived, dicom_of, stack_of
 
@@ -93,12 +101,13 @@ def test_broken_pictures(tmp_path, monkeypatch):
 
 def test_background_is_recognised():
     dark = np.zeros((20, 20), dtype=np.float32)
-    assert is_background(dark)
-    assert is_background(np.ones((20, 20, 3), dtype=np.float32))
+    assert is_background(PixelPlane(dark), Window(0, 1))
+    white = np.full((20, 20, 3), 255, dtype=np.float32)
+    assert is_background(PixelPlane(white), Window(0, 1))
     dark[0, :3] = 1.0
-    assert is_background(dark)
+    assert is_background(PixelPlane(dark), Window(0, 1))
     dark[:5] = 1.0
-    assert not is_background(dark)
+    assert not is_background(PixelPlane(dark), Window(0, 1))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +116,9 @@ def test_background_is_recognised():
 def test_a_bright_spot_in_the_dark_is_content(side, grey, nothing):
     shown = np.zeros((256, 256), dtype=np.float32)
     shown[40 : 40 + side, 90 : 90 + side] = grey
-    assert is_background(shown) == nothing
+    assert is_background(PixelPlane(shown), Window(0, 1)) == nothing
+    inverted = PixelPlane(1 - shown, inverted=True)
+    assert is_background(inverted, Window(0, 1)) == nothing
 
 
 def test_render_keeps_order_and_reports_what_failed(tmp_path):

@@ -13,6 +13,7 @@ from medscan.errors import DiskError, LockedError, UsageError
 from medscan.results import State
 from medscan.scan import scan
 from medscan.scan.lock import locked
+from medscan.scoring import HEADER_UNUSED
 from tests import tiny
 from tests.content import content
 from tests.options import changed, scan_options
@@ -355,3 +356,23 @@ def test_every_precision_scores(options, precision):
     scan(changed(options, precision=precision))
     study = next(s for s in results.open(options.outputs.out).studies() if s.stacks)
     assert np.isfinite(study.stacks[0].slice_score).any()
+
+
+def test_stacks_drawn_without_their_headers_window_are_noted_and_counted(options, tmp_path):
+    """The page shows the notes of a stack; results.h5 holds them."""
+    root = tmp_path / "films"
+    volume = tiny.head_volume(3)
+    tiny.write_series(root / "usable", volume, study="1.1")
+    unusable = {"RescaleSlope": "1e300", "RescaleIntercept": "0"}
+    tiny.write_series(root / "unusable", volume, study="1.2", **unusable)
+    summary = scan(changed(options, roots=(root,)))
+    assert summary.header_unused == 1
+    assert summary.as_dict()["header_unused"] == 1
+    assert summary.files["scanned"] == 2 * volume.shape[2]
+    stacks = {
+        study.info["StudyInstanceUID"]: study.stacks[0]
+        for study in results.open(options.outputs.out).studies()
+    }
+    assert HEADER_UNUSED in stacks["1.2"].info["notes"]
+    assert HEADER_UNUSED not in stacks["1.1"].info["notes"]
+    assert np.allclose(stacks["1.1"].slice_score, stacks["1.2"].slice_score, atol=1e-3)
