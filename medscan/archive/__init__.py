@@ -12,7 +12,9 @@ from medscan.archive.geometry import (
 from medscan.archive.grouping import group, key_of
 from medscan.archive.header import Header, Layer, from_json, to_json
 from medscan.archive.indexing import HeaderCache, index, walk_all
+from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
+from medscan.archive.opening import open_below
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.shard import shard_number
@@ -32,7 +34,7 @@ from medscan.archive.types import (
     Stack,
     Study,
 )
-from medscan.archive.volume import voxel_names
+from medscan.archive.volume import volume_layout
 from medscan.archive.walk import walk
 
 __all__ = [
@@ -50,11 +52,13 @@ __all__ = [
     "Kind",
     "Layer",
     "Outcome",
+    "Packing",
     "Pseudonyms",
     "Reason",
     "Series",
     "Stack",
     "Study",
+    "VolumeLayout",
     "cut_geometry",
     "digest_of",
     "display_transform",
@@ -66,11 +70,12 @@ __all__ = [
     "mosaic_of",
     "nearest_plane",
     "normal_of",
+    "open_below",
     "open_regular",
     "read_header",
     "shard_number",
     "to_json",
-    "voxel_names",
+    "volume_layout",
     "walk",
     "walk_all",
 ]

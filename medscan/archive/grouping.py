@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
 from medscan.archive.header import Header, Record, to_json
+from medscan.archive.nifti import voxel_names
 from medscan.archive.stacks import dicom_stacks, volume_stacks
 from medscan.archive.types import ArchiveFile, Catalogue, Kind, Outcome, Reason, Series, Study
-from medscan.archive.volume import voxel_names
 from medscan.choices import Plane
 from medscan.errors import CorruptError
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 5
+FORMAT = 6
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
 of medscan is not compared.
 """
 
-LIBRARIES = ("pydicom", "nibabel", "pillow", "SimpleITK")
+LIBRARIES = ("pydicom", "nibabel", "pillow")
 """Libraries that read headers."""
 
 MAX_FRAMES = 2**18
@@ -71,12 +71,20 @@ class VolumeGeometry:
     companion : str
         Path below the archive root of the file that holds the voxels; empty where they follow the
         header.
+    qform, sform : tuple of 16 floats
+        The two affines of a NIfTI header, as `affine`; empty where their code is 0 or they cannot
+        be used.
+    codes : (int, int)
+        qform_code and sform_code; empty for other formats.
     """
 
     shape: tuple[int, ...]
     affine: tuple[float, ...]
     data_bytes: int = 0
     companion: str = ""
+    qform: tuple[float, ...] = ()
+    sform: tuple[float, ...] = ()
+    codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

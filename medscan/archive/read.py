@@ -7,11 +7,10 @@ from typing import BinaryIO
 
 from medscan.archive.dicom import read_dicom
 from medscan.archive.header import Record
-from medscan.archive.itk import read_itk
 from medscan.archive.picture import read_picture
 from medscan.archive.sniff import HEAD, Content, claims_image, open_regular, sniff
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
-from medscan.archive.volume import read_nifti
+from medscan.archive.volume import read_volume
 from medscan.errors import FileError
 
 
@@ -45,10 +44,8 @@ def _read(file: ArchiveFile, stream: BinaryIO) -> Record:
     content = sniff(stream.read(HEAD))
     if content.kind is Kind.DICOM:
         return read_dicom(file, stream, content)
-    if content.kind is Kind.NIFTI:
-        return read_nifti(file, content)
-    if content.kind is Kind.ITK:
-        return read_itk(file, stream, content)
+    if content.kind is not None and content.kind.is_volume:
+        return read_volume(file, stream, content)
     if content.kind is Kind.PICTURE:
         return read_picture(file, stream)
     return _not_an_image(file, content)

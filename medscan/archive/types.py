@@ -20,7 +20,7 @@ class Kind(StrEnum):
     DICOM = "dicom"
     NIFTI = "nifti"
     ITK = "itk"
-    """MetaImage or NRRD, read through SimpleITK."""
+    """MetaImage or NRRD, the formats of ITK."""
     PICTURE = "picture"
     """PNG, JPEG or TIFF."""
 

@@ -1,58 +1,79 @@
 """Volume files (NIfTI, MetaImage, NRRD) -> displayed slices, read lazily.
 
-An uncompressed NIfTI is read slice by slice. Other volumes are unpacked once and kept, in their own
-dtype, until the next volume is opened.
+Voxels are read where the parser of the header says that they lie, through a file opened below the
+archive's root. Of unpacked voxels, slices are read one by one. Packed ones are unpacked once and
+kept, in their own dtype, until the next volume is opened.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
-import math
 import os
-import re
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from nibabel.fileslice import fileslice
-from nibabel.nifti1 import Nifti1Header, Nifti1PairHeader
-from nibabel.nifti2 import Nifti2Header, Nifti2PairHeader
 from numpy.typing import NDArray
 
-from medscan.archive import ArchiveFile, Kind, cut_geometry, open_regular, voxel_names
+from medscan.archive import (
+    ArchiveFile,
+    Kind,
+    Packing,
+    VolumeLayout,
+    cut_geometry,
+    open_below,
+    volume_layout,
+)
 from medscan.choices import Plane
-from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
-from medscan.imaging.quiet import no_stderr
+from medscan.errors import TooLargeError, TruncatedError
 from medscan.imaging.types import PixelPlane
 
-_HEADERS = {
-    (348, b"n+1"): Nifti1Header,
-    (348, b"ni1"): Nifti1PairHeader,
-    (540, b"n+2"): Nifti2Header,
-    (540, b"ni2"): Nifti2PairHeader,
-}
+_PIECE = 1 << 20
+"""Bytes that are unpacked or passed over at a time, so that a false size costs no memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlainVoxels:
-    """Voxels of an uncompressed file, first axis fastest; slicing reads only that slice."""
+    """Voxels of an uncompressed file; slicing reads only that slice.
 
-    path: Path
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    Parameters
+    ----------
+    file : ArchiveFile
+        Its root is that of the archive.
+    path : str
+        Of the file with the voxels, below that root.
+    layout : VolumeLayout
+    offset : int
+        Byte of the first voxel.
+    """
+
+    file: ArchiveFile
+    path: str
+    layout: VolumeLayout
     offset: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes, those of space first."""
+        return self.layout.geometry.shape
 
     def __getitem__(self, slices: tuple[slice | int, ...]) -> NDArray[Any]:
         """Read voxels by basic slices and integers, one for each axis."""
-        with open_regular(self.path) as stream:
+        layout, axes = self.layout, self.layout.axes or tuple(range(len(slices)))
+        stored = tuple(slices[axes.index(n)] for n in range(len(axes)))
+        with open_below(self.file.root, self.path) as stream:
             voxels: NDArray[Any] = fileslice(
-                stream, slices, self.shape, self.dtype, self.offset, "F"
+                stream, stored, layout.stored_shape, layout.dtype, self.offset, "F"
             )
-        return voxels
+        # Axes with an integer are gone; the others are put into the order of the shape.
+        left = [n for n in range(len(axes)) if isinstance(stored[n], slice)]
+        return voxels.transpose([left.index(n) for n in axes if n in left])
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +120,7 @@ class Volume:
         return scaled.astype(np.float32)
 
 
+@lru_cache(maxsize=1)
 def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
     """Open a volume file; this process keeps the last one open.
 
@@ -106,7 +128,7 @@ def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
     ----------
     file : ArchiveFile
     kind : Kind
-        `NIFTI`; any other is opened through SimpleITK.
+        `NIFTI` or `ITK`, as its header says.
     max_file_bytes : int
         Limit on the declared bytes of the voxels, checked before any is read.
 
@@ -115,51 +137,92 @@ def open_volume(file: ArchiveFile, kind: Kind, max_file_bytes: int) -> Volume:
     FileError
         If the file is over the limit, ends too early or contradicts itself.
     """
-    if kind is Kind.NIFTI:
-        return _open_nifti(file, max_file_bytes)
-    return _open_itk(file, max_file_bytes)
+    layout = volume_layout(file, kind)
+    shape = layout.geometry.shape
+    if layout.voxel_bytes > max_file_bytes:
+        sizes = " x ".join(map(str, shape))
+        raise TooLargeError(f"{sizes} voxels are over the limit of {max_file_bytes} bytes")
+    affine = np.reshape(layout.geometry.affine, (4, 4))
+    return Volume(_voxels(file, layout, max_file_bytes), affine, layout.slope, layout.intercept)
 
 
-@lru_cache(maxsize=1)
-def _open_nifti(file: ArchiveFile, max_file_bytes: int) -> Volume:
-    path = file.full
-    header = _nifti_header(path)
-    shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    _check_size(shape, dtype.itemsize, max_file_bytes)
-    if not header.is_single:
-        names = [path.with_name(name) for name in voxel_names(path.name)]
-        path = next((name for name in names if name.is_file()), names[0])
-    slope, intercept = header.get_slope_inter()
-    voxels = _voxels(path, tuple(shape), dtype, header.get_data_offset())
-    slope = 1.0 if slope is None else float(slope)
-    return Volume(voxels, header.get_best_affine(), slope, float(intercept or 0.0))
-
-
-def _nifti_header(path: Path) -> Any:
-    """Header of a NIfTI-1 or NIfTI-2 file, single or of a pair, by its first bytes."""
-    with _open_unpacked(path) as stream:
-        start = stream.read(540)
-        size = min(int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
-        magic = start[344:347] if size == 348 else start[4:7]
-        header_type = _HEADERS.get((size, magic))
-        if header_type is None:
-            raise CorruptError("not a valid NIfTI file")
-        if len(start) < size:
-            raise TruncatedError("ends within its header")
-        return header_type(start[:size], check=False)
-
-
-def _voxels(path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> Any:
-    """Lazy voxels of a plain file, an array from a gzipped one."""
-    need = math.prod(shape) * dtype.itemsize
-    with _open_unpacked(path) as stream:
-        if not isinstance(stream, gzip.GzipFile):
-            _check_end(os.fstat(stream.fileno()).st_size - offset, need)
-            return PlainVoxels(path, shape, dtype, offset)
-        _skip(stream, offset)
-        data = stream.read(need)
+def _voxels(file: ArchiveFile, layout: VolumeLayout, max_file_bytes: int) -> Any:
+    """Lazy voxels of a plain file, an array from a packed one."""
+    need = layout.voxel_bytes
+    with _opened(file, layout) as (stream, path, packing):
+        _pass_lines(stream, layout)
+        if packing is Packing.RAW:
+            size = os.fstat(stream.fileno()).st_size
+            offset = max(0, size - need) if layout.skip < 0 else stream.tell() + layout.skip
+            _check_end(size - offset, need)
+            return PlainVoxels(file, path, layout, offset)
+        data = _unpacked(stream, packing, layout, max_file_bytes)
     _check_end(len(data), need)
-    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F")
+    stored = np.frombuffer(data, dtype=layout.dtype).reshape(layout.stored_shape, order="F")
+    return stored.transpose(layout.axes) if layout.axes else stored
+
+
+@contextmanager
+def _opened(file: ArchiveFile, layout: VolumeLayout) -> Iterator[tuple[BinaryIO, str, Packing]]:
+    """Open the first of the layout's files that exists."""
+    for number, (path, packing) in enumerate(layout.files, 1):
+        try:
+            stream = open_below(file.root, path)
+        except FileNotFoundError:
+            if number == len(layout.files):
+                raise
+            continue
+        with stream:
+            yield stream, path, packing
+        return
+
+
+def _pass_lines(stream: BinaryIO, layout: VolumeLayout) -> None:
+    stream.seek(layout.start)
+    for _ in range(layout.lines):
+        while (piece := stream.readline(_PIECE)) and not piece.endswith(b"\n"):
+            pass
+        if not piece:
+            raise TruncatedError("it ends within the lines before its voxels")
+
+
+def _unpacked(
+    stream: BinaryIO, packing: Packing, layout: VolumeLayout, max_file_bytes: int
+) -> bytes:
+    """Bytes of the voxels; fewer if the data end early."""
+    if packing in (Packing.TEXT, Packing.HEX):
+        _skip(stream, layout.skip)
+        text = stream.read(max_file_bytes + 1)
+        if len(text) > max_file_bytes:
+            raise TooLargeError(f"its text is over the limit of {max_file_bytes} bytes")
+        return _from_text(text, packing, layout)
+    if packing is Packing.ZLIB:
+        return _inflated(stream, layout.voxel_bytes)
+    with gzip.open(stream) if packing is Packing.GZIP else bz2.open(stream) as reader:
+        _skip(reader, layout.skip)
+        data: bytes = reader.read(layout.voxel_bytes)
+    return data
+
+
+def _inflated(stream: BinaryIO, count: int) -> bytes:
+    """First `count` bytes of a stream of zlib or gzip; fewer if it ends early."""
+    engine, pieces = zlib.decompressobj(zlib.MAX_WBITS + 32), []
+    while count > 0 and not engine.eof:
+        packed = engine.unconsumed_tail or stream.read(_PIECE)
+        if not packed:
+            break
+        pieces.append(engine.decompress(packed, count))
+        count -= len(pieces[-1])
+    return b"".join(pieces)
+
+
+def _from_text(text: bytes, packing: Packing, layout: VolumeLayout) -> bytes:
+    if packing is Packing.HEX:
+        return bytes.fromhex(text.decode("ascii"))[: layout.voxel_bytes]
+    count = layout.voxel_bytes // layout.dtype.itemsize
+    number = int if layout.dtype.kind in "iu" else float
+    words = text.split(maxsplit=count)[:count]
+    return np.fromiter(map(number, words), layout.dtype, len(words)).tobytes()
 
 
 def _check_end(have: int, need: int) -> None:
@@ -167,63 +230,7 @@ def _check_end(have: int, need: int) -> None:
         raise TruncatedError(f"voxels end at byte {max(0, have)} of {need}")
 
 
-def _skip(stream: gzip.GzipFile, offset: int) -> None:
-    """Read past `offset` bytes in pieces, so that a false offset costs no memory."""
-    while offset > 0 and stream.read(min(offset, 1 << 20)):
-        offset -= 1 << 20
-
-
-@contextmanager
-def _open_unpacked(path: Path) -> Iterator[BinaryIO | gzip.GzipFile]:
-    """Open a file, unpacked if its content is gzip."""
-    with open_regular(path) as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-        stream.seek(0)
-        if not packed:
-            yield stream
-            return
-        with gzip.GzipFile(fileobj=stream) as unpacked:
-            yield unpacked
-
-
-def _check_size(shape: Sequence[int], itemsize: int, max_file_bytes: int) -> None:
-    if not shape or min(shape) < 1:
-        raise CorruptError("volume without voxels")
-    if math.prod(shape) * itemsize > max_file_bytes:
-        sizes = " x ".join(map(str, shape))
-        raise TooLargeError(f"{sizes} voxels are over the limit of {max_file_bytes} bytes")
-
-
-@lru_cache(maxsize=1)
-def _open_itk(file: ArchiveFile, max_file_bytes: int) -> Volume:
-    """Read a MetaImage or NRRD through SimpleITK, which works in LPS."""
-    import SimpleITK
-
-    reader = SimpleITK.ImageFileReader()
-    with open_regular(file.full) as stream:
-        reader.SetImageIO("NrrdImageIO" if stream.read(4) == b"NRRD" else "MetaImageIO")
-    reader.SetFileName(str(file.full))
-    with no_stderr():
-        reader.ReadImageInformation()
-    channels = reader.GetNumberOfComponents()
-    kind = SimpleITK.GetPixelIDValueAsString(reader.GetPixelID())
-    bits = int(next(iter(re.findall(r"\d+", kind)), "64"))
-    _check_size(reader.GetSize(), bits // 8 * channels, max_file_bytes)
-    if channels != 1:
-        raise UnsupportedError(f"{channels} components a voxel")
-    with no_stderr():
-        image = reader.Execute()
-    return Volume(SimpleITK.GetArrayFromImage(image).T, _itk_affine(image))
-
-
-def _itk_affine(image: Any) -> NDArray[np.float64]:
-    """RAS affine of a SimpleITK image of two to four dimensions."""
-    n = image.GetDimension()
-    direction = np.eye(max(3, n))
-    direction[:n, :n] = np.reshape(image.GetDirection(), (n, n))
-    spacing, origin = np.ones(max(3, n)), np.zeros(max(3, n))
-    spacing[:n], origin[:n] = image.GetSpacing(), image.GetOrigin()
-    affine = np.eye(4)
-    affine[:3, :3] = direction[:3, :3] * spacing[:3]
-    affine[:3, 3] = origin[:3]
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+def _skip(stream: Any, offset: int) -> None:
+    """Read past `offset` bytes in pieces."""
+    while offset > 0 and stream.read(min(offset, _PIECE)):
+        offset -= _PIECE

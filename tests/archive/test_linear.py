@@ -6,7 +6,7 @@ import pytest
 
 from medscan.archive import Kind
 from medscan.archive.elements import _DECIMAL
-from medscan.archive.itk import _nrrd_affine
+from medscan.archive.nrrd import _directions
 from medscan.archive.sniff import sniff
 from medscan.errors import UnsupportedError
 
@@ -39,9 +39,9 @@ def seconds(work):
 @pytest.mark.parametrize("text", ["(", "(1,0,0", "none(", "((1,0,0)"])
 def test_directions_of_an_nrrd_take_linear_time(text):
     def read(size):
-        fields = {"space directions": (text * (size // len(text) + 1))[:size]}
+        fields = {"spacedirections": (text * (size // len(text) + 1))[:size]}
         with pytest.raises(UnsupportedError):
-            _nrrd_affine(fields, 3)
+            _directions(fields, 3)
 
     read(1 << 10)
     small = min(seconds(lambda: read(1 << 18)) for _ in range(3))

@@ -13,7 +13,6 @@ import pytest
 from pydicom.dataset import Dataset
 
 from medscan.archive import Reason, index
-from medscan.errors import CorruptError
 from medscan.imaging import read_planes
 
 from .conftest import stacks_of, write
@@ -218,9 +217,9 @@ def test_scaling_means_what_nibabel_takes_it_for(tmp_path, scale, dtype):
     content = bytearray((tmp_path / "v.nii").read_bytes())
     content[112:120] = np.array(scale, "<f4").tobytes()
     (tmp_path / "v.nii").write_bytes(content)
-    try:
-        wanted = nib.load(tmp_path / "v.nii").get_fdata()
-    except nib.spatialimages.HeaderDataError:
-        assert isinstance(first_plane(tmp_path), CorruptError)
-        return
+    if np.isnan(scale[1]):  # nibabel refuses a slope without an intercept; ITK takes 0 for it
+        content[116:120] = bytes(4)
+        (tmp_path / "x.nii").write_bytes(content)
+    wanted = nib.load(tmp_path / ("x.nii" if np.isnan(scale[1]) else "v.nii")).get_fdata()
+    (tmp_path / "x.nii").unlink(missing_ok=True)
     assert np.array_equal(first_plane(tmp_path).pixels, wanted[::-1, ::-1, 0].T)
