@@ -147,6 +147,18 @@ class Cut:
             voxel[axis] = size - 1 - n if back else n
         return voxel[0], voxel[1], voxel[2]
 
+    def to_voxel(self) -> NDArray[np.float64]:
+        """Affine (4, 4) from column, row and place in `order()` to the stored voxel index."""
+        order = self.order()
+        origin = np.array(self.voxel(order[0], 0, 0))
+        affine = np.eye(4)
+        for axis, (index, x, y) in enumerate(
+            ((order[0], 1, 0), (order[0], 0, 1), (order[0] + order.step, 0, 0))
+        ):
+            affine[:3, axis] = np.array(self.voxel(index, x, y)) - origin
+        affine[:3, 3] = origin
+        return affine
+
     def frame(self, volume: Any, index: int) -> NDArray[Any]:
         """Canonical slice `index` of a stored array, as displayed.
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from medscan.archive.geometry import Cut, Vector, cut_geometry, nearest_plane, normal_of
-from medscan.archive.header import Header, Layer
+from medscan.archive.header import Header, Layer, VolumeGeometry
 from medscan.archive.types import Frame, Kind, Stack
 from medscan.choices import Plane
 
@@ -265,15 +265,16 @@ def volume_stacks(header: Header, key: str, plane: Plane | None) -> tuple[Stack,
     CorruptError
         If the affine is singular.
     """
-    if header.volume is None:
+    volume = header.volume
+    if volume is None:
         return ()
-    shape = header.volume.shape
-    cut = cut_geometry(np.reshape(header.volume.affine, (4, 4)), shape, plane)
+    shape = volume.shape
+    cut = cut_geometry(np.reshape(volume.affine, (4, 4)), shape, plane)
     count = int(np.prod(shape[3:], dtype=np.int64)) if shape[3:] else 1
-    return tuple(_cut_stack(header, cut, _numbered(key, n), n) for n in range(count))
+    return tuple(_cut_stack(header, volume, cut, _numbered(key, n), n) for n in range(count))
 
 
-def _cut_stack(header: Header, cut: Cut, key: str, number: int) -> Stack:
+def _cut_stack(header: Header, volume: VolumeGeometry, cut: Cut, key: str, number: int) -> Stack:
     normal = normal_of(cut.orientation)
     normal = normal / np.linalg.norm(normal)
     ends = float(normal @ np.array(cut.origin)), float(normal @ np.array(cut.last))
@@ -297,4 +298,15 @@ def _cut_stack(header: Header, cut: Cut, key: str, number: int) -> Stack:
         plane=cut.plane,
         notes=header.notes if upright else (*header.notes, "tilted"),
         last=cut.last,
+        qform=_of_frames(volume.qform, cut),
+        sform=_of_frames(volume.sform, cut),
+        form_codes=volume.codes,
     )
+
+
+def _of_frames(form: tuple[float, ...], cut: Cut) -> tuple[float, ...]:
+    """Affine of a header, taken from voxels to columns, rows and places of the cut's frames."""
+    if not form:
+        return ()
+    placed = np.reshape(form, (4, 4)) @ cut.to_voxel()
+    return tuple(float(v) for v in placed.ravel())

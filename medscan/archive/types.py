@@ -204,6 +204,11 @@ class Stack:
         As `origin`, of the last frame; in a tilted stack, not straight above the first.
     notes : tuple of str
         What is unusual about the geometry: "uneven spacing", "missing slices", "tilted" ...
+    qform, sform : tuple of 16 floats
+        The two affines of a NIfTI header, row by row: column, row and place in `frames` to RAS
+        millimetres. Empty where the header has none, and for other formats.
+    form_codes : (int, int)
+        qform_code and sform_code of a NIfTI header; empty for other formats.
     """
 
     key: str
@@ -218,6 +223,9 @@ class Stack:
     plane: Plane | None = None
     notes: tuple[str, ...] = ()
     last: tuple[float, float, float] | None = None
+    qform: tuple[float, ...] = ()
+    sform: tuple[float, ...] = ()
+    form_codes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

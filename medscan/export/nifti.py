@@ -17,6 +17,7 @@ from medscan.archive import MAKER
 from medscan.choices import MAX_FILE_BYTES, Grid
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, Left, each_stack
+from medscan.export.upright import UprightGrid
 from medscan.imaging import PixelPlane, read_planes
 from medscan.results import StackResult, State, StudyResult, on_frame, replacing
 
@@ -24,6 +25,8 @@ _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INT16_MAX = 32767
 _TILT = 1e-3
 """Way off the normal, per millimetre along it, from which on a stack is tilted."""
+_PERPENDICULAR = 1e-4
+"""Largest cosine between axes that still count as perpendicular."""
 _MOST_GAPS = 4
 """Layers a slice at most, so that one stray position cannot blow a volume up."""
 
@@ -41,17 +44,18 @@ def export(job: ExportJob) -> Iterator[Path | Left]:
     slices are put on the nearest layer of a grid of their median spacing, and layers without a
     slice are 0. Where the source's geometry is not known (pictures), voxels are 1 mm, and the
     header's description says so. With `with_source`, the source after rescale lies beside it as
-    `<study key>_<stack key>_source.nii.gz`.
+    `<study key>_<stack key>_source.nii.gz`. What ITK cannot open, because the stack is tilted, is
+    written a second time as `..._upright.nii.gz`, on a grid with perpendicular axes.
     """
     return each_stack(job, _write)
 
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     stem, layer = f"{study.key}_{stack.key}", _map_layer(stack, job.grid)
-    yield _volume(job.out / f"{stem}_map.nii.gz", stack, job.grid, layer, "anomaly map")
+    yield from _volumes(job.out / f"{stem}_map", stack, job.grid, layer, "anomaly map")
     if job.with_source:
-        layer, path = _source(job, study, stack), job.out / f"{stem}_source.nii.gz"
-        yield _volume(path, stack, Grid.SOURCE, layer, "source")
+        layer, path = _source(job, study, stack), job.out / f"{stem}_source"
+        yield from _volumes(path, stack, Grid.SOURCE, layer, "source")
 
 
 def _map_layer(stack: StackResult, grid: Grid) -> Layer:
@@ -97,45 +101,86 @@ def _size(stack: StackResult, grid: Grid) -> tuple[int, int]:
     return int(stack.info["rows"]), int(stack.info["columns"])
 
 
-def _volume(path: Path, stack: StackResult, grid: Grid, layer: Layer, what: str) -> Path:
-    """Write layer by layer: the whole volume is never in memory."""
+def _volumes(path: Path, stack: StackResult, grid: Grid, layer: Layer, what: str) -> Iterator[Path]:
+    """Write a volume, and if ITK cannot open it because its axes are askew, an upright one."""
     layers, (rows, columns) = layers_of(stack), _size(stack, grid)
+
+    def values(place: int) -> NDArray[Any]:
+        at = layers[place]
+        return layer(at) if at >= 0 else np.zeros((rows, columns), np.float32)
+
+    header = _header(stack, grid, (columns, rows, len(layers)), what)
+    yield _volume(path.with_name(f"{path.name}.nii.gz"), header, values)
+    if header["sform_code"] > 0 and header["qform_code"] == 0 and _is_askew(header.get_sform()):
+        upright = UprightGrid.over(header.get_sform(), (columns, rows, len(layers)))
+        turned = _new_header((upright.columns, upright.rows, len(layers)), f"upright {what}")
+        turned.set_qform(upright.affine, code=int(header["sform_code"]))
+        turned.set_sform(upright.affine, code=int(header["sform_code"]))
+        placed = path.with_name(f"{path.name}_upright.nii.gz")
+        yield _volume(placed, turned, lambda at: upright.place(values(at), at))
+
+
+def _is_askew(affine: NDArray[np.float64]) -> bool:
+    """Whether ITK refuses the affine: the cosine between two of its axes is above 1e-4."""
+    directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _PERPENDICULAR)
+
+
+def _volume(path: Path, header: Any, layer: Layer) -> Path:
+    """Write layer by layer: the whole volume is never in memory."""
     with (
         replacing(path) as aside,
         aside.open("wb") as file,
         # No name and no time in the gzip header: the same results give the same bytes.
         gzip.GzipFile("", "wb", 6, file, mtime=0) as stream,
     ):
-        _header(stack, grid, (columns, rows, len(layers)), what).write_to(stream)
-        for at in layers:
-            values = layer(at) if at >= 0 else np.zeros((rows, columns), np.float32)
-            stream.write(np.nan_to_num(values).astype("<f4").tobytes())
+        header.write_to(stream)
+        for at in range(header.get_data_shape()[2]):
+            stream.write(np.nan_to_num(layer(at)).astype("<f4").tobytes())
     return path
 
 
 def _header(stack: StackResult, grid: Grid, shape: tuple[int, int, int], what: str) -> Any:
-    header = (Nifti1Header if max(shape) <= _INT16_MAX else Nifti2Header)(endianness="<")
     affine = affine_of(stack, grid)
-    header.set_data_shape(shape)
-    header.set_data_dtype(np.float32)
-    header.set_xyzt_units("mm")
-    header.set_sform(np.eye(4) if affine is None else affine, code=0 if affine is None else 1)
-    if affine is not None:
+    header = _new_header(shape, _description(stack, affine, what))
+    if affine is None:
+        header.set_sform(np.eye(4), code=0)
+    elif stack.info.get("form_codes"):
+        _carry_forms(header, stack, grid, affine)
+    else:
+        header.set_sform(affine, code=1)
         header.set_qform(affine, code=1)
         # All that it holds are a rotation and spacings: it cannot tell of a tilt.
         if not np.allclose(header.get_qform(), affine, atol=1e-2):
             header["qform_code"] = 0
-    header["descrip"] = _description(stack, affine, what).encode("ascii", "replace")[:79]
     return header
+
+
+def _new_header(shape: tuple[int, int, int], description: str) -> Any:
+    header = (Nifti1Header if max(shape) <= _INT16_MAX else Nifti2Header)(endianness="<")
+    header.set_data_shape(shape)
+    header.set_data_dtype(np.float32)
+    header.set_xyzt_units("mm")
+    header["descrip"] = f"{MAKER} {description}".encode("ascii", "replace")[:79]
+    return header
+
+
+def _carry_forms(header: Any, stack: StackResult, grid: Grid, affine: NDArray[np.float64]) -> None:
+    """Give a map both affines and both codes of its NIfTI source, composed for its own axes."""
+    forms = (header.set_qform, "qform"), (header.set_sform, "sform")
+    for (set_form, name), code in zip(forms, stack.info["form_codes"], strict=True):
+        stated = stack.info[name]
+        form = _on_grid(np.reshape(stated, (4, 4)), stack, grid) if stated else affine
+        set_form(form, code=int(code) if stated else 0)
 
 
 def _description(stack: StackResult, affine: NDArray[np.float64] | None, what: str) -> str:
     if affine is None:
-        return f"{MAKER} {what}; source geometry unknown: voxels taken as 1 mm"
+        return f"{what}; source geometry unknown: voxels taken as 1 mm"
     if math.isnan(_spacing(stack)):
-        return f"{MAKER} {what}; slice spacing unknown: taken as 1 mm"
+        return f"{what}; slice spacing unknown: taken as 1 mm"
     even = np.allclose(np.diff(stack.position_mm), _spacing(stack), rtol=0.02)
-    return f"{MAKER} {what}" + ("" if even else "; uneven slices on a median grid")
+    return what if even else f"{what}; uneven slices on a median grid"
 
 
 def _spacing(stack: StackResult) -> float:
@@ -170,12 +215,16 @@ def affine_of(stack: StackResult, grid: Grid = Grid.SOURCE) -> NDArray[np.float6
     affine[:3, 1] = column * between_rows
     affine[:3, 2] = _way(stack, np.cross(row, column)) * (1.0 if math.isnan(step) else step)
     affine[:3, 3] = info["origin"]
-    if grid is Grid.MODEL:
-        to_pixel = np.eye(4)
-        to_pixel[:2, [0, 1, 3]] = stack.grid_to_pixel[0]
-        affine = affine @ to_pixel
-    placed: NDArray[np.float64] = _LPS_TO_RAS @ affine
-    return placed
+    return _on_grid(_LPS_TO_RAS @ affine, stack, grid)
+
+
+def _on_grid(affine: NDArray[np.float64], stack: StackResult, grid: Grid) -> NDArray[np.float64]:
+    """Affine of columns and rows of pixels, or taken to those of patches."""
+    if grid is Grid.SOURCE:
+        return affine
+    to_pixel = np.eye(4)
+    to_pixel[:2, [0, 1, 3]] = stack.grid_to_pixel[0]
+    return affine @ to_pixel
 
 
 def _way(stack: StackResult, normal: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from medscan.files import replacing
-from medscan.results.maps import on_frame, on_square
+from medscan.results.maps import on_frame, on_square, sample
 from medscan.results.merge import distinct, select_studies, source_paths
 from medscan.results.reader import Results, read_part
 from medscan.results.shards import missing_shards
@@ -40,6 +40,7 @@ __all__ = [
     "publish",
     "read_part",
     "replacing",
+    "sample",
     "select_studies",
     "source_paths",
     "write_part",

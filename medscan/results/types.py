@@ -34,8 +34,10 @@ class StackResult:
         ("kept", or why not), seconds, and `notes`, a list of str. `orientation` (6),
         `pixel_spacing` (2, rows then columns, mm) and `origin` (3) and `last` (3: the first pixel
         of the first and of the last slice) are lists in the patient's LPS frame, empty when
-        unknown; `slice_spacing` is
-        NaN when unknown. `description` is there only with `--identify`.
+        unknown; `slice_spacing` is NaN when unknown. Of a NIfTI volume, `qform` and
+        `sform` are lists of 16 floats, row by row, from (column, row, slice) to RAS millimetres,
+        empty where the header has none, and `form_codes` holds its qform_code and sform_code.
+        `description` is there only with `--identify`.
     score : float
         Score of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
     percentile : float

@@ -5,6 +5,7 @@ import itertools
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -132,11 +133,17 @@ def check_everything_lights(folder, study, series, stack, lps):
     (found,) = (s for one in results.studies() for s in one.stacks)
     patch_mm = PATCH * max(stack.rows * stack.pixel_spacing[0],
                            stack.columns * stack.pixel_spacing[1]) / SIZE  # fmt: skip
-    (path,) = exporter("nifti")(ExportJob([results], folder / "out"))
+    path, *upright = exporter("nifti")(ExportJob([results], folder / "out"))
     exported = nibabel.load(path)
     data = exported.get_fdata()
     hot = np.argwhere(data > 0.7 * data.max()).mean(axis=0)
     away = nibabel.affines.apply_affine(exported.affine, hot) * LPS - lps
+    assert np.linalg.norm(away) < patch_mm + stack.slice_spacing / 4
+    assert len(upright) == ("tilted" in stack.notes)
+    opens = SimpleITK.ReadImage(str(*upright or (path,)))
+    shown_by_itk = SimpleITK.GetArrayFromImage(opens).T
+    hot = np.argwhere(shown_by_itk > 0.7 * shown_by_itk.max()).mean(axis=0)
+    away = opens.TransformContinuousIndexToPhysicalPoint(hot.tolist()) - lps
     assert np.linalg.norm(away) < patch_mm + stack.slice_spacing / 4
     on_pixels = on_frame(found.heatmap[k], found.grid_to_pixel[k], stack.rows, stack.columns)
     np.testing.assert_allclose(data[..., k].T, on_pixels, atol=1e-3)
@@ -207,7 +214,13 @@ def test_a_tilt_is_in_the_sform_alone(tmp_path):
         dicom_of(tmp_path / "d", nibabel.Nifti1Image(image.dataobj, affine))
     )
     results = fake_result(tmp_path / "d", study, series, stack, images(stack))
-    (path,) = exporter("nifti")(ExportJob([results], tmp_path / "out"))
+    path, upright = exporter("nifti")(ExportJob([results], tmp_path / "out"))
     exported = nibabel.load(path)
     np.testing.assert_allclose(exported.affine[:, 2], affine[:, 2], atol=1e-4)
     assert (exported.header["sform_code"], exported.header["qform_code"]) == (1, 0)
+    with pytest.raises(RuntimeError, match="orthonormal"):
+        SimpleITK.ReadImage(str(path))
+    header = nibabel.load(upright).header
+    assert (header["sform_code"], header["qform_code"]) == (1, 1)
+    np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-4)
+    assert index([tmp_path / "out"]).studies == ()
