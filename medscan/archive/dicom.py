@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import math
 import zlib
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, BinaryIO, cast
 
@@ -16,13 +14,14 @@ from pydicom.filereader import read_partial
 from pydicom.tag import Tag
 from pydicom.uid import UID_dictionary
 
-from medscan.archive import mosaic
+from medscan.archive import layers, mosaic
 from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
-from medscan.archive.header import MAX_FRAMES, Header, Layer, Record
+from medscan.archive.header import MAX_FRAMES, Header, Record
+from medscan.archive.layers import first_of, image_type
 from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
-from medscan.archive.values import BROKEN, integer, numbers, sequence, text
+from medscan.archive.values import BROKEN, integer, sequence, text
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 
 # Broken values are handled here: pydicom shall not report them on standard error.
@@ -33,7 +32,6 @@ BURNED_IN = "burned-in text likely"
 """Note on objects whose pixels may name the patient (PS3.3 C.7.6.1.1.1)."""
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _KEYWORDS = [
-    "ImageType",
     "BurnedInAnnotation",
     "SOPClassUID",
     "SOPInstanceUID",
@@ -44,35 +42,21 @@ _KEYWORDS = [
     "AnatomicRegionSequence",
     "PatientID",
     "BodyPartExamined",
-    "SequenceName",
     "ProtocolName",
-    "EchoTime",
-    "EchoNumbers",
-    "TriggerTime",
-    "ImagerPixelSpacing",
-    "DiffusionBValue",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "SeriesNumber",
-    "AcquisitionNumber",
     "InstanceNumber",
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "FrameOfReferenceUID",
-    "TemporalPositionIdentifier",
     "SamplesPerPixel",
     "PhotometricInterpretation",
     "NumberOfFrames",
     "Rows",
     "Columns",
-    "PixelSpacing",
     "BitsAllocated",
-    "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence",
 ]
 _TAGS: list[Any] = [
-    *(Tag(keyword) for keyword in (*_KEYWORDS, *KEYWORDS, *mosaic.KEYWORDS)),
-    *(Tag(number) for number in mosaic.TAGS),
+    *(Tag(k) for k in (*_KEYWORDS, *KEYWORDS, *layers.KEYWORDS, *mosaic.KEYWORDS)),
+    *(Tag(number) for number in (*layers.TAGS, *mosaic.TAGS)),
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _UNDEFINED = 0xFFFFFFFF
@@ -87,12 +71,6 @@ _DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _DESCRIBED = ("Rows", "Columns", "BitsAllocated")
 """With all of these, an object without pixel data is an image that lost them."""
-_FRAME_TYPES = (
-    "MRImageFrameTypeSequence",
-    "CTImageFrameTypeSequence",
-    "PETFrameTypeSequence",
-    "XRay3DFrameTypeSequence",
-)
 
 
 class _Pixels:
@@ -214,7 +192,7 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
         return Outcome(file, Reason.DERIVED, _DERIVED[sop_class])
     if text(ds, "Manufacturer") == MAKER:
         return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
-    if "LOCALIZER" in _image_type(ds, "ImageType"):
+    if "LOCALIZER" in image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
     if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:
         return Outcome(file, Reason.MOSAIC, "its header does not describe its slices")
@@ -229,15 +207,15 @@ def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, bytes_left: int) ->
     if integer(ds, "BitsAllocated") is None and pixels.tag == 0x7FE00010:
         raise CorruptError("it has pixel data, but no Bits Allocated")
     _check_size(ds, pixels, rows * columns * frames, frames, bytes_left)
-    layers = _layers(ds, rows, columns, frames)
+    found = layers.layers_of(ds, rows, columns, frames)
     tiles = mosaic.mosaic_of(ds) if mosaic.is_mosaic(ds) else None
-    layers = tiles.layers(ds, layers[0]) if tiles else layers
+    found = tiles.layers(ds, found[0]) if tiles else found
     names = ("SeriesDescription", "ProtocolName", "SequenceName")
     return Header(
         file=file,
         kind=Kind.DICOM,
-        frames=len(layers) if tiles else frames,
-        layers=layers,
+        frames=len(found) if tiles else frames,
+        layers=found,
         study_uid=text(ds, "StudyInstanceUID"),
         series_uid=text(ds, "SeriesInstanceUID"),
         sop_instance_uid=text(ds, "SOPInstanceUID"),
@@ -255,10 +233,10 @@ def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, bytes_left: int) ->
 
 def _notes(ds: Dataset) -> tuple[str, ...]:
     """What later rooms must know of the frames: mosaics, and text that may name the patient."""
-    image_type = _image_type(ds, "ImageType")
+    kinds = image_type(ds, "ImageType")
     notes = ["mosaic"] if mosaic.is_mosaic(ds) else []
     declared = text(ds, "BurnedInAnnotation").upper() == "YES"
-    screen = any(word in image_type for word in ("SCREEN", "SCANNED", "CAPTURE"))
+    screen = any(word in kinds for word in ("SCREEN", "SCANNED", "CAPTURE"))
     if declared or screen or text(ds, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
         notes.append(BURNED_IN)
     return tuple(notes)
@@ -283,82 +261,9 @@ def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, bytes_l
         raise TruncatedError(f"declares {needed} bytes of pixels, has {present}")
 
 
-def _layers(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:
-    """One layer for all frames, or one for each if there are per-frame functional groups."""
-    per_frame = sequence(ds, "PerFrameFunctionalGroupsSequence")[:frames]
-    shared = [ds, *sequence(ds, "SharedFunctionalGroupsSequence")[:1]]
-    if not per_frame:
-        layer = _layer(shared, rows, columns)
-        # A plain multi-frame object has one position at most, which is that of its first frame.
-        return (layer if frames == 1 else replace(layer, position=None),)
-    per_frame += [Dataset()] * (frames - len(per_frame))
-    return tuple(_layer([*shared, item], rows, columns) for item in per_frame)
-
-
-def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
-    """Read a layer from sources in reverse: the frame's own groups, the shared ones, the object."""
-
-    def items(group: str) -> list[Dataset]:
-        inner = [s for source in reversed(sources[1:]) for s in sequence(source, group)[:1]]
-        return [*inner, sources[0]]
-
-    position = numbers(items("PlanePositionSequence"), "ImagePositionPatient", 3)
-    measures = items("PixelMeasuresSequence")
-    spacing = numbers(measures, "PixelSpacing", 2) or numbers(measures, "ImagerPixelSpacing", 2)
-    content, echo = items("FrameContentSequence"), items("MREchoSequence")
-    kinds = [kind for name in _FRAME_TYPES for kind in items(name)[:-1]]
-    echo_time = numbers(echo, "EffectiveEchoTime", 1) or numbers(echo, "EchoTime", 1)
-    return Layer(
-        rows=rows,
-        columns=columns,
-        position=(position[0], position[1], position[2]) if position else None,
-        orientation=_orthonormal(numbers(items("PlaneOrientationSequence"), _ORIENTATION, 6)),
-        spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
-        label=(
-            text(sources[0], "FrameOfReferenceUID"),
-            _first(_image_type(k, "FrameType") for k in kinds)
-            or _image_type(sources[0], "ImageType"),
-            text(sources[0], "EchoNumbers"),
-            f"{echo_time[0]:.1f}" if echo_time else "",
-            _first(text(c, "StackID") for c in content),
-        ),
-        phase=(
-            _first(text(c, "TemporalPositionIndex") for c in content)
-            or text(sources[0], "TemporalPositionIdentifier"),
-            _first(text(s, "DiffusionBValue") for s in items("MRDiffusionSequence")),
-            text(sources[0], "AcquisitionNumber"),
-            text(sources[0], "TriggerTime"),
-        ),
-    )
-
-
-_ORIENTATION = "ImageOrientationPatient"
-
-
-def _orthonormal(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-    """Normalise six direction cosines; None where they do not span a plane."""
-    if values is None:
-        return None
-    row, column = values[:3], values[3:]
-    lengths = math.hypot(*row), math.hypot(*column)
-    if not all(0.9 < length < 1.1 for length in lengths):
-        return None
-    if abs(sum(a * b for a, b in zip(row, column, strict=True))) > 0.05:
-        return None
-    return (*(v / lengths[0] for v in row), *(v / lengths[1] for v in column))
-
-
 def _region(ds: Dataset) -> str:
     """Anatomic region of an enhanced object, from the meanings of its codes."""
     shared = sequence(ds, "SharedFunctionalGroupsSequence")[:1]
     holders = [ds, *(s for item in shared for s in sequence(item, "FrameAnatomySequence")[:1])]
     regions = [r for holder in holders for r in sequence(holder, "AnatomicRegionSequence")[:1]]
-    return _first(text(region, "CodeMeaning") for region in regions)
-
-
-def _first(texts: Iterable[str]) -> str:
-    return next((t for t in texts if t), "")
-
-
-def _image_type(ds: Dataset, keyword: str) -> str:
-    return text(ds, keyword).upper()
+    return first_of(text(region, "CodeMeaning") for region in regions)

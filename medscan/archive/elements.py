@@ -75,7 +75,7 @@ class Elements:
 
     def __init__(self, raw: Raw, file_meta: Elements | None = None) -> None:
         self._raw = raw
-        self._values: dict[str, Any] = {}
+        self._values: dict[str | int, Any] = {}
         self.file_meta = file_meta
         vr, charset = raw.get(_CHARSET, (None, b""))
         self._encodings = _encodings(vr, charset) if charset else ("iso8859",)
@@ -83,23 +83,26 @@ class Elements:
     def __contains__(self, keyword: str) -> bool:
         return _tag_of(keyword) in self._raw
 
-    def get(self, keyword: str, default: Any = None) -> Any:
-        """Value of an element; `default` where it is missing, None where it is empty.
+    def get(self, key: str | int, default: Any = None) -> Any:
+        """Value of an element by keyword or tag; `default` where it is missing, None if empty.
 
-        Malformed values raise what pydicom raises on them.
+        Malformed values raise what pydicom raises on them. Private elements of implicit VR are
+        bytes.
         """
-        if keyword in self._values:
-            return self._values[keyword]
-        tag = _tag_of(keyword)
+        if key in self._values:
+            return self._values[key]
+        tag = key if isinstance(key, int) else _tag_of(key)
         if tag not in self._raw:
             return default
-        value = self._values[keyword] = self._value(tag or 0)
+        value = self._values[key] = self._value(tag or 0)
         return value
 
     def _value(self, tag: int) -> Any:
         code, raw = self._raw[tag]
         if not raw:
             return None
+        if code is None and tag >> 16 & 1:
+            return raw
         vr = dictionary_VR(tag) if code is None else code.decode()
         plain = _plain(vr, raw) if self._encodings[0] in _LATIN else None
         if plain is not None:

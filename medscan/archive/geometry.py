@@ -5,6 +5,7 @@ All directions are LPS (DICOM PS3.3 C.7.6.2.1.1) unless a name says RAS, which N
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -57,6 +58,19 @@ def normal_of(orientation: Sequence[float]) -> Vector:
     """
     row, column = np.reshape(np.asarray(orientation, dtype=np.float64), (2, 3))
     return np.cross(row, column)
+
+
+def orthonormal(directions: Sequence[float] | None) -> tuple[float, ...] | None:
+    """Row and column direction as unit vectors; None where the six numbers do not span a plane."""
+    if directions is None:
+        return None
+    row, column = directions[:3], directions[3:]
+    lengths = math.hypot(*row), math.hypot(*column)
+    if not all(0.9 < length < 1.1 for length in lengths):
+        return None
+    if abs(sum(a * b for a, b in zip(row, column, strict=True))) > 0.05:
+        return None
+    return (*(v / lengths[0] for v in row), *(v / lengths[1] for v in column))
 
 
 def nearest_plane(orientation: Sequence[float]) -> Plane:

@@ -41,10 +41,16 @@ class Layer:
     spacing : (float, float) or None
         Millimetres between rows, then between columns.
     label : tuple of str
-        Frames whose labels differ (frame of reference, image type, echo, stack) never share a
-        stack.
-    phase : tuple of str
-        Time and the like; divides frames only where their positions repeat.
+        Frames whose labels differ (image type, echo number, stack, view ...) never share a stack.
+    phase : tuple of floats or None
+        Cues, as `cues.CUES` lists them: times, angles, b-values. They divide frames only where
+        positions repeat. Missing ones at the end are left out.
+    dimensions : tuple of int
+        Dimension Index Values, or those of the vectors of nuclear medicine; they divide likewise.
+    frame_of_reference : str
+        UID of the frame of reference that positions are in.
+    echo_ms : float or None
+        Echo time.
     """
 
     rows: int
@@ -53,7 +59,10 @@ class Layer:
     orientation: tuple[float, ...] | None = None
     spacing: tuple[float, float] | None = None
     label: tuple[str, ...] = ()
-    phase: tuple[str, ...] = ()
+    phase: tuple[float | None, ...] = ()
+    dimensions: tuple[int, ...] = ()
+    frame_of_reference: str = ""
+    echo_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

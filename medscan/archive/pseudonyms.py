@@ -156,8 +156,9 @@ def _folder(pseudonyms: Pseudonyms, path: str) -> str:
 
 
 def _layer(layer: Layer) -> Layer:
-    """Replace labels and times: grouping only asks whether they are equal."""
-    return replace(layer, label=_hashed(layer.label), phase=_hashed(layer.phase))
+    """Replace labels: grouping only asks whether they are equal."""
+    frame = _hashed_text(layer.frame_of_reference)
+    return replace(layer, label=_hashed(layer.label), frame_of_reference=frame)
 
 
 def _hashed(texts: Iterable[str]) -> tuple[str, ...]:

@@ -2,57 +2,41 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 
+from medscan.archive.divide import Frames, LayerFrame, grouped, volumes
 from medscan.archive.geometry import Cut, Vector, cut_geometry, nearest_plane, normal_of
 from medscan.archive.header import Header, Layer, VolumeGeometry
 from medscan.archive.types import Frame, Kind, Stack
 from medscan.choices import Plane
-
-T = TypeVar("T")
 
 _SAME_DIRECTION = 1e-2
 """Direction cosines of one stack differ by less: half a degree."""
 _SAME_SPACING = 1e-2
 """Pixel spacings of one stack differ by less, relatively."""
 _SAME_POSITION = 1e-2
-"""Positions nearer than this are the same, millimetres."""
+"""Positions nearer than this are the same, millimetres; in fine grids, nearer than `_OF_PIXEL`."""
+_OF_PIXEL = 2e-2
+"""Positions nearer than this are the same where it is less, in pixels."""
+_SAME_ECHO = 1e-2
+"""Neighbouring echo times of one stack differ by less, relatively."""
 _EVEN = 0.05
 """Gaps that differ from their median by less, relatively, are even."""
 _UPRIGHT = np.cos(np.deg2rad(1.0))
 """Smallest cosine between the normal and the way from first to last frame of an upright stack."""
-_LAST = 2**62
-"""Stands for a missing instance number: such frames come last."""
-
-
-@dataclass(frozen=True, slots=True)
-class LayerFrame:
-    """A frame with its layer, and its position along the normal of its group, in millimetres."""
-
-    header: Header
-    layer: Layer
-    index: int
-    along: float = 0.0
-
-    def order(self) -> tuple[int, str, str, int]:
-        """Order of frames without positions: instance number, then path, then frame number."""
-        number = self.header.instance_number
-        file = self.header.file
-        return (_LAST if number is None else number, file.path, str(file.root), self.index)
+_MANY_FRAMES_OF_REFERENCE = "frame of reference differs from slice to slice"
+"""Note on stacks in which it does, against PS3.3 C.7.4.1.1.1."""
 
 
 def dicom_stacks(headers: Iterable[Header], key: str) -> tuple[Stack, ...]:
     """Divide the frames of one series (or the pages of a picture) into stacks.
 
-    Frames share a stack if they agree in size, label (frame of reference, image type, echo,
-    enhanced stack), pixel spacing and orientation. Where positions repeat, time divides them, or
-    the order of acquisition if there is no time. Frames with a position never share a stack with
-    frames without, nor do frames of two multi-frame objects that have no positions.
+    Frames share a stack if they agree in size, label (image type, echo, enhanced stack, view ...),
+    echo time, frame of reference, pixel spacing and orientation. Where positions repeat, `divide`
+    tells volumes apart. Frames with a position never share a stack with frames without, nor do
+    frames of two multi-frame objects that have no positions.
 
     Frames ascend along row x column direction; without positions they follow instance number,
     path and frame number (SliceLocation has no defined direction and is ignored).
@@ -64,29 +48,27 @@ def dicom_stacks(headers: Iterable[Header], key: str) -> tuple[Stack, ...]:
         Key of the first stack; the others append "-2", "-3" ... in order of their first instance.
     """
     frames = sorted((f for header in headers for f in _layer_frames(header)), key=LayerFrame.order)
-    groups = [g for alike in _grouped(frames, _agreement) for g in _split_by_direction(alike)]
-    parts = [part for group in groups for part in _split_by_phase(_sort_along_normal(group))]
-    parts.sort(key=lambda part: (min(f.order()[0] for f in part), _tie_breaker(part)))
-    return tuple(_stack(part, _numbered(key, n)) for n, part in enumerate(parts))
+    alike = [g for group in grouped(frames, _agreement) for g in _split_by_direction(group)]
+    echoes = [g for group in alike for g in _split_by_echo(group)]
+    groups = [g for e in echoes for g in _split_by_reference(_sort_along_normal(e))]
+    parts = [(part, note) for group in groups for part, note in _volumes(group)]
+    parts.sort(key=lambda pair: (min(f.order()[0] for f in pair[0]), _tie_breaker(pair[0])))
+    return tuple(_stack(part, _numbered(key, n), note) for n, (part, note) in enumerate(parts))
+
+
+def _volumes(group: Frames) -> list[tuple[Frames, str]]:
+    return [(group, "")] if group[0].layer.position is None else volumes(group)
 
 
 def _numbered(key: str, n: int) -> str:
     return f"{key}-{n + 1}" if n else key
 
 
-def _layer_frames(header: Header) -> list[LayerFrame]:
+def _layer_frames(header: Header) -> Frames:
     layers = header.layers
     if len(layers) != header.frames:
         layers = layers[:1] * header.frames
     return [LayerFrame(header, layer, index) for index, layer in enumerate(layers)]
-
-
-def _grouped(items: Sequence[T], key: Callable[[T], object]) -> list[list[T]]:
-    """Group items by a key, keeping their order."""
-    groups: defaultdict[object, list[T]] = defaultdict(list)
-    for item in items:
-        groups[key(item)].append(item)
-    return list(groups.values())
 
 
 def _agreement(frame: LayerFrame) -> tuple[object, ...]:
@@ -99,23 +81,25 @@ def _agreement(frame: LayerFrame) -> tuple[object, ...]:
     return (layer.rows, layer.columns, layer.label, located, film, located or frame.header.view)
 
 
-def _tie_breaker(part: list[LayerFrame]) -> tuple[object, ...]:
+def _tie_breaker(part: Frames) -> tuple[object, ...]:
     """Order of stacks that start with the same instance number; paths, which may change, last."""
-    first = min(part, key=lambda f: (f.header.sop_instance_uid, f.index))
+    first = min(part, key=lambda f: (f.place, f.header.sop_instance_uid, f.index))
     layer = first.layer
     return (
-        (layer.rows, layer.columns, layer.label),
+        (layer.rows, layer.columns, layer.label, layer.frame_of_reference),
         first.header.view,
         layer.orientation or (),
         layer.spacing or (),
-        layer.phase,
+        layer.echo_ms or 0.0,
+        layer.dimensions,
+        [(cue is None, cue or 0.0) for cue in layer.phase],
         first.header.sop_instance_uid,
         first.index,
         first.order(),
     )
 
 
-def _split_by_direction(group: list[LayerFrame]) -> list[list[LayerFrame]]:
+def _split_by_direction(group: Frames) -> list[Frames]:
     """Divide frames by orientation and pixel spacing, within a tolerance."""
 
     def same(a: Layer, b: Layer) -> bool:
@@ -128,9 +112,9 @@ def _split_by_direction(group: list[LayerFrame]) -> list[list[LayerFrame]]:
         return bool(turned < _SAME_DIRECTION and np.abs(ratio - 1).max() < _SAME_SPACING)
 
     # Exactly equal frames first, in an order of their own: parts do not depend on the files' order.
-    equals = _grouped(group, lambda f: (f.layer.orientation or (), f.layer.spacing or ()))
+    equals = grouped(group, lambda f: (f.layer.orientation or (), f.layer.spacing or ()))
     equals.sort(key=lambda alike: (alike[0].layer.orientation or (), alike[0].layer.spacing or ()))
-    parts: list[list[LayerFrame]] = []
+    parts: list[Frames] = []
     for alike in equals:
         near = next((p for p in parts if same(p[0].layer, alike[0].layer)), None)
         if near is None:
@@ -140,54 +124,54 @@ def _split_by_direction(group: list[LayerFrame]) -> list[list[LayerFrame]]:
     return parts
 
 
-def _sort_along_normal(group: list[LayerFrame]) -> list[LayerFrame]:
+def _split_by_echo(group: Frames) -> list[Frames]:
+    """Divide frames by echo time, which scanners state with rounding errors."""
+    number: dict[float | None, int] = {None: 0}
+    last = 0.0
+    for echo in sorted({f.layer.echo_ms for f in group if f.layer.echo_ms is not None}):
+        far = echo - last > _SAME_ECHO * abs(echo) or len(number) == 1
+        number[echo] = max(number.values()) + far
+        last = echo
+    return grouped(group, lambda f: number[f.layer.echo_ms])
+
+
+def _split_by_reference(group: Frames) -> list[Frames]:
+    """Divide frames by frame of reference, unless no two places share one.
+
+    Positions in different frames of reference do not compare; but a series has only one (PS3.3
+    C.7.4.1.1.1), and software that makes up a new one for each file means nothing by it.
+    """
+    parts = grouped(group, lambda f: f.layer.frame_of_reference)
+    located = group[0].layer.position is not None
+    apart = located and all(len({f.place for f in part}) == 1 for part in parts)
+    return [group] if apart and len({f.place for f in group}) > 1 else parts
+
+
+def same_position_mm(layer: Layer) -> float:
+    """Distance below which two positions of frames like this are the same, millimetres."""
+    pixel = min(layer.spacing) if layer.spacing else np.inf
+    return float(min(_SAME_POSITION, _OF_PIXEL * pixel))
+
+
+def _sort_along_normal(group: Frames) -> Frames:
     """Order frames by their positions along their common normal."""
     first = group[0].layer
     if first.orientation is None or first.position is None:
         return sorted(group, key=LayerFrame.order)
     normal = normal_of(first.orientation)
+    along = [float(normal @ np.array(f.layer.position)) for f in group]
+    ordered = sorted(zip(along, group, strict=True), key=lambda pair: pair[0])
+    # Equal positions may differ in their last digits: number the places, then sort within each.
+    steps = np.diff([position for position, _ in ordered]) > same_position_mm(first)
+    places = np.cumsum([0, *steps]).tolist()
     frames = [
-        LayerFrame(f.header, f.layer, f.index, float(normal @ np.array(f.layer.position)))
-        for f in group
+        LayerFrame(f.header, f.layer, f.index, position, place)
+        for place, (position, f) in zip(places, ordered, strict=True)
     ]
-    frames.sort(key=lambda f: f.along)
-    # Equal positions may differ in their last digits: sort by runs of them, then within each run.
-    runs = np.cumsum([0, *(np.diff([f.along for f in frames]) > _SAME_POSITION)])
-    numbered = sorted(zip(runs, frames, strict=True), key=lambda pair: (pair[0], pair[1].order()))
-    return [frame for _, frame in numbered]
+    return sorted(frames, key=lambda f: (f.place, f.order()))
 
 
-def _runs(group: list[LayerFrame]) -> list[list[LayerFrame]]:
-    """Neighbours of an ordered group that share a position."""
-    runs: list[list[LayerFrame]] = []
-    for frame in group:
-        if runs and frame.along - runs[-1][-1].along <= _SAME_POSITION:
-            runs[-1].append(frame)
-        else:
-            runs.append([frame])
-    return runs
-
-
-def _split_by_phase(group: list[LayerFrame], phase: int = 0) -> list[list[LayerFrame]]:
-    """Divide an ordered group so that no part has a position twice.
-
-    A group at a single position is a film, not a volume: it stays together.
-    """
-    if group[0].layer.position is None:
-        return [group]
-    runs = _runs(group)
-    repeats = max(len(run) for run in runs)
-    if repeats == 1 or len(runs) == 1:
-        return [group]
-    for n in range(phase, max(len(f.layer.phase) for f in group)):
-        parts = _grouped(group, lambda f, n=n: f.layer.phase[n : n + 1])  # type: ignore[misc]
-        # With more parts than repeats, the tag counts slices: it would tear the volumes apart.
-        if 1 < len(parts) <= repeats:
-            return [whole for part in parts for whole in _split_by_phase(part, n + 1)]
-    return [[run[k] for run in runs if k < len(run)] for k in range(repeats)]
-
-
-def _stack(part: list[LayerFrame], key: str) -> Stack:
+def _stack(part: Frames, key: str, note: str) -> Stack:
     first = part[0].layer
     located = first.position is not None and first.orientation is not None
     distances = np.diff([f.along for f in part]) if located else np.empty(0)
@@ -195,7 +179,7 @@ def _stack(part: list[LayerFrame], key: str) -> Stack:
         Frame(f.header.file, f.index, f.header.sop_instance_uid, f.along if located else None)
         for f in part
     )
-    spread = bool(distances.size) and distances.max() > _SAME_POSITION
+    spread = bool(distances.size) and distances.max() > same_position_mm(first)
     return Stack(
         key=key,
         kind=part[0].header.kind,
@@ -207,7 +191,7 @@ def _stack(part: list[LayerFrame], key: str) -> Stack:
         origin=first.position,
         slice_spacing=float(np.median(distances)) if spread else None,
         plane=_plane(part[0]),
-        notes=tuple(_notes(part, distances)) if part[0].header.kind is Kind.DICOM else (),
+        notes=tuple(_notes(part, distances, note)) if part[0].header.kind is Kind.DICOM else (),
         last=part[-1].layer.position,
     )
 
@@ -219,22 +203,27 @@ def _plane(frame: LayerFrame) -> Plane | None:
     return Plane(view) if view else None
 
 
-def _notes(part: list[LayerFrame], distances: Vector) -> list[str]:
-    notes = sorted({note for frame in part for note in frame.header.notes})
-    if part[0].layer.position is None or part[0].layer.orientation is None:
+def _notes(part: Frames, distances: Vector, note: str) -> list[str]:
+    first = part[0].layer
+    notes = sorted({text for frame in part for text in frame.header.notes})
+    if first.position is None or first.orientation is None:
         return [*notes, "no position"]
-    if distances.size and distances.max() <= _SAME_POSITION:
+    notes += [note] if note else []
+    if len({f.layer.frame_of_reference for f in part}) > 1:
+        notes.append(_MANY_FRAMES_OF_REFERENCE)
+    same = same_position_mm(first)
+    if distances.size and distances.max() <= same:
         return [*notes, "repeated position"]
-    return [*notes, *_uneven(distances), *_tilted(part)]
+    return [*notes, *_uneven(distances, same), *_tilted(part, same)]
 
 
-def _uneven(distances: Vector) -> list[str]:
+def _uneven(distances: Vector, same: float) -> list[str]:
     """Note uneven gaps; if each is a multiple of the usual gap, slices are missing there."""
     if distances.size < 2:
         return []
     median = np.median(distances)
     usual = median if np.isclose(distances, median, rtol=_EVEN).any() else distances.min()
-    odd = distances[np.abs(distances - usual) > max(_EVEN * usual, _SAME_POSITION)]
+    odd = distances[np.abs(distances - usual) > max(_EVEN * usual, same)]
     if not odd.size:
         return []
     fits = np.abs(odd / usual - np.round(odd / usual)) < _EVEN
@@ -242,13 +231,13 @@ def _uneven(distances: Vector) -> list[str]:
     return ["missing slices" if missing else "uneven spacing"]
 
 
-def _tilted(part: list[LayerFrame]) -> list[str]:
+def _tilted(part: Frames, same: float) -> list[str]:
     first, last = part[0].layer, part[-1].layer
     if first.orientation is None or first.position is None or last.position is None:
         return []
     way = np.subtract(last.position, first.position)
     length = np.linalg.norm(way)
-    if length <= _SAME_POSITION:
+    if length <= same:
         return []
     upright = abs(float(normal_of(first.orientation) @ way)) / length
     return ["tilted"] if upright < _UPRIGHT else []

@@ -8,6 +8,7 @@ import zlib
 from typing import Any
 
 import pydicom
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
@@ -42,6 +43,15 @@ def value(ds: Dataset, keyword: str) -> Any:
         return None
 
 
+def at(ds: Dataset, tag: int) -> Any:
+    """Value of an element by its tag, such as a private one; None as from `value`."""
+    try:
+        found: Any = ds.get(tag)
+        return found.value if isinstance(found, DataElement) else found
+    except BROKEN:
+        return None
+
+
 def text(ds: Dataset, keyword: str) -> str:
     """Value of an element as text of at most 256 characters; empty where it is missing."""
     raw = value(ds, keyword)
@@ -63,6 +73,16 @@ def integer(ds: Dataset, keyword: str) -> int | None:
         return None if raw is None else int(raw)
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def integers(ds: Dataset, keyword: str) -> tuple[int, ...]:
+    """All values of an element as whole numbers; empty where one of them is not."""
+    raw = value(ds, keyword)
+    parts = list(raw) if isinstance(raw, _SEVERAL) else [raw]
+    try:
+        return tuple(map(int, parts))
+    except (ValueError, TypeError, OverflowError):
+        return ()
 
 
 def numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ...] | None:

@@ -51,9 +51,11 @@ def dataset(**tags: Any) -> Dataset:
     return ds
 
 
-def write(path: Path, **tags: Any) -> Path:
+def write(path: Path, added: Dataset | None = None, **tags: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    dataset(**tags).save_as(path, enforce_file_format=True)
+    ds = dataset(**tags)
+    ds.update(added or {})
+    ds.save_as(path, enforce_file_format=True)
     return path
 
 

@@ -74,6 +74,45 @@ def test_orientation_noise_does_not_split(series):
     assert [len(s.frames) for s in stacks_of(root)] == [4]
 
 
+@pytest.mark.parametrize("echoes", [("2.4499", "2.4501"), ("4.65", "4.649999"), ("80", "80.4")])
+def test_echo_times_that_differ_by_rounding_share_a_stack(series, echoes):
+    root = series([0, 2, 4], EchoTime=echoes[0])
+    series([1, 3, 5], "b", EchoTime=echoes[1])
+    assert [(len(s.frames), s.slice_spacing) for s in stacks_of(root)] == [(6, 1)]
+
+
+@pytest.mark.parametrize("echoes", [("0.03", "0.04"), ("2.3", "2.4"), ("80", "82"), (None, "80")])
+def test_echoes_are_kept_apart_however_near(series, echoes):
+    root = series([0, 2, 4], EchoTime=echoes[0])
+    series([1, 3, 5], "b", EchoTime=echoes[1])
+    assert [(len(s.frames), s.slice_spacing) for s in stacks_of(root)] == [(3, 2), (3, 2)]
+
+
+@pytest.mark.parametrize("repeats", [1, 2])
+def test_a_frame_of_reference_for_each_slice_is_noted_and_does_not_divide(tmp_path, repeats):
+    for n in range(6 * repeats):
+        write(
+            tmp_path / f"I{n}",
+            SOPInstanceUID=f"1.2.{n + 1}",
+            InstanceNumber=n,
+            FrameOfReferenceUID=f"1.9.{n + 1}",
+            ImagePositionPatient=[0, 0, n % 6],
+        )
+    stacks = stacks_of(tmp_path)
+    assert [len(s.frames) for s in stacks] == [6] * repeats
+    assert {s.notes for s in stacks} == {("frame of reference differs from slice to slice",)}
+
+
+@pytest.mark.parametrize("step", [0.001, 0.009, 0.0125, 0.5, 5])
+@pytest.mark.parametrize("pixels", [0.2, 1, 4])
+def test_positions_are_told_apart_at_any_scale(series, step, pixels):
+    spacing = [step * pixels] * 2
+    positions = [0, step, 2 * step, 4 * step]
+    (stack,) = stacks_of(series(positions, PixelSpacing=spacing))
+    assert stack.slice_spacing == pytest.approx(step)
+    assert stack.notes == ("missing slices",)
+
+
 @pytest.mark.parametrize("tag", ["TemporalPositionIdentifier", "AcquisitionNumber", None])
 def test_time_series_are_divided(tmp_path, tag):
     number = 0

@@ -22,7 +22,7 @@ def header(**changes):
     found = Header(
         file=FILE,
         kind=Kind.DICOM,
-        layers=(Layer(4, 4, label=("1.2.3", NAME), phase=("12.5", NAME)),),
+        layers=(Layer(4, 4, label=("1.2.3", NAME), phase=(12.5,), frame_of_reference=NAME),),
         study_uid="1.2.3",
         series_uid="1.2.3.4",
         sop_instance_uid="1.2.3.4.5",
@@ -41,7 +41,7 @@ def test_a_header_loses_its_patient_and_keeps_what_is_needed():
     assert found.description == "FLAIR | T2"
     assert (found.modality, found.body_part, found.date) == ("MR", "BRAIN", "20240102")
     assert (found.study_uid, found.series_uid) == ("1.2.3", "1.2.3.4")
-    assert found.layers[0].label[0] == "1.2.3"
+    assert (found.layers[0].label[0], found.layers[0].phase) == ("1.2.3", (12.5,))
     text = json.dumps(to_json(found)).upper()
     assert not [word for word in ("DOE", "JANE", "4711") if word in text]
     assert HIDING.record(found).patient_id != found.patient_id  # never twice

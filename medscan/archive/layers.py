@@ -1,0 +1,128 @@
+"""What a DICOM header says of each frame: its place, what it shows, and of which volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from pydicom.dataset import Dataset
+
+from medscan.archive import cues, diffusion, nuclear
+from medscan.archive.cues import Items, cues_of, dimensions_of
+from medscan.archive.geometry import orthonormal
+from medscan.archive.header import Layer
+from medscan.archive.nuclear import nuclear_layers
+from medscan.archive.values import numbers, sequence, text
+
+_SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+_POSITION, _ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"
+_FRAME_TYPES = (
+    "MRImageFrameTypeSequence",
+    "CTImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "XRay3DFrameTypeSequence",
+    "USImageDescriptionSequence",
+)
+_KINDS = (
+    ("MRImageFrameTypeSequence", "ComplexImageComponent"),
+    ("MRArterialSpinLabelingSequence", "ASLContext"),
+    ("MRModifierSequence", "MagnetizationTransfer"),
+    ("ImageDataTypeSequence", "DataType"),
+)
+"""Functional groups and elements that say what a frame shows: magnitude, phase, velocity ..."""
+_VIEWS = ("ViewPosition", "ImageLaterality")
+_ECHO_TIMES = ("EffectiveEchoTime", "EchoTime")
+
+KEYWORDS = (
+    "ImageType",
+    "FrameOfReferenceUID",
+    "EchoNumbers",
+    "PixelSpacing",
+    "ImagerPixelSpacing",
+    _POSITION,
+    _ORIENTATION,
+    _SHARED,
+    _PER_FRAME,
+    *_VIEWS,
+    *_ECHO_TIMES,
+    *(keyword for _, keyword in _KINDS),
+    *cues.KEYWORDS,
+    *nuclear.KEYWORDS,
+)
+"""Elements of an object that are read here."""
+TAGS = diffusion.TAGS
+"""Private elements that are read here."""
+
+
+def layers_of(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:
+    """One layer for all frames of an object, or one for each where they differ.
+
+    Parameters
+    ----------
+    ds : Dataset
+        Its header.
+    rows, columns, frames : int
+    """
+    per_frame = sequence(ds, _PER_FRAME)[:frames]
+    shared = [ds, *sequence(ds, _SHARED)[:1]]
+    if per_frame:
+        per_frame += [Dataset()] * (frames - len(per_frame))
+        return tuple(_layer([*shared, item], rows, columns) for item in per_frame)
+    layer = _layer(shared, rows, columns)
+    if frames == 1:
+        return (layer,)
+    # A plain multi-frame object has one position at most, which is that of its first frame.
+    return nuclear_layers(ds, layer, frames) or (replace(layer, position=None),)
+
+
+def image_type(ds: Dataset, keyword: str = "ImageType") -> str:
+    """Values of an image or frame type, in capitals, with backslashes between them."""
+    return text(ds, keyword).upper()
+
+
+def first_of(texts: Iterable[str]) -> str:
+    """First text that is not empty; empty where all are."""
+    return next((t for t in texts if t), "")
+
+
+def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
+    """Read a layer from sources in reverse: the frame's own groups, the shared ones, the object."""
+    items = _items(sources)
+    position = numbers(items("PlanePositionSequence"), _POSITION, 3)
+    measures, echo = items("PixelMeasuresSequence"), items("MREchoSequence")
+    spacing = numbers(measures, "PixelSpacing", 2) or numbers(measures, "ImagerPixelSpacing", 2)
+    echo_time = next((t for k in _ECHO_TIMES if (t := numbers(echo, k, 1))), None)
+    return Layer(
+        rows=rows,
+        columns=columns,
+        position=(position[0], position[1], position[2]) if position else None,
+        orientation=orthonormal(numbers(items("PlaneOrientationSequence"), _ORIENTATION, 6)),
+        spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
+        label=_label(items, sources[0]),
+        phase=cues_of(items),
+        dimensions=dimensions_of(items),
+        frame_of_reference=text(sources[0], "FrameOfReferenceUID"),
+        echo_ms=echo_time[0] if echo_time else None,
+    )
+
+
+def _items(sources: list[Dataset]) -> Items:
+    def items(group: str) -> list[Dataset]:
+        if not group:
+            return sources[:1]
+        inner = [s for source in reversed(sources[1:]) for s in sequence(source, group)[:1]]
+        return [*inner, sources[0]]
+
+    return items
+
+
+def _label(items: Items, ds: Dataset) -> tuple[str, ...]:
+    """Texts that differ between frames which never share a stack."""
+    kinds = [kind for name in _FRAME_TYPES for kind in items(name)[:-1]]
+    return (
+        first_of(image_type(k, "FrameType") for k in kinds) or image_type(ds),
+        text(ds, "EchoNumbers"),
+        first_of(text(c, "StackID") for c in items("FrameContentSequence")),
+        *(text(ds, keyword).upper() for keyword in _VIEWS),
+        *(first_of(text(i, keyword) for i in items(group)) for group, keyword in _KINDS),
+    )
