@@ -13,7 +13,7 @@ from medscan.cli.options import INPUT, OUTPUT, KeyFile, archive_option, option
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
-    from medscan.export import Left
+    from medscan.export import LeftOut
 
 FORMAT = "Format"
 
@@ -91,7 +91,7 @@ def export(
         raise typer.Exit(3)
 
 
-def _count(exported: Iterable[Path | Left]) -> tuple[int, int]:
+def _count(exported: Iterable[Path | LeftOut]) -> tuple[int, int]:
     """Count files written and stacks left out, and print a line for each of the latter."""
     written = left = 0
     for one in exported:

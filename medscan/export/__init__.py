@@ -1,4 +1,4 @@
-"""results.h5 -> files of other formats, each for those who work with it."""
+"""results.h5 -> files for other programs: NIfTI, DICOM, PNG, NumPy, CSV; a detector -> ONNX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from medscan.export.job import Exporter, ExportJob, Left
+from medscan.export.job import Exporter, ExportJob, LeftOut
 
 FORMATS = {
     "nifti": "nifti",
@@ -18,19 +18,19 @@ FORMATS = {
     "npz": "arrays",
     "csv": "slices",
 }
-"""By the name that `medscan export --to` takes: the module whose `export` writes it."""
+"""Module whose `export` writes a format, by the name that `medscan export --to` takes."""
 
 
 def exporter(name: str) -> Exporter:
-    """What writes a format; its libraries are loaded only then."""
-    found: Exporter = import_module(f"medscan.export.{FORMATS[name]}").export
-    return found
+    """Return the function that writes a format; only its own libraries are loaded."""
+    export: Exporter = import_module(f"medscan.export.{FORMATS[name]}").export
+    return export
 
 
 def export_onnx(path: Path, out: Path, archive: Sequence[Path]) -> str:
     """Write a detector as an ONNX graph; see `medscan.export.graph.export_onnx`."""
-    written: str = import_module("medscan.export.graph").export_onnx(path, out, archive)
-    return written
+    summary: str = import_module("medscan.export.graph").export_onnx(path, out, archive)
+    return summary
 
 
-__all__ = ["FORMATS", "ExportJob", "Left", "export_onnx", "exporter"]
+__all__ = ["FORMATS", "ExportJob", "LeftOut", "export_onnx", "exporter"]

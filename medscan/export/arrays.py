@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 
 from medscan.choices import Grid
-from medscan.export.job import ExportJob, Left, scored
+from medscan.export.job import ExportJob, LeftOut, scored_slices
 from medscan.export.nifti import affine_of
 from medscan.files import make_folder
 from medscan.results import StackResult, replacing
 
 
-def export(job: ExportJob) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | LeftOut]:
     """Write `<study key>.npz` for every study with a scored stack.
 
     Its arrays are named `<stack key>/<name>`: `heatmap`, `slice_score`, `state`, `position_mm`,
     `frame` and `grid_to_pixel` as in `StackResult`; `score` and `threshold` of the stack; `affine`
     and `grid_affine` (4, 4), which take (column, row, slice) of pixels and of patches to
-    millimetres (RAS), where the slices lie evenly; NaN where the geometry is not known.
+    millimetres (RAS) if slices are evenly spaced; NaN if the geometry is unknown.
     """
     make_folder(job.out)
     for study in job.studies():
         arrays = {
             f"{stack.key}/{name}": array
             for stack in study.stacks
-            if scored(stack)
+            if scored_slices(stack)
             for name, array in _arrays(stack).items()
         }
         if arrays:

@@ -1,4 +1,4 @@
-"""Key slices with their map laid over them as DICOM Secondary Captures, for any viewer."""
+"""Key slices overlaid with their map as DICOM Secondary Captures, for any viewer."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from pydicom.sr.codedict import codes
 
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import ExportJob, Left, each_stack, key_slices, may_carry_text
+from medscan.export.job import ExportJob, LeftOut, each_stack, key_slices, may_carry_text
 from medscan.export.overlay import overlays
 from medscan.results import StackResult, StudyResult
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))
-"""Ends of the axes x, y and z of the patient."""
+"""Letters of the positive and negative directions of the patient's axes x, y and z (LPS)."""
 
 
-def export(job: ExportJob) -> Iterator[Path | Left]:
-    """Write each key slice as an RGB image on the pixels of its source, one series a stack."""
+def export(job: ExportJob) -> Iterator[Path | LeftOut]:
+    """Write each key slice as an RGB image on the pixels of its source, one series per stack."""
     return each_stack(job, _write)
 
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
-    places, detector = sorted(key_slices(stack)), job.detector(stack)
-    origins = dicom.origins_of(job, study, stack, places)
-    for number, (at, picture) in enumerate(overlays(job, study, stack, places), 1):
-        part = Part(stack, [at], [origins[number - 1]], number)
+    indices, detector = sorted(key_slices(stack)), job.detector(stack)
+    origins = dicom.origins_of(job, study, stack, indices)
+    for number, (index, picture) in enumerate(overlays(job, study, stack, indices), 1):
+        part = Part(stack, [index], [origins[number - 1]], number)
         yield dicom.write(job, part, partial(_object, detector, part, picture))
 
 
@@ -41,24 +41,28 @@ def _object(
     detector: dict[str, Any], part: Part, picture: NDArray[np.uint8], images: list[Dataset]
 ) -> Dataset:
     image, (origin,) = images[0], part.origins
-    turn = origin.layer.orientation
-    made = SCImage(
+    orientation = origin.layer.orientation
+    # highdicom wants letters; without an orientation they are placeholders, removed below.
+    letters = (letter(orientation[:3]), letter(orientation[3:])) if orientation else ("L", "P")
+    capture = SCImage(
         picture,
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         study_instance_uid=image.StudyInstanceUID,
-        patient_orientation=(letter(turn[:3]), letter(turn[3:])) if turn else ("L", "P"),
+        patient_orientation=letters,
         pixel_spacing=image.get("PixelSpacing"),
-        **dicom.of_stack(detector, part, "overlay of the anomaly map", 3),
+        **dicom.stack_arguments(detector, part, "overlay of the anomaly map", 3),
     )
-    if not turn:
-        made["PatientOrientation"].value = ""
-    made.BurnedInAnnotation = "YES" if may_carry_text(part.stack) else "NO"
-    made.DerivationDescription = f"Anomaly score by {dicom.name_of(detector)} laid over the source"
-    made.SourceImageSequence = [_source(image)]
-    made.Laterality = part.header.get("Laterality", "")
-    return made
+    if not orientation:
+        capture["PatientOrientation"].value = ""
+    capture.BurnedInAnnotation = "YES" if may_carry_text(part.stack) else "NO"
+    capture.DerivationDescription = (
+        f"Anomaly score by {dicom.name_of(detector)} laid over the source"
+    )
+    capture.SourceImageSequence = [_source(image)]
+    capture.Laterality = part.header.get("Laterality", "")
+    return capture
 
 
 def _source(image: Dataset) -> Dataset:
@@ -71,6 +75,6 @@ def _source(image: Dataset) -> Dataset:
 
 
 def letter(direction: tuple[float, ...]) -> str:
-    """Side of the patient that a direction (LPS) leads to, nearest of the six."""
+    """Letter of the side of the patient, of six, that is nearest to a direction (LPS)."""
     axis = int(np.abs(direction).argmax())
     return LETTERS[axis][int(direction[axis] < 0)]

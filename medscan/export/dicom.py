@@ -1,13 +1,13 @@
-"""What all DICOM objects made of results share: their source, their names and their dates.
+"""What all exported DICOM objects share: sources, references, UIDs and dates.
 
-highdicom makes the objects. It knows a multi-frame source only as a whole, and wants of a source
-what real files often lack. So it is shown stand-ins: one single-frame image for each slice, with
-nothing but geometry. References to them are then put right, and what names patient and study is
-copied as it is.
+highdicom builds the objects. It handles a multi-frame source only as a whole, and demands
+attributes that real files often lack. It therefore gets stand-ins: a single-frame image for each
+slice, with nothing but geometry. Afterwards references to stand-ins are replaced by references to
+the sources, and the attributes of patient and study are copied unchanged.
 
-Nothing in an object depends on when or where it was written: its SOP Instance UID is made of all
-else that it holds, its series' UID of what it was made from, and its dates are those of the study.
-So the same results always give the same bytes, and other results never the same name.
+Nothing in an object depends on when or where it was written: its SOP Instance UID is derived from
+everything else in it, its series' UID from what it was made of, and its dates are those of the
+study. The same results thus always give the same bytes, and other results never the same UID.
 """
 
 from __future__ import annotations
@@ -40,13 +40,14 @@ from medscan.export.job import ExportJob
 from medscan.files import replacing
 from medscan.results import StackResult, StudyResult
 
-# It would log a name that it finds odd.
+# It logs patient names that it finds odd.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)
 
 ROOT = uuid.uuid5(uuid.NAMESPACE_DNS, "medscan")
 UNKNOWN_DATE, UNKNOWN_TIME = "19700101", "000000"
-"""Of studies without a date, where DICOM asks for one."""
+"""Date and time of objects of undated studies; DICOM requires them."""
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Tags of pixel data: float, double float, integer."""
 IDENTITY = (
     "SpecificCharacterSet",
     "PatientName",
@@ -65,18 +66,29 @@ IDENTITY = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
-"""What places an object with its patient and study; copied, not understood."""
+"""Attributes that identify patient and study; copied from the source without parsing."""
 _REFUSALS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
+"""Errors by which highdicom and pydicom refuse a source."""
 
 
 def derived_uid(*parts: str) -> str:
-    """A UID made of texts: UUID 5 below 2.25 (PS3.5 B.2)."""
+    """Derive a UID from texts: UUID 5 below 2.25 (PS3.5 B.2)."""
     return f"2.25.{uuid.uuid5(ROOT, chr(0).join(parts)).int}"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """A slice's source: the header of its file, its frame there (from 1) or None, its geometry."""
+    """The source of a slice.
+
+    Parameters
+    ----------
+    header : Dataset
+        Header of its file.
+    frame : int or None
+        Number of its frame in the file, from 1; None in a file of one frame.
+    layer : Layer
+        Geometry of the frame.
+    """
 
     header: Dataset
     frame: int | None
@@ -90,70 +102,74 @@ class Part:
     Parameters
     ----------
     stack : StackResult
-    places : list of int
-        Of the slices in the stack's arrays.
+    slice_indices : list of int
+        Indices of the slices in the stack's arrays.
     origins : list of Origin
-        One for each.
+        Their sources, in the same order.
     number : int
-        Of the object in its series.
+        Number of the object in its series.
     """
 
     stack: StackResult
-    places: list[int]
+    slice_indices: list[int]
     origins: list[Origin]
     number: int = 1
 
     @property
     def header(self) -> Dataset:
-        """Of the first source."""
+        """Header of the first source."""
         return self.origins[0].header
 
     def stand_ins(self) -> list[Dataset]:
-        """Single-frame images in place of the sources, which highdicom is shown."""
-        return [self._stand_in(origin, at) for at, origin in enumerate(self.origins)]
+        """Single-frame images for highdicom in place of the sources."""
+        return [self._stand_in(origin, n) for n, origin in enumerate(self.origins, 1)]
 
-    def _stand_in(self, origin: Origin, at: int) -> Dataset:
-        found, layer, header = Dataset(), origin.layer, origin.header
+    def _stand_in(self, origin: Origin, number: int) -> Dataset:
+        image, layer, header = Dataset(), origin.layer, origin.header
         for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID"):
-            setattr(found, keyword, "")
-        found.AccessionNumber = found.StudyDate = found.StudyTime = ""
-        found.SOPClassUID, found.SOPInstanceUID = MRImageStorage, f"2.25.{at + 1}"
-        found.StudyInstanceUID = header.StudyInstanceUID
-        found.SeriesInstanceUID = header.SeriesInstanceUID
-        found.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or derived_uid(
+            setattr(image, keyword, "")
+        image.AccessionNumber = image.StudyDate = image.StudyTime = ""
+        image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, _stand_in_uid(number)
+        image.StudyInstanceUID = header.StudyInstanceUID
+        image.SeriesInstanceUID = header.SeriesInstanceUID
+        image.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or derived_uid(
             "frame of reference", header.SeriesInstanceUID
         )
-        found.Rows, found.Columns = layer.rows, layer.columns
-        found.SliceThickness = thickness(self.stack, header, layer)
-        if layer.spacing and found.SliceThickness:
-            found.PixelSpacing = decimals(layer.spacing)
-        if located(layer):
-            # A stack's orientations differ in their last digits; highdicom wants one.
-            found.ImageOrientationPatient = decimals(self.stack.info["orientation"])
-            found.ImagePositionPatient = decimals(layer.position or ())
-        return found
+        image.Rows, image.Columns = layer.rows, layer.columns
+        image.SliceThickness = thickness(self.stack, header, layer)
+        if layer.spacing and image.SliceThickness:
+            image.PixelSpacing = decimals(layer.spacing)
+        if has_position(layer):
+            # Orientations within a stack differ in their last digits; highdicom demands equal ones.
+            image.ImageOrientationPatient = decimals(self.stack.info["orientation"])
+            image.ImagePositionPatient = decimals(layer.position or ())
+        return image
 
 
-def located(layer: Layer) -> bool:
-    """Whether a frame says where it lies."""
+def _stand_in_uid(number: int) -> str:
+    return f"2.25.{number}"
+
+
+def has_position(layer: Layer) -> bool:
+    """Whether the position, orientation and spacing of a frame are known."""
     return None not in (layer.position, layer.orientation, layer.spacing)
 
 
 def decimals(values: Sequence[float]) -> list[DSfloat]:
-    """Numbers as DICOM's decimal strings of at most 16 characters."""
+    """Convert numbers to DICOM decimal strings of at most 16 characters."""
     return [DSfloat(float(v), auto_format=True) for v in values]
 
 
 def thickness(stack: StackResult, header: Dataset, layer: Layer) -> DSfloat | None:
-    """Slice thickness, millimetres: the source's, else the spacing of slices, else of rows.
+    """Slice thickness, millimetres: the source's, else the spacing of slices, else that of rows.
 
-    None where the source does not say where it lies, nor how thick it is.
+    None if the source states neither its thickness nor its position.
     """
-    spacing = layer.spacing[0] if layer.spacing and located(layer) else math.nan
-    for found in (header.get("SliceThickness"), stack.info["slice_spacing"], spacing):
+    spacing = layer.spacing[0] if layer.spacing and has_position(layer) else math.nan
+    for value in (header.get("SliceThickness"), stack.info["slice_spacing"], spacing):
         with suppress(TypeError, ValueError):
-            if 0 < float(found) < 1e6:
-                return DSfloat(round(float(found), 6), auto_format=True)
+            if 0 < float(value) < 1e6:
+                return DSfloat(round(float(value), 6), auto_format=True)
     return None
 
 
@@ -161,75 +177,83 @@ def thickness(stack: StackResult, header: Dataset, layer: Layer) -> DSfloat | No
 
 
 def origins_of(
-    job: ExportJob, study: StudyResult, stack: StackResult, places: list[int]
+    job: ExportJob, study: StudyResult, stack: StackResult, slice_indices: list[int]
 ) -> list[Origin]:
-    """Where slices of a stack come from.
+    """Find the sources of a stack's slices.
 
     Raises
     ------
     ExportError
-        The stack is no DICOM series, or one of its files is missing or not what was scanned.
+        If the stack is not from a DICOM series, or a file is missing or has changed.
     """
     if stack.info["kind"] != Kind.DICOM:
-        raise ExportError("its source is no DICOM series: there is no study to put an object into")
-    frames = job.archive.stack(study, stack, places).frames
+        raise ExportError("its source is not a DICOM series, so no study can hold the object")
+    frames = job.archive.stack(study, stack, slice_indices).frames
     return [_origin(frame.file, frame.index) for frame in frames]
 
 
 def _origin(file: ArchiveFile, index: int) -> Origin:
-    header, told = _headers(file)
-    if index >= len(told.layers) and len(told.layers) != 1:
+    header, parsed = _headers(file)
+    if index >= len(parsed.layers) and len(parsed.layers) != 1:
         raise ExportError("its source has changed since it was scanned: fewer frames")
-    layer = told.layers[index if len(told.layers) > 1 else 0]
-    # The tiles of a mosaic are one frame to DICOM.
+    layer = parsed.layers[index if len(parsed.layers) > 1 else 0]
+    # The tiles of a mosaic count as slices here, but as one frame in DICOM.
     frames = int(header.get("NumberOfFrames") or 1)
     return Origin(header, index + 1 if frames > 1 else None, layer)
 
 
 @lru_cache(maxsize=4096)
 def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
-    """All of a file's header but its frames, and what the archive makes of it."""
-    told = read_header(file)
+    """Read a file's header, without its per-frame parts, and as the archive parses it.
+
+    Raises
+    ------
+    ExportError
+        If it lacks the UIDs that a reference needs.
+    """
+    parsed = read_header(file)
     with building():
         header = pydicom.dcmread(file.full, stop_before_pixels=True, force=True)
     needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-    if not isinstance(told, Header) or not all(header.get(name) for name in needed):
-        raise ExportError("one of its files cannot be referred to: it lacks UIDs")
+    if not isinstance(parsed, Header) or not all(header.get(name) for name in needed):
+        raise ExportError("one of its files lacks the UIDs that a reference to it needs")
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         if keyword in header:
             delattr(header, keyword)
-    return header, told
+    return header, parsed
 
 
 def parts_of(
-    job: ExportJob, study: StudyResult, stack: StackResult, places: list[int]
+    job: ExportJob, study: StudyResult, stack: StackResult, slice_indices: list[int]
 ) -> Iterator[Part]:
-    """The objects that slices become: one, or one each where they do not lie apart in space."""
-    origins = origins_of(job, study, stack, places)
-    positions = {o.layer.position for o in origins if located(o.layer)}
+    """Divide slices into objects: one for all if their positions differ, else one for each."""
+    origins = origins_of(job, study, stack, slice_indices)
+    positions = {o.layer.position for o in origins if has_position(o.layer)}
     if len(positions) == len(origins):
-        yield Part(stack, places, origins)
+        yield Part(stack, slice_indices, origins)
         return
-    for number, (at, origin) in enumerate(zip(places, origins, strict=True), 1):
-        yield Part(stack, [at], [origin], number)
+    for number, (index, origin) in enumerate(zip(slice_indices, origins, strict=True), 1):
+        yield Part(stack, [index], [origin], number)
 
 
 # --- objects -----------------------------------------------------------------------------------
 
 
-def common(header: Dataset, made_of: Sequence[str], kind: str, order: int) -> dict[str, Any]:
+def object_arguments(
+    header: Dataset, made_of: Sequence[str], kind: str, order: int
+) -> dict[str, Any]:
     """Arguments that every highdicom object takes.
 
     Parameters
     ----------
     header : Dataset
-        Of a source.
+        Header of a source.
     made_of : sequence of str
-        What the series is made of, which its UID is made of.
+        Identifiers of what the series is made of; its UID is derived from them.
     kind : str
-        What it is, in words, such as "anomaly map".
+        Kind of object in words, such as "anomaly map".
     order : int
-        From 1: it follows the source's series by it.
+        Order among the exported series of one source series, from 1.
     """
     source = min(max(int(header.get("SeriesNumber") or 0), 0), 99_999)
     return {
@@ -243,24 +267,24 @@ def common(header: Dataset, made_of: Sequence[str], kind: str, order: int) -> di
     }
 
 
-def of_stack(detector: dict[str, Any], part: Part, kind: str, order: int) -> dict[str, Any]:
-    """As `common`, for an object made of one stack."""
+def stack_arguments(detector: dict[str, Any], part: Part, kind: str, order: int) -> dict[str, Any]:
+    """Arguments as of `object_arguments`, for an object made of one stack."""
     digest = str(detector["hash"])
     made_of = digest, part.header.SeriesInstanceUID, part.stack.key
-    return common(part.header, made_of, kind, order) | {
+    return object_arguments(part.header, made_of, kind, order) | {
         "instance_number": part.number,
         "device_serial_number": digest[:16],
     }
 
 
 def name_of(detector: dict[str, Any]) -> str:
-    """A detector's name in the characters that every DICOM text may hold."""
+    """Name of a detector, in characters that every DICOM text may hold."""
     plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in str(detector["name"]))
     return plain.replace("\\", "?")[:64] or "detector"
 
 
 def algorithm(detector: dict[str, Any]) -> highdicom.AlgorithmIdentificationSequence:
-    """Which detector it was."""
+    """Identification of the detector."""
     return highdicom.AlgorithmIdentificationSequence(
         name=name_of(detector),
         family=codes.cid7162.ArtificialIntelligence,
@@ -270,18 +294,18 @@ def algorithm(detector: dict[str, Any]) -> highdicom.AlgorithmIdentificationSequ
 
 
 def write(job: ExportJob, part: Part, make: Callable[[list[Dataset]], Dataset]) -> Path:
-    """Have an object made of stand-ins, put its names right and write it.
+    """Make an object from stand-ins, refer it to the sources, and write it.
 
     Raises
     ------
     ExportError
-        highdicom refuses the source.
+        If highdicom refuses the source.
     DiskError
-        It could not be written.
+        If the object cannot be written.
     """
     with building():
         made = make(part.stand_ins())
-        if not located(part.origins[0].layer):
+        if not has_position(part.origins[0].layer):
             made.PatientOrientation = part.header.get("PatientOrientation", "")
         _refer(made, part.origins)
         return save(job, made, part.header)
@@ -289,14 +313,15 @@ def write(job: ExportJob, part: Part, make: Callable[[list[Dataset]], Dataset]) 
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Have what highdicom refuses told as medscan's own error, and silence warnings of values.
+    """Raise highdicom's refusals as `ExportError`, and silence its warnings.
 
     Raises
     ------
     ExportError
+        If highdicom or pydicom refuses the source.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that real archives hold
+        warnings.simplefilter("ignore")  # they are about values that are common in real archives
         try:
             yield
         except _REFUSALS as error:
@@ -304,20 +329,20 @@ def building() -> Iterator[None]:
 
 
 def save(job: ExportJob, made: Dataset, header: Dataset) -> Path:
-    """Give an object its patient, dates and name, and write it."""
+    """Set an object's patient, dates and UID, and write it."""
     for keyword in IDENTITY:
         if keyword in header:
             made.add(header[keyword])
-    _date(made, header)
-    _name(made)
+    _set_dates(made, header)
+    _set_uid(made)
     path = job.out / f"{made.SOPInstanceUID}.dcm"
     with replacing(path) as aside:
         made.save_as(aside, enforce_file_format=True)
     return path
 
 
-def _date(made: Dataset, header: Dataset) -> None:
-    """Replace all that the clock said."""
+def _set_dates(made: Dataset, header: Dataset) -> None:
+    """Replace times of writing by the date and time of the study."""
     for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
         made.pop(keyword, None)
     for item in made.get("ContributingEquipmentSequence", []):
@@ -331,37 +356,37 @@ def _date(made: Dataset, header: Dataset) -> None:
 
 
 def _refer(made: Dataset, origins: list[Origin]) -> None:
-    """Put the sources in place of their stand-ins."""
-    real = {f"2.25.{at + 1}": origin for at, origin in enumerate(origins)}
+    """Replace references to stand-ins by references to the sources."""
+    by_stand_in = {_stand_in_uid(n): origin for n, origin in enumerate(origins, 1)}
     for item in items_of(made):
-        origin = real.get(item.get("ReferencedSOPInstanceUID", ""))
+        origin = by_stand_in.get(item.get("ReferencedSOPInstanceUID", ""))
         if origin is not None:
             item.ReferencedSOPClassUID = origin.header.SOPClassUID
             item.ReferencedSOPInstanceUID = origin.header.SOPInstanceUID
             if origin.frame is not None and "PurposeOfReferenceCodeSequence" in item:
                 item.ReferencedFrameNumber = origin.frame
-    _once(made, "SourceImageSequence")
+    _deduplicate(made, "SourceImageSequence")
     for series in made.get("ReferencedSeriesSequence", []):
-        _once(series, "ReferencedInstanceSequence")
+        _deduplicate(series, "ReferencedInstanceSequence")
 
 
 def items_of(made: Dataset) -> Iterator[Dataset]:
-    """Every item of every sequence."""
+    """Every item of every sequence, nested ones too."""
     for element in made:
         for item in element.value if element.VR == "SQ" else []:
             yield item
             yield from items_of(item)
 
 
-def _once(owner: Dataset, keyword: str) -> None:
-    """Refer to each instance once, however many frames of it there are."""
+def _deduplicate(owner: Dataset, keyword: str) -> None:
+    """Keep one reference to each instance, even if several of its frames are referred to."""
     if keyword in owner:
         items = {str(item.ReferencedSOPInstanceUID): item for item in owner[keyword].value}
         setattr(owner, keyword, list(items.values()))
 
 
-def _name(made: Dataset) -> None:
-    """Make the object's UID of all else in it."""
+def _set_uid(made: Dataset) -> None:
+    """Derive the object's UID from everything else in it."""
     organisation = derived_uid("dimensions", made.SeriesInstanceUID, str(made.InstanceNumber))
     for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in made.get(keyword, []):

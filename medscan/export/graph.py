@@ -1,4 +1,4 @@
-"""A detector as one ONNX graph, checked against PyTorch before it is kept."""
+"""Export a detector as one ONNX graph, checked against PyTorch before it is kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan import __version__, archive, detector
+from medscan import __version__, archive
+from medscan import detector as detectors
 from medscan.choices import MAX_FILE_BYTES, Plane
 from medscan.detector import Detector
 from medscan.errors import ExportError, UsageError
@@ -26,63 +27,65 @@ if TYPE_CHECKING:
     from medscan.methods import Method
 
 TOLERANCE = 1e-4
-"""Largest difference of a score or map from PyTorch's, relative where that is beyond 1."""
+"""Largest difference of a score or map from PyTorch's, relative for values beyond 1."""
 REAL = 8
-"""Slices of the archive that are tried."""
+"""Slices of the archive that the graph is tried on."""
 LARGEST = 1 << 31
+"""Size that a graph must stay below, bytes: ONNX files are protocol buffers."""
 NEEDED = ("onnx", "onnxscript", "onnxruntime")
 
 
 def export_onnx(path: Path, out: Path, roots: list[Path]) -> str:
     """Write a detector's backbone and method as one graph.
 
-    Its input is `image`, float32 (N, 3, S, S) in [0, 1], letterboxed as `medscan.imaging.render`
-    does; its outputs are `score` (N,) and `map` (N, G, G). N is free. What the detector is lies in
-    the model's metadata under `medscan`, as JSON.
+    Its input is `image`, float32 (N, 3, S, S) in [0, 1], letterboxed as by
+    `medscan.imaging.render`; its outputs are `score` (N,) and `map` (N, G, G). N is free. The
+    model's metadata describe the detector, as JSON under `medscan`.
 
     Parameters
     ----------
     path : Path
-        Of the detector.
+        File of the detector.
     out : Path
-        Of the graph; replaced in one rename, and only once it gives PyTorch's scores and maps.
+        File of the graph; replaced in one rename, once the graph gives PyTorch's scores and maps.
     roots : list of Path
-        Archives; slices of them that the detector is for are tried beside random ones.
+        Archives; the graph is tried on random slices, and on slices of these that the detector was
+        fitted for.
 
     Returns
     -------
     str
-        What was written and how it was checked.
+        Summary of what was written and how it was checked.
 
     Raises
     ------
     UsageError
-        A library is missing, or an archive holds nothing that the detector is for.
+        If a library is missing, or no slice of the archives fits the detector.
     ExportError
-        The method does not become a graph, or the graph gives other numbers.
+        If the method cannot be converted, or the graph gives other numbers.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise UsageError(f"--to onnx needs {', '.join(missing)}: pip install 'medscan[onnx]'")
-    found = detector.read(path)
-    backbone = found.load_backbone(device="cpu", precision="fp32")
-    method = found.load_method(path, backbone)
-    real = _real(found, backbone.size, roots) if roots else None
-    model = _converted(found, method)
+    detector = detectors.read(path)
+    backbone = detector.load_backbone(device="cpu", precision="fp32")
+    method = detector.load_method(path, backbone)
+    real = _archive_slices(detector, backbone.size, roots) if roots else None
+    graph = _convert(detector, method)
     with replacing(out) as aside:
-        aside.write_bytes(model)
+        aside.write_bytes(graph)
         worst = _check(aside, method, real)
     tried = "random slices" + ("" if real is None else f" and {len(real)} of the archive")
-    return f"{out}: {found.method} on {found.backbone}; {tried} differ by at most {worst:.1e}"
+    return f"{out}: {detector.method} on {detector.backbone}; {tried} differ by at most {worst:.1e}"
 
 
-def _converted(found: Detector, method: Method) -> bytes:
-    """The graph, serialised.
+def _convert(detector: Detector, method: Method) -> bytes:
+    """Convert backbone and method into a serialised graph.
 
     Raises
     ------
     ExportError
-        The method does not become one.
+        If they cannot be converted, or the graph is too large.
     """
     import torch
     from torch._dynamo.exc import UserError
@@ -95,7 +98,7 @@ def _converted(found: Detector, method: Method) -> bytes:
     try:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            traced = torch.export.export(_whole(method), sample, dynamic_shapes=free)
+            traced = torch.export.export(_as_module(method), sample, dynamic_shapes=free)
             program: Any = torch.onnx.export(
                 traced,
                 dynamo=True,
@@ -105,24 +108,24 @@ def _converted(found: Detector, method: Method) -> bytes:
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, UserError) as error:
         why = " ".join(str(error).split())[:200]
-        raise ExportError(f"method {found.method} does not become a graph: {why}") from error
+        raise ExportError(f"method {detector.method} cannot be converted: {why}") from error
     model = program.model_proto
     entry = model.metadata_props.add()
-    entry.key, entry.value = "medscan", json.dumps(_facts(found, size), sort_keys=True)
+    entry.key, entry.value = "medscan", json.dumps(_facts(detector, size), sort_keys=True)
     if model.ByteSize() >= LARGEST:
-        raise ExportError("the graph is larger than the 2 GiB that one file may have")
+        raise ExportError("the graph is larger than an ONNX file may be (2 GiB)")
     serialised: bytes = model.SerializeToString()
     return serialised
 
 
-def _whole(method: Method) -> Any:
-    """From images to scores and maps, as one module."""
+def _as_module(method: Method) -> Any:
+    """Wrap backbone and method as one module, from images to scores and maps."""
     from torch import Tensor, nn
 
     class Whole(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            # The frozen tower is no part of the method, but one of the graph.
+            # A method does not register the frozen tower; the graph must hold its weights too.
             self.method, self.tower = method, method.backbone.model
 
         def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,32 +135,32 @@ def _whole(method: Method) -> Any:
     return Whole().eval()
 
 
-def _facts(found: Detector, size: int) -> dict[str, Any]:
-    """What a user of the graph must know."""
+def _facts(detector: Detector, size: int) -> dict[str, Any]:
+    """Description of the detector, for users of the graph."""
     return {
         "medscan_version": __version__,
-        "detector": found.name,
-        "detector_hash": found.digest,
-        "method": found.method,
-        "backbone": found.backbone,
-        "backbone_hash": found.backbone_digest,
-        "domain": str(found.domain),
-        "window": found.window,
+        "detector": detector.name,
+        "detector_hash": detector.digest,
+        "method": detector.method,
+        "backbone": detector.backbone,
+        "backbone_hash": detector.backbone_digest,
+        "domain": str(detector.domain),
+        "window": detector.window,
         "size": size,
-        "slice_threshold": found.calibration.threshold,
-        "map_low": found.calibration.map_low,
-        "map_high": found.calibration.map_high,
-        "licence": found.licence,
+        "slice_threshold": detector.calibration.threshold,
+        "map_low": detector.calibration.map_low,
+        "map_high": detector.calibration.map_high,
+        "licence": detector.licence,
     }
 
 
 def _check(path: Path, method: Method, real: NDArray[np.float32] | None) -> float:
-    """Largest difference from PyTorch, over batches of one and of several.
+    """Largest difference from PyTorch, over batches of one and of several slices.
 
     Raises
     ------
     ExportError
-        It is too large.
+        If the graph does not run, or the difference is too large.
     """
     import onnxruntime
     import torch
@@ -168,54 +171,57 @@ def _check(path: Path, method: Method, real: NDArray[np.float32] | None) -> floa
     batches = [random[:1], random[1:]] + ([] if real is None else [real])
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        theirs = [session.run(["score", "map"], {"image": batch}) for batch in batches]
+        of_graph = [session.run(["score", "map"], {"image": batch}) for batch in batches]
     except _refusals(errors) as error:
         raise ExportError(f"the graph does not run: {str(error)[:200]}") from error
-    ours = [method.predict(torch.from_numpy(batch)) for batch in batches]
+    of_torch = [method.predict(torch.from_numpy(batch)) for batch in batches]
     worst = max(
-        _apart(a, b.numpy())
-        for pair in zip(theirs, ours, strict=True)
+        _difference(a, b.numpy())
+        for pair in zip(of_graph, of_torch, strict=True)
         for a, b in zip(*pair, strict=True)
     )
-    if not worst <= TOLERANCE:
+    if not worst <= TOLERANCE:  # also if it is NaN
         raise ExportError(f"the graph's scores or maps differ from PyTorch's by {worst:.1e}")
     return worst
 
 
 def _refusals(errors: Any) -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; its errors have no base of their own."""
+    """Errors of ONNX Runtime, which have no common base class of their own."""
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
     return tuple(getattr(errors, name) for name in (*names, "RuntimeException"))
 
 
-def _apart(theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> float:
-    """Largest difference, relative beyond 1; infinite where one is not a number."""
-    apart = np.abs(theirs - ours) / np.maximum(1, np.abs(ours))
-    return float(apart.max()) if np.isfinite(apart).all() else np.inf
+def _difference(of_graph: NDArray[np.float32], of_torch: NDArray[np.float32]) -> float:
+    """Largest difference, relative for values beyond 1; infinite if any is not finite."""
+    difference = np.abs(of_graph - of_torch) / np.maximum(1, np.abs(of_torch))
+    return float(difference.max()) if np.isfinite(difference).all() else np.inf
 
 
-def _real(found: Detector, size: int, roots: list[Path]) -> NDArray[np.float32]:
-    """Slices (n, 3, S, S) of series that the detector is for, from the middle of their stacks.
+def _archive_slices(detector: Detector, size: int, roots: list[Path]) -> NDArray[np.float32]:
+    """Slices (n, 3, S, S) of series that the detector was fitted for.
 
     Raises
     ------
     UsageError
-        There are none.
+        If the archives hold none.
     """
-    plane = Plane(found.domain.plane) if found.domain.plane else None
-    drawn = list(itertools.islice(_slices(found, size, roots, plane), REAL))
-    if not drawn:
+    plane = Plane(detector.domain.plane) if detector.domain.plane else None
+    slices = list(itertools.islice(_middle_slices(detector, size, roots, plane), REAL))
+    if not slices:
         raise UsageError("--archive: it holds no slice that the detector was fitted for")
     square = (3, size, size)
-    return np.stack([np.broadcast_to(s.image, square) for s in drawn]).astype(np.float32)
+    return np.stack([np.broadcast_to(s.image, square) for s in slices]).astype(np.float32)
 
 
-def _slices(found: Detector, size: int, roots: list[Path], plane: Plane | None) -> Iterator[Slice]:
+def _middle_slices(
+    detector: Detector, size: int, roots: list[Path], plane: Plane | None
+) -> Iterator[Slice]:
+    """The middle slice of each fitting stack, unless it shows only background."""
     for study in archive.index(roots, plane).studies:
         for series in study.series:
             for stack in series.stacks:
-                if fits(found.domain, series, stack, named=True):
+                if fits(detector.domain, series, stack, named=True):
                     middle = [stack.frames[len(stack.frames) // 2]]
-                    window = measure(stack, found.window, series.modality, MAX_FILE_BYTES)
-                    drawn = render(stack, middle, size, window, MAX_FILE_BYTES)
-                    yield from (s for s in drawn if isinstance(s, Slice) and not s.background)
+                    window = measure(stack, detector.window, series.modality, MAX_FILE_BYTES)
+                    rendered = render(stack, middle, size, window, MAX_FILE_BYTES)
+                    yield from (s for s in rendered if isinstance(s, Slice) and not s.background)

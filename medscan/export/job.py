@@ -1,4 +1,4 @@
-"""What is exported, and what is left out."""
+"""Results to export, and the stacks and slices that exporters write."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from medscan.results import Results, StackResult, State, StudyResult
 from medscan.scoring import TEXTUAL
 
 MOST_KEY_SLICES = 10
+"""Key slices per stack at most."""
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What was left out, and why."""
+class LeftOut:
+    """A study or stack that was left out, and why."""
 
     what: str
     why: str
@@ -36,16 +37,17 @@ class ExportJob:
     Parameters
     ----------
     results : sequence of Results
-        Every study in one of them only; see `medscan.results.select_studies`.
+        Each study in only one of them; see `medscan.results.select_studies`.
     out : Path
         Folder; made if missing.
     sources : Sources or None
-        The archive that was scanned, for formats that need its files.
+        Files of the scanned archive, for formats that need them.
     grid : Grid
-        Of NIfTI and Parametric Maps.
+        Grid of NIfTI volumes and Parametric Maps.
     with_source : bool
-        NIfTI: write what the maps lie on too.
+        NIfTI: also write the source of each map.
     seg_type : SegType
+        Kind of DICOM Segmentations.
     """
 
     results: Sequence[Results]
@@ -58,11 +60,11 @@ class ExportJob:
     """Entries of `RunInfo.detectors` by hash."""
 
     def __post_init__(self) -> None:
-        found = {str(d["hash"]): d for file in self.results for d in file.run().detectors}
-        object.__setattr__(self, "detectors", found)
+        detectors = {str(d["hash"]): d for file in self.results for d in file.run().detectors}
+        object.__setattr__(self, "detectors", detectors)
 
     def studies(self) -> Iterator[StudyResult]:
-        """Every study, by file and key."""
+        """Every study, ordered by file and key."""
         for file in self.results:
             yield from file.studies()
 
@@ -73,47 +75,47 @@ class ExportJob:
         Raises
         ------
         UsageError
-            There are none.
+            If the job has none.
         """
         if self.sources is None:
             raise UsageError("source files are needed: name their folder with --archive")
         return self.sources
 
     def detector(self, stack: StackResult) -> dict[str, Any]:
-        """What the results say of the detector that scored a stack.
+        """Entry of `RunInfo.detectors` for the detector that scored a stack.
 
         Raises
         ------
         ExportError
-            Nothing.
+            If the results do not describe it.
         """
-        found = self.detectors.get(str(stack.info["detector_hash"]))
-        if found is None:
-            raise ExportError("the results do not say what its detector is")
-        return found
+        detector = self.detectors.get(str(stack.info["detector_hash"]))
+        if detector is None:
+            raise ExportError("the results do not describe its detector")
+        return detector
 
     def scale(self, stack: StackResult) -> Scale:
-        """From patch scores to colours; its middle is the threshold for patches.
+        """Colour scale of a stack's detector; its middle is the threshold for patches.
 
         Raises
         ------
         ExportError
-            The detector is not calibrated.
+            If the detector is not calibrated.
         """
-        found = Scale.of(self.detector(stack))
-        if found is None:
-            raise ExportError("its detector is not calibrated: there is no threshold for patches")
-        return found
+        scale = Scale.of(self.detector(stack))
+        if scale is None:
+            raise ExportError("its detector is not calibrated, so patches have no threshold")
+        return scale
 
 
-Exporter = Callable[[ExportJob], Iterator[Path | Left]]
-"""Writes files one by one, and tells of each what it is or what is missing and why."""
+Exporter = Callable[[ExportJob], Iterator[Path | LeftOut]]
+"""Writes files one by one, and yields the path of each, or what was left out."""
 
 
 def each_stack(
     job: ExportJob, write: Callable[[ExportJob, StudyResult, StackResult], Iterator[Path]]
-) -> Iterator[Path | Left]:
-    """Write every stack with a scored slice, in order of study and stack."""
+) -> Iterator[Path | LeftOut]:
+    """Write every stack with a scored slice, ordered by study and stack."""
     make_folder(job.out)
     for study in job.studies():
         for stack in study.stacks:
@@ -121,29 +123,29 @@ def each_stack(
                 try:
                     yield from write(job, study, stack)
                 except (ExportError, FileError) as error:
-                    yield Left(f"study {study.key}, stack {stack.key}", str(error))
+                    yield LeftOut(f"study {study.key}, stack {stack.key}", str(error))
 
 
-def scored(stack: StackResult) -> list[int]:
-    """Places of the slices that have a map."""
-    found: list[int] = np.flatnonzero(stack.state == State.SCORED).tolist()
-    return found
+def scored_slices(stack: StackResult) -> list[int]:
+    """Indices of the scored slices: those with a map."""
+    indices: list[int] = np.flatnonzero(stack.state == State.SCORED).tolist()
+    return indices
 
 
 def key_slices(stack: StackResult) -> list[int]:
-    """Places of the slices to look at: those that reach the detector's threshold, worst first.
+    """Indices of the slices to look at: those that reach the threshold, highest score first.
 
-    At most ten; the worst one where none reaches it, none where no slice was scored.
+    At most ten; the highest alone if it does not reach the threshold; empty if no slice was scored.
     """
     score = np.where(stack.state == State.SCORED, stack.slice_score, -np.inf)
-    order = np.argsort(-score, kind="stable")[: len(scored(stack))]
+    order = np.argsort(-score, kind="stable")[: len(scored_slices(stack))]
     reached = int((score >= stack.info["slice_threshold"]).sum())
-    found: list[int] = order[: min(max(reached, 1), MOST_KEY_SLICES)].tolist()
-    return found
+    indices: list[int] = order[: min(max(reached, 1), MOST_KEY_SLICES)].tolist()
+    return indices
 
 
 def may_carry_text(stack: StackResult) -> bool:
-    """Whether text that names the patient may be burned into its pixels."""
+    """Whether a stack's pixels may hold burned-in text that names the patient."""
     info = stack.info
     withheld = str(info.get("thumbnails", "")).startswith("withheld")
     return withheld or BURNED_IN in info["notes"] or info["modality"] in TEXTUAL

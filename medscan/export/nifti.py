@@ -1,4 +1,4 @@
-"""Anomaly maps as NIfTI volumes that lie on their source images."""
+"""Anomaly maps as NIfTI volumes aligned with their source images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medscan.archive import MAKER
 from medscan.choices import MAX_FILE_BYTES, Grid
 from medscan.errors import ExportError, FileError
-from medscan.export.job import ExportJob, Left, each_stack
+from medscan.export.job import ExportJob, LeftOut, each_stack
 from medscan.export.upright import UprightGrid
 from medscan.imaging import PixelPlane, read_planes
 from medscan.results import StackResult, State, StudyResult, on_frame, replacing
@@ -24,90 +24,90 @@ from medscan.results import StackResult, State, StudyResult, on_frame, replacing
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INT16_MAX = 32767
 _TILT = 1e-3
-"""Way off the normal, per millimetre along it, from which on a stack is tilted."""
+"""Smallest shift across the normal, per millimetre along it, of a tilted stack."""
 _PERPENDICULAR = 1e-4
 """Largest cosine between axes that still count as perpendicular."""
 _MOST_GAPS = 4
-"""Layers a slice at most, so that one stray position cannot blow a volume up."""
+"""Layers per slice at most, so that one stray position cannot make a volume huge."""
+
+SliceValues = Callable[[int], NDArray[Any]]
+"""Gives the values of a slice (rows, columns) by its index."""
 
 
-Layer = Callable[[int], NDArray[Any]]
-"""Gives the values of a slice by its place."""
-
-
-def export(job: ExportJob) -> Iterator[Path | Left]:
+def export(job: ExportJob) -> Iterator[Path | LeftOut]:
     """Write the anomaly map of every scored stack as `<study key>_<stack key>_map.nii.gz`.
 
     Each map is a float32 volume (columns, rows, slices) on the pixels of its source: patch scores,
-    interpolated between patch centres; or, with `Grid.MODEL`, on the patches. It is 0 where a slice
-    was not scored. Its affine maps voxel indices to millimetres (RAS). Where spacing is uneven,
-    slices are put on the nearest layer of a grid of their median spacing, and layers without a
-    slice are 0. Where the source's geometry is not known (pictures), voxels are 1 mm, and the
-    header's description says so. With `with_source`, the source after rescale lies beside it as
-    `<study key>_<stack key>_source.nii.gz`. What ITK cannot open, because the stack is tilted, is
-    written a second time as `..._upright.nii.gz`, on a grid with perpendicular axes.
+    interpolated between patch centres; or, with `Grid.MODEL`, on the patches. Slices without a
+    score are 0. Its affine maps voxel indices to millimetres (RAS). Unevenly spaced slices are put
+    on the nearest layer of a grid of their median spacing, and layers without a slice are 0. If the
+    source's geometry is unknown (pictures), voxels are 1 mm, and the header's description says so.
+    With `with_source`, the rescaled source is written as `<study key>_<stack key>_source.nii.gz`.
+    What ITK cannot open, because the stack is tilted, is written a second time as
+    `..._upright.nii.gz`, on a grid with perpendicular axes.
     """
     return each_stack(job, _write)
 
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
-    stem, layer = f"{study.key}_{stack.key}", _map_layer(stack, job.grid)
-    yield from _volumes(job.out / f"{stem}_map", stack, job.grid, layer, "anomaly map")
+    stem, values = f"{study.key}_{stack.key}", _map_values(stack, job.grid)
+    yield from _volumes(job.out / f"{stem}_map", stack, job.grid, values, "anomaly map")
     if job.with_source:
-        layer, path = _source(job, study, stack), job.out / f"{stem}_source"
-        yield from _volumes(path, stack, Grid.SOURCE, layer, "source")
+        values, path = _source_values(job, study, stack), job.out / f"{stem}_source"
+        yield from _volumes(path, stack, Grid.SOURCE, values, "source")
 
 
-def _map_layer(stack: StackResult, grid: Grid) -> Layer:
-    def layer(at: int) -> NDArray[Any]:
-        if stack.state[at] != State.SCORED:
+def _map_values(stack: StackResult, grid: Grid) -> SliceValues:
+    def values(index: int) -> NDArray[Any]:
+        if stack.state[index] != State.SCORED:
             return np.zeros(_size(stack, grid), np.float32)
         if grid is Grid.MODEL:
-            return np.asarray(stack.heatmap[at])
-        return on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *_size(stack, grid))
+            return np.asarray(stack.heatmap[index])
+        return on_frame(stack.heatmap[index], stack.grid_to_pixel[index], *_size(stack, grid))
 
-    return layer
+    return values
 
 
-def _source(job: ExportJob, study: StudyResult, stack: StackResult) -> Layer:
+def _source_values(job: ExportJob, study: StudyResult, stack: StackResult) -> SliceValues:
     """Values of the source; 0 for a slice that the scan could not read either.
 
     Raises
     ------
     ExportError
-        It is in colour, or a file is not in the archive.
+        If the source is in colour, or a file is not in the archive.
     """
-    whole = job.archive.stack(study, stack)
+    source = job.archive.stack(study, stack)
 
-    def layer(at: int) -> NDArray[Any]:
-        plane: PixelPlane | FileError = next(
-            read_planes(whole, whole.frames[at : at + 1], MAX_FILE_BYTES)
-        )
+    def values(index: int) -> NDArray[Any]:
+        frames = source.frames[index : index + 1]
+        plane: PixelPlane | FileError = next(read_planes(source, frames, MAX_FILE_BYTES))
         if isinstance(plane, FileError):
-            if stack.state[at] == State.FAILED:
+            if stack.state[index] == State.FAILED:
                 return np.zeros(_size(stack, Grid.SOURCE), np.float32)
             raise plane
         if plane.colour:
             raise ExportError("its source is in colour")
         return plane.pixels
 
-    return layer
+    return values
 
 
 def _size(stack: StackResult, grid: Grid) -> tuple[int, int]:
-    """Rows and columns."""
+    """Rows and columns of a slice on a grid."""
     if grid is Grid.MODEL:
         return stack.heatmap.shape[1], stack.heatmap.shape[2]
     return int(stack.info["rows"]), int(stack.info["columns"])
 
 
-def _volumes(path: Path, stack: StackResult, grid: Grid, layer: Layer, what: str) -> Iterator[Path]:
+def _volumes(
+    path: Path, stack: StackResult, grid: Grid, slice_values: SliceValues, what: str
+) -> Iterator[Path]:
     """Write a volume, and if ITK cannot open it because its axes are askew, an upright one."""
     layers, (rows, columns) = layers_of(stack), _size(stack, grid)
 
-    def values(place: int) -> NDArray[Any]:
-        at = layers[place]
-        return layer(at) if at >= 0 else np.zeros((rows, columns), np.float32)
+    def values(layer: int) -> NDArray[Any]:
+        index = layers[layer]
+        return slice_values(index) if index >= 0 else np.zeros((rows, columns), np.float32)
 
     header = _header(stack, grid, (columns, rows, len(layers)), what)
     yield _volume(path.with_name(f"{path.name}.nii.gz"), header, values)
@@ -117,7 +117,7 @@ def _volumes(path: Path, stack: StackResult, grid: Grid, layer: Layer, what: str
         turned.set_qform(upright.affine, code=int(header["sform_code"]))
         turned.set_sform(upright.affine, code=int(header["sform_code"]))
         placed = path.with_name(f"{path.name}_upright.nii.gz")
-        yield _volume(placed, turned, lambda at: upright.place(values(at), at))
+        yield _volume(placed, turned, lambda layer: upright.place(values(layer), layer))
 
 
 def _is_askew(affine: NDArray[np.float64]) -> bool:
@@ -126,17 +126,17 @@ def _is_askew(affine: NDArray[np.float64]) -> bool:
     return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _PERPENDICULAR)
 
 
-def _volume(path: Path, header: Any, layer: Layer) -> Path:
-    """Write layer by layer: the whole volume is never in memory."""
+def _volume(path: Path, header: Any, values: SliceValues) -> Path:
+    """Write a volume layer by layer, so that it is never in memory as a whole."""
     with (
         replacing(path) as aside,
         aside.open("wb") as file,
-        # No name and no time in the gzip header: the same results give the same bytes.
+        # Without name and time in the gzip header the same results give the same bytes.
         gzip.GzipFile("", "wb", 6, file, mtime=0) as stream,
     ):
         header.write_to(stream)
-        for at in range(header.get_data_shape()[2]):
-            stream.write(np.nan_to_num(layer(at)).astype("<f4").tobytes())
+        for index in range(header.get_data_shape()[2]):
+            stream.write(np.nan_to_num(values(index)).astype("<f4").tobytes())
     return path
 
 
@@ -150,7 +150,7 @@ def _header(stack: StackResult, grid: Grid, shape: tuple[int, int, int], what: s
     else:
         header.set_sform(affine, code=1)
         header.set_qform(affine, code=1)
-        # All that it holds are a rotation and spacings: it cannot tell of a tilt.
+        # A qform holds only a rotation and spacings, and so cannot express a tilt.
         if not np.allclose(header.get_qform(), affine, atol=1e-2):
             header["qform_code"] = 0
     return header
@@ -184,19 +184,19 @@ def _description(stack: StackResult, affine: NDArray[np.float64] | None, what: s
 
 
 def _spacing(stack: StackResult) -> float:
-    """Millimetres between layers; NaN when unknown."""
+    """Millimetres between layers; NaN if unknown."""
     spacing = float(stack.info["slice_spacing"])
     return spacing if spacing > 0 else math.nan
 
 
 def affine_of(stack: StackResult, grid: Grid = Grid.SOURCE) -> NDArray[np.float64] | None:
-    """Voxel (column, row, layer) to RAS millimetres, None when the geometry is not known.
+    """Affine from voxel (column, row, layer) to RAS millimetres; None if the geometry is unknown.
 
     Parameters
     ----------
     stack : StackResult
     grid : Grid
-        What columns and rows are of.
+        Grid of the columns and rows.
 
     Returns
     -------
@@ -213,7 +213,7 @@ def affine_of(stack: StackResult, grid: Grid = Grid.SOURCE) -> NDArray[np.float6
     affine = np.eye(4)
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
-    affine[:3, 2] = _way(stack, np.cross(row, column)) * (1.0 if math.isnan(step) else step)
+    affine[:3, 2] = _direction(stack, np.cross(row, column)) * (1.0 if math.isnan(step) else step)
     affine[:3, 3] = info["origin"]
     return _on_grid(_LPS_TO_RAS @ affine, stack, grid)
 
@@ -227,20 +227,20 @@ def _on_grid(affine: NDArray[np.float64], stack: StackResult, grid: Grid) -> NDA
     return affine @ to_pixel
 
 
-def _way(stack: StackResult, normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Way through the stack for each millimetre along its normal, which it is unless tilted."""
-    ends, along = stack.info.get("last", []), np.ptp(stack.position_mm[[0, -1]])
-    if not ends or not along > 0:
+def _direction(stack: StackResult, normal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Step through the stack per millimetre along its normal; the normal itself unless tilted."""
+    last, depth = stack.info.get("last", []), np.ptp(stack.position_mm[[0, -1]])
+    if not last or not depth > 0:
         return normal
-    way: NDArray[np.float64] = np.subtract(ends, stack.info["origin"]) / along
-    return way if np.linalg.norm(way - normal) > _TILT else normal
+    step: NDArray[np.float64] = np.subtract(last, stack.info["origin"]) / depth
+    return step if np.linalg.norm(step - normal) > _TILT else normal
 
 
 def layers_of(stack: StackResult) -> list[int]:
-    """Place of the slice on each layer of an even grid, -1 where there is none.
+    """Index of the slice on each layer of an even grid; -1 for a layer without a slice.
 
-    The grid starts at the first slice and has the stack's median spacing; a slice lies on the
-    layer nearest to it, and where two share one, that with the higher score stays. Without
+    The grid starts at the first slice and has the stack's median spacing. Each slice goes to the
+    nearest layer; of slices that share a layer, the one with the highest score stays. Without
     positions each slice is a layer.
     """
     count, step = len(stack.state), _spacing(stack)
@@ -249,10 +249,10 @@ def layers_of(stack: StackResult) -> list[int]:
         return list(range(count))
     nearest = np.rint(offset).astype(np.intp)
     layers = [-1] * (int(nearest[-1]) + 1)
-    # Those with the highest scores come last, of equal ones the nearest, and stay.
+    # Later slices overwrite earlier ones: the highest score comes last, of equal ones the nearest.
     score = np.where(stack.state == State.SCORED, stack.slice_score, -np.inf)
-    for at in np.lexsort((-np.abs(offset - nearest), score)).tolist():
-        layers[nearest[at]] = at
+    for index in np.lexsort((-np.abs(offset - nearest), score)).tolist():
+        layers[nearest[index]] = index
     return layers
 
 

@@ -1,4 +1,4 @@
-"""Key slices with their map laid over them, in the colours of the report."""
+"""Key slices overlaid with their map, in the colours of the report."""
 
 from __future__ import annotations
 
@@ -16,36 +16,42 @@ from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
 
+
 def window_of(job: ExportJob, result: StackResult, stack: Stack) -> Window:
-    """The window that the stack was scanned with, measured again on these frames."""
+    """The window that a stack was scanned with, measured again on its source."""
     return measure(stack, job.detector(result)["window"], result.info["modality"], MAX_FILE_BYTES)
 
 
 def overlays(
-    job: ExportJob, study: StudyResult, result: StackResult, places: Sequence[int]
+    job: ExportJob, study: StudyResult, result: StackResult, indices: Sequence[int]
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Place, and the slice's stored frame with its map over it, uint8 (rows, columns, 3).
+    """Yield slice indices, and their stored frames overlaid with their maps.
+
+    Yields
+    ------
+    (int, ndarray)
+        Index, and uint8 (rows, columns, 3).
 
     Raises
     ------
     ExportError
-        The detector is not calibrated, or a file is not in the archive.
+        If the detector is not calibrated, or a file is not in the archive.
     FileError
-        One cannot be read.
+        If a file cannot be read.
     """
     scale = job.scale(result)
-    whole = job.archive.stack(study, result)
-    window = window_of(job, result, whole)
-    frames = [whole.frames[at] for at in places]
-    for at, plane in zip(places, read_planes(whole, frames, MAX_FILE_BYTES), strict=True):
+    source = job.archive.stack(study, result)
+    window = window_of(job, result, source)
+    frames = [source.frames[index] for index in indices]
+    for index, plane in zip(indices, read_planes(source, frames, MAX_FILE_BYTES), strict=True):
         if isinstance(plane, FileError):
             raise plane
-        yield at, _painted(scale, result, at, plane, window)
+        yield index, _paint(scale, result, index, plane, window)
 
 
-def _painted(
-    scale: Scale, result: StackResult, at: int, plane: PixelPlane, window: Window
+def _paint(
+    scale: Scale, result: StackResult, index: int, plane: PixelPlane, window: Window
 ) -> NDArray[np.uint8]:
     shown, _, _ = show(plane, window)
-    values = on_frame(result.heatmap[at], result.grid_to_pixel[at], *shown.shape[:2])
+    values = on_frame(result.heatmap[index], result.grid_to_pixel[index], *shown.shape[:2])
     return scale.paint(np.atleast_3d(shown) * 255, values)

@@ -23,34 +23,34 @@ from medscan.choices import Grid
 from medscan.errors import ExportError
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import ExportJob, Left, each_stack, scored
+from medscan.export.job import ExportJob, LeftOut, each_stack, scored_slices
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
 LARGEST = float(np.finfo(np.float32).max)
 
 
-def export(job: ExportJob) -> Iterator[Path | Left]:
-    """Write the map of each stack as one object, a frame for each scored slice.
+def export(job: ExportJob) -> Iterator[Path | LeftOut]:
+    """Write the map of each stack as one object with a frame per scored slice.
 
-    Values are patch scores, interpolated between patch centres or, with `Grid.MODEL`, as they are.
+    Values are patch scores, interpolated between patch centres, or unchanged with `Grid.MODEL`.
     """
     return each_stack(job, _write)
 
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
-    parts = list(dicom.parts_of(job, study, stack, scored(stack)))
-    # PS3.3 A.75.5: pixel measures are mandatory, and planes where the frame of reference is one.
-    if not all(dicom.located(origin.layer) for part in parts for origin in part.origins):
+    parts = list(dicom.parts_of(job, study, stack, scored_slices(stack)))
+    # PS3.3 A.75.5 requires pixel measures, and plane positions in a patient's frame of reference.
+    if not all(dicom.has_position(origin.layer) for part in parts for origin in part.origins):
         raise ExportError(
-            "its source does not say where it lies, as a Parametric Map must; dicom-seg, dicom-sc "
-            "and dicom-sr need not know"
+            "its source has no position in the patient, which a Parametric Map needs; dicom-seg, "
+            "dicom-sc and dicom-sr do not"
         )
     for part in parts:
-        where = _on_grid(part) if job.grid is Grid.MODEL else {}
+        geometry = _grid_geometry(part) if job.grid is Grid.MODEL else {}
         pixels = _pixels(part, job.grid)
-        yield dicom.write(job, part, partial(_object, detector, scale, part, pixels, where))
+        yield dicom.write(job, part, partial(_object, detector, scale, part, pixels, geometry))
 
 
 def _object(
@@ -58,7 +58,7 @@ def _object(
     scale: Scale,
     part: Part,
     pixels: NDArray[np.float32],
-    where: dict[str, Any],
+    geometry: dict[str, Any],
     images: list[Dataset],
 ) -> Dataset:
     mapping = RealWorldValueMapping(
@@ -73,50 +73,50 @@ def _object(
     window = VOILUTTransformation(
         (scale.low + scale.high) / 2, scale.high - scale.low, voi_lut_function="LINEAR_EXACT"
     )
-    made = ParametricMap(
+    parametric_map = ParametricMap(
         images,
         pixels,
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[window],
         content_description="Anomaly map",
-        **where,
-        **dicom.of_stack(detector, part, "anomaly map", 1),
+        **geometry,
+        **dicom.stack_arguments(detector, part, "anomaly map", 1),
     )
-    made.Laterality = part.header.get("Laterality", "")
-    return made
+    parametric_map.Laterality = part.header.get("Laterality", "")
+    return parametric_map
 
 
 def _pixels(part: Part, grid: Grid) -> NDArray[np.float32]:
-    """Scores (n, rows, columns)."""
+    """Scores of a part's slices, float32 (n, rows, columns)."""
     stack = part.stack
     if grid is Grid.MODEL:
-        return stack.heatmap[part.places].astype(np.float32)
+        return stack.heatmap[part.slice_indices].astype(np.float32)
     size = int(stack.info["rows"]), int(stack.info["columns"])
     return np.stack(
-        [on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *size) for at in part.places]
+        [on_frame(stack.heatmap[i], stack.grid_to_pixel[i], *size) for i in part.slice_indices]
     )
 
 
-def _on_grid(part: Part) -> dict[str, Any]:
-    """Where the patches lie."""
+def _grid_geometry(part: Part) -> dict[str, Any]:
+    """Spacing, orientation and positions of the patches, as highdicom's arguments."""
     layers = [origin.layer for origin in part.origins]
-    to_pixel = part.stack.grid_to_pixel[part.places]
+    to_pixel = part.stack.grid_to_pixel[part.slice_indices]
     row, column = np.reshape(part.stack.info["orientation"], (2, 3))
     between_rows, between_columns = layers[0].spacing or (1.0, 1.0)
     pixel = np.column_stack([row * between_columns, column * between_rows])
     steps = pixel @ to_pixel[0, :, :2]
-    apart = np.linalg.norm(steps, axis=0)
+    spacing = np.linalg.norm(steps, axis=0)
     corners = [
         np.asarray(layer.position) + pixel @ affine[:, 2]
         for layer, affine in zip(layers, to_pixel, strict=True)
     ]
     return {
         "pixel_measures": PixelMeasuresSequence(
-            dicom.decimals(apart[::-1]), dicom.thickness(part.stack, part.header, layers[0])
+            dicom.decimals(spacing[::-1]), dicom.thickness(part.stack, part.header, layers[0])
         ),
         "plane_orientation": PlaneOrientationSequence(
-            "PATIENT", dicom.decimals((steps / apart).T.ravel())
+            "PATIENT", dicom.decimals((steps / spacing).T.ravel())
         ),
         "plane_positions": [PlanePositionSequence("PATIENT", dicom.decimals(c)) for c in corners],
     }

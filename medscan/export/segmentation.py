@@ -1,9 +1,9 @@
-"""Anomaly maps as DICOM Segmentations (PS3.3 A.51): regions above threshold, or how far they are.
+"""Anomaly maps as DICOM Segmentations (PS3.3 A.51): regions above threshold, or fractions.
 
-A fractional one holds where each score lies on the fixed scale of its detector: 0 at the median of
-normal patches and below, 0.5 at the threshold, 1 at the top. So a viewer that cuts it at half shows
-the binary one. It is called a probability because DICOM's only other type, occupancy, fits even
-less.
+A fractional segmentation holds the position of each score on its detector's fixed scale: 0 up to
+the median of normal patches, 0.5 at the threshold, 1 at the top. A viewer that cuts it at one half
+thus shows the binary segmentation. DICOM knows two kinds of fractions: this one is labelled a
+probability, because it is even less an occupancy.
 """
 
 from __future__ import annotations
@@ -23,35 +23,36 @@ from pydicom.sr.codedict import codes
 from medscan.choices import SegType
 from medscan.export import dicom
 from medscan.export.dicom import Part
-from medscan.export.job import ExportJob, Left, each_stack, scored
+from medscan.export.job import ExportJob, LeftOut, each_stack, scored_slices
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
 
-def export(job: ExportJob) -> Iterator[Path | Left]:
-    """Write, for each stack with any, where the map reaches the detector's threshold for patches.
+def export(job: ExportJob) -> Iterator[Path | LeftOut]:
+    """Write the regions of each stack where the map reaches the detector's threshold for patches.
 
-    Fractional ones are written for each stack with a score above the low end of the scale. Frames
-    where every pixel is 0 are left out, and so are objects without a frame.
+    Frames where every pixel is 0 are left out, and so are stacks without any other frame: a binary
+    segmentation needs a score at the threshold, a fractional one a score above the low end of the
+    scale.
     """
     return each_stack(job, _write)
 
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
-    for part in dicom.parts_of(job, study, stack, scored(stack)):
-        found = np.stack([_values(stack, at, scale, job.seg_type) for at in part.places])
-        if found.any():
-            make = partial(_object, KINDS[job.seg_type], detector, scale, part, found)
+    for part in dicom.parts_of(job, study, stack, scored_slices(stack)):
+        values = np.stack([_values(stack, i, scale, job.seg_type) for i in part.slice_indices])
+        if values.any():
+            make = partial(_object, KINDS[job.seg_type], detector, scale, part, values)
             yield dicom.write(job, part, make)
 
 
 def _values(
-    stack: StackResult, at: int, scale: Scale, kind: SegType
+    stack: StackResult, index: int, scale: Scale, kind: SegType
 ) -> NDArray[np.uint8 | np.float64]:
-    """Of the pixels (rows, columns) of a slice's frame: 0 or 1, or from 0 to 1."""
+    """Values of a slice's frame (rows, columns): 0 or 1 if binary, else from 0 to 1."""
     size = int(stack.info["rows"]), int(stack.info["columns"])
-    scores = on_frame(stack.heatmap[at], stack.grid_to_pixel[at], *size)
+    scores = on_frame(stack.heatmap[index], stack.grid_to_pixel[index], *size)
     if kind is SegType.FRACTIONAL:
         return scale.position(scores)
     return (scores >= scale.middle).astype(np.uint8)
@@ -59,7 +60,7 @@ def _values(
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """What differs between the kinds: words, and the place of their series after the source's."""
+    """What differs between the kinds: texts, the order of their series, highdicom's options."""
 
     label: str
     description: str
@@ -91,7 +92,7 @@ def _object(
     detector: dict[str, Any],
     scale: Scale,
     part: Part,
-    found: NDArray[np.uint8 | np.float64],
+    values: NDArray[np.uint8 | np.float64],
     images: list[Dataset],
 ) -> Dataset:
     segment = SegmentDescription(
@@ -104,10 +105,10 @@ def _object(
     )
     return Segmentation(
         images,
-        found,
+        values,
         segment_descriptions=[segment],
         content_label="ANOMALY",
         content_description=kind.description,
         **kind.options,
-        **dicom.of_stack(detector, part, kind.series, kind.order),
+        **dicom.stack_arguments(detector, part, kind.series, kind.order),
     )

@@ -16,7 +16,7 @@ from pydicom.uid import MRImageStorage
 from medscan.errors import ExportError, FileError
 from medscan.export import dicom
 from medscan.export.dicom import Origin
-from medscan.export.job import ExportJob, Left, key_slices, scored
+from medscan.export.job import ExportJob, LeftOut, key_slices, scored_slices
 from medscan.files import make_folder
 from medscan.results import StackResult, StudyResult
 
@@ -24,29 +24,29 @@ FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
 Group = sr.MeasurementsAndQualitativeEvaluations
 
 
-def export(job: ExportJob) -> Iterator[Path | Left]:
-    """Write a report a study: the score of each stack, and those of its key slices.
+def export(job: ExportJob) -> Iterator[Path | LeftOut]:
+    """Write one report per study: the score of each stack, and those of its key slices.
 
-    A stack is a group of measurements with its score, percentile and threshold and its key images;
-    each key image follows as a group with its own score.
+    A stack is a measurement group with its score, percentile, threshold and key images; each key
+    image follows as a group with its own score.
     """
     make_folder(job.out)
     for study in job.studies():
         groups: list[Any] = []
         origins: list[Origin] = []
-        for stack in (s for s in study.stacks if scored(s)):
+        for stack in (s for s in study.stacks if scored_slices(s)):
             try:
-                found, theirs = _groups(job, study, stack)
+                stack_groups, stack_origins = _groups(job, study, stack)
             except (ExportError, FileError) as error:
-                yield Left(f"study {study.key}, stack {stack.key}", str(error))
+                yield LeftOut(f"study {study.key}, stack {stack.key}", str(error))
                 continue
-            groups += found
-            origins += theirs
+            groups += stack_groups
+            origins += stack_origins
         if groups:
             try:
                 yield _write(job, study, groups, origins)
             except ExportError as error:
-                yield Left(f"study {study.key}", str(error))
+                yield LeftOut(f"study {study.key}", str(error))
 
 
 def _write(job: ExportJob, study: StudyResult, groups: list[Any], origins: list[Origin]) -> Path:
@@ -65,53 +65,54 @@ def _write(job: ExportJob, study: StudyResult, groups: list[Any], origins: list[
     header = origins[0].header
     made_of = sorted({str(s.info["detector_hash"]) for s in study.stacks})
     with dicom.building():
-        made = sr.ComprehensiveSR(
+        report = sr.ComprehensiveSR(
             _evidence(origins),
             content,
             instance_number=1,
             is_complete=True,
-            **dicom.common(
+            **dicom.object_arguments(
                 header, [header.StudyInstanceUID, *made_of], "anomaly scores and key images", 4
             ),
         )
-        real = {str(o.header.SOPInstanceUID): o.header.SOPClassUID for o in origins}
-        for item in dicom.items_of(made):
-            if str(item.get("ReferencedSOPInstanceUID", "")) in real:
-                item.ReferencedSOPClassUID = real[str(item.ReferencedSOPInstanceUID)]
-        return dicom.save(job, made, header)
+        # The evidence claims a class that highdicom accepts; put back the real one of each source.
+        classes = {str(o.header.SOPInstanceUID): o.header.SOPClassUID for o in origins}
+        for item in dicom.items_of(report):
+            if str(item.get("ReferencedSOPInstanceUID", "")) in classes:
+                item.ReferencedSOPClassUID = classes[str(item.ReferencedSOPInstanceUID)]
+        return dicom.save(job, report, header)
 
 
 def _groups(
     job: ExportJob, study: StudyResult, stack: StackResult
 ) -> tuple[list[Any], list[Origin]]:
-    places = key_slices(stack)
-    origins = dicom.origins_of(job, study, stack, places)
+    indices = key_slices(stack)
+    origins = dicom.origins_of(job, study, stack, indices)
     info, detector = stack.info, job.detector(stack)
-    measured = [_measurement(codes.SCT.Score, stack.score)]
+    measurements = [_measurement(codes.SCT.Score, stack.score)]
     for name, value in (
         (codes.DCM.PercentileRankingOfMeasurement, stack.percentile),
         (codes.DCM.ThresholdValue, float(info["threshold"])),
     ):
         if math.isfinite(value):
-            measured.append(_measurement(name, value))
-    verdict = codes.SCT.Yes if stack.flagged else codes.SCT.No
+            measurements.append(_measurement(name, value))
+    flagged = codes.SCT.Yes if stack.flagged else codes.SCT.No
     groups = [
         Group(
             tracking_identifier=_tracking("stack", stack.key, origins[0]),
             finding_type=codes.NCIt.Abnormality,
             algorithm_id=_algorithm(detector),
-            measurements=measured,
-            qualitative_evaluations=[sr.QualitativeEvaluation(FLAGGED, verdict)],
+            measurements=measurements,
+            qualitative_evaluations=[sr.QualitativeEvaluation(FLAGGED, flagged)],
             source_images=[_image(origin) for origin in origins],
         )
     ]
-    for at, origin in zip(places, origins, strict=True):
+    for index, origin in zip(indices, origins, strict=True):
         groups.append(
             Group(
-                tracking_identifier=_tracking(f"slice {at + 1}", stack.key, origin),
+                tracking_identifier=_tracking(f"slice {index + 1}", stack.key, origin),
                 finding_type=codes.NCIt.Abnormality,
                 algorithm_id=_algorithm(detector),
-                measurements=[_measurement(codes.SCT.Score, float(stack.slice_score[at]))],
+                measurements=[_measurement(codes.SCT.Score, float(stack.slice_score[index]))],
                 source_images=[_image(origin)],
             )
         )
@@ -144,8 +145,8 @@ def _image(origin: Origin) -> sr.SourceImageForMeasurementGroup:
 
 
 def _evidence(origins: list[Origin]) -> list[Dataset]:
-    """Each instance once, with nothing of it but what refers to it, as of a known class."""
-    found: dict[str, Dataset] = {}
+    """Stand-ins for the sources, each once: only UIDs, and a class that highdicom accepts."""
+    instances: dict[str, Dataset] = {}
     for origin in origins:
         instance = Dataset()
         for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyID"):
@@ -154,5 +155,5 @@ def _evidence(origins: list[Origin]) -> list[Dataset]:
         instance.SOPClassUID = MRImageStorage
         for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"):
             setattr(instance, keyword, str(origin.header[keyword].value))
-        found[instance.SOPInstanceUID] = instance
-    return list(found.values())
+        instances[instance.SOPInstanceUID] = instance
+    return list(instances.values())

@@ -11,7 +11,7 @@ from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
 from medscan.archive import Pseudonyms, index
 from medscan.detector import Calibration, Detector, Domain
-from medscan.export import ExportJob, Left, exporter
+from medscan.export import ExportJob, LeftOut, exporter
 from medscan.imaging import Window, render
 from medscan.reading.sources import Sources
 from medscan.results import Results
@@ -179,5 +179,5 @@ def scanned(made: Made, detector: Detector = DETECTOR, thumbnails: str = "kept")
 def exported(name, job):
     """Files written, and what was left out."""
     found = list(exporter(name)(job))
-    left = [f for f in found if isinstance(f, Left)]
-    return [f for f in found if not isinstance(f, Left)], left
+    left = [f for f in found if isinstance(f, LeftOut)]
+    return [f for f in found if not isinstance(f, LeftOut)], left

@@ -90,13 +90,13 @@ def model(monkeypatch):
         opset = [helper.make_opsetid("", 13)]
         return helper.make_model(whole, opset_imports=opset, ir_version=8).SerializeToString()
 
-    monkeypatch.setattr(graph, "_converted", fake)
+    monkeypatch.setattr(graph, "_convert", fake)
 
 
 def test_a_graph_that_gives_other_numbers_is_not_kept(model, detector_file, tmp_path, monkeypatch):
     out = tmp_path / "d.onnx"
     out.write_bytes(b"old")
-    monkeypatch.setattr(graph, "_apart", lambda a, b: 2e-4)
+    monkeypatch.setattr(graph, "_difference", lambda a, b: 2e-4)
     with pytest.raises(ExportError, match=r"differ from PyTorch's by 2\.0e-04"):
         graph.export_onnx(detector_file, out, [])
     assert [p.name for p in tmp_path.iterdir()] == ["d.onnx"]
@@ -105,13 +105,13 @@ def test_a_graph_that_gives_other_numbers_is_not_kept(model, detector_file, tmp_
 
 def test_what_is_not_a_number_is_far_apart():
     one = np.ones(3, np.float32)
-    assert graph._apart(one * np.nan, one) == np.inf
-    assert graph._apart(one + np.float32(1e-3), one * 1) == pytest.approx(1e-3, rel=1e-3)
-    assert graph._apart(1001 * one, 1000 * one) == pytest.approx(1e-3)
+    assert graph._difference(one * np.nan, one) == np.inf
+    assert graph._difference(one + np.float32(1e-3), one * 1) == pytest.approx(1e-3, rel=1e-3)
+    assert graph._difference(1001 * one, 1000 * one) == pytest.approx(1e-3)
 
 
 def test_a_graph_that_does_not_run_is_not_kept(detector_file, tmp_path, monkeypatch):
-    monkeypatch.setattr(graph, "_converted", lambda found, method: b"no graph")
+    monkeypatch.setattr(graph, "_convert", lambda found, method: b"no graph")
     with pytest.raises(ExportError, match="does not run"):
         graph.export_onnx(detector_file, tmp_path / "d.onnx", [])
     assert list(tmp_path.iterdir()) == []
@@ -123,7 +123,7 @@ def test_a_method_that_does_not_trace_says_why(detector_file, tmp_path, monkeypa
         return (score if score.sum() > 0 else -score), levels.det[0]
 
     monkeypatch.setattr("medscan.methods.mvfa.Mvfa.score", depends_on_values)
-    with pytest.raises(ExportError, match=r"mvfa does not become a graph: .*data-dependent"):
+    with pytest.raises(ExportError, match=r"mvfa cannot be converted: .*data-dependent"):
         graph.export_onnx(detector_file, tmp_path / "d.onnx", [])
 
 

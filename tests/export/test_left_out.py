@@ -15,7 +15,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, UltrasoundImageStorage
 from medscan.archive import Reason, index
 from medscan.choices import ExportFormat, Grid, SegType
 from medscan.errors import UsageError
-from medscan.export import FORMATS, ExportJob, Left, exporter
+from medscan.export import FORMATS, ExportJob, LeftOut, exporter
 from medscan.export.dicom import UNKNOWN_DATE
 from medscan.export.job import key_slices
 from medscan.reading.sources import Sources
@@ -42,7 +42,7 @@ def test_a_volume_file_has_no_study_to_put_an_object_into(tmp_path, name):
     made = scanned(make.Made(folder, np.zeros(3)))
     files, (left,) = exported(name, made.job(tmp_path / "out"))
     assert files == []
-    assert "no DICOM series" in left.why
+    assert "not a DICOM series" in left.why
     files, none = exported("nifti", made.job(tmp_path / "out", with_source=True))
     assert (len(files), none) == (2, [])
     source = nibabel.load(files[1])
@@ -108,7 +108,7 @@ def test_frames_without_a_place_become_an_object_each(tmp_path):
     assert not pydicom.dcmread(capture).PatientOrientation
     for grid in Grid:
         _, (left,) = exported("dicom-pm", made.job(tmp_path / "out", grid=grid))
-        assert "does not say where it lies" in left.why
+        assert "no position in the patient" in left.why
 
 
 @pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="needs dciodvfy of dicom3tools")
@@ -122,7 +122,7 @@ def test_pictures_without_a_place_have_all_but_a_parametric_map(tmp_path, modali
     made = scanned(single(tmp_path / "s", **dict.fromkeys(nowhere), **tags))
     files, (left,) = exported("dicom-pm", made.job(tmp_path / "out"))
     assert files == []
-    assert "does not say where it lies, as a Parametric Map must; dicom-seg" in left.why
+    assert "no position in the patient, which a Parametric Map needs; dicom-seg" in left.why
     for name in DICOM[1:]:
         files, left = exported(name, made.job(tmp_path / "out"))
         assert (len(files) > 0, left) == (True, [])
@@ -186,7 +186,7 @@ def test_the_rest_is_written(axial, tmp_path):
     found = list(
         exporter("dicom-pm")(ExportJob([results], tmp_path / "o", Sources([axial.folder])))
     )
-    assert [isinstance(f, Left) for f in found] == [True, False]
+    assert [isinstance(f, LeftOut) for f in found] == [True, False]
     assert index([tmp_path / "o"]).studies == ()
 
 
