@@ -304,11 +304,11 @@ def write(job: ExportJob, part: Part, make: Callable[[list[Dataset]], Dataset]) 
         If the object cannot be written.
     """
     with building():
-        made = make(part.stand_ins())
+        instance = make(part.stand_ins())
         if not has_position(part.origins[0].layer):
-            made.PatientOrientation = part.header.get("PatientOrientation", "")
-        _refer(made, part.origins)
-        return save(job, made, part.header)
+            instance.PatientOrientation = part.header.get("PatientOrientation", "")
+        _refer(instance, part.origins)
+        return save(job, instance, part.header)
 
 
 @contextmanager
@@ -328,51 +328,51 @@ def building() -> Iterator[None]:
             raise ExportError(f"its source does not make a valid object: {error}") from error
 
 
-def save(job: ExportJob, made: Dataset, header: Dataset) -> Path:
+def save(job: ExportJob, instance: Dataset, header: Dataset) -> Path:
     """Set an object's patient, dates and UID, and write it."""
     for keyword in IDENTITY:
         if keyword in header:
-            made.add(header[keyword])
-    _set_dates(made, header)
-    _set_uid(made)
-    path = job.out / f"{made.SOPInstanceUID}.dcm"
+            instance.add(header[keyword])
+    _set_dates(instance, header)
+    _set_uid(instance)
+    path = job.out / f"{instance.SOPInstanceUID}.dcm"
     with replacing(path) as aside:
-        made.save_as(aside, enforce_file_format=True)
+        instance.save_as(aside, enforce_file_format=True)
     return path
 
 
-def _set_dates(made: Dataset, header: Dataset) -> None:
+def _set_dates(instance: Dataset, header: Dataset) -> None:
     """Replace times of writing by the date and time of the study."""
     for keyword in ("InstanceCreationDate", "InstanceCreationTime"):
-        made.pop(keyword, None)
-    for item in made.get("ContributingEquipmentSequence", []):
+        instance.pop(keyword, None)
+    for item in instance.get("ContributingEquipmentSequence", []):
         item.pop("ContributionDateTime", None)
     date, time = (str(header.get(name) or "") for name in ("StudyDate", "StudyTime"))
     date = date if re.fullmatch(r"[0-9]{8}", date) else UNKNOWN_DATE
     time = time if re.fullmatch(r"[0-9]{6}(\.[0-9]{1,6})?", time) else UNKNOWN_TIME
-    made.ContentDate, made.ContentTime = date, time
-    if "DateOfSecondaryCapture" in made:
-        made.DateOfSecondaryCapture, made.TimeOfSecondaryCapture = date, time
+    instance.ContentDate, instance.ContentTime = date, time
+    if "DateOfSecondaryCapture" in instance:
+        instance.DateOfSecondaryCapture, instance.TimeOfSecondaryCapture = date, time
 
 
-def _refer(made: Dataset, origins: list[Origin]) -> None:
+def _refer(instance: Dataset, origins: list[Origin]) -> None:
     """Replace references to stand-ins by references to the sources."""
     by_stand_in = {_stand_in_uid(n): origin for n, origin in enumerate(origins, 1)}
-    for item in items_of(made):
+    for item in items_of(instance):
         origin = by_stand_in.get(item.get("ReferencedSOPInstanceUID", ""))
         if origin is not None:
             item.ReferencedSOPClassUID = origin.header.SOPClassUID
             item.ReferencedSOPInstanceUID = origin.header.SOPInstanceUID
             if origin.frame is not None and "PurposeOfReferenceCodeSequence" in item:
                 item.ReferencedFrameNumber = origin.frame
-    _deduplicate(made, "SourceImageSequence")
-    for series in made.get("ReferencedSeriesSequence", []):
+    _deduplicate(instance, "SourceImageSequence")
+    for series in instance.get("ReferencedSeriesSequence", []):
         _deduplicate(series, "ReferencedInstanceSequence")
 
 
-def items_of(made: Dataset) -> Iterator[Dataset]:
+def items_of(instance: Dataset) -> Iterator[Dataset]:
     """Every item of every sequence, nested ones too."""
-    for element in made:
+    for element in instance:
         for item in element.value if element.VR == "SQ" else []:
             yield item
             yield from items_of(item)
@@ -385,15 +385,17 @@ def _deduplicate(owner: Dataset, keyword: str) -> None:
         setattr(owner, keyword, list(items.values()))
 
 
-def _set_uid(made: Dataset) -> None:
+def _set_uid(instance: Dataset) -> None:
     """Derive the object's UID from everything else in it."""
-    organisation = derived_uid("dimensions", made.SeriesInstanceUID, str(made.InstanceNumber))
+    organisation = derived_uid(
+        "dimensions", instance.SeriesInstanceUID, str(instance.InstanceNumber)
+    )
     for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
-        for item in made.get(keyword, []):
+        for item in instance.get(keyword, []):
             item.DimensionOrganizationUID = organisation
-    made.SOPInstanceUID = "2.25.0"
+    instance.SOPInstanceUID = "2.25.0"
     rest, digest = Dataset(), hashlib.sha256()
-    for element in made:
+    for element in instance:
         if element.tag in PIXELS:
             digest.update(element.value)
         else:
@@ -401,5 +403,5 @@ def _set_uid(made: Dataset) -> None:
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, rest, implicit_vr=False, little_endian=True)
     digest.update(stream.getvalue())
-    made.SOPInstanceUID = derived_uid("instance", digest.hexdigest())
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+    instance.SOPInstanceUID = derived_uid("instance", digest.hexdigest())
+    instance.file_meta.MediaStorageSOPInstanceUID = instance.SOPInstanceUID
