@@ -16,7 +16,6 @@ from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
 
-
 def window_of(job: ExportJob, result: StackResult, stack: Stack) -> Window:
     """The window that a stack was scanned with, measured again on its source."""
     return measure(stack, job.detector(result)["window"], result.info["modality"], MAX_FILE_BYTES)
