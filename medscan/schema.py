@@ -34,10 +34,34 @@ def _scalar(value: Any) -> Any:
     )
 
 
-Count = Annotated[int, Field(ge=0)]
+def _line(text: str) -> str:
+    if text.isprintable():
+        return text
+    raise PydanticCustomError("line", "Input should be a line of printable characters")
+
+
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
 """A number of things."""
+Line = Annotated[str, Field(max_length=300), AfterValidator(_line)]
+"""A name or a word: text that can be shown as it is."""
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""A SHA-256 in hexadecimal."""
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+"""A share of a whole, neither none nor all of it."""
 Scalar = Annotated[Any, AfterValidator(_scalar)]
 """A value without parts."""
+
+
+def one_of(*choices: str) -> AfterValidator:
+    """Return what a text is checked by that must be one of a few."""
+
+    def check(text: str) -> str:
+        if text in choices:
+            return text
+        listed = ", ".join(choice for choice in choices if choice)
+        raise PydanticCustomError("choice", "Input should be one of {listed}", {"listed": listed})
+
+    return AfterValidator(check)
 
 
 def checked(kind: type[T], facts: Any, subject: str, error: type[UsageError]) -> T:

@@ -5,6 +5,7 @@ Names that need torch are imported on first use, so that listing weights does no
 
 from typing import TYPE_CHECKING, Any
 
+from medscan.clip.config import LARGEST_SIDE
 from medscan.clip.device import choose_device
 from medscan.clip.header import Header, check_safetensors, read_header
 from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT",
+    "LARGEST_SIDE",
     "Backbone",
     "Bundle",
     "Features",

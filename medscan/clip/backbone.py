@@ -107,7 +107,14 @@ class _TimmTower:
         return self.visual.head(self.visual.trunk.norm(tokens))  # type: ignore[no-any-return]
 
 
-def _tower_of(visual: Any, name: str) -> _Tower:
+def tower_of(visual: Any, name: str) -> _Tower:
+    """The steps of a vision tower of open_clip.
+
+    Raises
+    ------
+    WeightsError
+        If it is not a vision transformer.
+    """
     if hasattr(visual, "_embeds") and hasattr(visual, "transformer"):
         return _ClipTower(visual)
     trunk = getattr(visual, "trunk", None)
@@ -148,12 +155,12 @@ class Backbone:
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         speed_up(self.model)
-        self.tokenizer = tokenizer
+        self.tokenizer: Any = tokenizer
         self.name, self.digest, self.size = name, digest, size
         self.mean, self.std = tuple(mean), tuple(std)
         self.logit_scale = float(model.logit_scale.exp())
         """Factor on cosines that the checkpoint was trained with."""
-        self._tower = _tower_of(model.visual, name)
+        self._tower = tower_of(model.visual, name)
         weight = next(self.model.visual.parameters())
         self.device, self.dtype = weight.device, weight.dtype
         self._mean, self._std = (
@@ -278,10 +285,11 @@ class Backbone:
         """Module with the text tower: the model itself, or its `text` part."""
         text = getattr(self.model, "text", self.model)
         pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
-        if not hasattr(text, "token_embedding") or pool not in ("argmax", "eos"):
+        words = getattr(getattr(text, "token_embedding", None), "num_embeddings", 0)
+        if words < self.tokenizer.vocab_size or pool not in ("argmax", "eos"):
             raise WeightsError(
                 f"backbone {self.name}: its text tower is not CLIP's; choose a model that reads "
-                "its text feature at the end token"
+                "its text feature at the end token, and has the words of CLIP's tokenizer"
             )
         return text
 

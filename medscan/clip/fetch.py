@@ -149,7 +149,9 @@ def _import_safetensors(path: Path, digest: str, name: str | None) -> Bundle:
 
     check_safetensors(path)
     architecture, _, tag = (name or "").partition("/")
-    config = open_clip.get_model_config(architecture) if architecture else None
+    # A name with a colon is an address, which open_clip would look up on the network.
+    is_known = bool(architecture) and ":" not in architecture
+    config = open_clip.get_model_config(architecture) if is_known else None
     if config is None:
         raise WeightsError(
             f"{path}: name it with --name ARCHITECTURE/TAG, the architecture as open_clip calls it "

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from medscan.errors import WeightsError
 from medscan.text import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FLOATS = ("F32", "F16", "BF16")
+"""Number formats of weights, as safetensors calls them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +27,31 @@ class Header:
         Text by key.
     shapes : dict
         Shape of each tensor by its name.
+    formats : dict
+        Number format of each tensor by its name, such as F32.
     """
 
     metadata: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
+    formats: dict[str, str]
+
+    def misfit(self, expected: Mapping[str, Tensor]) -> str:
+        """Say how the tensors of the file differ from those of a model; empty if they fit.
+
+        Nothing of the file is read for it. A model on PyTorch's `meta` device has shapes without
+        memory, so that what a file declares is compared before anything is allocated.
+        """
+        if missing := sorted(expected.keys() - self.shapes.keys()):
+            return f"the tensor {missing[0]} is missing"
+        if extra := sorted(self.shapes.keys() - expected.keys()):
+            return f"the tensor {printable(extra[0], 80)} has no place in it"
+        for name, tensor in expected.items():
+            if self.shapes[name] != tuple(tensor.shape):
+                found, wanted = (list(shape) for shape in (self.shapes[name], tensor.shape))
+                return f"the tensor {name} has shape {found}, not {wanted}"
+            if tensor.is_floating_point() and self.formats[name] not in FLOATS:
+                return f"the tensor {name} has format {self.formats[name]}, not {FLOATS[0]}"
+        return ""
 
 
 def foreign_format(path: Path) -> Literal["zip", "pickle"] | None:
@@ -57,9 +85,10 @@ def read_header(path: Path) -> Header:
                 f"{path}: pickled weights are never read; see `medscan weights import`"
             )
         with safe_open(path, "numpy") as file:
-            names = file.keys()
-            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
-            return Header(file.metadata() or {}, shapes)
+            tensors = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: tuple(tensor.get_shape()) for name, tensor in tensors.items()}
+            formats = {name: tensor.get_dtype() for name, tensor in tensors.items()}
+            return Header(file.metadata() or {}, shapes, formats)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     except SafetensorError as error:

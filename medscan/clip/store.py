@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medscan.clip.config import Config, Origin, Preprocess, read_config
-from medscan.clip.header import check_safetensors
 from medscan.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -28,9 +26,9 @@ CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
 ORIGIN = "medscan.json"
 DEFAULT = "medscan-mini"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,99}")
 CLIP = Preprocess()
 """Mean and standard deviation of CLIP's images, for configurations without them."""
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +89,10 @@ def checked_folder_name(name: str) -> str:
     Raises
     ------
     WeightsError
-        If the name is empty, hidden, or has characters other than letters, digits and `._+:/-`.
+        If the name is empty, hidden, longer than 100 characters, or has others than letters, digits
+        and `._+:/-`.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+:/-]*", name) or ".." in name:
+    if not NAME.fullmatch(name) or ".." in name:
         raise WeightsError(f"{name!r} cannot name a backbone; give one like ARCHITECTURE/TAG")
     return folder_name(name)
 
@@ -119,7 +118,7 @@ def read_bundle(name: str, folder: Path) -> Bundle:
     WeightsError
         If the folder is not a bundle, or holds only pickled weights.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir() raises for a name too long
         raise WeightsError(f"backbone {name}: no folder {folder}")
     config = read_config(Config, folder / CONFIG, name)
     origin_file = folder / ORIGIN
@@ -142,8 +141,9 @@ def find(name: str) -> Bundle:
         If it is not on this machine; the message says how to get it.
     """
     if name.startswith("local-dir:"):
-        return read_bundle(name, Path(name.removeprefix("local-dir:")).expanduser())
-    if ".." not in name:
+        path = os.path.expanduser(name.removeprefix("local-dir:"))  # noqa: PTH111 - never raises
+        return read_bundle(name, Path(path))
+    if NAME.fullmatch(name) and ".." not in name:
         for folder in folders():
             if (folder / folder_name(name) / CONFIG).is_file():
                 return read_bundle(name, folder / folder_name(name))
@@ -160,11 +160,15 @@ def find(name: str) -> Bundle:
 def _hub_cache(name: str) -> Bundle | None:
     """Bundle that another program left in the Hugging Face cache."""
     from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
     repository = hub_repository(name)
     if repository is None:
         return None
-    paths = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
+    try:
+        paths = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
+    except HFValidationError:  # no repository can have this name
+        return None
     if not all(isinstance(path, str) for path in paths):
         return None
     return read_bundle(name, Path(str(paths[0])).parent)
@@ -246,9 +250,9 @@ def load(
         declares.
     """
     from medscan.clip.backbone import Backbone
+    from medscan.clip.build import build, set_text_activation, tokenizer
 
     bundle = find(name)
-    check_safetensors(bundle.weights)
     expected = bundle.origin.get("quick_gelu")
     config = bundle.config["model_cfg"]
     if expected is not None and bool(config.get("quick_gelu")) != expected:
@@ -256,13 +260,13 @@ def load(
             f"backbone {name}: {bundle.folder / CONFIG} says quick_gelu="
             f"{bool(config.get('quick_gelu'))}, but the weights were trained with {expected}"
         )
-    model = _build(bundle, precision, size, quick_gelu).to(device)
+    model = build(bundle, precision, size, quick_gelu).to(device)
     if text_quick_gelu is not None:
-        _set_text_activation(model, quick=text_quick_gelu)
+        set_text_activation(model, quick=text_quick_gelu)
     preprocess = bundle.config.get("preprocess_cfg", {})
     return Backbone(
         model,
-        _tokenizer(bundle),
+        tokenizer(bundle),
         name=name,
         digest=bundle.digest(),
         size=_side(model.visual.image_size),
@@ -271,62 +275,5 @@ def load(
     )
 
 
-def _set_text_activation(model: Any, *, quick: bool) -> None:
-    from open_clip.transformer import QuickGELU
-    from torch import nn
-
-    for block in getattr(model, "text", model).transformer.resblocks:
-        block.mlp.gelu = QuickGELU() if quick else nn.GELU()
-
-
 def _side(size: int | tuple[int, int]) -> int:
     return size if isinstance(size, int) else int(size[0])
-
-
-def _build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | None) -> Any:
-    import open_clip
-    import torch
-    from open_clip.model import resize_pos_embed
-    from safetensors.torch import load_file
-
-    if precision not in DTYPES:
-        raise WeightsError(f"precision {precision}: choose one of {', '.join(DTYPES)}")
-    config = json.loads(json.dumps(bundle.config["model_cfg"]))
-    if size is not None:
-        config["vision_cfg"]["image_size"] = size
-    if quick_gelu is not None:
-        config["quick_gelu"] = quick_gelu
-    custom_text = config.pop("custom_text", False)
-    if "hf_model_name" in config["text_cfg"] or "multimodal_cfg" in config:
-        raise WeightsError(f"backbone {bundle.name}: its text tower is not CLIP's own")
-    config["vision_cfg"].pop("timm_model_pretrained", None)
-    kind = open_clip.CustomTextCLIP if custom_text else open_clip.CLIP
-    root_logger = logging.getLogger()
-    level = root_logger.level
-    try:
-        root_logger.setLevel(logging.ERROR)  # open_clip logs to the root logger while it builds
-        model = kind(**config)
-        state = {k: v.float() for k, v in load_file(bundle.weights).items()}
-        if "timm_model_name" in config["vision_cfg"]:
-            model.load_state_dict(state)
-            if size is not None:
-                model.visual.set_input_size(size)
-        else:
-            resize_pos_embed(state, model)
-            model.load_state_dict(state)
-    except (RuntimeError, TypeError, KeyError, ValueError) as error:
-        lines = str(error).strip().splitlines()
-        raise WeightsError(
-            f"backbone {bundle.name}: the weights in {bundle.folder} do not have the shapes that "
-            f"{CONFIG} declares ({lines[1].strip() if len(lines) > 1 else lines[0]})"
-        ) from error
-    finally:
-        root_logger.setLevel(level)
-    return model.to(getattr(torch, DTYPES[precision]))
-
-
-def _tokenizer(bundle: Bundle) -> Any:
-    from open_clip.tokenizer import SimpleTokenizer
-
-    context = int(bundle.config["model_cfg"]["text_cfg"].get("context_length", 77))
-    return SimpleTokenizer(context_length=context)

@@ -154,7 +154,7 @@ def test_a_configuration_that_is_no_json_is_refused(copy, text):
 
 
 def test_what_a_configuration_lacks_is_named(copy):
-    (copy / CONFIG).write_text(json.dumps({"model_cfg": {"vision_cfg": {}}}))
+    (copy / CONFIG).write_text(json.dumps({"model_cfg": {"embed_dim": 24, "vision_cfg": {}}}))
     with pytest.raises(WeightsError, match=r"lacks model_cfg\.text_cfg$"):
         clip.load(f"local-dir:{copy}")
 

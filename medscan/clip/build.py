@@ -1,0 +1,155 @@
+"""A bundle on disk -> open_clip's model with its weights.
+
+The model is first built on PyTorch's `meta` device, where tensors have shapes and no memory: what
+a configuration describes is compared with what the file of weights holds, and tried on one image,
+before either is allocated.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import open_clip
+import torch
+from open_clip.model import resize_pos_embed
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from medscan.clip.backbone import tower_of
+from medscan.clip.header import read_header
+from medscan.errors import WeightsError
+from medscan.text import printable
+
+if TYPE_CHECKING:
+    from medscan.clip.store import Bundle
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LARGEST_GRID = 96
+"""Most patches along a side of the input; a ViT attends to all pairs of patches."""
+REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
+            AssertionError)  # fmt: skip
+"""What open_clip and timm raise for a configuration that no model has."""
+
+Config = dict[str, Any]
+
+
+def build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | None) -> Any:
+    """Build the model of a bundle on the CPU; see `medscan.clip.load` for the arguments.
+
+    Raises
+    ------
+    WeightsError
+        If open_clip cannot build the model, the weights are not those of the model, a weight is
+        not finite, or an image has too many patches.
+    """
+    if precision not in DTYPES:
+        raise WeightsError(f"precision {precision}: choose one of {', '.join(DTYPES)}")
+    config = copy.deepcopy(bundle.config["model_cfg"])
+    if quick_gelu is not None:
+        config["quick_gelu"] = quick_gelu
+    _check(bundle, config, size)
+    is_timm = bool(config["vision_cfg"].get("timm_model_name"))
+    if size is not None and not is_timm:
+        config["vision_cfg"]["image_size"] = size
+    with _as_configured(bundle):
+        model = _model(config)
+    state = _finite(bundle, load_file(bundle.weights))
+    if not is_timm:
+        resize_pos_embed(state, model)
+    model.load_state_dict(state)
+    if size is not None and is_timm:
+        model.visual.set_input_size(size)
+    return model.to(DTYPES[precision])
+
+
+def _check(bundle: Bundle, config: Config, size: int | None) -> None:
+    """Compare the configuration with the weights, and with an image of the wanted size."""
+    header = read_header(bundle.weights)
+    with _as_configured(bundle), torch.device("meta"):
+        model = _model(config)
+        side = model.visual.image_size
+        sides = side if isinstance(side, tuple | list) else (side, side)
+        if sides[0] != sides[1]:
+            raise ValueError("its input is not square")
+    misfit = header.misfit(model.state_dict())
+    if misfit:
+        raise WeightsError(
+            f"backbone {bundle.name}: the weights in {bundle.folder} do not have the shapes that "
+            f"its configuration declares ({misfit})"
+        )
+    _check_grid(bundle, model.visual, size or sides[0])
+    with _as_configured(bundle), torch.inference_mode():
+        tower = tower_of(model.visual, bundle.name)
+        tokens = tower.embed(torch.zeros(1, 3, sides[0], sides[0], device="meta"))
+        tower.pool(tower.blocks[0](tokens))
+
+
+def _check_grid(bundle: Bundle, visual: Any, side: int) -> None:
+    """Refuse an image with too many patches, or without any."""
+    patching = getattr(getattr(visual, "trunk", None), "patch_embed", visual)
+    patch = getattr(patching, "patch_size", None)
+    if patch is None:
+        return  # not a vision transformer: `tower_of` says so
+    patch = patch[0] if isinstance(patch, tuple | list) else patch
+    if not 1 <= side // patch <= LARGEST_GRID:
+        raise WeightsError(
+            f"backbone {bundle.name}: size {side} makes {side // patch} patches of {patch} pixels "
+            f"along a side; choose a size with 1 to {LARGEST_GRID}"
+        )
+
+
+def _model(config: Config) -> Any:
+    """open_clip's model with random weights."""
+    config = copy.deepcopy(config)
+    kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+    config["vision_cfg"].pop("timm_model_pretrained", None)
+    config.pop("multimodal_cfg", None)
+    return kind(**config)
+
+
+def _finite(bundle: Bundle, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights as float32, if all of them are finite."""
+    state = {name: tensor.float() for name, tensor in state.items()}
+    for name, tensor in state.items():
+        if not tensor.sum().isfinite():
+            raise WeightsError(
+                f"backbone {bundle.name}: {bundle.weights}: the tensor {name} is not finite; fetch "
+                "it again"
+            )
+    return state
+
+
+@contextmanager
+def _as_configured(bundle: Bundle) -> Iterator[None]:
+    """Say that a configuration describes no model; keep what open_clip logs meanwhile silent."""
+    root_logger = logging.getLogger()
+    level = root_logger.level
+    root_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    except REFUSALS as error:
+        why = printable((str(error).strip().splitlines() or [type(error).__name__])[0], 120)
+        raise WeightsError(
+            f"backbone {bundle.name}: the configuration in {bundle.folder} describes no model that "
+            f"medscan can run ({why})"
+        ) from error
+    finally:
+        root_logger.setLevel(level)
+
+
+def set_text_activation(model: Any, *, quick: bool) -> None:
+    """Give the text tower alone QuickGELU or GELU."""
+    for block in getattr(model, "text", model).transformer.resblocks:
+        block.mlp.gelu = QuickGELU() if quick else nn.GELU()
+
+
+def tokenizer(bundle: Bundle) -> Any:
+    """open_clip's tokenizer with the context of the bundle's text tower."""
+    context = int(bundle.config["model_cfg"]["text_cfg"].get("context_length", 77))
+    return SimpleTokenizer(context_length=context)
