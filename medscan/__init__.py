@@ -15,6 +15,7 @@ it, and only what their `__init__` offers.
     clip/         slices and prompts -> tokens of a frozen CLIP; weights on this machine
     parts/        what methods share: adapters, prompts, losses, scoring, memory
     methods/      tokens -> anomaly map and image score; a module per published system
+    normals.py    scores of normals -> a detector's threshold
     detector.py   a fitted method in one file: weights, domain, window, calibration
     metrics.py    scores and truth -> AUROC and others, with intervals
     results/      results.h5: what a scan found, and the reader of it

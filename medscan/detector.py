@@ -10,26 +10,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
-from bisect import bisect_left
+import stat
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationInfo
-from pydantic_core import PydanticKnownError
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
-from medscan.clip import read_header
-from medscan.errors import DetectorError, WeightsError
+from medscan.choices import METHODS, Plane
+from medscan.clip import LARGEST_SIDE, read_header
+from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
-from medscan.schema import CLOSED, OPEN, Count, Scalar, checked
+from medscan.normals import Calibration
+from medscan.schema import (
+    CLOSED,
+    OPEN,
+    Count,
+    Digest,
+    Line,
+    Scalar,
+    checked,
+    one_of,
+)
+from medscan.text import printable
 
 if TYPE_CHECKING:
     from medscan.clip import Backbone
     from medscan.methods import Method
 
 FORMAT = 1
+LARGEST_FILE = 8 << 30
+"""Bytes that a detector's file may have: all of it is read, and most of it kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,84 +63,14 @@ class Domain:
 
     __pydantic_config__ = CLOSED
 
-    modality: str = ""
-    body_part: str = ""
-    sequence: str = ""
-    plane: str = ""
+    modality: Line = ""
+    body_part: Line = ""
+    sequence: Line = ""
+    plane: Annotated[str, one_of("", *Plane)] = ""
 
     def __str__(self) -> str:
         parts = (self.body_part, self.sequence, self.modality, self.plane)
         return " ".join(part for part in parts if part) or "anything"
-
-
-def _check_threshold(threshold: float, calibration: ValidationInfo) -> float:
-    """Allow NaN only without normals, which a threshold is computed from."""
-    if math.isfinite(threshold) or (math.isnan(threshold) and not calibration.data.get("normals")):
-        return threshold
-    raise PydanticKnownError("finite_number")
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """Distribution of the scores of normals that the scoring method had not seen.
-
-    Parameters
-    ----------
-    normals : tuple of float
-        Sorted out-of-sample scores of normal slices.
-    threshold : float
-        Scores from this value up are flagged.
-    target_fpr : float
-        Share of normal slices that may be flagged.
-    provisional : bool
-        Whether there were too few normals for a threshold at that rate.
-    map_low, map_high : float
-        Patch scores at the low end and the middle of the colour scale: the median of normal
-        patches, and the level that the worst patch of a normal slice exceeds at `target_fpr`.
-    abnormals : tuple of float
-        Sorted out-of-sample scores of the abnormal shots, for information.
-    """
-
-    __pydantic_config__ = CLOSED
-
-    normals: tuple[float, ...]
-    threshold: Annotated[float, Field(allow_inf_nan=True), AfterValidator(_check_threshold)]
-    target_fpr: float
-    provisional: bool
-    map_low: float
-    map_high: float
-    abnormals: tuple[float, ...] = ()
-
-    def percentile(self, score: float) -> float:
-        """Share of normals that score below, in percent; NaN for NaN."""
-        if math.isnan(score) or not self.normals:
-            return math.nan
-        return 100.0 * bisect_left(self.normals, score) / len(self.normals)
-
-    def at_rate(self, target_fpr: float) -> Calibration:
-        """The same normals with the threshold for another rate."""
-        threshold, provisional = conformal_threshold(self.normals, target_fpr)
-        return replace(self, threshold=threshold, target_fpr=target_fpr, provisional=provisional)
-
-
-def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[float, bool]:
-    """Smallest threshold that new normals reach at a rate of at most `target_fpr`.
-
-    Split conformal prediction: with n exchangeable normals, the (n + 1)(1 - rate)-th smallest score
-    is exceeded at most at that rate. With fewer than 1 / rate - 1 normals that rank does not exist;
-    then the largest score is used and the threshold is provisional.
-
-    Returns
-    -------
-    (float, bool)
-        The threshold, just above the score of that rank; and whether it is provisional.
-    """
-    if not normals:
-        return math.nan, True
-    rank = math.ceil((len(normals) + 1) * (1 - target_fpr))
-    provisional = rank > len(normals)
-    chosen = sorted(normals)[min(rank, len(normals)) - 1]
-    return math.nextafter(chosen, math.inf), provisional
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +95,12 @@ class Ancestor:
 
     __pydantic_config__ = OPEN  # a newer version may say more
 
-    name: str
-    digest: str
-    licence: str
+    name: Line
+    digest: Digest
+    licence: Line
     verdicts: Count
-    decisions: str
-    results: tuple[str, ...]
+    decisions: Digest
+    results: tuple[Line, ...]
     kept: Count
     added: Count
 
@@ -168,9 +111,20 @@ class TowerSettings:
 
     __pydantic_config__ = OPEN  # other settings are the method's, which checks them
 
-    size: int | None = None
+    size: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] | None = None
     quick_gelu: bool | None = None
     text_quick_gelu: bool | None = None
+
+
+def _check_window(rule: str) -> str:
+    from medscan.imaging import parse_rule
+
+    try:
+        parse_rule(rule)
+    except UsageError as error:
+        why = "Input should be a rule such as auto, voi or percentile:1,99.5"
+        raise PydanticCustomError("window", why) from error
+    return rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,23 +165,23 @@ class Detector:
     __pydantic_config__ = CLOSED
 
     name: str
-    method: str
-    protocol: str
-    organ: str
+    method: Annotated[str, one_of(*METHODS)]
+    protocol: Annotated[str, one_of("clean", "paper")]
+    organ: Line
     masked: bool
-    settings: dict[str, Scalar]
-    backbone: str
-    backbone_digest: str
+    settings: dict[Line, Scalar]
+    backbone: Line
+    backbone_digest: Digest
     domain: Domain
-    window: str
+    window: Annotated[Line, AfterValidator(_check_window)]
     calibration: Calibration
-    shots: dict[str, list[str]] = field(default_factory=dict)
-    fingerprints: tuple[str, ...] = ()
-    selection: str = "last"
-    seed: int = 0
-    licence: str = "unknown"
-    versions: dict[str, str] = field(default_factory=dict)
-    lineage: tuple[Ancestor, ...] = ()
+    shots: dict[Line, list[str]] = field(default_factory=dict)
+    fingerprints: tuple[Line, ...] = ()
+    selection: Annotated[str, one_of("last", "test")] = "last"
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] = 0
+    licence: Line = "unknown"
+    versions: dict[Line, Line] = field(default_factory=dict)
+    lineage: Annotated[tuple[Ancestor, ...], Field(max_length=1000)] = ()
     digest: str = ""
 
     @property
@@ -290,33 +244,44 @@ class Detector:
         Raises
         ------
         DetectorError
-            If the backbone is another one, or the tensors do not fit the method.
+            If the backbone is another one, a setting is not one of the method, or the tensors do
+            not fit the method or are not finite.
         """
         from safetensors.torch import load_file
 
-        from medscan.methods import build, settings_of
-
         self.check_backbone(backbone)
-        settings = settings_of(self.method, **self.settings)
-        method = build(self.method, backbone, self.organ, settings, masked=self.masked)
+        method, header = self._build(path, backbone), read_header(path)
+        for name, shape in header.shapes.items():
+            _resize_bank(method, name, shape)
+        if misfit := header.misfit(method.state_dict()):
+            raise DetectorError(
+                f"detector {path}: its tensors are not those of method {self.method}: {misfit}"
+            )
         state = load_file(path)
         for name, tensor in state.items():
-            _resize_bank(method, name, tensor.shape)
-        try:
-            method.load_state_dict(state)
-        except RuntimeError as error:
-            raise DetectorError(
-                f"detector {path}: its tensors are not those of method {self.method}"
-            ) from error
+            if not tensor.isfinite().all():
+                raise DetectorError(f"detector {path}: the tensor {name} is not finite")
+        method.load_state_dict(state)
         return method.to(backbone.device).eval().requires_grad_(False)
+
+    def _build(self, path: Path, backbone: Backbone) -> Method:
+        from medscan.methods import build, settings_of
+
+        try:
+            settings = settings_of(self.method, **self.settings)
+            return build(self.method, backbone, self.organ, settings, masked=self.masked)
+        except UsageError as error:
+            raise DetectorError(f"detector {path}: {error}") from error
 
 
 def _resize_bank(method: Method, name: str, shape: tuple[int, ...]) -> None:
-    """Resize a bank's buffer, whose length depends on the shots, to the saved shape."""
+    """Resize a bank's buffer (levels, M, D), whose M depends on the shots, to the saved shape."""
     module_name, _, leaf = name.rpartition(".")
     modules = dict(method.named_modules())
     buffer = getattr(modules.get(module_name), leaf, None)
-    if leaf == "rows" and buffer is not None and buffer.shape != shape:
+    if leaf != "rows" or buffer is None or len(shape) != 3:
+        return
+    if (shape[0], shape[2]) == (buffer.shape[0], buffer.shape[2]):
         setattr(modules[module_name], leaf, buffer.new_zeros(shape))
 
 
@@ -329,11 +294,7 @@ def read(path: Path) -> Detector:
         If the file does not exist, is not a detector of a format that this medscan reads, or has a
         field of the wrong type.
     """
-    try:
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise DetectorError(f"detector {path} cannot be read: {error.strerror}") from error
+    digest = _digest_of(path)
     try:
         header = read_header(path)
         facts = json.loads(header.metadata["medscan"])
@@ -344,7 +305,21 @@ def read(path: Path) -> Detector:
         raise DetectorError(f"{path} is not a detector file: it has no tensors")
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan cannot read")
-    return _from_facts(path, facts, {"name": path.stem, "digest": digest, "lineage": lineage})
+    added = {"name": printable(path.stem), "digest": digest, "lineage": lineage}
+    return _from_facts(path, facts, added)
+
+
+def _digest_of(path: Path) -> str:
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode) or found.st_size > LARGEST_FILE:
+            raise DetectorError(
+                f"detector {path} is not a regular file, or has more than {LARGEST_FILE >> 30} GiB"
+            )
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise DetectorError(f"detector {path} cannot be read: {error.strerror}") from error
 
 
 def _from_facts(path: Path, facts: dict[str, Any], added: dict[str, Any]) -> Detector:

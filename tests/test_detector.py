@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from medscan import clip, detector
 from medscan.errors import DetectorError
+from medscan.normals import Calibration, conformal_threshold
 from tests import tiny
 
 
@@ -256,7 +257,7 @@ SCORES = st.lists(st.floats(-10, 10), min_size=1, max_size=200)
 
 @given(SCORES, st.floats(0.01, 0.5))
 def test_the_threshold_keeps_its_promise_on_the_normals(scores, rate):
-    threshold, provisional = detector.conformal_threshold(tuple(scores), rate)
+    threshold, provisional = conformal_threshold(tuple(scores), rate)
     reached = np.mean([s >= threshold for s in scores])
     assert reached <= rate
     assert provisional == (math.ceil((len(scores) + 1) * (1 - rate)) > len(scores))
@@ -266,19 +267,19 @@ def test_the_rate_holds_for_new_normals():
     rng = np.random.default_rng(0)
     rates = []
     for _ in range(400):
-        threshold, _ = detector.conformal_threshold(tuple(rng.normal(size=39)), 0.1)
+        threshold, _ = conformal_threshold(tuple(rng.normal(size=39)), 0.1)
         rates.append(np.mean(rng.normal(size=200) >= threshold))
     assert 0.08 < np.mean(rates) <= 0.105
 
 
 def test_without_normals_nothing_is_flagged():
-    threshold, provisional = detector.conformal_threshold((), 0.05)
+    threshold, provisional = conformal_threshold((), 0.05)
     assert math.isnan(threshold)
     assert provisional
 
 
 def test_percentiles():
-    calibration = detector.Calibration((1.0, 2.0, 3.0, 4.0), 4.5, 0.05, True, 0, 1)
+    calibration = Calibration((1.0, 2.0, 3.0, 4.0), 4.5, 0.05, True, 0, 1)
     assert calibration.percentile(0.5) == 0
     assert calibration.percentile(2.5) == 50
     assert calibration.percentile(9.0) == 100

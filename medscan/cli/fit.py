@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.choices import Plane, Precision
+from medscan.choices import METHODS, Plane, Precision
 from medscan.cli.options import INPUT, Device, PrecisionOption, option, setting
 from medscan.cli.training import (
     CALIBRATION,
@@ -24,9 +24,6 @@ from medscan.errors import UsageError
 if TYPE_CHECKING:
     from medscan.fit import FitOptions
     from medscan.methods import Method
-
-METHODS = ("mvfa", "madclip", "medvmad", "conrad", "cocoop", "patchcore", "clip")
-"""Names of `medscan.methods`, which takes too long to import for `--help`."""
 
 METHOD = "Method"
 DOMAIN = "Domain: the images that the detector is for"

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.detector import Calibration
 from medscan.evaluate.observe import Observations, Truth, upsample_to_square
 from medscan.metrics import Estimate, ImageFigures, PixelCurves, image_figures
+from medscan.normals import Calibration
 from medscan.scoring import aggregate, stack_calibration
 
 

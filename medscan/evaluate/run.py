@@ -10,7 +10,7 @@ from pathlib import Path
 
 from medscan import detector
 from medscan.choices import Plane
-from medscan.detector import Calibration, Detector
+from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import PreparedBatches, file_of, observe
@@ -24,6 +24,7 @@ from medscan.fit import (
     stream_slices,
 )
 from medscan.methods import Method
+from medscan.normals import Calibration
 
 log = logging.getLogger("medscan.evaluate")
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medscan.detector import Calibration, conformal_threshold
 from medscan.errors import MedscanError
 from medscan.fit.shots import Shots
 from medscan.fit.train import Prepared, Progress, remember, scores, train
 from medscan.methods import Method
+from medscan.normals import Calibration, conformal_threshold
 
 
 def calibrate(

@@ -14,13 +14,14 @@ import torch
 from medscan import clip
 from medscan.choices import Plane
 from medscan.clip import Backbone
-from medscan.detector import Calibration, Detector, Domain
+from medscan.detector import Detector, Domain
 from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, summarise
 from medscan.fit.data import Item, read_items, stem
 from medscan.fit.shots import Shots, draw_shots, load_items, merged_shots
 from medscan.fit.train import Progress, prepare, remember, train
 from medscan.methods import Method, Settings, build, settings_of, system_of
+from medscan.normals import Calibration
 
 SHOTS = 16
 """Of each label, unless told otherwise."""

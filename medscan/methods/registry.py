@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from medscan.clip import Backbone
+from medscan.clip import LARGEST_SIDE, Backbone
 from medscan.errors import UsageError
 from medscan.methods import cocoop, conrad, madclip, medvmad, mvfa, patchcore, winclip
 from medscan.methods.base import Method, Settings
+from medscan.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,18 @@ METHODS: dict[str, System] = {
 
 COUNTS = ("batch", "context", "depth", "neighbourhood", "size", "windows")
 """Settings that must be at least 1."""
+MOST = {
+    "bank_rows": 10**7,
+    "batch": 4096,
+    "context": 64,
+    "depth": 128,
+    "epochs": 10**6,
+    "neighbourhood": 31,
+    "size": LARGEST_SIDE,
+    "visual_tokens": 64,
+    "windows": 32,
+}
+"""Largest value of settings that cost time or memory; 1,000,000 for all other numbers."""
 
 
 def settings_of(
@@ -76,7 +88,8 @@ def settings_of(
     unknown = sorted(set(changes) - valid)
     if unknown:
         raise UsageError(
-            f"method {name} has no setting {', '.join(unknown)}; it has {', '.join(sorted(valid))}"
+            f"method {name} has no setting {printable(', '.join(unknown), 80)}; it has "
+            f"{', '.join(sorted(valid))}"
         )
     for setting, value in changes.items():
         _check(name, system.settings, setting, value)
@@ -108,16 +121,19 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
     fitting = {
         bool: isinstance(value, bool),
         int: number and isinstance(value, int) and value >= 0,
-        float: number and 0 <= value < math.inf,
+        float: number and value >= 0,
         str: isinstance(value, str),
     }.get(type(default), type(value) in get_args(hint))
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     if choices:
         fitting = value in choices
     least = 1 if setting in COUNTS or (setting == "epochs" and default) else 0
-    if not fitting or (number and value < least):
+    most = MOST.get(setting, 10**6)
+    if not fitting or (number and not least <= value <= most):
         advice = f"choose one of {', '.join(choices)}" if choices else f"its default is {default!r}"
-        raise UsageError(f"method {method}: {setting}={value!r} does not fit; {advice}")
+        advice += f" and its largest value {most}" * (number and value > most)
+        shown = printable(repr(value), 80)
+        raise UsageError(f"method {method}: {setting}={shown} does not fit; {advice}")
 
 
 def build(

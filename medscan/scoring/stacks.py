@@ -25,9 +25,10 @@ from medscan.archive import (
     Stack,
     Study,
 )
-from medscan.detector import Calibration, Detector, conformal_threshold
+from medscan.detector import Detector
 from medscan.errors import FileError, OverflowedError
 from medscan.imaging import Letterbox, Slice
+from medscan.normals import Calibration, conformal_threshold
 from medscan.results import StackResult, State, StudyResult, Work
 
 AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"

@@ -6,10 +6,10 @@ import torch.nn.functional as F
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from torch import from_numpy
 
-from medscan.detector import Calibration
 from medscan.evaluate.figures import Fused, figures
 from medscan.evaluate.observe import observe
 from medscan.metrics import PixelCurves
+from medscan.normals import Calibration
 from medscan.scoring.stacks import aggregate, stack_calibration
 
 NONE = Calibration((), math.nan, 0.05, True, 0.0, 1.0)

@@ -10,9 +10,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
 from medscan.archive import Pseudonyms, index
-from medscan.detector import Calibration, Detector, Domain
+from medscan.detector import Detector, Domain
 from medscan.export import ExportJob, LeftOut, exporter
 from medscan.imaging import Window, render
+from medscan.normals import Calibration
 from medscan.reading.sources import Sources
 from medscan.results import Results
 from medscan.scoring import describe

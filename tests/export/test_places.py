@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from medscan.archive import Pseudonyms, index
 from medscan.choices import Plane
-from medscan.detector import Calibration, Detector, Domain
+from medscan.detector import Detector, Domain
 from medscan.export import ExportJob, exporter
 from medscan.imaging import Letterbox, Window, render
+from medscan.normals import Calibration
 from medscan.report.colours import Scale
 from medscan.results import Results, Work, publish, write_part
 from medscan.results.maps import on_frame

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from medscan.archive import ArchiveFile, Header, Kind, Series, Stack
 from medscan.choices import Plane
-from medscan.detector import Calibration, Detector, Domain
+from medscan.detector import Detector, Domain
+from medscan.normals import Calibration
 from medscan.planning.routing import fits, route
 from medscan.planning.survey import scan_pseudonyms
 from tests.options import scan_options

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from medscan.archive import BURNED_IN, Kind, Stack
-from medscan.detector import Calibration
+from medscan.normals import Calibration
 from medscan.scoring.stacks import aggregate, stack_calibration, thumbnail_policy
 
 
