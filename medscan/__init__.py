@@ -11,7 +11,8 @@ it, and only what their `__init__` offers.
     logfile.py    log records as JSON lines that carry no identity
     profile.py    where the time of a scan goes
     archive/      files on disk -> studies, series, stacks; each file in one bucket
-    imaging/      frames -> slices: oriented, windowed, square
+    decoding/     frames of DICOM files -> values after rescale
+    imaging/      frames of any file -> slices: oriented, windowed, square
     clip/         slices and prompts -> tokens of a frozen CLIP; weights on this machine
     parts/        what methods share: adapters, prompts, losses, scoring, memory
     methods/      tokens -> anomaly map and image score; a module per published system

@@ -1,11 +1,10 @@
 """Frames -> slices: oriented, windowed, letterboxed images with their geometry."""
 
-from medscan.imaging.decoders import Syntax, syntaxes
+from medscan.decoding import PixelPlane, Voi, no_stderr
 from medscan.imaging.letterbox import Letterbox
-from medscan.imaging.quiet import no_stderr
 from medscan.imaging.read import KeptPlanes, read_planes, watch
 from medscan.imaging.render import render, render_plane
-from medscan.imaging.types import Affine2D, PixelPlane, Slice, Voi, Window
+from medscan.imaging.types import Affine2D, Slice, Window
 from medscan.imaging.window import Rule, apply_window, is_background, measure, parse_rule, show
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "PixelPlane",
     "Rule",
     "Slice",
-    "Syntax",
     "Voi",
     "Window",
     "apply_window",
@@ -27,6 +25,5 @@ __all__ = [
     "render",
     "render_plane",
     "show",
-    "syntaxes",
     "watch",
 ]

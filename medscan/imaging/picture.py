@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from medscan.archive import ArchiveFile, open_regular
+from medscan.decoding import PixelPlane
 from medscan.errors import CorruptError, TooLargeError, UnsupportedError
-from medscan.imaging.types import PixelPlane
 
 _NUMBER_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 

@@ -8,11 +8,9 @@ from functools import partial
 from itertools import groupby
 
 from medscan.archive import ArchiveFile, Frame, Kind, Stack
+from medscan.decoding import DicomFile, PixelPlane, file_errors
 from medscan.errors import CorruptError, FileError
-from medscan.imaging.dicom import DicomFile
 from medscan.imaging.picture import read_page
-from medscan.imaging.quiet import file_errors
-from medscan.imaging.types import PixelPlane
 from medscan.imaging.volume import open_volume
 
 ReadFrame = Callable[[int], PixelPlane]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medscan.archive import Frame, Stack
+from medscan.decoding import PixelPlane
 from medscan.errors import FileError
 from medscan.imaging.letterbox import Letterbox
 from medscan.imaging.read import KeptPlanes, read_planes
-from medscan.imaging.types import PixelPlane, Slice, Window
+from medscan.imaging.types import Slice, Window
 from medscan.imaging.window import show
 
 

@@ -31,8 +31,8 @@ from medscan.archive import (
     volume_layout,
 )
 from medscan.choices import Plane
+from medscan.decoding import PixelPlane
 from medscan.errors import TooLargeError, TruncatedError
-from medscan.imaging.types import PixelPlane
 
 _PIECE = 1 << 20
 """Bytes that are unpacked or passed over at a time, so that a false size costs no memory."""

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Kind, Stack
+from medscan.decoding import PixelPlane, Voi, lookup
 from medscan.errors import FileError, UsageError
 from medscan.imaging.read import KeptPlanes, read_planes
-from medscan.imaging.tables import lookup
-from medscan.imaging.types import PixelPlane, Voi, Window
+from medscan.imaging.types import Window
 
 MEASURED_FRAMES = 24
 MEASURED_SIDE = 512

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from medscan import clip, detector
+from medscan.decoding import Syntax, syntaxes
 from medscan.errors import MedscanError
-from medscan.imaging import Syntax, syntaxes
 from medscan.options import Inputs, Outputs, ScanOptions
 from medscan.planning import check
 from medscan.scan import versions

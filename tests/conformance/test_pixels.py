@@ -14,9 +14,9 @@ from pydicom.pixels import apply_modality_lut
 
 from medscan.archive.geometry import cut_geometry
 from medscan.archive.types import ArchiveFile, Kind
+from medscan.decoding.dicom import DicomFile
+from medscan.decoding.quiet import file_errors
 from medscan.errors import FileError
-from medscan.imaging.dicom import DicomFile
-from medscan.imaging.quiet import file_errors
 from medscan.imaging.volume import open_volume
 
 from .conftest import ARCHIVE, rows

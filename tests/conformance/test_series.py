@@ -10,7 +10,7 @@ import pydicom
 import pytest
 
 from medscan.archive import Kind
-from medscan.imaging.quiet import quiet
+from medscan.decoding.quiet import quiet
 
 from .conftest import ARCHIVE, agrees, rows
 

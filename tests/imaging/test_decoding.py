@@ -16,8 +16,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medscan.archive import Reason, index
+from medscan.decoding.dicom import DicomFile
 from medscan.imaging import Window, apply_window, read_planes
-from medscan.imaging.dicom import DicomFile
 
 from .make import MAX_FILE_BYTES, dicom_of, header, stack_of, write_dicom
 

@@ -22,12 +22,11 @@ from pydicom.uid import (
 )
 
 from medscan.archive import Reason, index
+from medscan.decoding.dicom import DicomFile
+from medscan.decoding.stored import significant
 from medscan.errors import CorruptError, TruncatedError, UnsupportedError
 from medscan.imaging import read_planes
-from medscan.imaging.dicom import DicomFile
-from medscan.imaging.stored import significant
-
-from .make import MAX_FILE_BYTES, dicom_of, header, stack_of, write_dicom
+from tests.imaging.make import MAX_FILE_BYTES, dicom_of, header, stack_of, write_dicom
 
 RNG = np.random.default_rng(11)
 FILM = RNG.integers(0, 4096, (40, 36)).astype(np.uint16)

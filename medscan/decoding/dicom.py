@@ -22,13 +22,13 @@ from pydicom.uid import (
 )
 
 from medscan.archive import ArchiveFile, is_mosaic, mosaic_of, open_regular
+from medscan.decoding.codestream import Declared, declared
+from medscan.decoding.offsets import drop_false_offsets
+from medscan.decoding.planes import PixelPlane
+from medscan.decoding.quiet import DECODER_ERRORS
+from medscan.decoding.stored import LOSSY, decode_compressed, decode_native, decoder_of, significant
+from medscan.decoding.tables import Rescale, rescale_of, voi_of
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
-from medscan.imaging.codestream import Declared, declared
-from medscan.imaging.offsets import drop_false_offsets
-from medscan.imaging.quiet import DECODER_ERRORS
-from medscan.imaging.stored import LOSSY, decode_compressed, decode_native, decoder_of, significant
-from medscan.imaging.tables import Rescale, rescale_of, voi_of
-from medscan.imaging.types import PixelPlane
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _PADDING = {

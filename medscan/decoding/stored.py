@@ -18,8 +18,8 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.decoders.base import Decoder
 from pydicom.uid import UID, SecondaryCaptureImageStorage
 
+from medscan.decoding.quiet import DECODER_ERRORS, no_stderr
 from medscan.errors import CorruptError, UnsupportedError
-from medscan.imaging.quiet import DECODER_ERRORS, no_stderr
 
 PLUGINS = ("pylibjpeg", "pyjpegls", "pillow", "pydicom")
 """pydicom's decoding plugins in order of trust, without GDCM, which can abort the process."""

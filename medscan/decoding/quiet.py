@@ -17,7 +17,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError, UnreadableError
 
-_log = logging.getLogger("medscan.imaging")
+_log = logging.getLogger("medscan.decoding")
 
 DECODER_ERRORS: tuple[type[Exception], ...] = (
     ArithmeticError,

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 
 from pydicom.uid import UID, UID_dictionary
 
+from medscan.decoding.stored import ITK_SYNTAXES, PLUGINS, decoder_of
 from medscan.errors import UnsupportedError
-from medscan.imaging.stored import ITK_SYNTAXES, PLUGINS, decoder_of
 
 
 @dataclass(frozen=True, slots=True)

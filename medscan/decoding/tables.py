@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
-from medscan.imaging.types import Voi
+from medscan.decoding.planes import Voi
 
 
 class Table(NamedTuple):

@@ -1,0 +1,18 @@
+"""Frames of DICOM files -> values after rescale; the libraries that decode them kept quiet."""
+
+from medscan.decoding.dicom import DicomFile
+from medscan.decoding.planes import PixelPlane, Voi
+from medscan.decoding.quiet import file_errors, no_stderr
+from medscan.decoding.syntaxes import Syntax, syntaxes
+from medscan.decoding.tables import lookup
+
+__all__ = [
+    "DicomFile",
+    "PixelPlane",
+    "Syntax",
+    "Voi",
+    "file_errors",
+    "lookup",
+    "no_stderr",
+    "syntaxes",
+]
