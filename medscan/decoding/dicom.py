@@ -42,6 +42,14 @@ are undone with its compression (PS3.3 C.7.6.3.1.2)."""
 _NOT_CONVERTED = ("ARGB", "CMYK", "HSV", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 """Retired colour spaces that nothing here turns into RGB (PS3.3 C.7.6.3.1.2)."""
 
+_NEWER = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
+"""Transfer syntaxes of PS3.6 table A-1 that pydicom does not list."""
+
 
 class DicomFile:
     """A DICOM file in memory, whose frames can be decoded.
@@ -280,12 +288,17 @@ def _content(file: ArchiveFile, max_file_bytes: int) -> BinaryIO:
     return io.BytesIO(data)
 
 
+def _unknown_syntax(uid: str) -> str:
+    """Name of a transfer syntax that pydicom does not know; other text may name a patient."""
+    return _NEWER.get(uid) or (uid if UID(uid).is_valid else "of an invalid UID")
+
+
 def _syntax(header: Dataset) -> UID:
     """Transfer syntax; without one, the native syntax that pydicom parsed the file with."""
     uid = getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID")
     if uid:
         if not UID(uid).is_transfer_syntax:
-            raise UnsupportedError("invalid transfer syntax UID")
+            raise UnsupportedError(f"transfer syntax {_unknown_syntax(uid)}")
         return UID(uid)
     implicit, little = header.original_encoding
     if implicit:

@@ -163,6 +163,37 @@ def test_compressed(tmp_path, syntax):
     )
 
 
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [
+        ("1.2.840.10008.1.2.4.110", "JPEG XL Lossless"),
+        ("1.2.840.10008.1.2.4.111", "JPEG XL JPEG Recompression"),
+        ("1.2.840.10008.1.2.4.112", "JPEG XL"),
+        ("1.2.840.10008.1.2.8.1", "Deflated Image Frame Compression"),
+        ("1.2.840.10008.1.2.4.999", "1.2.840.10008.1.2.4.999"),
+        ("1.2.DOE^JANE", "of an invalid UID"),
+    ],
+)
+def test_a_transfer_syntax_is_refused_by_its_name(tmp_path, syntax, name):
+    ds = header(RNG.integers(0, 9, (4, 4)).astype(np.uint16))
+    # Encapsulated pixels are written under a syntax that pydicom knows, of as many bytes.
+    known = "1.2.840.10008.1.2.4.90"
+    ds.PixelData = encapsulate([bytes(20)])
+    file = write_dicom(tmp_path / "a", ds, known)
+    content = (tmp_path / "a").read_bytes()
+    start = content.index(known.encode()) - 2
+    length = int.from_bytes(content[start : start + 2], "little")
+    text = syntax.encode() + b"\0" * (len(syntax) % 2)
+    group = int.from_bytes(content[140:144], "little") + len(text) - length
+    meta = content[:140] + group.to_bytes(4, "little") + content[144:start]
+    rest = len(text).to_bytes(2, "little") + text + content[start + 2 + length :]
+    (tmp_path / "a").write_bytes(meta + rest)
+    found = only(stack_of([archived(tmp_path / "a")], 4, 4))
+    assert isinstance(found, UnsupportedError)
+    assert str(found) == f"transfer syntax {name}"
+    assert file.path == "a"
+
+
 def test_deflated_and_gzipped_within_the_limit(tmp_path):
     pixels = np.zeros((64, 64), dtype=np.uint16)
     stack = stack_of(
