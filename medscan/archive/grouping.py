@@ -115,21 +115,41 @@ def _voxel_problem(voxels: ArchiveFile | None, needed: int) -> str:
 
 
 def _set_copies_aside(headers: list[Header]) -> tuple[list[Header], list[Outcome]]:
-    """Keep the first file, by path, of each SOP instance of a series; the others are copies."""
+    """Keep the first file, by path, of each SOP instance of a series.
+
+    The others are copies, unless they hold another slice under the UID of the first.
+    """
     first: dict[tuple[str, str, str], Header] = {}
     kept: list[Header] = []
-    copies: list[Outcome] = []
+    others: list[Outcome] = []
     for header in headers:
         identity = (header.study_uid, header.series_uid, header.sop_instance_uid)
         original = first.setdefault(identity, header) if header.sop_instance_uid else header
         if original is header:
             kept.append(header)
             continue
-        same = original.file.size == header.file.size and to_json(original) == to_json(header)
-        detail = "of" if same else "conflicting with"
+        reason, detail = _copy_of(original, header)
         uids = header.study_uid, header.series_uid
-        copies.append(Outcome(header.file, Reason.DUPLICATE, detail, *uids, original.file.path))
-    return kept, copies
+        others.append(Outcome(header.file, reason, detail, *uids, original.file.path))
+    return kept, others
+
+
+def _copy_of(original: Header, header: Header) -> tuple[Reason, str]:
+    """Reason and detail of a file that states the SOP instance of another."""
+    if _matrices(original) == _matrices(header) and _place(original) != _place(header):
+        return Reason.CORRUPT, "it is another slice with the SOP Instance UID of"
+    same = original.file.size == header.file.size and to_json(original) == to_json(header)
+    return Reason.DUPLICATE, "of" if same else "conflicting with"
+
+
+def _matrices(header: Header) -> list[tuple[int, int]]:
+    return [(layer.rows, layer.columns) for layer in header.layers]
+
+
+def _place(header: Header) -> tuple[object, ...]:
+    """What tells one slice of a series from another."""
+    layers = [(y.position, y.orientation, y.phase, y.dimensions, y.echo_ms) for y in header.layers]
+    return header.instance_number, layers
 
 
 def identity_of(

@@ -201,7 +201,7 @@ def test_films_are_stacks_of_their_own_in_file_order(tmp_path):
 def test_duplicates_are_set_aside_and_conflicts_named(tmp_path):
     write(tmp_path / "a")
     shutil.copy(tmp_path / "a", tmp_path / "b")
-    write(tmp_path / "c", ImagePositionPatient=[0, 0, 5])
+    write(tmp_path / "c", StudyDate="20240101")
     write(tmp_path / "d", SeriesInstanceUID="1.2.9")
     catalogue = index([tmp_path])
     assert {o.file.path: (o.reason, o.detail, o.other) for o in catalogue.set_aside} == {
@@ -210,6 +210,26 @@ def test_duplicates_are_set_aside_and_conflicts_named(tmp_path):
     }
     (study,) = catalogue.studies
     assert [f.path for f in study.files()] == ["a", "d"]
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"ImagePositionPatient": [0, 0, 5]},
+        {"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]},
+        {"InstanceNumber": 2},
+        {"AcquisitionTime": "101010"},
+        {"EchoTime": "80"},
+    ],
+    ids=str,
+)
+def test_another_slice_of_the_same_instance_uid_fails_by_name(tmp_path, tags):
+    write(tmp_path / "a")
+    write(tmp_path / "b", **tags)
+    (failed,) = index([tmp_path]).set_aside
+    assert (failed.file.path, failed.reason, failed.other) == ("b", Reason.CORRUPT, "a")
+    assert failed.detail == "it is another slice with the SOP Instance UID of"
+    assert (failed.study, failed.series) == ("1.2.3", "1.2.3.4")
 
 
 def test_missing_uids_get_keys_of_their_own(tmp_path):
