@@ -19,7 +19,7 @@ from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.shard import shard_number
 from medscan.archive.snapshot import digest_of
-from medscan.archive.sniff import open_regular
+from medscan.archive.sniff import is_litter, open_regular
 from medscan.archive.types import (
     MAKER,
     REASONS,
@@ -65,6 +65,7 @@ __all__ = [
     "from_json",
     "group",
     "index",
+    "is_litter",
     "is_mosaic",
     "key_of",
     "mosaic_of",

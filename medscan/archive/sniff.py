@@ -29,11 +29,14 @@ _NOT_IMAGES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"CDF", "a NetCDF or MINC file"),
     (0, b"TRACK", "a tractography"),
     (0, b"GIF8", "a GIF picture"),
+    (0, b"\x00\x05\x16\x07", "AppleDouble: what macOS keeps beside a file"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an OLE document, such as Thumbs.db"),
     (0, b"<", "XML or HTML"),
 )
 _PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # Every byte can be matched in one way only, so that refusing a text takes linear time.
 _META_IMAGE = re.compile(rb"\A\s*+(?>\w+ *=[^\n]*\n)*?(?:NDims|DimSize) *= *\d", re.ASCII)
+_ANY_SUFFIX = re.compile(r"\.(dcm|dicom|nii(\.gz)?|mh[ad]|nrrd|png|jpe?g|tiff?)\Z", re.IGNORECASE)
 _IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|nii|nii\.gz|mha|nrrd)\Z", re.IGNORECASE)
 
 
@@ -86,6 +89,20 @@ def open_regular(path: Path) -> BinaryIO:
 def claims_image(name: str) -> bool:
     """Whether a name promises a medical image; other content is then a failure, not a skip."""
     return _IMAGE_SUFFIX.search(name) is not None
+
+
+def is_litter(path: Path) -> bool:
+    """Whether a file beside images is none and does not claim to be: notes, Thumbs.db ...
+
+    Files that cannot be opened are not litter: they may be images.
+    """
+    if _ANY_SUFFIX.search(path.name):
+        return False
+    try:
+        with open_regular(path) as stream:
+            return sniff(stream.read(HEAD)).kind is None
+    except (OSError, UnreadableError):
+        return False
 
 
 def sniff(head: bytes) -> Content:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ _SPECIAL = {
     stat.S_IFCHR: "a character device",
     stat.S_IFBLK: "a block device",
 }
+_DELETED = re.compile(r"\.nfs[0-9a-f]{16,}", re.ASCII)
+"""Name that NFS gives to a file which is deleted while a program has it open."""
 
 
 def walk(root: Path) -> Iterator[Entry]:
@@ -91,6 +94,8 @@ def _entry(entry: os.DirEntry[str], path: str, top: Path) -> Entry:
 
 def _file_entry(path: str, top: Path, status: os.stat_result) -> Entry:
     file = ArchiveFile(path, top, status.st_size, status.st_mtime_ns)
+    if stat.S_ISREG(status.st_mode) and _DELETED.fullmatch(path.rpartition("/")[2]):
+        return Outcome(file, Reason.NOT_AN_IMAGE, "deleted: NFS keeps it until it is closed")
     if stat.S_ISREG(status.st_mode):
         return file
     kind = _SPECIAL.get(stat.S_IFMT(status.st_mode), "not a regular file")

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medscan.archive import is_litter
 from medscan.errors import UsageError
 from medscan.fit.sources import SUFFIXES, Source, dicom_sources
 
@@ -162,7 +163,8 @@ def patient_of(path: Path) -> str:
 def _images(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    visible = (p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
+    return sorted(p for p in visible if not is_litter(p))
 
 
 def _masks(*folders: Path) -> dict[str, Path]:

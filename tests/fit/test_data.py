@@ -26,6 +26,18 @@ def test_folders_with_cases_leave_other_splits_alone(tmp_path):
     assert [i.name for i in read_items(data, "test")] == ["normal/normal_p1_0.png"]
 
 
+def test_litter_beside_images_is_left_out(tmp_path):
+    data = tiny.write_pictures(tmp_path, patients=3)
+    (data / "cases.csv").unlink()
+    before = [item.name for item in read_items(data)]
+    (data / "normal" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    (data / "abnormal" / "desktop.ini").write_text("[.ShellClassInfo]\n")
+    (data / "normal" / "._normal_p0_0.png").write_bytes(b"\0\5\26\7" + bytes(600))
+    assert [item.name for item in read_items(data)] == before
+    (data / "normal" / "broken.png").write_text("named like an image: not left out in silence")
+    assert len(read_items(data)) == len(before) + 1
+
+
 def test_bmad_folders_without_their_test(tmp_path):
     touch(
         tmp_path / "train/good/00001_1.png",
