@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
 import pydicom.config
@@ -13,9 +13,11 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_partial
 from pydicom.tag import Tag
 from pydicom.uid import UID_dictionary
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medscan.archive import layers, mosaic
 from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
+from medscan.archive.fragments import check_fragments
 from medscan.archive.header import MAX_FRAMES, Header, Record
 from medscan.archive.layers import first_of, image_type
 from medscan.archive.radiograph import KEYWORDS, view_of
@@ -60,11 +62,21 @@ _TAGS: list[Any] = [
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _UNDEFINED = 0xFFFFFFFF
+_UNKNOWN = 2**62
+"""Size of an object that was not unpacked to its end."""
 _INFLATE_LIMIT = 64 * 2**20
+_LEAST = 8
+"""Bytes of the shortest element."""
+_IMAGE = "Image Storage"
+"""Part of the names of SOP classes whose objects are images."""
+_CUT = "it ends within its header"
 _DERIVED = {
     "1.2.840.10008.5.1.4.1.1.30": "a parametric map",
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.66.7": "a label map",
+    "1.2.840.10008.5.1.4.1.1.66.8": "a height map",
+    "1.2.840.10008.5.1.4.1.1.81.1": "an ophthalmic thickness map",
+    "1.2.840.10008.5.1.4.1.1.82.1": "a corneal topography map",
     "1.2.840.10008.5.1.4.1.1.481.2": "an RT dose",
 }
 _DEFLATED, _EXPLICIT = b"1.2.840.10008.1.2.1.99", b"1.2.840.10008.1.2.1"
@@ -73,18 +85,47 @@ _DESCRIBED = ("Rows", "Columns", "BitsAllocated")
 """With all of these, an object without pixel data is an image that lost them."""
 
 
-class _Pixels:
-    """Stop the reader at the pixel data, and remember the tag and length declared there."""
+@dataclass(slots=True)
+class _Source:
+    """An object that is read: its bytes, and what its pixel element declares.
 
-    def __init__(self) -> None:
-        self.tag = 0
-        self.length = 0
+    Parameters
+    ----------
+    stream : binary file
+        Unpacked as far as headers reach.
+    size : int
+        Bytes of the object, at least as many as it can be asked for.
+    tag, length : int
+        Of the pixel element; tag 0 without one.
+    offset : int
+        Of the pixel element; without one, of the end of the last element.
+    """
 
-    def __call__(self, tag: int, _vr: str | None, length: int) -> bool:
+    stream: BinaryIO
+    size: int
+    tag: int = 0
+    length: int = 0
+    offset: int = 0
+
+    def __call__(self, tag: int, vr: str | None, length: int) -> bool:
+        """Stop pydicom, which asks this of each element before its value, at the pixel data."""
+        here = self.stream.tell()
         if tag not in PIXEL_TAGS:
+            self.offset = here if length == _UNDEFINED else here + length
             return False
         self.tag, self.length = int(tag), length
+        self.offset = here - (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
         return True
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes behind the tag and length of the pixel element, at least."""
+        return self.size - self.offset - (_LEAST if self.tag else 0)
+
+    def is_cut(self) -> bool:
+        """Whether the file ends within an element before its pixel data, or before any."""
+        partial = self.offset > self.size or 0 < self.bytes_left < _LEAST
+        return not self.tag and (partial or not self.offset)
 
 
 def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record:
@@ -106,20 +147,18 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record:
     OSError
         If the file cannot be read.
     """
-    pixels = _Pixels()
+    source = _Source(stream, file.size)
     try:
-        ds, bytes_left = _parse(content, stream, file.size, pixels)
-    except BROKEN as error:
-        return _broken(file, content, f"header cannot be parsed: {type(error).__name__}")
-    except OSError as error:
-        if error.errno is not None:
+        ds = _parse(content, source)
+    except (*BROKEN, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        return _broken(file, content, "header cannot be parsed: it contradicts itself")
-    if content.bare and not (text(ds, "SOPClassUID") or (integer(ds, "Rows") and pixels.tag)):
+        return _unparsed(file, content, source, error)
+    if content.bare and not (text(ds, "SOPClassUID") or (integer(ds, "Rows") and source.tag)):
         return Outcome(file, Reason.NOT_AN_IMAGE, "starts like DICOM, but holds no image")
     uids = text(ds, "StudyInstanceUID"), text(ds, "SeriesInstanceUID")
     try:
-        record = _not_an_image(file, ds, pixels) or _header(file, ds, pixels, bytes_left)
+        record = _not_an_image(file, ds, source) or _header(file, ds, source)
     except FileError as error:
         record = Outcome(file, Reason(error.reason), str(error))
     except BROKEN as error:
@@ -135,22 +174,27 @@ def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
     return Outcome(file, Reason.CORRUPT, detail)
 
 
-def _parse(content: Content, stream: BinaryIO, size: int, pixels: _Pixels) -> tuple[Dataset, int]:
-    """Parse a data set's header; also count the bytes of the file from its pixel element on."""
-    ds: Any  # `Elements` has the methods of `Dataset` that are used here
+def _unparsed(file: ArchiveFile, content: Content, source: _Source, error: Exception) -> Outcome:
+    """Outcome of a file whose header cannot be parsed: it may only be cut."""
+    if not content.bare and source.stream.tell() >= source.size:
+        return Outcome(file, Reason.TRUNCATED, _CUT)
+    what = "it contradicts itself" if isinstance(error, OSError) else type(error).__name__
+    return _broken(file, content, f"header cannot be parsed: {what}")
+
+
+def _parse(content: Content, source: _Source) -> Any:
+    """Parse a header up to its pixel data: a `Dataset`, or `Elements`, which read as such."""
     deflated = _deflated_from(content.head)
     if _DEFLATED in content.head and (content.gzipped or not deflated):
         raise CorruptError("it is deflated, but its meta information is not in order")
     if content.gzipped or deflated:
-        stream, size = _unpacked(content, stream)
-    elif not content.bare and (plain := read_elements(stream, content.head, _WANTED)):
-        ds, pixels.tag, pixels.length, offset = plain
-        return ds, size - offset
-    stream.seek(0)
-    ds = read_partial(cast("BinaryIO", Guarded(stream)), pixels, force=True, specific_tags=_TAGS)
-    if not pixels.tag and "Rows" in ds and stream.tell() > size:
-        raise TruncatedError("it ends within its header")
-    return ds, size - stream.tell()
+        source.stream, source.size = _unpacked(content, source.stream)
+    elif not content.bare and (plain := read_elements(source.stream, content.head, _WANTED)):
+        elements, source.tag, source.length, source.offset = plain
+        return elements
+    source.stream.seek(0)
+    guarded = cast("BinaryIO", Guarded(source.stream))
+    return read_partial(guarded, source, force=True, specific_tags=_TAGS)
 
 
 def _unpacked(content: Content, stream: BinaryIO) -> tuple[BinaryIO, int]:
@@ -169,7 +213,7 @@ def _unpacked(content: Content, stream: BinaryIO) -> tuple[BinaryIO, int]:
         raise CorruptError(f"it cannot be unpacked: {error}") from error
     meta = packed[:start].replace(_DEFLATED, _EXPLICIT.ljust(len(_DEFLATED), b"\0"))
     whole = inflate.eof or len(plain) < _INFLATE_LIMIT
-    return io.BytesIO(meta + plain), start + len(plain) if whole else 2**62
+    return io.BytesIO(meta + plain), start + len(plain) if whole else _UNKNOWN
 
 
 def _deflated_from(head: bytes) -> int:
@@ -178,16 +222,19 @@ def _deflated_from(head: bytes) -> int:
     return end if head[132:138] == b"\2\0\0\0UL" and _DEFLATED in head[:end] else 0
 
 
-def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | None:
+def _not_an_image(file: ArchiveFile, ds: Dataset, source: _Source) -> Outcome | None:
     sop_class = text(ds, "SOPClassUID") or text(ds.file_meta, "MediaStorageSOPClassUID")
     if sop_class == _DICOMDIR or text(ds.file_meta, "MediaStorageSOPClassUID") == _DICOMDIR:
         return Outcome(file, Reason.NOT_AN_IMAGE, "a DICOMDIR")
-    if not pixels.tag and all(integer(ds, keyword) for keyword in _DESCRIBED):
+    name = UID_dictionary[sop_class][0] if sop_class in UID_dictionary else ""
+    if source.is_cut() and (not name or _IMAGE in name or "Rows" in ds):
+        raise TruncatedError(_CUT)
+    if not source.tag and all(integer(ds, keyword) for keyword in _DESCRIBED):
         raise CorruptError("it describes an image, but its pixel data are missing")
-    if not pixels.tag:
+    if not source.tag:
         # The name of a known UID is harmless; other text in its place might identify a patient.
-        name = UID_dictionary[sop_class][0] if sop_class in UID_dictionary else "no known SOP class"
-        return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {name}")
+        what = name or "no known SOP class"
+        return Outcome(file, Reason.NOT_AN_IMAGE, f"no pixel data: {what}")
     if sop_class in _DERIVED:
         return Outcome(file, Reason.DERIVED, _DERIVED[sop_class])
     if text(ds, "Manufacturer") == MAKER:
@@ -199,14 +246,14 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, pixels: _Pixels) -> Outcome | 
     return None
 
 
-def _header(file: ArchiveFile, ds: Dataset, pixels: _Pixels, bytes_left: int) -> Header:
+def _header(file: ArchiveFile, ds: Dataset, source: _Source) -> Header:
     rows, columns = integer(ds, "Rows"), integer(ds, "Columns")
     frames = integer(ds, "NumberOfFrames") or 1
     if not rows or not columns or rows < 0 or columns < 0 or frames < 0:
         raise CorruptError("it has pixel data, but no Rows and Columns")
-    if integer(ds, "BitsAllocated") is None and pixels.tag == 0x7FE00010:
+    if integer(ds, "BitsAllocated") is None and source.tag == 0x7FE00010:
         raise CorruptError("it has pixel data, but no Bits Allocated")
-    _check_size(ds, pixels, rows * columns * frames, frames, bytes_left)
+    _check_size(ds, source, rows * columns * frames, frames)
     found = layers.layers_of(ds, rows, columns, frames)
     tiles = mosaic.mosaic_of(ds) if mosaic.is_mosaic(ds) else None
     found = tiles.layers(ds, found[0]) if tiles else found
@@ -242,23 +289,25 @@ def _notes(ds: Dataset) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _check_size(ds: Dataset, pixels: _Pixels, samples: int, frames: int, bytes_left: int) -> None:
-    """Refuse pixels that the bytes from the pixel element on cannot hold."""
-    if pixels.length == 0:
+def _check_size(ds: Dataset, source: _Source, samples: int, frames: int) -> None:
+    """Refuse pixels that the bytes from the pixel element on do not hold."""
+    if source.length == 0:
         raise CorruptError("its pixel data are empty")
     if frames > MAX_FRAMES:
         raise TooLargeError(f"it declares {frames} frames")
-    if pixels.length == _UNDEFINED:
+    if source.length == _UNDEFINED:
         needed = 8 * frames  # at least an item header for each frame
     else:
-        bits = {0x7FE00008: 32, 0x7FE00009: 64}.get(pixels.tag) or integer(ds, "BitsAllocated") or 1
+        bits = {0x7FE00008: 32, 0x7FE00009: 64}.get(source.tag) or integer(ds, "BitsAllocated") or 1
         samples *= max(1, integer(ds, "SamplesPerPixel") or 1)
         needed = samples * bits // 8
         if text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
             needed = needed * 2 // 3
-    if needed > bytes_left:
-        present = max(bytes_left, 0)
+    if needed > source.bytes_left:
+        present = max(source.bytes_left, 0)
         raise TruncatedError(f"declares {needed} bytes of pixels, has {present}")
+    if source.length == _UNDEFINED and source.size < _UNKNOWN:
+        check_fragments(source.stream, source.offset + 12, source.size, frames)
 
 
 def _region(ds: Dataset) -> str:

@@ -123,10 +123,16 @@ def _draw(job: DrawJob, memory: StackMemory) -> Drawn:
             job.stack, job.frames, job.size, window, job.max_file_bytes, memory.kept
         )
     except FileError as error:
-        return [error] * len(job.frames)
+        return _own_errors(job, error)
     except MemoryError:
         memory.kept = KeptPlanes(0)
         if len(job.frames) == 1:
             return [TooLargeError("does not fit into memory; see --max-file-gib")]
     # Out of memory with several frames: one at a time, only those that are too large fail.
     return [item for single in job.singles() for item in _draw(single, memory)]
+
+
+def _own_errors(job: DrawJob, error: FileError) -> Drawn:
+    """What is wrong with each frame of a stack whose window cannot be measured."""
+    planes = imaging.read_planes(job.stack, job.frames, job.max_file_bytes)
+    return [plane if isinstance(plane, FileError) else error for plane in planes]

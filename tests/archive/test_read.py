@@ -294,3 +294,19 @@ def test_pictures_of_absurd_size_are_refused(tmp_path):
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "a.png").write_bytes(content)
     assert outcome(tmp_path / "a.png").reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "detail"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.30", "a parametric map"),
+        ("1.2.840.10008.5.1.4.1.1.66.7", "a label map"),
+        ("1.2.840.10008.5.1.4.1.1.66.8", "a height map"),
+        ("1.2.840.10008.5.1.4.1.1.81.1", "an ophthalmic thickness map"),
+        ("1.2.840.10008.5.1.4.1.1.82.1", "a corneal topography map"),
+        ("1.2.840.10008.5.1.4.1.1.481.2", "an RT dose"),
+    ],
+)
+def test_maps_that_were_made_from_images_are_derived(tmp_path, sop_class, detail):
+    found = outcome(write(tmp_path / "x", SOPClassUID=sop_class))
+    assert (found.reason, found.detail) == (Reason.DERIVED, detail)

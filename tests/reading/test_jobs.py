@@ -1,11 +1,13 @@
 """A stack is measured once, and each of its files read once, whoever draws it."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from medscan import archive, imaging
+from medscan.errors import TruncatedError, UnreadableError
 from medscan.reading import decoders as decoding
 from medscan.reading import jobs as module
 from medscan.reading.decoders import Decoders
@@ -44,6 +46,20 @@ def test_a_stack_in_chunks_opens_each_file_once(stacks, opened):
     plain = imaging.render(stacks[0], stacks[0].frames, 32, window, 1 << 30)
     for mine, theirs in zip(slices, plain, strict=True):
         assert np.array_equal(mine.image, theirs.image)
+
+
+def test_each_file_of_a_stack_that_cannot_be_measured_fails_for_its_own_reason(stacks):
+    files = [frame.file for frame in stacks[0].frames]
+    files[0].full.unlink()
+    for file in files[1:]:
+        content = file.full.read_bytes()
+        file.full.write_bytes(content[: len(content) - 100])
+        os.utime(file.full, ns=(file.mtime_ns, file.mtime_ns))
+    same = [file if n == 0 else replace(file, size=file.size - 100) for n, file in enumerate(files)]
+    frames = zip(stacks[0].frames, same, strict=True)
+    stack = replace(stacks[0], frames=tuple(replace(f, file=file) for f, file in frames))
+    found = [item for job in jobs_of(stack) for item in draw_job(job, StackMemory())]
+    assert [type(item) for item in found] == [UnreadableError] + [TruncatedError] * 5
 
 
 def test_planes_that_have_no_room_are_read_again(stacks, opened, monkeypatch):
