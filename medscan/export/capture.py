@@ -15,8 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from medscan.export import dicom
-from medscan.export.dicom import Part
 from medscan.export.job import ExportJob, LeftOut, each_stack, key_slices, may_carry_text
+from medscan.export.origins import Part, origins_of
 from medscan.export.overlay import overlays
 from medscan.results import StackResult, StudyResult
 
@@ -31,7 +31,7 @@ def export(job: ExportJob) -> Iterator[Path | LeftOut]:
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     indices, detector = sorted(key_slices(stack)), job.detector(stack)
-    origins = dicom.origins_of(job, study, stack, indices)
+    origins = origins_of(job, study, stack, indices)
     for number, (index, picture) in enumerate(overlays(job, study, stack, indices), 1):
         part = Part(stack, [index], [origins[number - 1]], number)
         yield dicom.write(job, part, partial(_object, detector, part, picture))

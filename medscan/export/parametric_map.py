@@ -22,8 +22,8 @@ from pydicom.sr.codedict import codes
 from medscan.choices import Grid
 from medscan.errors import ExportError
 from medscan.export import dicom
-from medscan.export.dicom import Part
 from medscan.export.job import ExportJob, LeftOut, each_stack, scored_slices
+from medscan.export.origins import Part, decimals, has_position, parts_of, thickness
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
@@ -40,9 +40,9 @@ def export(job: ExportJob) -> Iterator[Path | LeftOut]:
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
-    parts = list(dicom.parts_of(job, study, stack, scored_slices(stack)))
+    parts = list(parts_of(job, study, stack, scored_slices(stack)))
     # PS3.3 A.75.5 requires pixel measures, and plane positions in a patient's frame of reference.
-    if not all(dicom.has_position(origin.layer) for part in parts for origin in part.origins):
+    if not all(has_position(origin.layer) for part in parts for origin in part.origins):
         raise ExportError(
             "its source has no position in the patient, which a Parametric Map needs; dicom-seg, "
             "dicom-sc and dicom-sr do not"
@@ -113,10 +113,10 @@ def _grid_geometry(part: Part) -> dict[str, Any]:
     ]
     return {
         "pixel_measures": PixelMeasuresSequence(
-            dicom.decimals(spacing[::-1]), dicom.thickness(part.stack, part.header, layers[0])
+            decimals(spacing[::-1]), thickness(part.stack, part.header, layers[0])
         ),
         "plane_orientation": PlaneOrientationSequence(
-            "PATIENT", dicom.decimals((steps / spacing).T.ravel())
+            "PATIENT", decimals((steps / spacing).T.ravel())
         ),
-        "plane_positions": [PlanePositionSequence("PATIENT", dicom.decimals(c)) for c in corners],
+        "plane_positions": [PlanePositionSequence("PATIENT", decimals(c)) for c in corners],
     }

@@ -22,8 +22,8 @@ from pydicom.sr.codedict import codes
 
 from medscan.choices import SegType
 from medscan.export import dicom
-from medscan.export.dicom import Part
 from medscan.export.job import ExportJob, LeftOut, each_stack, scored_slices
+from medscan.export.origins import Part, parts_of
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
@@ -40,7 +40,7 @@ def export(job: ExportJob) -> Iterator[Path | LeftOut]:
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     detector, scale = job.detector(stack), job.scale(stack)
-    for part in dicom.parts_of(job, study, stack, scored_slices(stack)):
+    for part in parts_of(job, study, stack, scored_slices(stack)):
         values = np.stack([_values(stack, i, scale, job.seg_type) for i in part.slice_indices])
         if values.any():
             make = partial(_object, KINDS[job.seg_type], detector, scale, part, values)

@@ -15,8 +15,8 @@ from pydicom.uid import MRImageStorage
 
 from medscan.errors import ExportError, FileError
 from medscan.export import dicom
-from medscan.export.dicom import Origin
 from medscan.export.job import ExportJob, LeftOut, key_slices, scored_slices
+from medscan.export.origins import Origin, building, derived_uid, origins_of
 from medscan.files import make_folder
 from medscan.results import StackResult, StudyResult
 
@@ -53,7 +53,7 @@ def _write(job: ExportJob, study: StudyResult, groups: list[Any], origins: list[
     device = sr.ObserverContext(
         observer_type=codes.DCM.Device,
         observer_identifying_attributes=sr.DeviceObserverIdentifyingAttributes(
-            uid=dicom.derived_uid("device"), name="medscan", manufacturer_name="medscan"
+            uid=derived_uid("device"), name="medscan", manufacturer_name="medscan"
         ),
     )
     content = sr.MeasurementReport(
@@ -64,7 +64,7 @@ def _write(job: ExportJob, study: StudyResult, groups: list[Any], origins: list[
     )
     header = origins[0].header
     made_of = sorted({str(s.info["detector_hash"]) for s in study.stacks})
-    with dicom.building():
+    with building():
         report = sr.ComprehensiveSR(
             _evidence(origins),
             content,
@@ -86,7 +86,7 @@ def _groups(
     job: ExportJob, study: StudyResult, stack: StackResult
 ) -> tuple[list[Any], list[Origin]]:
     indices = key_slices(stack)
-    origins = dicom.origins_of(job, study, stack, indices)
+    origins = origins_of(job, study, stack, indices)
     info, detector = stack.info, job.detector(stack)
     measurements = [_measurement(codes.SCT.Score, stack.score)]
     for name, value in (
@@ -132,7 +132,7 @@ def _algorithm(detector: dict[str, object]) -> sr.AlgorithmIdentification:
 
 
 def _tracking(what: str, key: str, origin: Origin) -> sr.TrackingIdentifier:
-    uid = dicom.derived_uid("tracking", what, key, origin.header.SeriesInstanceUID)
+    uid = derived_uid("tracking", what, key, origin.header.SeriesInstanceUID)
     return sr.TrackingIdentifier(uid=uid, identifier=f"{what} of {key}"[:64])
 
 
