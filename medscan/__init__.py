@@ -10,6 +10,7 @@ it, and only what their `__init__` offers.
     files.py      files that are whole or not there at all
     logfile.py    log records as JSON lines that carry no identity
     profile.py    where the time of a scan goes
+    worker.py     processes that read files which may hang or kill them
     archive/      files on disk -> studies, series, stacks; each file in one bucket
     decoding/     frames of DICOM files -> values after rescale
     imaging/      frames of any file -> slices: oriented, windowed, square

@@ -17,7 +17,8 @@
         ├── CorruptError        its content contradicts itself
         ├── UnsupportedError    this installation cannot decode its encoding
         ├── TooLargeError       its declared size exceeds the limit
-        ├── DecoderError        its decoder died or ran out of time
+        ├── DecoderError        its decoder died
+        │   └── TimedOutError   reading it took too long
         └── OverflowedError     its score is not finite at the chosen precision
 
 A message is one line that says what is wrong, where, and what to do. `FileError.reason` is a
@@ -130,9 +131,15 @@ class TooLargeError(FileError):
 
 
 class DecoderError(FileError):
-    """The decoder of the file died or did not finish in time."""
+    """The process that read the file died."""
 
     reason = "decoder-died"
+
+
+class TimedOutError(DecoderError):
+    """Reading the file took longer than it may."""
+
+    reason = "timed-out"
 
 
 class OverflowedError(FileError):

@@ -119,7 +119,7 @@ class Compute:
     batch_size : int or None
         Slices per batch; None: chosen for the device.
     workers : int
-        Processes that decode; 0: decode in the scan's own process.
+        Processes that read headers and decode; at least one does.
     """
 
     device: str = "auto"

@@ -126,14 +126,13 @@ def profile_of(clock: Clock, seconds: float, workers: int, lanes: int) -> Profil
     seconds : float
         Time that the pipeline ran.
     workers : int
-        Decode processes; 0: the scan's own process decodes.
+        Decode processes; at least one.
     lanes : int
         See `medscan.scoring.lanes`.
     """
     decoding, for_decoding = clock.spent(DECODE)
     model, for_model = clock.spent(MODEL)
-    own = 0.0 if workers else decoding
-    assembling = max(0.0, seconds - for_decoding - for_model - own)
+    assembling = max(0.0, seconds - for_decoding - for_model)
     spent = ((DECODE, max(1, workers), decoding), (MODEL, lanes, model), (RESULTS, 1, assembling))
     return Profile(tuple(_stage(name, hands, busy, seconds) for name, hands, busy in spent))
 

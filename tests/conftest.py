@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
-from medscan import detector
+from medscan import detector, worker
 from medscan.options import ScanOptions
 from tests import tiny
 from tests.options import scan_options
@@ -88,8 +89,25 @@ def key_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def serve_with(monkeypatch) -> Iterator[Callable[[Callable[..., None]], None]]:
+    """Have workers that are started from now on run another loop."""
+
+    def install(serve: Callable[..., None]) -> None:
+        end_idle_workers()
+        monkeypatch.setattr(worker, "serve", serve)
+
+    yield install
+    end_idle_workers()
+
+
+def end_idle_workers() -> None:
+    while worker._idle:
+        worker._idle.pop().stop()
+
+
+@pytest.fixture
 def options(root: Path, detector_file: Path, tmp_path: Path, key_file: Path) -> ScanOptions:
-    """A scan of `root` in this process."""
+    """A scan of `root`."""
     return scan_options(
         roots=(root,),
         out=tmp_path / "results.h5",

@@ -10,7 +10,7 @@ from medscan.archive.geometry import (
     normal_of,
 )
 from medscan.archive.grouping import group, key_of
-from medscan.archive.header import Header, Layer, from_json, to_json
+from medscan.archive.header import Header, Layer, Record, from_json, to_json
 from medscan.archive.indexing import HeaderCache, index, walk_all
 from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
@@ -55,6 +55,7 @@ __all__ = [
     "Packing",
     "Pseudonyms",
     "Reason",
+    "Record",
     "Series",
     "Stack",
     "Study",

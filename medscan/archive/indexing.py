@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from medscan.archive.grouping import group
-from medscan.archive.header import Header, Record, from_json, to_json
+from medscan.archive.header import Header, Record, from_json
 from medscan.archive.pseudonyms import Pseudonyms
-from medscan.archive.readers import HeaderJob, Readers
+from medscan.archive.readers import Readers
 from medscan.archive.shard import is_needed, restrict_to_shard
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
 from medscan.archive.types import ArchiveFile, Catalogue, Entry, Outcome, Reason
@@ -24,7 +24,7 @@ from medscan.choices import FILE_TIMEOUT_S, Plane, Shard
 
 CHUNK = 128
 """Files that are looked up in the cache, and read by one worker, at a time."""
-_TRANSIENT = (Reason.UNREADABLE, Reason.DECODER_DIED)
+_TRANSIENT = (Reason.UNREADABLE, Reason.DECODER_DIED, Reason.TIMED_OUT)
 """Reasons that may be gone the next time, although the file has not changed."""
 
 
@@ -67,9 +67,9 @@ def index(
         Files in it are not opened. If no file has changed since it remembered a catalogue, that
         catalogue is returned.
     progress : callable or None
-        Called after each file with the number of files so far.
+        Called with the number of files so far: after each file, and while one is being read.
     workers : int
-        Processes that read headers; with 1, this process does. The catalogue is the same.
+        Processes that read headers; at least one does. The catalogue is the same.
     pseudonyms : Pseudonyms or None
         Replaces identities in headers as soon as they are read; None keeps them.
     file_timeout_s : float
@@ -96,14 +96,16 @@ def index(
                 return unchanged
         records: list[Record] = []
         repeatable = True  # whether the same entries would give the same catalogue again
-        read = _read_all(iter(walked), cache, Readers(workers, pseudonyms, file_timeout_s))
+        count = 0
+        progress = progress or (lambda _: None)
+        readers = Readers(workers, pseudonyms, file_timeout_s, lambda: progress(count))
+        read = _read_all(iter(walked), cache, readers)
         for count, (entry, record) in enumerate(zip(walked, read, strict=True), 1):
             transient = isinstance(entry, ArchiveFile) and _is_transient(record)
             repeatable = repeatable and not transient
             if shard is None or is_needed(shard, record):
                 records.append(record)
-            if progress is not None:
-                progress(count)
+            progress(count)
         catalogue = group(records, plane, pseudonyms.digest if pseudonyms else str)
         if shard is not None:
             catalogue = restrict_to_shard(catalogue, shard)
@@ -153,8 +155,7 @@ def _read_all(
     with readers:
         while chunk := list(islice(entries, CHUNK)):
             waiting.append(_Chunk(chunk, cache, readers))
-            # A chunk without a job is read by this process: at once, so that memory stays bounded.
-            if waiting[0].job is None or len(waiting) > 4 * readers.workers:
+            if waiting[0].job.done or len(waiting) > 4 * readers.most:
                 yield from waiting.popleft().finish()
         for left in waiting:
             yield from left.finish()
@@ -168,14 +169,13 @@ class _Chunk:
     ) -> None:
         self.cache, self.readers = cache, readers
         self.items = _looked_up(entries, cache)
-        self.unread = [item for item in self.items if isinstance(item, ArchiveFile)]
-        self.job: HeaderJob = readers.submit(self.unread)
+        self.job = readers.submit([item for item in self.items if isinstance(item, ArchiveFile)])
 
     def finish(self) -> list[Record]:
         """Records of all entries, in their order."""
-        read = self.readers.result(self.unread, self.job)
+        read = self.readers.result(self.job)
         if self.cache is not None:
-            self.cache.put((r.file, text or _text(r)) for r, text in read if _is_cacheable(r))
+            self.cache.put((r.file, text) for r, text in read if _is_cacheable(r))
         new = iter(read)
         return [next(new).record if isinstance(i, ArchiveFile) else i for i in self.items]
 
@@ -191,10 +191,6 @@ def _looked_up(entries: Sequence[Entry], cache: HeaderCache | None) -> list[Arch
 def _cached(file: ArchiveFile, text: str | None) -> ArchiveFile | Record:
     record = from_json(file, json.loads(text)) if text else None
     return file if record is None else record
-
-
-def _text(record: Record) -> str:
-    return json.dumps(to_json(record))
 
 
 def _is_cacheable(record: Record) -> bool:

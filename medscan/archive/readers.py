@@ -1,18 +1,12 @@
-"""Headers read in worker processes, so that a library that crashes costs one file."""
+"""Headers read in worker processes, so that a file that hangs or kills its reader costs itself."""
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import logging
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from medscan.archive.header import Record, from_json, to_json
@@ -20,38 +14,62 @@ from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.types import ArchiveFile, Outcome, Reason
 from medscan.choices import FILE_TIMEOUT_S
+from medscan.errors import DecoderError, MedscanError
+from medscan.worker import Worker, announce, dismiss, hire, wait_for
 
 _log = logging.getLogger("medscan.archive")
-SMALL = 1024
-"""Files that this process reads itself before it starts workers for the rest."""
-_EXTRA_FILE_S = 1.0
-"""Seconds more for each further file that a worker reads in one go."""
-_DIED = "reading its header crashed or timed out"
-_LATE = "its header could not be read in time"
+MANY = 1024
+"""Files from which on more than one worker reads: each takes a second to start."""
+_MAX_FALSE_STARTS = 3
+"""Workers that may end before they read anything, until no more are started."""
 
 
 class ReadFile(NamedTuple):
-    """Record of a file that was read, and its JSON text where a worker made one."""
+    """Record of a file, and its JSON text; none of a file that was given up."""
 
     record: Record
     text: str = ""
 
 
-HeaderJob = Future[list[str]] | None
-"""Headers that a worker reads; None where this process reads them itself."""
+@dataclass(slots=True, eq=False)
+class HeaderJob:
+    """Files that one worker reads in one go.
+
+    Parameters
+    ----------
+    files : list of ArchiveFile
+        In the order in which their records are wanted.
+    read : dict
+        What became of each file, by its index in `files`.
+    """
+
+    files: Sequence[ArchiveFile]
+    read: dict[int, ReadFile] = field(default_factory=dict)
+
+    @property
+    def left(self) -> list[int]:
+        """Indices of the files that have not been read."""
+        return [index for index in range(len(self.files)) if index not in self.read]
+
+    @property
+    def done(self) -> bool:
+        """Whether all files have been read."""
+        return len(self.read) == len(self.files)
 
 
 class Readers:
-    """Reads headers: in this process at first, in workers once there are many files.
+    """Reads headers in worker processes, never in this one.
 
     Parameters
     ----------
     workers : int
-        Processes; with fewer than two, this process reads everything.
+        Most processes; at least one reads.
     pseudonyms : Pseudonyms or None
         Replaces identities in headers.
     file_timeout_s : float
         Seconds after which a file is given up.
+    waiting : callable
+        Called again and again while workers read; an error that it raises ends the reading.
     """
 
     def __init__(
@@ -59,166 +77,110 @@ class Readers:
         workers: int,
         pseudonyms: Pseudonyms | None = None,
         file_timeout_s: float = FILE_TIMEOUT_S,
+        waiting: Callable[[], object] = lambda: None,
     ) -> None:
-        self.workers, self.pseudonyms, self.file_timeout_s = workers, pseudonyms, file_timeout_s
-        self.submitted = 0
-        self._pool: ProcessPoolExecutor | None = None
-        self._first_start: Future[int] | None = None
+        self.most, self.pseudonyms, self.file_timeout_s = (
+            max(1, workers),
+            pseudonyms,
+            file_timeout_s,
+        )
+        self.waiting = waiting
+        self.submitted = self.false_starts = 0
+        self.queued: deque[HeaderJob] = deque()
+        self.idle: list[Worker] = []
+        self.busy: dict[Worker, HeaderJob] = {}
 
     def __enter__(self) -> Readers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        for worker in (*self.idle, *self.busy):
+            dismiss(worker)
 
     def submit(self, files: Sequence[ArchiveFile]) -> HeaderJob:
-        """Start to read headers in a worker, if one is up; pass the job to `result`."""
+        """Queue files for the workers; pass the job to `result`."""
+        job = HeaderJob(files)
         self.submitted += len(files)
-        if self.workers < 2 or self.submitted <= SMALL or not files:
-            return None
-        if self._pool is None or self._first_start is None:
-            self._pool = _new_pool(self.workers)
-            self._first_start = self._pool.submit(os.getpid)
-        if not self._first_start.done():  # starting takes seconds: this process reads meanwhile
-            return None
-        try:
-            return self._pool.submit(read_texts, _rows(files), self.pseudonyms, self.file_timeout_s)
-        except BrokenProcessPool:  # the job that broke it learns in `result` which file it was
-            self._end()
-            return None
+        if files:
+            self.queued.append(job)
+            self._feed()
+        return job
 
-    def result(self, files: Sequence[ArchiveFile], job: HeaderJob) -> list[ReadFile]:
-        """Records of the files that were submitted, in their order."""
-        if job is None:
-            return _read_here(files, self.pseudonyms, self.file_timeout_s)
-        try:
-            return _parsed(files, job.result())
-        except BrokenProcessPool:
-            return _read_one_by_one(files, self.pseudonyms, self.file_timeout_s)
+    def result(self, job: HeaderJob) -> list[ReadFile]:
+        """Wait for a job, and return what became of its files, in their order.
 
-    def _end(self) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-        self._pool = self._first_start = None
+        Raises
+        ------
+        MedscanError
+            If worker processes end before they read anything.
+        """
+        while not job.done:
+            self._collect()
+        return [job.read[index] for index in range(len(job.files))]
 
+    def _feed(self) -> None:
+        """Give queued jobs to idle workers, and to new ones while these are few."""
+        most = self.most if self.submitted > MANY else 1
+        while self.queued and (self.idle or len(self.busy) < most):
+            worker = self.idle.pop() if self.idle else hire(read_texts)
+            job = self.queued.popleft()
+            self.busy[worker] = job
+            rows = _rows([job.files[index] for index in job.left])
+            worker.start(self.file_timeout_s, read_texts, rows, self.pseudonyms)
 
-def read_texts(
-    rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[str]:
-    """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record.
+    def _collect(self) -> None:
+        """Wait a little for the workers, and take their answers."""
+        wait_for(list(self.busy))
+        self.waiting()
+        for worker, job in list(self.busy.items()):
+            lost = worker.lost  # asked first: an answer sent just before it died still counts
+            answer = worker.answer()
+            if answer is None and not lost:
+                continue
+            del self.busy[worker]
+            if answer is None:
+                self._blame(worker, job)
+                continue
+            self.idle.append(worker)
+            self._feed()  # it reads on while its answer is parsed
+            texts: list[str] = answer.get()
+            for index, text in zip(job.left, texts, strict=True):
+                record = from_json(job.files[index], json.loads(text))
+                if record is not None:  # a worker writes what this version reads
+                    job.read[index] = ReadFile(record, text)
 
-    Files that take too long end the process, wherever it hangs: in C code no exception reaches it.
-    """
-    files = (ArchiveFile(*row) for row in rows)  # type: ignore[arg-type]
-    with Path(os.devnull).open("w") as nowhere:
-        allowed_s = file_timeout_s + _EXTRA_FILE_S * (len(rows) - 1)
-        faulthandler.dump_traceback_later(allowed_s, exit=True, file=nowhere)
-        try:
-            return [json.dumps(to_json(_read(file, pseudonyms))) for file in files]
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-
-
-def _read_here(
-    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[ReadFile]:
-    """Read files in this process."""
-    results: list[ReadFile] = []
-    while len(results) < len(files):
-        results += _read_until_one_hangs(files[len(results) :], pseudonyms, file_timeout_s)
-    return results
-
-
-def _read_until_one_hangs(
-    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[ReadFile]:
-    """Read files in a thread, which is abandoned if a file hangs in it."""
-    results: list[ReadFile] = []
-    count = -1
-    thread = threading.Thread(target=_read_into, args=(results, files, pseudonyms), daemon=True)
-    thread.start()
-    # A whole wait in which no further file was read means that the file in hand hangs.
-    while thread.is_alive() and count < len(results):
-        count = len(results)
-        thread.join(file_timeout_s)
-    if not thread.is_alive():
-        # All are read, unless an error ended the thread: reading that file here raises it again.
-        return results + [ReadFile(_read(file, pseudonyms)) for file in files[len(results) :]]
-    late = files[count]
-    _log.warning(_LATE, extra={"file": late})
-    return [*results[:count], ReadFile(Outcome(late, Reason.DECODER_DIED, _LATE))]
+    def _blame(self, worker: Worker, job: HeaderJob) -> None:
+        """Give up the file that a lost worker was reading, and have the others read again."""
+        left, number = job.left, worker.reading
+        error = worker.error()
+        if number is None:
+            self.false_starts += 1
+            if self.false_starts >= _MAX_FALSE_STARTS:
+                raise MedscanError(f"no process can be started to read headers: {error}")
+        else:
+            job.read[left[number]] = _given_up(job.files[left[number]], error)
+        if not job.done:
+            self.queued.appendleft(job)
+        self._feed()
 
 
-def _read_into(
-    results: list[ReadFile], files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None
-) -> None:
-    for file in files:
-        results.append(ReadFile(_read(file, pseudonyms)))  # noqa: PERF401 - watched while it grows
+def _given_up(file: ArchiveFile, error: DecoderError) -> ReadFile:
+    why = f"header: {error}"
+    _log.warning(why)
+    return ReadFile(Outcome(file, Reason(error.reason), why))
 
 
-def _read(file: ArchiveFile, pseudonyms: Pseudonyms | None) -> Record:
-    record = read_header(file)
-    return record if pseudonyms is None else pseudonyms.record(record)
+def read_texts(rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None) -> list[str]:
+    """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record."""
+    texts = []
+    for number, row in enumerate(rows):
+        announce(number)
+        record = read_header(ArchiveFile(*row))  # type: ignore[arg-type]
+        record = record if pseudonyms is None else pseudonyms.record(record)
+        texts.append(json.dumps(to_json(record)))
+    return texts
 
 
 def _rows(files: Sequence[ArchiveFile]) -> list[tuple[object, ...]]:
     """Fields of files: tuples are pickled several times faster."""
     return [(f.path, f.root, f.size, f.mtime_ns) for f in files]
-
-
-def _parsed(files: Sequence[ArchiveFile], texts: Sequence[str]) -> list[ReadFile]:
-    records = (from_json(f, json.loads(text)) for f, text in zip(files, texts, strict=True))
-    return [ReadFile(r, text) for r, text in zip(records, texts, strict=True) if r is not None]
-
-
-def _read_one_by_one(
-    files: Sequence[ArchiveFile], pseudonyms: Pseudonyms | None, file_timeout_s: float
-) -> list[ReadFile]:
-    """Read files again after one of them killed its worker: one by one, in a pool of one."""
-    results: list[ReadFile] = []
-    while len(results) < len(files):
-        with _new_pool(1) as pool:
-            try:
-                pool.submit(os.getpid).result()
-            except BrokenProcessPool:
-                _log.warning("no worker process can be started: headers are read in this one")
-                return results + _read_here(files[len(results) :], pseudonyms, file_timeout_s)
-            rest = files[len(results) :]
-            results += _read_until_one_kills(pool, rest, pseudonyms, file_timeout_s)
-    return results
-
-
-def _read_until_one_kills(
-    pool: ProcessPoolExecutor,
-    files: Sequence[ArchiveFile],
-    pseudonyms: Pseudonyms | None,
-    file_timeout_s: float,
-) -> list[ReadFile]:
-    results: list[ReadFile] = []
-    for file in files:
-        try:
-            texts = pool.submit(read_texts, _rows([file]), pseudonyms, file_timeout_s).result()
-            results += _parsed([file], texts)
-        except BrokenProcessPool:
-            _log.warning(_DIED)
-            return [*results, ReadFile(Outcome(file, Reason.DECODER_DIED, _DIED))]
-    return results
-
-
-def _new_pool(workers: int) -> ProcessPoolExecutor:
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
-
-
-def _prepare_worker() -> None:
-    """Leave signals to the parent, and end with it, however it ends."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

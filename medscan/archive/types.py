@@ -64,6 +64,7 @@ class Reason(StrEnum):
     UNSUPPORTED = "unsupported-encoding"
     TOO_LARGE = "too-large"
     DECODER_DIED = "decoder-died"
+    TIMED_OUT = "timed-out"
     OVERFLOWED = "overflowed"
 
     @property
@@ -91,7 +92,8 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.CORRUPT: (Bucket.FAILED, "its content contradicts itself"),
     Reason.UNSUPPORTED: (Bucket.FAILED, "this installation cannot decode its encoding"),
     Reason.TOO_LARGE: (Bucket.FAILED, "it declares more pixels than the limit allows"),
-    Reason.DECODER_DIED: (Bucket.FAILED, "its decoder crashed or ran out of time"),
+    Reason.DECODER_DIED: (Bucket.FAILED, "the process that read it died"),
+    Reason.TIMED_OUT: (Bucket.FAILED, "reading it took longer than --file-timeout allows"),
     Reason.OVERFLOWED: (Bucket.FAILED, "its score is not a finite number at this precision"),
 }
 

@@ -158,7 +158,7 @@ Workers = Annotated[
     int,
     option(
         COMPUTE,
-        "Processes that decode; 0: decode in this one, unprotected from files that crash it.",
+        "Processes that read headers and decode; at least one does.",
         min=0,
     ),
 ]

@@ -158,6 +158,8 @@ class Backbone:
         self.tokenizer: Any = tokenizer
         self.name, self.digest, self.size = name, digest, size
         self.mean, self.std = tuple(mean), tuple(std)
+        self.between_blocks: Callable[[], object] = lambda: None
+        """Called before each block of the vision tower; an error that it raises ends the run."""
         self.logit_scale = float(model.logit_scale.exp())
         """Factor on cosines that the checkpoint was trained with."""
         self._tower = tower_of(model.visual, name)
@@ -237,6 +239,7 @@ class Backbone:
         last = self.depth if pooled else max(taps, default=first)
         levels: list[Tensor] = []
         for number in range(first + 1, last + 1):
+            self.between_blocks()
             block = self._tower.blocks[number - 1]
             tokens = block(tokens) if attend else self._tower.feed_forward(number, tokens)
             if number in taps:

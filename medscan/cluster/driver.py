@@ -97,8 +97,10 @@ class Driver:
     def _run(self, mark: str) -> None:
         setup, self.checked_at, self.last_ready_at = self._make_setup(mark), 0.0, time.monotonic()
         try:
-            # On a stop, studies that scanners have begun are still finished.
-            while self._is_busy() or (self._has_waiting() and not self.stop):
+            # On a stop, studies that scanners have begun get a few seconds more.
+            while not self.stop.overdue and (
+                self._is_busy() or (self._has_waiting() and not self.stop)
+            ):
                 is_time = time.monotonic() - self.checked_at > CHECK_S
                 if is_time or (self.stop and not self.stop_sent):
                     self._check_cluster(setup)

@@ -18,7 +18,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -35,7 +35,7 @@ from medscan.errors import DecoderError, MedscanError, UsageError
 from medscan.imaging import Window
 from medscan.options import ScanOptions
 from medscan.planning import Task
-from medscan.reading import WINDOWS_KEPT, Decoders, DrawJob, Drawn
+from medscan.reading import WINDOWS_KEPT, Decoders, DrawJob, Drawn, decode
 from medscan.results import StudyResult
 from medscan.scan import (
     FinishedStudy,
@@ -164,7 +164,8 @@ class Scanner:
 
         scorers = {digest: _share_model(scorer) for digest, scorer in self.scorers.items()}
         inputs, workers = self.options.inputs, self.options.compute.workers
-        draw = self._draw if workers else Decoders(0, inputs.file_timeout_s).draw
+        here = partial(decode, workers=1, file_timeout_s=inputs.file_timeout_s)
+        draw = self._draw if workers else here
         pipeline = Pipeline(
             inputs,
             self.options.privacy,
@@ -179,8 +180,8 @@ class Scanner:
         pipeline.run(tasks)
 
     def finish_early(self) -> None:
-        """Begin no further study; those begun are finished."""
-        self.stop.signal = signal.SIGTERM
+        """Begin no further study; those begun get a few seconds more."""
+        self.stop.receive(signal.SIGTERM)
 
     def _draw(self, jobs: Iterable[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
         """Draw jobs in tasks, in their order, a bounded number ahead."""

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from medscan import __version__, archive
 from medscan import detector as detectors
-from medscan.choices import MAX_FILE_BYTES, Plane
+from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.errors import ExportError, UsageError
 from medscan.files import replacing
-from medscan.imaging import Slice, measure, render
+from medscan.imaging import Slice
 from medscan.planning import fits
+from medscan.reading import measure, render
 
 if TYPE_CHECKING:
     from medscan.methods import Method
@@ -222,6 +223,6 @@ def _middle_slices(
             for stack in series.stacks:
                 if fits(detector.domain, series, stack, named=True):
                     middle = [stack.frames[len(stack.frames) // 2]]
-                    window = measure(stack, detector.window, series.modality, MAX_FILE_BYTES)
-                    rendered = render(stack, middle, size, window, MAX_FILE_BYTES)
+                    window = measure(stack, detector.window, series.modality)
+                    rendered = render(stack, middle, size, window)
                     yield from (s for s in rendered if isinstance(s, Slice) and not s.background)

@@ -14,11 +14,11 @@ from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
 from medscan.archive import MAKER
-from medscan.choices import MAX_FILE_BYTES, Grid
+from medscan.choices import Grid
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, LeftOut, each_stack
 from medscan.export.upright import UprightGrid
-from medscan.imaging import PixelPlane, read_planes
+from medscan.reading import read_plane
 from medscan.results import StackResult, State, StudyResult, on_frame, replacing
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -79,8 +79,7 @@ def _source_values(job: ExportJob, study: StudyResult, stack: StackResult) -> Sl
     source = job.archive.stack(study, stack)
 
     def values(index: int) -> NDArray[Any]:
-        frames = source.frames[index : index + 1]
-        plane: PixelPlane | FileError = next(read_planes(source, frames, MAX_FILE_BYTES))
+        plane = read_plane(source, source.frames[index])
         if isinstance(plane, FileError):
             if stack.state[index] == State.FAILED:
                 return np.zeros(_size(stack, Grid.SOURCE), np.float32)

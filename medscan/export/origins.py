@@ -20,10 +20,11 @@ from pydicom.dataset import Dataset
 from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DSfloat
 
-from medscan.archive import ArchiveFile, Header, Kind, Layer, read_header
+from medscan.archive import ArchiveFile, Header, Kind, Layer, Record, read_header
 from medscan.errors import ExportError
 from medscan.export.job import ExportJob
 from medscan.results import StackResult, StudyResult
+from medscan.worker import call
 
 ROOT = uuid.uuid5(uuid.NAMESPACE_DNS, "medscan")
 _REFUSALS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
@@ -185,9 +186,8 @@ def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
     ExportError
         If it lacks the UIDs that a reference needs.
     """
-    parsed = read_header(file)
     with building():
-        header = pydicom.dcmread(file.full, stop_before_pixels=True, force=True)
+        header, parsed = call(_read_headers, file)
     needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     if not isinstance(parsed, Header) or not all(header.get(name) for name in needed):
         raise ExportError("one of its files lacks the UIDs that a reference to it needs")
@@ -195,6 +195,10 @@ def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
         if keyword in header:
             delattr(header, keyword)
     return header, parsed
+
+
+def _read_headers(file: ArchiveFile) -> tuple[Dataset, Record]:
+    return pydicom.dcmread(file.full, stop_before_pixels=True, force=True), read_header(file)
 
 
 def parts_of(

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Stack
-from medscan.choices import MAX_FILE_BYTES
 from medscan.errors import FileError
 from medscan.export.job import ExportJob
-from medscan.imaging import PixelPlane, Window, measure, read_planes, show
+from medscan.imaging import PixelPlane, Window, show
+from medscan.reading import measure, read_plane
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 
 
 def window_of(job: ExportJob, result: StackResult, stack: Stack) -> Window:
     """The window that a stack was scanned with, measured again on its source."""
-    return measure(stack, job.detector(result)["window"], result.info["modality"], MAX_FILE_BYTES)
+    return measure(stack, job.detector(result)["window"], result.info["modality"])
 
 
 def overlays(
@@ -41,8 +41,8 @@ def overlays(
     scale = job.scale(result)
     source = job.archive.stack(study, result)
     window = window_of(job, result, source)
-    frames = [source.frames[index] for index in indices]
-    for index, plane in zip(indices, read_planes(source, frames, MAX_FILE_BYTES), strict=True):
+    for index in indices:
+        plane = read_plane(source, source.frames[index])
         if isinstance(plane, FileError):
             raise plane
         yield index, _paint(scale, result, index, plane, window)

@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medscan.choices import MAX_FILE_BYTES
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, LeftOut, each_stack, key_slices
 from medscan.export.overlay import window_of
-from medscan.imaging import render
+from medscan.reading import render
 from medscan.report import Scale, medscan_exif
 from medscan.results import StackResult, StudyResult, replacing
 
@@ -66,7 +65,7 @@ def _from_sources(
     source = job.archive.stack(study, stack)
     side = min(max(source.rows, source.columns, SMALLEST), LARGEST)
     indices, window = key_slices(stack), window_of(job, stack, source)
-    slices = render(source, [source.frames[i] for i in indices], side, window, MAX_FILE_BYTES)
+    slices = render(source, [source.frames[i] for i in indices], side, window)
     for index, item in zip(indices, slices, strict=True):
         if isinstance(item, FileError):
             raise item

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medscan import archive, imaging
+from medscan import archive, imaging, reading
 from medscan.archive import Frame, Stack
-from medscan.choices import MAX_FILE_BYTES, Plane
+from medscan.choices import Plane
 from medscan.errors import FileError, UsageError
 from medscan.fit.data import Item, by_patient
 from medscan.fit.sources import VOLUMES
@@ -266,11 +266,11 @@ def _stack_of(path: Path, plane: Plane | None) -> tuple[Stack, str]:
 def _touched(item: Item, stack: Stack, plane: Plane | None) -> set[int]:
     mask, _ = _stack_of(_mask_path(item), plane)
     _check_size(item, stack, mask, len(stack.frames))
-    planes = imaging.read_planes(mask, mask.frames, MAX_FILE_BYTES)
+    planes = ((frame.index, reading.read_plane(mask, frame)) for frame in mask.frames)
     return {
-        frame.index
-        for frame, drawn in zip(mask.frames, planes, strict=True)
-        if not isinstance(drawn, FileError) and bool((drawn.pixels > 0).any())
+        index
+        for index, plane in planes
+        if not isinstance(plane, FileError) and bool((plane.pixels > 0).any())
     }
 
 
@@ -315,7 +315,7 @@ def load_slot(slot: Slot, *, size: int, window: str) -> LabelledSlice | None:
 def _render(slot: Slot, size: int, window: str) -> imaging.Slice | FileError:
     try:
         measured = _window(slot.stack, window, slot.modality)
-        return imaging.render(slot.stack, [slot.frame], size, measured, MAX_FILE_BYTES)[0]
+        return reading.render(slot.stack, [slot.frame], size, measured)[0]
     except FileError as error:
         return error
 
@@ -323,7 +323,7 @@ def _render(slot: Slot, size: int, window: str) -> imaging.Slice | FileError:
 @lru_cache(maxsize=32)
 def _window(stack: Stack, rule: str, modality: str) -> imaging.Window:
     """Measure the window of a stack once for all its slices; a changed file is another stack."""
-    return imaging.measure(stack, rule, modality, MAX_FILE_BYTES)
+    return reading.measure(stack, rule, modality)
 
 
 def _draw_mask(slot: Slot, size: int) -> NDArray[np.bool_]:
@@ -332,7 +332,7 @@ def _draw_mask(slot: Slot, size: int) -> NDArray[np.bool_]:
     frames = sum(frame.file == slot.frame.file for frame in slot.stack.frames)
     _check_size(slot.item, slot.stack, stack, frames)
     frame = next(f for f in stack.frames if f.index == slot.frame.index)
-    plane = next(imaging.read_planes(stack, [frame], MAX_FILE_BYTES))
+    plane = reading.read_plane(stack, frame)
     if isinstance(plane, FileError):
         raise UsageError(f"the mask of {slot.item.name} cannot be read: {plane}")
     values = plane.pixels if plane.pixels.ndim == 2 else plane.pixels.max(axis=2)

@@ -1,8 +1,8 @@
 """Frames -> slices: oriented, windowed, letterboxed images with their geometry."""
 
-from medscan.decoding import PixelPlane, Voi, no_stderr
+from medscan.decoding import PixelPlane, Voi
 from medscan.imaging.letterbox import Letterbox
-from medscan.imaging.read import KeptPlanes, read_planes, watch
+from medscan.imaging.read import KeptPlanes, read_planes
 from medscan.imaging.render import render, render_plane
 from medscan.imaging.types import Affine2D, Slice, Window
 from medscan.imaging.window import Rule, apply_window, is_background, measure, parse_rule, show
@@ -19,11 +19,9 @@ __all__ = [
     "apply_window",
     "is_background",
     "measure",
-    "no_stderr",
     "parse_rule",
     "read_planes",
     "render",
     "render_plane",
     "show",
-    "watch",
 ]

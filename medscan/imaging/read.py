@@ -12,10 +12,10 @@ from medscan.decoding import DicomFile, PixelPlane, file_errors
 from medscan.errors import CorruptError, FileError
 from medscan.imaging.picture import read_page
 from medscan.imaging.volume import open_volume
+from medscan.worker import announce
 
 ReadFrame = Callable[[int], PixelPlane]
 """Reads a frame of an open file by its index."""
-_watchers: list[Callable[[ArchiveFile], object]] = []
 
 
 @dataclass(slots=True)
@@ -79,15 +79,9 @@ def read_planes(
             yield _read(stack, frame, read)
 
 
-def watch(watcher: Callable[[ArchiveFile], object]) -> None:
-    """Have `watcher` called with each file of frames, before this process opens it."""
-    _watchers.append(watcher)
-
-
 def _open_file(stack: Stack, file: ArchiveFile, max_file_bytes: int) -> ReadFrame:
     """Open a file of a stack, and return what reads its frames."""
-    for watcher in _watchers:
-        watcher(file)
+    announce(file)
     with file_errors():
         if stack.kind is Kind.DICOM:
             return DicomFile(file, max_file_bytes).plane

@@ -198,7 +198,7 @@ def _score(scorer: Scorer, image: NDArray[np.float32], times: int) -> None:
 def _drawing_seconds(inputs: Inputs, compute: Compute, job: DrawJob) -> tuple[float, Drawn]:
     """Return the seconds for drawing a slice with all workers, and the slices of the job."""
     first = replace(job, frames=job.frames[:1])
-    jobs = decode(iter([first, job]), min(1, compute.workers), inputs.file_timeout_s)
+    jobs = decode(iter([first, job]), 1, inputs.file_timeout_s)
     next(jobs)  # the first job includes the worker's start: it is not measured
     started = time.monotonic()
     _, drawn = next(jobs)

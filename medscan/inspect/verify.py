@@ -165,8 +165,8 @@ def _rescore(
     with (
         stopping() as stop,
         Watchdog() as watchdog,
-        Decoders(compute.workers, inputs.file_timeout_s) as decoders,
-        loaded_scorers(inputs.detectors, compute) as scorers,
+        Decoders(compute.workers, inputs.file_timeout_s, waiting=stop.check_overdue) as decoders,
+        loaded_scorers(inputs.detectors, compute, waiting=stop.check_overdue) as scorers,
     ):
         pipeline = Pipeline(
             inputs,

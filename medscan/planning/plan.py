@@ -214,7 +214,7 @@ def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
-TRANSIENT_REASONS = (Reason.UNREADABLE, Reason.DECODER_DIED)
+TRANSIENT_REASONS = (Reason.UNREADABLE, Reason.DECODER_DIED, Reason.TIMED_OUT)
 """Failures that may not happen again although the files stay the same."""
 
 

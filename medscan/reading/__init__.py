@@ -3,8 +3,20 @@
 Imports no torch: decode workers import this package too.
 """
 
+from medscan.reading.apart import measure, read_plane, render
 from medscan.reading.decoders import WINDOWS_KEPT, Decoders, decode
 from medscan.reading.jobs import CHUNK, DrawJob, Drawn
 from medscan.reading.sources import Sources
 
-__all__ = ["CHUNK", "WINDOWS_KEPT", "Decoders", "DrawJob", "Drawn", "Sources", "decode"]
+__all__ = [
+    "CHUNK",
+    "WINDOWS_KEPT",
+    "Decoders",
+    "DrawJob",
+    "Drawn",
+    "Sources",
+    "decode",
+    "measure",
+    "read_plane",
+    "render",
+]

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
+from itertools import count
 from typing import Self
 
 from medscan.archive import ArchiveFile
 from medscan.errors import DecoderError
 from medscan.imaging import Window
 from medscan.profile import DECODE, Clock
-from medscan.reading.jobs import DrawJob, Drawn, StackMemory, draw_job
-from medscan.reading.worker import Answer, Worker, wait_for
+from medscan.reading.jobs import DrawJob, Drawn, draw
+from medscan.worker import Answer, Worker, dismiss, hire, wait_for
 
 log = logging.getLogger("medscan.scan")
 
@@ -27,6 +28,7 @@ MAX_DEATHS = 2
 """Workers that one suspected file may kill before its other frames are failed without a try."""
 WINDOWS_KEPT = 256
 """Stacks whose window is kept for their later jobs."""
+_sessions = count()
 
 
 def decode(
@@ -43,22 +45,33 @@ class Decoders:
     Parameters
     ----------
     workers : int
-        Processes; 0 draws in this process, without protection from decoders that die.
+        Processes; at least one draws.
     file_timeout_s : float
         Longest time for one file.
     clock : Clock, optional
         Counts the time that workers work, and that this process waits for them.
+    waiting : callable
+        Called again and again while workers draw; an error that it raises ends the drawing.
     """
 
-    def __init__(self, workers: int, file_timeout_s: float, clock: Clock | None = None) -> None:
-        self.file_timeout_s, self.clock = file_timeout_s, clock or Clock()
-        self.workers = [Worker() for _ in range(workers)]
-        self.ahead = 2 * workers + 2
+    def __init__(
+        self,
+        workers: int,
+        file_timeout_s: float,
+        clock: Clock | None = None,
+        waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.file_timeout_s, self.clock, self.waiting = file_timeout_s, clock or Clock(), waiting
+        self.session = next(_sessions)
+        self.workers = [hire(draw) for _ in range(max(1, workers))]
+        self.jobs: dict[Worker, tuple[int, DrawJob]] = {}
+        self.window_keys: dict[Worker, tuple[object, ...]] = {}
+        self.ahead = 2 * len(self.workers) + 2
         self.queued: OrderedDict[int, DrawJob] = OrderedDict()
         self.finished: dict[int, Drawn] = {}
         self.windows: OrderedDict[tuple[object, ...], Window] = OrderedDict()
         self.deaths: Counter[ArchiveFile] = Counter()
-        self.given_up: dict[ArchiveFile, str] = {}
+        self.given_up: dict[ArchiveFile, DecoderError] = {}
         self.unmeasured: set[ArchiveFile] = set()
 
     def __enter__(self) -> Self:
@@ -69,18 +82,7 @@ class Decoders:
 
     def draw(self, jobs: Iterable[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
         """Draw jobs in their order; each is taken only shortly before a worker needs it."""
-        return self._draw_in_workers(iter(jobs)) if self.workers else self._draw_here(jobs)
-
-    def _draw_here(self, jobs: Iterable[DrawJob]) -> Generator[tuple[DrawJob, Drawn], None, None]:
-        memory = StackMemory()
-        for job in jobs:
-            with self.clock.busy(DECODE):
-                drawn = draw_job(job, memory)
-            yield job, drawn
-
-    def _draw_in_workers(
-        self, jobs: Iterator[DrawJob]
-    ) -> Generator[tuple[DrawJob, Drawn], None, None]:
+        jobs = iter(jobs)
         # Workers finish in any order. Jobs are numbered as they are taken, and each waits here
         # until those before it have been yielded: that alone keeps the order.
         in_flight: OrderedDict[int, DrawJob] = OrderedDict()
@@ -107,7 +109,7 @@ class Decoders:
             taken += 1
         for worker in self.workers:
             # A job with a file given up ends at once and leaves the worker free for another.
-            while worker.job is None and self.queued:
+            while worker not in self.jobs and self.queued:
                 self._assign_job(worker)
         return taken
 
@@ -118,35 +120,38 @@ class Decoders:
         if any(frame.file in self.given_up for frame in job.frames):
             self.finished[number] = self._draw_singly(self.workers.index(worker), job)
         else:
-            worker.start(number, self._with_window(job), self.file_timeout_s)
+            self._start(worker, number, job)
+
+    def _start(self, worker: Worker, number: int, job: DrawJob) -> None:
+        self.jobs[worker], self.window_keys[worker] = (number, job), job.window_key
+        worker.start(self.file_timeout_s, draw, self._with_window(job), self.session)
 
     def _repeated_work(self, worker: Worker, job: DrawJob) -> int:
         """Rank the work that a worker would repeat for a job, from 0, none, to 3, most.
 
         The worker that measured a stack's window still has planes of the stack in memory.
         """
-        if job.window_key == worker.window_key:
+        if job.window_key == self.window_keys.get(worker):
             return 0
-        if all(job.window_key != other.window_key for other in self.workers):
+        if job.window_key not in self.window_keys.values():
             return 1
         return 2 if job.window_key in self.windows else 3
 
     def _collect(self) -> None:
         """Wait until a worker answers, dies or runs out of time, and take the answers."""
-        busy = [w for w in self.workers if w.job is not None]
         with self.clock.waiting(DECODE):
-            wait_for(busy)
-        for worker in busy:
+            wait_for(list(self.jobs))
+        self.waiting()
+        for worker in list(self.jobs):
             self._take_answer(worker)
 
     def _take_answer(self, worker: Worker) -> None:
         # Asked before the pipe is read: an answer sent just before the worker died still counts.
         lost = worker.lost
         answer = worker.answer()
-        if worker.job is None or (answer is None and not lost):
+        if answer is None and not lost:
             return
-        number, job = worker.job
-        worker.job = None
+        number, job = self.jobs.pop(worker)
         if answer is None:
             index = self.workers.index(worker)
             self._replace_worker(index)
@@ -158,11 +163,13 @@ class Decoders:
     def _accept(self, job: DrawJob, answer: Answer) -> Drawn:
         """Return what was drawn, and keep the window for other jobs of the stack."""
         self.clock.add(DECODE, answer.seconds)
-        if answer.window is not None:
-            self.windows[job.window_key] = answer.window
+        drawn: Drawn
+        drawn, window = answer.get()
+        if window is not None:
+            self.windows[job.window_key] = window
             if len(self.windows) > WINDOWS_KEPT:
                 self.windows.popitem(last=False)
-        return answer.drawn
+        return drawn
 
     def _draw_singly(self, index: int, job: DrawJob) -> Drawn:
         """Repeat a job that killed its worker frame by frame; only the frame to blame fails."""
@@ -179,21 +186,22 @@ class Decoders:
         (frame,) = job.frames
         while frame.file not in self.given_up:
             worker = self.workers[index]
-            worker.start(0, self._with_window(job), self.file_timeout_s)
-            answer = worker.finish()
+            self._start(worker, 0, job)
+            answer = worker.finish(self.waiting)
+            del self.jobs[worker]
             if answer is not None:
                 return self._accept(job, answer)
-            culprit = worker.reading or frame.file
-            reason = f"its decoder {self._replace_worker(index)}"
-            log.warning(reason)
+            culprit: ArchiveFile = worker.reading or frame.file
+            error = self._replace_worker(index)
+            log.warning(str(error))
             self.deaths[culprit] += 1
             if culprit != frame.file:
                 self.unmeasured.add(culprit)
             if culprit in self.unmeasured or self.deaths[culprit] >= MAX_DEATHS:
-                self.given_up[culprit] = reason
+                self.given_up[culprit] = error
             if culprit == frame.file:
-                return [DecoderError(reason)]
-        return [DecoderError(self.given_up[frame.file])]
+                return [error]
+        return [self.given_up[frame.file]]
 
     def _with_window(self, job: DrawJob) -> DrawJob:
         """Add the stack's window to a job or, until it is measured, drop files that killed."""
@@ -203,14 +211,15 @@ class Decoders:
         frames = tuple(f for f in job.stack.frames if f.file not in self.unmeasured)
         return replace(job, stack=replace(job.stack, frames=frames))
 
-    def _replace_worker(self, index: int) -> str:
-        """Replace a dead or hanging worker by a new one; return how the old one ended."""
-        reason = self.workers[index].cause()
-        self.workers[index].stop()
-        self.workers[index] = Worker()
-        return reason
+    def _replace_worker(self, index: int) -> DecoderError:
+        """Replace a dead or hanging worker by a new one; return the error of its file."""
+        worker = self.workers[index]
+        self.window_keys.pop(worker, None)
+        error = worker.error()
+        self.workers[index] = hire(draw)
+        return error
 
     def close(self) -> None:
-        """End all workers."""
+        """End all workers, but keep an idle one for later."""
         for worker in self.workers:
-            worker.stop()
+            dismiss(worker)

@@ -1,14 +1,16 @@
-"""Some frames of a stack, read and drawn in this process."""
+"""Some frames of a stack, read and drawn in a worker process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from medscan import imaging
 from medscan.archive import ArchiveFile, Frame, Stack
 from medscan.errors import FileError, TooLargeError, UnreadableError
 from medscan.imaging import KeptPlanes, Slice, Window
+from medscan.worker import bound_memory
 
 CHUNK = 16
 """Frames of a job."""
@@ -93,6 +95,19 @@ class StackMemory:
             stack, rule = job.stack, job.rule
             self.window = imaging.measure(stack, rule, job.modality, job.max_file_bytes, self.kept)
         return self.window
+
+
+@lru_cache(maxsize=1)
+def _memory(_session: int) -> StackMemory:
+    """Return the memory of one session: files may have changed since the last one."""
+    return StackMemory()
+
+
+def draw(job: DrawJob, session: int) -> tuple[Drawn, Window | None]:
+    """Draw a job in a worker, and return the window of its stack as well, if it is known."""
+    bound_memory(job.max_file_bytes)
+    memory = _memory(session)
+    return draw_job(job, memory), memory.window
 
 
 def draw_job(job: DrawJob, memory: StackMemory) -> Drawn:

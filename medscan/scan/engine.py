@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from medscan.profile import Clock, Profile, profile_of
 from medscan.reading import Decoders
 from medscan.results import StudyResult
 from medscan.scan.disk import Room
-from medscan.scan.guard import Stop, Watchdog
+from medscan.scan.guard import Stop, StoppedError, Watchdog
 from medscan.scan.part import FinishedStudy, finish_study
 from medscan.scan.pipeline import Pipeline, Watch
 from medscan.scoring import Scorer, loaded_scorers
@@ -42,7 +42,7 @@ class Assignment:
     options : ScanOptions
     pseudonyms : Pseudonyms
     stop : Stop
-        Takes effect between studies; the engine records in it a failure that ends the scan.
+        Ends the scan early; the engine records in it a failure that ends the scan.
     watchdog : Watchdog
     note : callable
         Called with each study whose part file has been written.
@@ -81,25 +81,33 @@ class LocalEngine:
     def scan(self, tasks: Sequence[Task], assignment: Assignment) -> None:
         """Scan studies; the decode processes start while the model is loaded."""
         inputs, compute, clock = assignment.options.inputs, assignment.options.compute, Clock()
-        with Decoders(compute.workers, inputs.file_timeout_s, clock) as decoders:
+        stop = assignment.stop
+        with Decoders(
+            compute.workers, inputs.file_timeout_s, clock, stop.check_overdue
+        ) as decoders:
             try:
                 self._run(tasks, assignment, decoders, clock)
             except DeviceError as error:
-                assignment.stop.failure = str(error)
+                stop.failure = str(error)
 
     def _run(
         self, tasks: Sequence[Task], assignment: Assignment, decoders: Decoders, clock: Clock
     ) -> None:
-        options, tally = assignment.options, assignment.tally
+        options, tally, stop = assignment.options, assignment.tally, assignment.stop
         parts = options.outputs.parts
 
         def keep(study: StudyResult, decoder_failure: str) -> None:
             assignment.note(finish_study(parts, study, decoder_failure))
 
         # Without a stack to score no model is loaded: a night without new images stays fast.
-        loading = loaded_scorers(options.inputs.detectors, options.compute, clock)
+        loading = loaded_scorers(
+            options.inputs.detectors, options.compute, clock, stop.check_overdue
+        )
         no_scorers = nullcontext(dict[str, Scorer]())
-        with loading if any(task.stacks for task in tasks) else no_scorers as scorers:
+        with ExitStack() as loaded, suppress(StoppedError):
+            with stop.immediate():
+                needed = loading if any(task.stacks for task in tasks) else no_scorers
+                scorers = loaded.enter_context(needed)
             make_folder(parts)
             pipeline = Pipeline(
                 options.inputs,
@@ -107,7 +115,7 @@ class LocalEngine:
                 assignment.pseudonyms,
                 scorers,
                 Room(options.outputs, scorers),
-                assignment.stop,
+                stop,
                 assignment.watchdog,
                 decoders.draw,
                 keep,
@@ -119,4 +127,4 @@ class LocalEngine:
             spent = time.perf_counter() - started
             lanes = next((scorer.lanes.count for scorer in scorers.values()), 1)
             tally.profile = profile_of(clock, spent, options.compute.workers, lanes)
-        tally.done, tally.slices = pipeline.done, pipeline.slices
+            tally.done, tally.slices = pipeline.done, pipeline.slices

@@ -17,12 +17,19 @@ STALL_S = 300.0
 """Seconds without progress after which a scan warns."""
 
 
+SIGNAL_GRACE_S, UNTIL_GRACE_S = 3.0, 30.0
+"""Seconds for the studies in hand after a signal, and after the time to stop."""
+
+
 class StoppedError(Exception):
-    """Raised to end a scan before it has planned its studies; nothing is published then."""
+    """Raised to end a scan before it has planned its studies, or to drop those in hand."""
 
 
 class Stop:
-    """Whether and why a scan ends early: it finishes the studies in hand, publishes, and ends.
+    """Whether and why a scan ends early: it begins no further study, publishes, and ends.
+
+    Studies in hand get a few seconds more. Those that take longer are dropped: the next scan scans
+    them from the start.
 
     Parameters
     ----------
@@ -32,6 +39,8 @@ class Stop:
 
     def __init__(self, until: datetime.time | None = None) -> None:
         self.signal: int | None = None
+        self._signalled = 0.0
+        self._immediate = False
         self.at_once = False
         self.failure = ""
         self._until = until
@@ -51,9 +60,39 @@ class Stop:
             return f"--until {self._until:%H:%M}"
         return ""
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the time for the studies in hand is over."""
+        now = time.monotonic()
+        if self.signal is not None and now >= self._signalled + SIGNAL_GRACE_S:
+            return True
+        return self._deadline is not None and now >= self._deadline + UNTIL_GRACE_S
+
+    def receive(self, number: int) -> None:
+        """Note a signal that ends the scan."""
+        self.signal, self._signalled = number, time.monotonic()
+        if self._immediate:
+            self._immediate = False  # what is done on the way out is not interrupted
+            raise StoppedError
+
+    @contextmanager
+    def immediate(self) -> Iterator[None]:
+        """Have a signal end the block by StoppedError wherever it is, as nothing is lost by it."""
+        self.check()
+        self._immediate = True
+        try:
+            yield
+        finally:
+            self._immediate = False
+
     def check(self) -> None:
         """Raise StoppedError if the scan must end."""
         if self:
+            raise StoppedError
+
+    def check_overdue(self) -> None:
+        """Raise StoppedError if studies in hand must be dropped."""
+        if self.overdue:
             raise StoppedError
 
 
@@ -77,7 +116,7 @@ def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
         if stop.signal is not None:
             stop.at_once = True
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        stop.signal = number
+        stop.receive(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -23,7 +23,7 @@ from medscan.planning import Task
 from medscan.reading import CHUNK, DrawJob, Drawn
 from medscan.results import StackResult, StudyResult, Work
 from medscan.scan.disk import Room, has_entries
-from medscan.scan.guard import Stop, Watchdog
+from medscan.scan.guard import Stop, StoppedError, Watchdog
 from medscan.scoring import (
     Scored,
     Scorer,
@@ -35,6 +35,8 @@ from medscan.scoring import (
 
 log = logging.getLogger("medscan.scan")
 
+_TROUBLE = (Reason.DECODER_DIED, Reason.TIMED_OUT)
+"""Reasons that put a study into quarantine if they come back night after night."""
 Keep = Callable[[StudyResult, str], None]
 """Takes a complete study, and how its decoder died; empty if it did not."""
 Decode = Callable[[Iterable[DrawJob]], Generator[tuple[DrawJob, Drawn], None, None]]
@@ -72,7 +74,7 @@ class Pipeline:
     room : Room
         Reserves disk space for each study.
     stop : Stop
-        Takes effect between studies.
+        No study is begun after it; once it is overdue, those in hand are dropped.
     watchdog : Watchdog
     decode : callable
         See `Decode`.
@@ -108,10 +110,13 @@ class Pipeline:
         drawn_jobs = self.decode(self._jobs(tasks))
         try:
             for job, drawn in drawn_jobs:
+                self.stop.check_overdue()
                 self._score_drawn(job, drawn)
             # Slices of the last studies wait in batches that never filled.
             for scorer in self.scorers.values():
                 self._record_scores(scorer.flush())
+        except StoppedError:
+            self.studies.clear()  # the next scan scans them from the start
         except LedgerError:  # a DiskError, but the caller mends it with a new ledger
             raise
         except (DeviceError, DiskError) as error:
@@ -184,6 +189,7 @@ class Pipeline:
     def _record_scores(self, results: Iterator[Scored]) -> None:
         """Give results to the stacks they belong to: batches hold slices of several studies."""
         for scored in results:
+            self.stop.check_overdue()
             study, builder, index = scored.tag
             builder.add_score(index, scored.score, scored.heatmap)
             self.slices += 1
@@ -208,7 +214,9 @@ class Pipeline:
             return
         spent = time.monotonic() - study.begun
         stacks = [builder.result(spent, self.pseudonyms) for builder in study.builders.values()]
-        failures = (o.detail for o in outcomes if o.reason is Reason.DECODER_DIED)
+        failures = (
+            o.detail for o in outcomes if o.reason in (Reason.DECODER_DIED, Reason.TIMED_OUT)
+        )
         outcomes = [*task.out_of_scope_outcomes(), *outcomes]
         self._keep_result(task, stacks, outcomes, next(failures, ""))
 

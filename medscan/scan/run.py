@@ -176,12 +176,14 @@ class _Run:
 
     def _go(self) -> None:
         options, summary = self.options, self.summary
-        with summary.stage("walk"):
-            walked = walk(options.inputs, options.outputs, self._progress("the archive is walked"))
-            signed = signature(options, walked, self.pseudonyms)
-        if recall_summary(options, self.ledger, signed, summary):
-            return
-        surveyed = self._survey(walked)
+        with self.stop.immediate():
+            with summary.stage("walk"):
+                walking = self._progress("the archive is walked")
+                walked = walk(options.inputs, options.outputs, walking)
+                signed = signature(options, walked, self.pseudonyms)
+            if recall_summary(options, self.ledger, signed, summary):
+                return
+            surveyed = self._survey(walked)
         self.plan, summary.arriving = surveyed.plan, surveyed.arriving
         self._work_through(surveyed.catalogue, walked)
         final = is_final(walked, surveyed.catalogue.set_aside, summary)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TypeVar
 
 Result = TypeVar("Result")
+
+STEP_S = 0.5
+"""Longest single wait for a result."""
 
 
 class Lanes:
@@ -22,10 +26,13 @@ class Lanes:
     ----------
     device : str
         cpu, cuda or cuda:N.
+    waiting : callable
+        Called again and again while results are waited for; an error that it raises ends the wait.
     """
 
-    def __init__(self, device: str) -> None:
-        self.device = device
+    def __init__(self, device: str, waiting: Callable[[], object] = lambda: None) -> None:
+        self.device, self.waiting = device, waiting
+        self._abandoned = False
 
     def __enter__(self) -> Self:
         import torch
@@ -49,9 +56,23 @@ class Lanes:
     ) -> None:
         import torch
 
+        self._abandoned = True  # a batch on a slow core may take half a minute
         self._pool.shutdown(cancel_futures=True)
+        self._abandoned = False
         torch.set_num_threads(self._threads)
 
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Run `work` in the next free lane."""
         return self._pool.submit(work)
+
+    def result(self, future: Future[Result]) -> Result:
+        """Wait for the result of submitted work."""
+        while True:
+            with suppress(TimeoutError):
+                return future.result(timeout=STEP_S)
+            self.waiting()
+
+    def check(self) -> None:
+        """Raise CancelledError if nobody waits for results any more."""
+        if self._abandoned:
+            raise CancelledError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loaded_scorers(
-    detectors: Sequence[tuple[Path, Detector]], compute: Compute, clock: Clock | None = None
+    detectors: Sequence[tuple[Path, Detector]],
+    compute: Compute,
+    clock: Clock | None = None,
+    waiting: Callable[[], object] = lambda: None,
 ) -> Iterator[dict[str, Scorer]]:
     """Load a scorer for each detector; detectors of the same backbone and size share it.
 
@@ -37,7 +40,9 @@ def loaded_scorers(
     from medscan.clip import choose_device
 
     device = choose_device(compute.device)
-    with Lanes(device) as lanes:  # before loading: it sets the threads that encode the prompts
+    with Lanes(
+        device, waiting
+    ) as lanes:  # before loading: it sets the threads that encode the prompts
         with device_errors():
             scorers = _scorers(detectors, compute, device, lanes, clock)
         yield scorers

@@ -96,6 +96,7 @@ class Scorer:
     ) -> None:
         self.detector, self.method, self.batch_size = detector, method, batch_size
         self.lanes, self.clock = lanes, clock or Clock()
+        method.backbone.between_blocks = lanes.check
         self.filling: tuple[Tags, Tensor] | None = None
         self.fetch_stream: Any = None
         self.submitted: deque[_Submitted] = deque()
@@ -168,7 +169,7 @@ class Scorer:
 
     def _wait_for(self, future: Future[_Output]) -> _Output:
         with self.clock.waiting(MODEL):
-            output = future.result()
+            output = self.lanes.result(future)
             if output.events is not None:
                 started, ended = output.events
                 ended.synchronize()

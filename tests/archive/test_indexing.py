@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,38 +17,47 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medscan.archive import Reason, index, read_header, readers
+from medscan import worker
+from medscan.archive import ArchiveFile, Reason, index, read_header, readers, walk
 from medscan.archive.header import to_json
-from medscan.archive.readers import Readers, read_texts
+from medscan.archive.readers import Readers
+from medscan.errors import MedscanError
+from medscan.worker import hire, serve
 
-from .conftest import Cache, as_file, write
+from .conftest import Cache, write
 
 KILLER = "kills.dcm"
 
 
-def abort():
-    """What a worker begins with, where none can."""
+def serve_without_start(*_):
+    """What a worker does, where none can start."""
     os._exit(1)
 
 
-def read_or_die(rows, *rest):
-    """What a worker does, where one file kills it."""
-    if any(row[0].endswith(KILLER) for row in rows):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return read_texts(rows, *rest)
+def serve_dying(*args):
+    _serve_with(lambda: os.kill(os.getpid(), signal.SIGKILL), *args)
 
 
-def read_or_hang(rows, *rest):
-    """What a worker does, where one file hangs."""
-    readers._EXTRA_FILE_S = 0.0
-    readers.read_header = hang_or_read
-    return read_texts(rows, *rest)
+def serve_hanging(*args):
+    """Hang as a regular expression does: in C, holding the interpreter."""
+    _serve_with(lambda: ctypes.PyDLL(None).sleep(600), *args)
 
 
-def hang_or_read(file):
-    if file.path.endswith(KILLER):
-        threading.Event().wait(600)
-    return read_header(file)
+def serve_mistaken(*args):
+    _serve_with(lambda: {}[KILLER], *args)
+
+
+def _serve_with(act, *args):
+    """Read headers, but act when the one that kills is read."""
+    real = readers.read_header
+
+    def read(file):
+        if file.path.endswith(KILLER):
+            act()
+        return real(file)
+
+    readers.read_header = read
+    worker.serve(*args)
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +80,14 @@ def tree(tmp_path_factory):
 
 @pytest.fixture
 def eager(monkeypatch):
-    """Workers from the first file on, and read by nobody else."""
-    monkeypatch.setattr(readers, "SMALL", -1)
+    """As many workers as there may be, from the first file on."""
+    monkeypatch.setattr(readers, "MANY", -1)
     monkeypatch.setattr("medscan.archive.indexing.CHUNK", 7)
-    pool = readers._new_pool
-
-    def up(workers):
-        made = pool(workers)
-        made.submit(os.getpid).result()
-        return made
-
-    monkeypatch.setattr(readers, "_new_pool", up)
-    monkeypatch.setattr(readers.Future, "done", lambda self: True)
 
 
 def test_the_catalogue_does_not_depend_on_the_workers(tree, eager):
     caches = [Cache() for _ in range(3)]
-    found = [index([tree], cache=c, workers=n) for n, c in enumerate(caches, 1)]
+    found = [index([tree], cache=c, workers=n) for n, c in enumerate(caches)]
     assert found[0] == found[1] == found[2]
     assert repr(found[0]) == repr(found[1]) == repr(found[2])
     assert caches[0] == caches[1] == caches[2]
@@ -95,78 +95,83 @@ def test_the_catalogue_does_not_depend_on_the_workers(tree, eager):
     assert index([tree], cache=caches[1], workers=2) == found[0]
 
 
-def test_a_worker_that_dies_costs_its_file(tree, eager, monkeypatch, tmp_path):
+def test_a_worker_reads_what_this_process_would_read(tree):
+    files = [file for file in walk(tree) if isinstance(file, ArchiveFile)]
+    with Readers(1) as one:
+        read = one.result(one.submit(files))
+    assert [record for record, _ in read] == [read_header(file) for file in files]
+    assert [json.loads(text) for _, text in read] == [
+        json.loads(json.dumps(to_json(record))) for record, _ in read
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize(
+    ("serve", "reason", "why"),
+    [
+        (serve_dying, Reason.DECODER_DIED, "header: its decoder died of SIGKILL"),
+        (serve_hanging, Reason.TIMED_OUT, "header: reading it took longer than 2 s"),
+    ],
+)
+def test_a_file_that_kills_or_hangs_costs_itself(
+    tree, tmp_path, eager, serve_with, workers, serve, reason, why
+):
     write(tmp_path / KILLER, SOPInstanceUID="1.9")
     expected = index([tree])
-    monkeypatch.setattr(readers, "read_texts", read_or_die)
-    cache = Cache()
-    found = index([tree, tmp_path], cache=cache, workers=2)
-    died = {o.file.path: o.reason for o in found.set_aside if o.file.path.endswith(KILLER)}
-    assert died == {KILLER: Reason.DECODER_DIED}
-    rest = [o for o in found.set_aside if not o.file.path.endswith(KILLER)]
-    assert (found.studies, rest) == (expected.studies, list(expected.set_aside))
-    assert not any(file.path.endswith(KILLER) for file in cache)  # tried again the next time
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_file_that_hangs_costs_its_time(tmp_path, monkeypatch, workers, request):
-    if workers > 1:
-        request.getfixturevalue("eager")
-    for n, name in enumerate(("a", KILLER, "z")):
-        write(tmp_path / name, SOPInstanceUID=f"1.{n}")
-    monkeypatch.setattr(readers, "read_header", hang_or_read)
-    monkeypatch.setattr(readers, "read_texts", read_or_hang)
+    serve_with(serve)
     cache = Cache(whole=True)
-    found = index([tmp_path], cache=cache, workers=workers, file_timeout_s=2.0)
-    assert [f.path for study in found.studies for f in study.files()] == ["a", "z"]
-    assert [(o.file.path, o.reason) for o in found.set_aside] == [(KILLER, Reason.DECODER_DIED)]
+    found = index([tree, tmp_path], cache=cache, workers=workers, file_timeout_s=2.0)
+    given_up = [o for o in found.set_aside if o.file.path == KILLER]
+    assert [(o.reason, o.detail) for o in given_up] == [(reason, why)]
+    rest = [o for o in found.set_aside if o.file.path != KILLER]
+    assert (found.studies, rest) == (expected.studies, list(expected.set_aside))
+    assert not any(file.path == KILLER for file in cache)
     assert cache.last == ("", None)  # tried again the next time
-    assert sorted(file.path for file in cache) == ["a", "z"]
 
 
-def test_an_error_of_our_own_is_not_hidden_by_the_thread(tree, monkeypatch):
-    def wrong(file):
-        raise KeyError(file.path)
-
-    monkeypatch.setattr(readers, "read_header", wrong)
-    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+def test_a_mistake_of_our_own_is_not_hidden(tmp_path, serve_with):
+    write(tmp_path / KILLER)
+    serve_with(serve_mistaken)
     with pytest.raises(KeyError):
+        index([tmp_path])
+
+
+def test_workers_that_cannot_start_end_the_index(tree, serve_with):
+    serve_with(serve_without_start)
+    with pytest.raises(
+        MedscanError, match="no process can be started to read headers: its decoder ended"
+    ):
         index([tree])
 
 
-def test_where_no_worker_starts_this_process_reads(tree, monkeypatch):
-    expected = index([tree])
-    monkeypatch.setattr(readers, "SMALL", -1)
-    monkeypatch.setattr(readers, "_prepare_worker", abort)
-    monkeypatch.setattr(readers.Future, "done", lambda self: True)
-    assert index([tree], workers=2) == expected
+def test_while_a_file_is_read_progress_goes_on_and_may_end_it(tmp_path, serve_with):
+    write(tmp_path / KILLER)
+    serve_with(serve_hanging)
+    seen = []
+
+    def progress(count):
+        seen.append(count)
+        if len(seen) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        index([tmp_path], progress=progress)
+    assert seen == [0, 0, 0]
 
 
-def test_few_files_start_no_workers(tree, monkeypatch):
-    monkeypatch.setattr(readers, "_new_pool", None)
-    assert index([tree], workers=4) == index([tree])
-
-
-def test_files_are_read_here_until_the_workers_are_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "SMALL", 0)
-    file = as_file(write(tmp_path / "x"))
-    with Readers(2) as both:
-        job = both.submit([file])
-        assert job is None
-        ((here, _),) = both.result([file], job)
-        while job is None:
-            job = both.submit([file])
-            time.sleep(0.01)
-        ((there, text),) = both.result([file], job)
-    assert here == there == read_header(file)
-    assert json.loads(text) == json.loads(json.dumps(to_json(here)))
+def test_few_files_start_one_worker(tree, monkeypatch, serve_with):
+    serve_with(serve)
+    started = []
+    monkeypatch.setattr(readers, "hire", lambda function: started.append(1) or hire(function))
+    index([tree], workers=4)
+    assert started == [1]
 
 
 SCRIPT = """
 import sys
 from pathlib import Path
 from medscan.archive import index, readers
-readers.SMALL = -1
+readers.MANY = -1
 
 def main():
     def tell(n):

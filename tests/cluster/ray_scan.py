@@ -10,11 +10,12 @@ import time
 
 import ray
 
+from medscan import worker
 from medscan.cli import main
 from medscan.cluster import nodes as cluster
 from medscan.cluster import scanner
 from medscan.cluster.scanner import Scanner
-from medscan.reading import worker
+from medscan.reading import jobs
 
 
 class Slow(Scanner):
@@ -47,16 +48,16 @@ def drawn_crashing(job, file_timeout_s):
     return scanner.draw_in_task(job, file_timeout_s)
 
 
-def serve_crashing(connection, parent):
-    real = worker.draw_job
+def serve_crashing(*args):
+    real = jobs.draw_job
 
     def draw_job(job, memory):
         if any(f.file.full.match("patient5/0002") for f in job.frames):
             os.abort()
         return real(job, memory)
 
-    worker.draw_job = draw_job
-    worker.serve(connection, parent)
+    jobs.draw_job = draw_job
+    worker.serve(*args)
 
 
 KINDS = {"plain": Scanner, "slow": Slow, "deadly": Deadly}

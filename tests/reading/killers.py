@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 
-from medscan.reading import worker as module
+from medscan import imaging, worker
+from medscan.reading import jobs
 from medscan.reading.jobs import DrawJob, StackMemory
 
 
@@ -13,27 +14,27 @@ def killing(job: DrawJob, memory: StackMemory) -> list:
     """Draw, but die of the third frame."""
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in job.frames):
         os.abort()
-    return module.__dict__["_draw"](job, memory)
+    return jobs.__dict__["_drawing"](job, memory)
 
 
 def sleeping(job: DrawJob, memory: StackMemory) -> list:
     """Draw, but never finish the third frame."""
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in job.frames):
         time.sleep(600)
-    return module.__dict__["_draw"](job, memory)
+    return jobs.__dict__["_drawing"](job, memory)
 
 
 def hoarding(stack, frames, *rest):
     """Render, but for the third frame ask for more memory than a worker may have."""
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in frames):
-        np.zeros(module.SPARE * 3, np.uint8)
-    return module.__dict__["_render"](stack, frames, *rest)
+        np.zeros(worker.SPARE * 3, np.uint8)
+    return imaging.__dict__["_render"](stack, frames, *rest)
 
 
-def serve_hoarding(connection, parent):
-    module.__dict__["_render"] = module.imaging.render
-    module.imaging.render = hoarding
-    module.serve(connection, parent)
+def serve_hoarding(*args):
+    imaging.__dict__["_render"] = imaging.render
+    imaging.render = hoarding
+    worker.serve(*args)
 
 
 def _opening(act):
@@ -50,19 +51,19 @@ def _opening(act):
     read.DicomFile = opened
 
 
-def serve_opening_aborts(connection, parent):
+def serve_opening_aborts(*args):
     _opening(os.abort)
-    module.serve(connection, parent)
+    worker.serve(*args)
 
 
-def serve_opening_hangs(connection, parent):
+def serve_opening_hangs(*args):
     _opening(lambda: time.sleep(600))
-    module.serve(connection, parent)
+    worker.serve(*args)
 
 
-def serve_slow(connection, parent):
+def serve_slow(*args):
     _opening_all_slowly()
-    module.serve(connection, parent)
+    worker.serve(*args)
 
 
 def _opening_all_slowly():
@@ -77,15 +78,20 @@ def _opening_all_slowly():
     read.DicomFile = opened
 
 
-def serve_killing(connection, parent):
-    _serve_with(killing, connection, parent)
+def serve_killing(*args):
+    _serve_with(killing, *args)
 
 
-def serve_sleeping(connection, parent):
-    _serve_with(sleeping, connection, parent)
+def serve_sleeping(*args):
+    _serve_with(sleeping, *args)
 
 
-def _serve_with(draw, connection, parent):
-    module.__dict__["_draw"] = module.draw_job
-    module.draw_job = draw
-    module.serve(connection, parent)
+def _serve_with(draw, *args):
+    jobs.__dict__["_drawing"] = jobs.draw_job
+    jobs.draw_job = draw
+    worker.serve(*args)
+
+
+def serve_late(*args):
+    time.sleep(4.0)
+    worker.serve(*args)

@@ -8,12 +8,12 @@ import pytest
 
 from medscan import archive
 from medscan.errors import DecoderError, FileError
-from medscan.reading import worker as module
 from medscan.reading.decoders import decode
-from medscan.reading.jobs import DrawJob
+from medscan.reading.jobs import DrawJob, StackMemory, draw_job
 from tests import tiny
 from tests.reading.killers import (
     serve_killing,
+    serve_late,
     serve_opening_aborts,
     serve_opening_hangs,
     serve_sleeping,
@@ -37,7 +37,8 @@ def jobs(stack, chunk=3):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_draw_what_this_process_draws_in_the_same_order(stack, workers):
-    here = list(decode(jobs(stack), 0, 30))
+    memory = StackMemory()
+    here = [(job, draw_job(job, memory)) for job in jobs(stack)]
     there = list(decode(jobs(stack), workers, 30))
     assert [job.first for job, _ in there] == [0, 3, 6]
     for (_, mine), (_, theirs) in zip(here, there, strict=True):
@@ -58,11 +59,13 @@ def test_a_file_that_cannot_be_read_costs_only_itself(stack, tmp_path):
 
 @pytest.mark.parametrize(
     ("serve", "timeout", "why"),
-    [(serve_killing, 30, "died of SIGABRT"), (serve_sleeping, 1.5, "did not finish in time")],
+    [(serve_killing, 30, "died of SIGABRT"), (serve_sleeping, 1.5, "took longer than")],
 )
-def test_a_decoder_that_dies_or_hangs_costs_its_frame(stack, monkeypatch, serve, timeout, why):
+def test_a_decoder_that_dies_or_hangs_costs_its_frame(
+    stack, monkeypatch, serve_with, serve, timeout, why
+):
     monkeypatch.setenv("KILLER", stack.frames[2].sop_instance_uid)
-    monkeypatch.setattr(module, "serve", serve)
+    serve_with(serve)
     found = list(decode(jobs(stack, chunk=4), 1, timeout))
     drawn = [item for _, part in found for item in part]
     assert len(drawn) == 8
@@ -76,14 +79,14 @@ def test_a_decoder_that_dies_or_hangs_costs_its_frame(stack, monkeypatch, serve,
     ("serve", "timeout", "why"),
     [
         (serve_opening_aborts, 30, "died of SIGABRT"),
-        (serve_opening_hangs, 1.0, "did not finish in time"),
+        (serve_opening_hangs, 1.0, "took longer than"),
     ],
 )
 def test_a_file_that_kills_while_the_window_is_measured_costs_itself(
-    stack, monkeypatch, serve, timeout, why, workers
+    stack, monkeypatch, serve_with, serve, timeout, why, workers
 ):
     monkeypatch.setenv("KILLER", stack.frames[2].file.full.name)
-    monkeypatch.setattr(module, "serve", serve)
+    serve_with(serve)
     started = time.monotonic()
     found = list(decode(jobs(stack), workers, timeout))
     drawn = [item for _, part in found for item in part]
@@ -97,12 +100,14 @@ def test_a_file_that_kills_while_the_window_is_measured_costs_itself(
     assert time.monotonic() - started < 60
 
 
-def test_what_is_given_up_does_not_keep_back_what_comes_before_it(stack, tmp_path, monkeypatch):
+def test_what_is_given_up_does_not_keep_back_what_comes_before_it(
+    stack, tmp_path, monkeypatch, serve_with
+):
     """The only worker is given jobs of the stack that it knows first; there is nothing to do."""
     tiny.write_series(tmp_path, tiny.head_volume(1, slices=2), study="1.2")
     other = archive.index([tmp_path]).studies[0].series[0].stacks[0]
     monkeypatch.setenv("KILLER", stack.frames[7].file.full.name)
-    monkeypatch.setattr(module, "serve", serve_opening_aborts)
+    serve_with(serve_opening_aborts)
     asked = [
         DrawJob(stack, 0, stack.frames[:2], 32, "auto", "MR", 1 << 30, "1"),
         DrawJob(other, 0, other.frames, 32, "auto", "MR", 1 << 30, "2"),
@@ -114,8 +119,8 @@ def test_what_is_given_up_does_not_keep_back_what_comes_before_it(stack, tmp_pat
     assert failed == [[False, False], [False, False], [True], [True]]
 
 
-def test_the_time_is_that_of_one_file(stack, monkeypatch):
-    monkeypatch.setattr(module, "serve", serve_slow)
+def test_the_time_is_that_of_one_file(stack, serve_with):
+    serve_with(serve_slow)
     ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 1.0)  # eight files of 0.2 s, measured and drawn
     assert not any(isinstance(item, FileError) for item in drawn)
 
@@ -137,8 +142,8 @@ def test_jobs_are_taken_only_as_fast_as_they_are_used(stack):
     results.close()
 
 
-def test_a_worker_that_is_ready_late_is_no_broken_one(stack, monkeypatch):
-    monkeypatch.setattr(module, "STARTUP_S", 0.0)
-    ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 60)
+def test_a_worker_that_is_ready_late_is_no_broken_one(stack, serve_with):
+    serve_with(serve_late)
+    ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 3.0)
     assert not any(isinstance(item, FileError) for item in drawn)
     assert len(drawn) == 8

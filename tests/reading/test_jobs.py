@@ -12,7 +12,7 @@ from medscan.reading import decoders as decoding
 from medscan.reading import jobs as module
 from medscan.reading.decoders import Decoders
 from medscan.reading.jobs import DrawJob, StackMemory, draw_job
-from medscan.reading.worker import Answer
+from medscan.worker import Answer
 from tests import tiny
 
 
@@ -34,7 +34,7 @@ def jobs_of(stack, study="", chunk=2):
 def opened(monkeypatch):
     """Names of the files that this process opens for their pixels."""
     names = []
-    monkeypatch.setattr("medscan.imaging.read._watchers", [lambda file: names.append(file.path)])
+    monkeypatch.setattr("medscan.imaging.read.announce", lambda file: names.append(file.path))
     return names
 
 
@@ -98,20 +98,17 @@ def test_what_was_kept_of_one_stack_is_not_taken_for_another(stacks):
 class PromptWorker:
     """Stands for a worker process that has drawn each job by the time it is asked."""
 
-    lost, file_timeout_s, left_s = False, 60.0, 60.0
+    lost, busy = False, True
 
     def __init__(self, begun):
         self.begun, self.memory = begun, StackMemory()
-        self.job, self.window_key = None, ()
 
-    def start(self, number, job, _timeout_s):
+    def start(self, _limit_s, _function, job, _session):
         self.begun.append((id(self), job.study))
-        self.job, self.window_key = (number, job), job.window_key
+        self.job = job
 
     def answer(self):
-        if self.job is None:
-            return None
-        return Answer(draw_job(self.job[1], self.memory), self.memory.window, 0.0)
+        return Answer((draw_job(self.job, self.memory), self.memory.window), None, 0.0)
 
     def stop(self):
         pass

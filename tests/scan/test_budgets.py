@@ -48,12 +48,13 @@ def test_the_first_nights_do_the_first_studies(options, four, order, first):
 
 
 def test_a_time_ends_the_night_after_a_study(options, four, monkeypatch):
-    begun = time.monotonic()
-    clock = [begun]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    for number in range(8):  # the decoder is a few studies ahead
+        tiny.write_series(four / f"e{number}", tiny.head_volume(number, 2), study=f"1.3.{number}")
+    monotonic, ahead = time.monotonic, []
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + sum(ahead))
 
     def watch(*_):
-        clock[0] += 24 * HOUR
+        ahead[:] = ahead or [seconds_until(datetime.time(6)) + 1]
 
     summary = scan(changed(options, until=datetime.time(6)), watch)
     assert summary.stopped == "--until 06:00"
@@ -104,9 +105,10 @@ def test_a_scan_that_is_stopped_while_it_reads_headers_goes_on_there(options, fo
 
     read, opened = indexing.Readers.result, []
 
-    def counted(self, files, job):
-        opened.extend(files)
-        return read(self, files, job)
+    def counted(self, job):
+        records = read(self, job)
+        opened.extend(job.files)
+        return records
 
     monkeypatch.setattr(indexing.Readers, "result", counted)
     monkeypatch.setattr(indexing, "CHUNK", 2)

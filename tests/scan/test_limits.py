@@ -8,7 +8,6 @@ import pytest
 from medscan import archive, results
 from medscan.errors import TooLargeError, UsageError
 from medscan.inspect import forecast_scan
-from medscan.reading import worker as module
 from medscan.reading.decoders import decode
 from medscan.reading.jobs import DrawJob
 from medscan.scan import scan
@@ -37,27 +36,30 @@ def failed(summary):
 
 
 @pytest.mark.parametrize(
-    ("serve", "timeout", "why"),
-    [(serve_killing, 60.0, "died of SIGABRT"), (serve_sleeping, 1.0, "did not finish in time")],
+    ("serve", "timeout", "reason", "why"),
+    [
+        (serve_killing, 60.0, "decoder-died", "its decoder died of SIGABRT"),
+        (serve_sleeping, 2.0, "timed-out", "reading it took longer than 2 s"),
+    ],
 )
 def test_a_decoder_that_dies_or_hangs_is_cut_off_and_recorded(
-    options, third, monkeypatch, serve, timeout, why
+    options, third, serve_with, serve, timeout, reason, why
 ):
-    monkeypatch.setattr(module, "serve", serve)
+    serve_with(serve)
     summary = scan(changed(options, workers=1, file_timeout_s=timeout))
-    assert failed(summary) == {third: ("decoder-died", f"its decoder {why}")}
+    assert failed(summary) == {third: (reason, why)}
     assert summary.files == {"scanned": 11, "skipped": 0, "failed": 1}
     (row,) = results.open(options.outputs.out).run().failures
-    assert (row[0], row[2]) == (third, "decoder-died")
+    assert (row[0], row[2]) == (third, reason)
 
 
-def test_a_dry_run_survives_a_decoder_that_does_not(options, third, monkeypatch):
-    monkeypatch.setattr(module, "serve", serve_killing)
+def test_a_dry_run_survives_a_decoder_that_does_not(options, third, serve_with):
+    serve_with(serve_killing)
     assert forecast_scan(changed(options, workers=1)).slices == 12
 
 
-def test_a_worker_gets_no_more_memory_than_its_bound(root, third, monkeypatch):
-    monkeypatch.setattr(module, "serve", serve_hoarding)
+def test_a_worker_gets_no_more_memory_than_its_bound(root, third, serve_with):
+    serve_with(serve_hoarding)
     studies = archive.index([root]).studies
     (stack,) = next(s for s in studies if s.uid == "1.1").series[0].stacks
     jobs = [DrawJob(stack, 0, stack.frames, 32, "auto", "MR", limit) for limit in (1 << 20,)]

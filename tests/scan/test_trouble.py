@@ -16,13 +16,13 @@ from medscan import archive, results
 from medscan.choices import Rescan
 from medscan.errors import DiskError
 from medscan.planning.ledger import Ledger
-from medscan.reading import worker as decoding
 from medscan.reading.decoders import decode
 from medscan.reading.jobs import DrawJob
 from medscan.scan import scan
 from medscan.scan.guard import Watchdog
 from medscan.scoring.scorer import Scorer
 from medscan.scoring.stacks import StackBuilder
+from medscan.worker import serve
 from tests import tiny
 from tests.options import changed
 from tests.reading.killers import serve_killing
@@ -52,21 +52,23 @@ def troubles(options):
     return found
 
 
-def test_a_study_that_kills_its_decoder_three_times_is_left_alone(options, three, monkeypatch):
+def test_a_study_that_kills_its_decoder_three_times_is_left_alone(
+    options, three, monkeypatch, serve_with
+):
     frame = stack_of(three / "1").frames[1]
     monkeypatch.setenv("KILLER", frame.sop_instance_uid)
     dangerous = changed(options, workers=1)
-    with monkeypatch.context() as patch:
-        patch.setattr(decoding, "serve", serve_killing)
-        for night in (1, 2, 3):
-            summary = scan(dangerous)
-            assert summary.scanned == (3 if night == 1 else 1)
-            assert summary.quarantined == (night == 3)
-            assert summary.reasons["decoder-died"] == 1
-            (trouble,) = troubles(options)
-            assert trouble.failures == night
-        assert trouble.why == "its decoder died of SIGABRT"
-        last = scan(dangerous)
+    serve_with(serve_killing)
+    for night in (1, 2, 3):
+        summary = scan(dangerous)
+        assert summary.scanned == (3 if night == 1 else 1)
+        assert summary.quarantined == (night == 3)
+        assert summary.reasons["decoder-died"] == 1
+        (trouble,) = troubles(options)
+        assert trouble.failures == night
+    assert trouble.why == "its decoder died of SIGABRT"
+    last = scan(dangerous)
+    serve_with(serve)
     assert (last.scanned, last.unchanged, last.quarantined) == (0, 3, 1)
     assert "1 studies in quarantine" in last.line()
     assert last.reasons["decoder-died"] == 1
