@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import re
+import zlib
 from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
@@ -21,7 +22,8 @@ from medscan.archive.values import integers, numbers, text
 
 Items = Callable[[str], list[Dataset]]
 """Data sets that may hold a frame's value: its functional group of that name, its own before the
-shared one, then the object itself. For an empty name, the object alone."""
+shared one, what a conversion kept of the original, then the object itself. For an empty name,
+there are no groups."""
 
 
 class Scale(Enum):
@@ -33,6 +35,8 @@ class Scale(Enum):
     """Settings of the scanner: equal within rounding."""
     TIME = "time"
     """Grows while images are acquired, and may differ from slice to slice of one volume."""
+    NAME = "name"
+    """Texts, as checksums: equal or not."""
 
 
 class Cue(NamedTuple):
@@ -44,7 +48,7 @@ class Cue(NamedTuple):
     axis: int = 0
 
 
-_COUNT, _MEASURE, _TIME = Scale.COUNT, Scale.MEASURE, Scale.TIME
+_COUNT, _MEASURE, _TIME, _NAME = Scale.COUNT, Scale.MEASURE, Scale.TIME, Scale.NAME
 _CONTENT, _CARDIAC = "FrameContentSequence", "CardiacSynchronizationSequence"
 _BREATH, _FLOW = "RespiratorySynchronizationSequence", "MRVelocityEncodingSequence"
 _TIMING = "MRTimingAndRelatedParametersSequence"
@@ -58,6 +62,10 @@ CUES: tuple[Cue, ...] = (
     Cue(_MEASURE, _TIMING, ("FlipAngle",)),
     Cue(_MEASURE, _TIMING, ("RepetitionTime",)),
     Cue(_MEASURE, "CTXRayDetailsSequence", ("KVP",)),
+    Cue(_MEASURE, "PixelMeasuresSequence", ("SliceThickness",)),
+    Cue(_NAME, "CTReconstructionSequence", ("ConvolutionKernel",)),
+    Cue(_NAME, "MRReceiveCoilSequence", ("ReceiveCoilName",)),
+    Cue(_NAME, "IrradiationEventIdentificationSequence", ("IrradiationEventUID",)),
     Cue(_MEASURE, _CARDIAC, ("NominalPercentageOfCardiacPhase",)),
     Cue(_MEASURE, _BREATH, ("NominalPercentageOfRespiratoryPhase",)),
     Cue(_TIME, _CARDIAC, ("NominalCardiacTriggerDelayTime", "TriggerTime")),
@@ -96,16 +104,18 @@ def dimensions_of(items: Items) -> tuple[int, ...]:
 
 
 def _read(cue: Cue, sources: list[Dataset]) -> float | None:
-    for keyword in cue.keywords:
-        for ds in sources:
-            if _READ_AS_CLOCK.search(keyword):
-                found = _seconds(text(ds, keyword))
-            else:
-                values = numbers([ds], keyword, cue.axis + 1)
-                found = values[cue.axis] if values else None
-            if found is not None:
-                return found
-    return None
+    found = (_value(cue, ds, keyword) for keyword in cue.keywords for ds in sources)
+    return next((value for value in found if value is not None), None)
+
+
+def _value(cue: Cue, ds: Dataset, keyword: str) -> float | None:
+    if cue.scale is Scale.NAME:
+        name = text(ds, keyword)
+        return float(zlib.crc32(name.encode("utf-8", "surrogateescape"))) if name else None
+    if _READ_AS_CLOCK.search(keyword):
+        return _seconds(text(ds, keyword))
+    values = numbers([ds], keyword, cue.axis + 1)
+    return values[cue.axis] if values else None
 
 
 def _seconds(moment: str) -> float | None:

@@ -284,7 +284,8 @@ def _notes(ds: Dataset) -> tuple[str, ...]:
     notes = ["mosaic"] if mosaic.is_mosaic(ds) else []
     declared = text(ds, "BurnedInAnnotation").upper() == "YES"
     screen = any(word in kinds for word in ("SCREEN", "SCANNED", "CAPTURE"))
-    if declared or screen or text(ds, "SOPClassUID").startswith(_SECONDARY_CAPTURE):
+    captured = f"{text(ds, 'SOPClassUID')}.".startswith(f"{_SECONDARY_CAPTURE}.")
+    if declared or screen or captured:
         notes.append(BURNED_IN)
     return tuple(notes)
 

@@ -25,6 +25,8 @@ Value = float | None
 
 BY_ORDER = "volumes told apart by their order alone"
 """Note on volumes whose frames no cue tells apart, where some positions have fewer frames."""
+_EVEN = 0.05
+"""Gaps that differ by less, relatively, are even."""
 _ROUNDING = 1e-3
 """Measures that differ by less, relative to themselves or to 1, are equal."""
 _LAST = 2**62
@@ -83,12 +85,30 @@ def volumes(group: Frames) -> list[tuple[Frames, str]]:
     """
     repeats = _repeats(group)
     if repeats == 1 or len({f.place for f in group}) == 1:
-        return [(group, "")]
+        return [(part, "") for part in _interleaved(group)]
     for cue in _cues(group):
         parts = cue.parts(group, repeats)
         if len(parts) > 1:
             return [volume for part in parts for volume in volumes(part)]
     return _by_number(group, repeats) or _by_order(group, repeats)
+
+
+def _interleaved(group: Frames) -> list[Frames]:
+    """Parts of an uneven group that are even stacks of their own, one between another's slices."""
+    if _is_even(group):
+        return [group]
+    for cue in _cues(group):
+        parts = cue.kinds(group)
+        lower, upper = zip(*((part[0].along, part[-1].along) for part in parts), strict=True)
+        if len(parts) > 1 and max(lower) < min(upper) and all(map(_is_even, parts)):
+            return parts
+    return [group]
+
+
+def _is_even(part: Frames) -> bool:
+    """Whether a part has the same gap between all of its slices; not of fewer than three."""
+    gaps = np.diff([f.along for f in part])
+    return gaps.size > 1 and bool(np.ptp(gaps) <= _EVEN * gaps.min())
 
 
 def _repeats(group: Frames) -> int:
@@ -104,11 +124,9 @@ class _Divider:
 
     def parts(self, group: Frames, repeats: int) -> list[Frames]:
         """Parts of a group by these values; none where they do not tell volumes apart."""
-        kinds = _rounded(self.values) if self.scale is Scale.MEASURE else self.values
-        if len(set(kinds)) < 2:
+        parts = self.kinds(group)
+        if len(parts) < 2:
             return []
-        paired = zip(group, kinds, strict=True)
-        parts = [[f for f, _ in part] for part in grouped(list(paired), lambda pair: pair[1])]
         count = sum(_repeats(part) for part in parts)
         if count == repeats:
             return parts
@@ -117,6 +135,12 @@ class _Divider:
         # Every position may have lost a frame: more than half of each volume must be there.
         places = len({f.place for f in group})
         return parts if 2 * len(group) > count * places else []
+
+    def kinds(self, group: Frames) -> list[Frames]:
+        """Parts of a group with equal values."""
+        values = _rounded(self.values) if self.scale is Scale.MEASURE else self.values
+        paired = list(zip(group, values, strict=True))
+        return [[f for f, _ in part] for part in grouped(paired, lambda pair: pair[1])]
 
 
 def _cues(group: Frames) -> Iterator[_Divider]:

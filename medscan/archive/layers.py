@@ -31,6 +31,12 @@ _KINDS = (
 )
 """Functional groups and elements that say what a frame shows: magnitude, phase, velocity ..."""
 _VIEWS = ("ViewPosition", "ImageLaterality")
+_VIEW_CODE = "ViewCodeSequence"
+_CONVERTED = (
+    "UnassignedPerFrameConvertedAttributesSequence",
+    "UnassignedSharedConvertedAttributesSequence",
+)
+"""What legacy converted enhanced objects keep of the slices they were made from."""
 _ECHO_TIMES = ("EffectiveEchoTime", "EchoTime")
 
 KEYWORDS = (
@@ -44,6 +50,7 @@ KEYWORDS = (
     _SHARED,
     _PER_FRAME,
     *_VIEWS,
+    _VIEW_CODE,
     *_ECHO_TIMES,
     *(keyword for _, keyword in _KINDS),
     *cues.KEYWORDS,
@@ -107,11 +114,12 @@ def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
 
 
 def _items(sources: list[Dataset]) -> Items:
+    groups = sources[:0:-1]
+    converted = [s for source in groups for name in _CONVERTED for s in sequence(source, name)[:1]]
+
     def items(group: str) -> list[Dataset]:
-        if not group:
-            return sources[:1]
-        inner = [s for source in reversed(sources[1:]) for s in sequence(source, group)[:1]]
-        return [*inner, sources[0]]
+        inner = [s for source in groups for s in sequence(source, group)[:1]] if group else []
+        return [*inner, *converted, sources[0]]
 
     return items
 
@@ -124,5 +132,6 @@ def _label(items: Items, ds: Dataset) -> tuple[str, ...]:
         text(ds, "EchoNumbers"),
         first_of(text(c, "StackID") for c in items("FrameContentSequence")),
         *(text(ds, keyword).upper() for keyword in _VIEWS),
+        first_of(text(code, "CodeValue") for code in sequence(ds, _VIEW_CODE)[:1]),
         *(first_of(text(i, keyword) for i in items(group)) for group, keyword in _KINDS),
     )

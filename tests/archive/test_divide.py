@@ -80,6 +80,10 @@ CUES = {
     "repetition time": lambda v: {"RepetitionTime": str(100 * v + 50)},
     "trigger time": lambda v: {"TriggerTime": str(33.3 * v)},
     "tube voltage": lambda v: {"KVP": str(80 + 20 * v)},
+    "slice thickness": lambda v: {"SliceThickness": str(v + 1)},
+    "kernel": lambda v: {"ConvolutionKernel": f"B{v + 3}0f"},
+    "coil": lambda v: {"ReceiveCoilName": f"HEAD {v}"},
+    "exposure": lambda v: {"IrradiationEventUID": f"1.2.3.{v + 1}"},
     "b-value": lambda v: {"DiffusionBValue": 500.0 * v},
     "gradient": lambda v: {
         "DiffusionBValue": 800.0,
@@ -192,6 +196,42 @@ def test_two_cues_together(tmp_path):
     assert found == {(name,) * 3 for name in ("00", "01", "8000", "8001")}
 
 
+def write_offset(root, offset, **tags):
+    number = 0
+    for volume in (1, 2):
+        for slice_ in range(6):
+            number += 1
+            write(
+                root / f"{volume}{slice_}",
+                SOPInstanceUID=f"1.2.{number}",
+                InstanceNumber=number,
+                ImagePositionPatient=[0, 0, 2 * slice_ + offset * (volume - 1)],
+                **{tag: values[volume - 1] for tag, values in tags.items()},
+            )
+
+
+@pytest.mark.parametrize("tags", [{"AcquisitionNumber": (1, 2)}, {"KVP": ("80", "140")}], ids=str)
+def test_volumes_whose_slices_lie_between_one_another_are_told_apart(tmp_path, tags):
+    write_offset(tmp_path, 0.3, **tags)
+    stacks = stacks_of(tmp_path)
+    assert [members(s) for s in stacks] == [[f"{v}{s}" for s in range(6)] for v in (1, 2)]
+    assert [(s.slice_spacing, s.notes) for s in stacks] == [(2, ()), (pytest.approx(2), ())]
+
+
+@pytest.mark.parametrize(
+    ("offset", "tags", "notes"),
+    [
+        (1, {"AcquisitionNumber": (1, 2)}, ()),  # one even stack, acquired in two passes
+        (0.3, {}, ("uneven spacing",)),  # nothing says that these are two
+        (13, {"AcquisitionNumber": (1, 2)}, ("uneven spacing",)),  # one behind the other
+    ],
+    ids=str,
+)
+def test_what_may_be_one_volume_stays_one(tmp_path, offset, tags, notes):
+    write_offset(tmp_path, offset, **tags)
+    assert [(len(s.frames), s.notes) for s in stacks_of(tmp_path)] == [(12, notes)]
+
+
 def test_where_only_order_is_left_uneven_counts_are_noted(series):
     root = series([0, 1, 2, 3])
     series([1], "b", InstanceNumber=3)
@@ -249,6 +289,10 @@ FRAMES = {
         "MRVelocityEncodingSequence", VelocityEncodingDirection=[float(v == n) for n in range(3)]
     ),
     "tube voltage": lambda v: sequence_of("CTXRayDetailsSequence", KVP=str(80 + 20 * v)),
+    "kernel": lambda v: sequence_of("CTReconstructionSequence", ConvolutionKernel=f"B{v + 3}0f"),
+    "of the slices it was converted from": lambda v: sequence_of(
+        "UnassignedPerFrameConvertedAttributesSequence", AcquisitionTime=f"10101{v}"
+    ),
 }
 
 
@@ -279,7 +323,7 @@ def test_frames_of_an_enhanced_object_may_have_any_order(tmp_path, cue, shuffled
     found = [[frames[f.index] for f in s.frames] for s in stacks]
     assert sorted(found) == [[(v, s) for s in range(SLICES)] for v in range(VOLUMES)]
     assert {s.notes for s in stacks} == {()}
-    if cue not in ("flow", "diffusion"):  # directions have no order
+    if cue not in ("flow", "diffusion", "kernel"):  # these have no order
         assert found == sorted(found)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 
 from medscan.archive import Reason, group, index, key_of, read_header, walk
 
@@ -180,6 +181,37 @@ def test_without_positions_number_then_path_decide(series):
     root = series([0, 0, 0], ImagePositionPatient=None, InstanceNumber=1)
     (stack,) = stacks_of(root)
     assert order(stack) == ["I0", "I1", "I2"]
+
+
+def code(value):
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator = value, "SRT"
+    return item
+
+
+def test_views_of_a_mammogram_never_share_a_stack(tmp_path):
+    views = [(side, view) for side in "RL" for view in ("CC", "MLO")]
+    for n, (side, view) in enumerate(views):
+        for folder, tags in (
+            ("named", {"ViewPosition": view}),
+            ("coded", {"ViewCodeSequence": [code({"CC": "R-10242", "MLO": "R-10226"}[view])]}),
+        ):
+            write(
+                tmp_path / folder / f"{n}",
+                SeriesInstanceUID=f"1.{len(folder)}.{folder == 'coded':d}",
+                SOPInstanceUID=f"1.2.{n + 1}",
+                InstanceNumber=n,
+                Modality="MG",
+                ImagePositionPatient=None,
+                ImageOrientationPatient=None,
+                ImageLaterality=side,
+                **tags,
+            )
+    stacks = stacks_of(tmp_path)
+    assert sorted(f.file.path for s in stacks for f in s.frames) == sorted(
+        f"{folder}/{n}" for folder in ("named", "coded") for n in range(4)
+    )
+    assert {len(s.frames) for s in stacks} == {1}
 
 
 def test_films_are_stacks_of_their_own_in_file_order(tmp_path):

@@ -215,7 +215,7 @@ def test_nested_sequences_are_survived(tmp_path, depth):
     content = path.read_bytes()
     at = content.index(b"\x28\x00\x02\x00US")
     path.write_bytes(content[:at] + (sequence + item) * depth + content[at:])
-    assert outcome(path).reason in (Reason.CORRUPT, Reason.NOT_AN_IMAGE)
+    assert outcome(path).reason in (Reason.CORRUPT, Reason.TRUNCATED)
 
 
 @pytest.mark.parametrize(
@@ -310,3 +310,17 @@ def test_pictures_of_absurd_size_are_refused(tmp_path):
 def test_maps_that_were_made_from_images_are_derived(tmp_path, sop_class, detail):
     found = outcome(write(tmp_path / "x", SOPClassUID=sop_class))
     assert (found.reason, found.detail) == (Reason.DERIVED, detail)
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "likely"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.7", True),
+        ("1.2.840.10008.5.1.4.1.1.7.4", True),
+        ("1.2.840.10008.5.1.4.1.1.77.1.5.4", False),
+    ],
+)
+def test_secondary_captures_may_show_text(tmp_path, sop_class, likely):
+    """Ophthalmic tomography, whose UID starts with the same digits, is no secondary capture."""
+    found = outcome(write(tmp_path / "x", SOPClassUID=sop_class))
+    assert ("burned-in text likely" in found.notes) is likely
