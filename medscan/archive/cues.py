@@ -14,6 +14,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
 from medscan.archive.diffusion import KEYWORDS as DIFFUSION_KEYWORDS
@@ -79,7 +80,10 @@ CUES: tuple[Cue, ...] = (
     Cue(_TIME, "", ("ContentTime",)),
 )
 _CLOCK = re.compile(r"(\d{8})?(\d\d):?(\d\d)?:?(\d\d(?:\.\d{1,6})?)?(?:[+-]\d{4})?", re.ASCII)
-_READ_AS_CLOCK = re.compile(r"DateTime|(Acquisition|Content)Time")
+_CLOCKS = frozenset(
+    keyword for cue in CUES for keyword in cue.keywords if dictionary_VR(keyword) in ("DT", "TM")
+)
+"""Keywords whose values are times of day, not numbers."""
 
 KEYWORDS: tuple[str, ...] = tuple(
     dict.fromkeys((*DIFFUSION_KEYWORDS, *(keyword for cue in CUES for keyword in cue.keywords)))
@@ -104,15 +108,19 @@ def dimensions_of(items: Items) -> tuple[int, ...]:
 
 
 def _read(cue: Cue, sources: list[Dataset]) -> float | None:
-    found = (_value(cue, ds, keyword) for keyword in cue.keywords for ds in sources)
-    return next((value for value in found if value is not None), None)
+    for keyword in cue.keywords:
+        for ds in sources:
+            # Most are missing: to ask first is much faster than to read.
+            if keyword in ds and (found := _value(cue, ds, keyword)) is not None:
+                return found
+    return None
 
 
 def _value(cue: Cue, ds: Dataset, keyword: str) -> float | None:
     if cue.scale is Scale.NAME:
         name = text(ds, keyword)
         return float(zlib.crc32(name.encode("utf-8", "surrogateescape"))) if name else None
-    if _READ_AS_CLOCK.search(keyword):
+    if keyword in _CLOCKS:
         return _seconds(text(ds, keyword))
     values = numbers([ds], keyword, cue.axis + 1)
     return values[cue.axis] if values else None

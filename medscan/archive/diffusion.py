@@ -43,7 +43,8 @@ class _Private(NamedTuple):
     def read(self, ds: Dataset) -> list[float]:
         """First numbers of the elements; empty where one is missing."""
         for block in _BLOCKS:
-            if _as_text(at(ds, self.group << 16 | block)) != self.creator:
+            creator = self.group << 16 | block
+            if creator not in ds or _as_text(at(ds, creator)) != self.creator:
                 continue
             tags = (self.group << 16 | block << 8 | element for element in self.elements)
             found = [_as_numbers(at(ds, tag), self.form) for tag in tags]

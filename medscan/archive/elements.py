@@ -80,8 +80,8 @@ class Elements:
         vr, charset = raw.get(_CHARSET, (None, b""))
         self._encodings = _encodings(vr, charset) if charset else ("iso8859",)
 
-    def __contains__(self, keyword: str) -> bool:
-        return _tag_of(keyword) in self._raw
+    def __contains__(self, key: str | int) -> bool:
+        return (key if isinstance(key, int) else _tag_of(key)) in self._raw
 
     def get(self, key: str | int, default: Any = None) -> Any:
         """Value of an element by keyword or tag; `default` where it is missing, None if empty.

@@ -115,6 +115,8 @@ def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
 
 def _items(sources: list[Dataset]) -> Items:
     groups = sources[:0:-1]
+    if not groups:
+        return lambda _: sources
     converted = [s for source in groups for name in _CONVERTED for s in sequence(source, name)[:1]]
 
     def items(group: str) -> list[Dataset]:

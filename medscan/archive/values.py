@@ -55,6 +55,8 @@ def at(ds: Dataset, tag: int) -> Any:
 def text(ds: Dataset, keyword: str) -> str:
     """Value of an element as text of at most 256 characters; empty where it is missing."""
     raw = value(ds, keyword)
+    if type(raw) is str:  # most are: instances of MultiValue take much longer to tell
+        return raw.strip(" \0\t\r\n")[:_TEXT_LIMIT]
     if raw is None or isinstance(raw, pydicom.Sequence):
         return ""
     parts = raw if isinstance(raw, _SEVERAL) else [raw]
@@ -89,6 +91,8 @@ def numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ..
     """First `count` numbers of an element, from the first source where all of them are finite."""
     for ds in sources:
         raw = value(ds, keyword)
+        if raw is None:
+            continue
         parts = list(raw) if isinstance(raw, _SEVERAL) else [raw]
         if len(parts) < count or parts[0] is None:
             continue
