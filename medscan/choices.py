@@ -13,6 +13,23 @@ METHODS = ("mvfa", "madclip", "medvmad", "conrad", "cocoop", "patchcore", "clip"
 """Names of `medscan.methods`, which takes too long to import for `--help`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much one file and one study may hold, so that no single one takes a whole night.
+
+    Parameters
+    ----------
+    file_planes, study_planes : int
+        Most planes of a file, and of a study: frames, tiles of a mosaic, slices of every volume.
+    side : int
+        Fewest rows and columns of a plane.
+    """
+
+    file_planes: int = 65_536
+    study_planes: int = 131_072
+    side: int = 3
+
+
 class Plane(StrEnum):
     """Anatomical plane that slices lie in."""
 

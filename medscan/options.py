@@ -17,6 +17,7 @@ from medscan import __version__
 from medscan.choices import (
     FILE_TIMEOUT_S,
     MAX_FILE_BYTES,
+    Bounds,
     Order,
     Plane,
     Precision,
@@ -53,6 +54,10 @@ class Inputs:
         Longest time for reading or decoding one file.
     max_file_bytes : int
         Bytes that one file may have, unpack to or be decoded to.
+    max_file_planes, max_study_planes : int
+        Most planes of one file, and of one study.
+    min_side : int
+        Fewest rows and columns of a plane.
     """
 
     roots: tuple[Path, ...] = ()
@@ -64,11 +69,19 @@ class Inputs:
     paranoid: bool = False
     file_timeout_s: float = FILE_TIMEOUT_S
     max_file_bytes: int = MAX_FILE_BYTES
+    max_file_planes: int = Bounds().file_planes
+    max_study_planes: int = Bounds().study_planes
+    min_side: int = Bounds().side
 
     @property
     def tools(self) -> str:
         """Versions of the readers, and limits: what decides whether a file can be read."""
         return f"{_versions()}, {self.max_file_bytes} bytes, {self.file_timeout_s} s"
+
+    @property
+    def bounds(self) -> Bounds:
+        """How much one file and one study may hold."""
+        return Bounds(self.max_file_planes, self.max_study_planes, self.min_side)
 
     @property
     def cut_plane(self) -> Plane | None:
@@ -97,6 +110,10 @@ class Inputs:
             raise UsageError(f"--file-timeout {self.file_timeout_s:g}: a number of seconds above 0")
         if self.max_file_bytes <= 0:
             raise UsageError("--max-file-gib: a number of GiB above 0")
+        if min(self.max_file_planes, self.max_study_planes, self.min_side) < 1:
+            raise UsageError(
+                "--max-file-planes, --max-study-planes, --min-side: whole numbers above 0"
+            )
         if not 0 <= self.settle_s < math.inf:
             raise UsageError(f"--settle {self.settle_s:g}: 0, or a time such as 15m")
 

@@ -9,11 +9,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
+from medscan.archive.bounds import file_refusal, study_refusal
 from medscan.archive.header import Header, Record, to_json
 from medscan.archive.nifti import voxel_names
 from medscan.archive.stacks import dicom_stacks, volume_stacks
 from medscan.archive.types import ArchiveFile, Catalogue, Kind, Outcome, Reason, Series, Study
-from medscan.choices import Plane
+from medscan.choices import Bounds, Plane
 from medscan.errors import CorruptError
 
 
@@ -21,6 +22,7 @@ def group(
     records: Iterable[Record],
     plane: Plane | None = None,
     name: Callable[[str], str] = str,
+    bounds: Bounds | None = None,
 ) -> Catalogue:
     """Group the records of files into a catalogue.
 
@@ -32,6 +34,8 @@ def group(
         Plane to cut volume files in; None: perpendicular to their largest spacing.
     name : callable
         Replaces a path in the keys of studies and stacks that have no UID.
+    bounds : Bounds or None
+        Bounds beyond which files and studies are set aside; None: there are none.
 
     Returns
     -------
@@ -42,8 +46,9 @@ def group(
     outcomes = {record.file: record for record in ordered if isinstance(record, Outcome)}
     headers, companions, orphans = _pair(headers, outcomes)
     headers, copies = _set_copies_aside(headers)
-    studies, broken = _studies(headers, plane, name)
-    for outcome in (*orphans, *copies, *broken):
+    headers, refused = _set_refused_aside(headers, plane, bounds)
+    studies, broken = _studies(headers, plane, name, bounds)
+    for outcome in (*orphans, *copies, *refused, *broken):
         outcomes[outcome.file] = outcome
     for companion in companions:
         outcomes.pop(companion, None)
@@ -152,6 +157,17 @@ def _place(header: Header) -> tuple[object, ...]:
     return header.instance_number, layers
 
 
+def _set_refused_aside(
+    headers: list[Header], plane: Plane | None, bounds: Bounds | None
+) -> tuple[list[Header], list[Outcome]]:
+    """Take out files that are beyond the bounds on a file."""
+    if bounds is None:
+        return headers, []
+    refusals = [file_refusal(header, plane, bounds) for header in headers]
+    kept = [h for h, refusal in zip(headers, refusals, strict=True) if refusal is None]
+    return kept, [refusal for refusal in refusals if refusal is not None]
+
+
 def identity_of(
     file: ArchiveFile, study: str = "", series: str = "", name: Callable[[str], str] = str
 ) -> str:
@@ -160,7 +176,10 @@ def identity_of(
 
 
 def _studies(
-    headers: list[Header], plane: Plane | None, name: Callable[[str], str]
+    headers: list[Header],
+    plane: Plane | None,
+    name: Callable[[str], str],
+    bounds: Bounds | None,
 ) -> tuple[tuple[Study, ...], list[Outcome]]:
     groups: defaultdict[str, list[Header]] = defaultdict(list)
     first_root: dict[str, Path] = {}
@@ -175,6 +194,10 @@ def _studies(
     studies: list[Study] = []
     broken: list[Outcome] = []
     for identity, members in sorted(groups.items()):
+        refused = study_refusal(members, plane, bounds) if bounds else []
+        if refused:
+            broken.extend(refused)
+            continue
         try:
             studies.append(_study(identity, members, plane, name))
         except CorruptError as error:  # only a volume file raises it, and is alone in its study

@@ -20,7 +20,7 @@ from medscan.archive.shard import is_needed, restrict_to_shard
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
 from medscan.archive.types import ArchiveFile, Catalogue, Entry, Outcome, Reason
 from medscan.archive.walk import walk
-from medscan.choices import FILE_TIMEOUT_S, Plane, Shard
+from medscan.choices import FILE_TIMEOUT_S, Bounds, Plane, Shard
 
 CHUNK = 128
 """Files that are looked up in the cache, and read by one worker, at a time."""
@@ -54,6 +54,7 @@ def index(
     file_timeout_s: float = FILE_TIMEOUT_S,
     walked: Sequence[Entry] | None = None,
     shard: Shard | None = None,
+    bounds: Bounds | None = None,
 ) -> Catalogue:
     """Walk archives, read the headers of their files and group them.
 
@@ -78,6 +79,8 @@ def index(
         Entries of `walk_all`, if the archives were walked already.
     shard : Shard or None
         Shard to return; None: everything. Headers of other shards are read, but not kept.
+    bounds : Bounds or None
+        Bounds beyond which files and studies are set aside; None: there are none.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def index(
         walked = list(walk_all(tops)) if walked is None else walked
         name = ""
         if catalogue_cache is not None:
-            name = _catalogue_name(walked, plane, pseudonyms, shard)
+            name = _catalogue_name(walked, plane, pseudonyms, shard, bounds)
             unchanged = _recall(walked, name, catalogue_cache)
             if unchanged is not None:
                 return unchanged
@@ -106,7 +109,7 @@ def index(
             if shard is None or is_needed(shard, record):
                 records.append(record)
             progress(count)
-        catalogue = group(records, plane, pseudonyms.digest if pseudonyms else str)
+        catalogue = group(records, plane, pseudonyms.digest if pseudonyms else str, bounds)
         if shard is not None:
             catalogue = restrict_to_shard(catalogue, shard)
         if catalogue_cache is not None and repeatable:
@@ -119,9 +122,10 @@ def _catalogue_name(
     plane: Plane | None,
     pseudonyms: Pseudonyms | None,
     shard: Shard | None,
+    bounds: Bounds | None,
 ) -> str:
     rule = f"{pseudonyms.rule} {pseudonyms.hash_paths}" if pseudonyms else ""
-    return digest_of(walked, plane, f"{rule} {shard or ''}".rstrip())
+    return digest_of(walked, plane, f"{rule} {shard or ''} {bounds or ''}".rstrip())
 
 
 def _recall(walked: Sequence[Entry], name: str, cache: HeaderCache) -> Catalogue | None:

@@ -56,6 +56,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate"
     OUT_OF_SCOPE = "out-of-scope"
     BACKGROUND = "background"
+    TOO_SMALL = "too-small"
     ARRIVING = "arriving"
     LEFT_OVER = "left-over"
     UNREADABLE = "unreadable"
@@ -63,6 +64,8 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     UNSUPPORTED = "unsupported-encoding"
     TOO_LARGE = "too-large"
+    TOO_MANY_PLANES = "too-many-planes"
+    STUDY_TOO_LARGE = "study-too-large"
     DECODER_DIED = "decoder-died"
     TIMED_OUT = "timed-out"
     OVERFLOWED = "overflowed"
@@ -85,6 +88,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
+    Reason.TOO_SMALL: (Bucket.SKIPPED, "its planes are smaller than --min-side"),
     Reason.ARRIVING: (Bucket.SKIPPED, "its study may be incomplete: left for the next scan"),
     Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan stopped before its study: left for the next scan"),
     Reason.UNREADABLE: (Bucket.FAILED, "the operating system could not open or read it"),
@@ -92,6 +96,11 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.CORRUPT: (Bucket.FAILED, "its content contradicts itself"),
     Reason.UNSUPPORTED: (Bucket.FAILED, "this installation cannot decode its encoding"),
     Reason.TOO_LARGE: (Bucket.FAILED, "it declares more pixels than the limit allows"),
+    Reason.TOO_MANY_PLANES: (Bucket.FAILED, "it holds more planes than --max-file-planes allows"),
+    Reason.STUDY_TOO_LARGE: (
+        Bucket.FAILED,
+        "its study holds more planes than --max-study-planes allows",
+    ),
     Reason.DECODER_DIED: (Bucket.FAILED, "the process that read it died"),
     Reason.TIMED_OUT: (Bucket.FAILED, "reading it took longer than --file-timeout allows"),
     Reason.OVERFLOWED: (Bucket.FAILED, "its score is not a finite number at this precision"),

@@ -82,6 +82,9 @@ def scan(
             parser=gib("--max-file-gib"),
         ),
     ] = 8,
+    max_file_planes: Annotated[int, option(INPUT, "Most planes of one file.", min=1)] = 65_536,
+    max_study_planes: Annotated[int, option(INPUT, "Most planes of one study.", min=1)] = 131_072,
+    min_side: Annotated[int, option(INPUT, "Fewest rows and columns of a plane.", min=1)] = 3,
     out: Annotated[Path, option(OUTPUT, "Results file to write or add to.")] = Path("results.h5"),
     ledger: Annotated[
         Path | None, option(OUTPUT, "Ledger of the studies done.", show_default="beside --out")
@@ -190,6 +193,9 @@ def scan(
             paranoid=paranoid,
             file_timeout_s=file_timeout,
             max_file_bytes=max_file_gib,
+            max_file_planes=max_file_planes,
+            max_study_planes=max_study_planes,
+            min_side=min_side,
         ),
         Outputs(
             out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -194,7 +195,16 @@ def _plan(options: ScanOptions, run: RunInfo, pseudonyms: Pseudonyms) -> list[Ta
     """
     inputs = options.inputs
     plane = inputs.plane if run.precision else inputs.cut_plane
-    unrouted = replace(inputs, detectors=(), named=False, plane=plane)
+    unrouted = replace(
+        inputs,
+        detectors=(),
+        named=False,
+        plane=plane,
+        # What a scan with wider bounds has scored is scored again too.
+        max_file_planes=sys.maxsize,
+        max_study_planes=sys.maxsize,
+        min_side=1,
+    )
     workers = options.compute.workers
     return survey_archive(unrouted, pseudonyms, options.identity, workers=workers).plan
 

@@ -167,6 +167,7 @@ def _index(
             file_timeout_s=inputs.file_timeout_s,
             walked=walked.files,
             shard=inputs.shard,
+            bounds=inputs.bounds,
         )
     finally:
         if cache is not None:

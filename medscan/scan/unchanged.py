@@ -39,6 +39,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
         inputs.named,
         str(inputs.shard or ""),
         inputs.tools,
+        str(inputs.bounds),
         PREPROCESSING,
         [[d.name, d.digest, c.threshold, c.target_fpr] for d, c in calibrations],
     ]

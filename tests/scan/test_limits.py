@@ -95,9 +95,50 @@ def test_a_bomb_fails_as_too_large(options, root):
     assert failed(summary)["bomb.nii.gz"][0] == "too-large"
 
 
+def many_planes(planes, side=2):
+    """A gzipped NIfTI of a few KB that declares that many planes, and holds them."""
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 4, side, side, 1 << 10, planes >> 10, 1, 1, 1)
+    struct.pack_into("<2h", header, 70, 2, 8)
+    struct.pack_into("<8f", header, 76, 1, 1, 1, 1, 1, 1, 1, 1)
+    struct.pack_into("<f", header, 108, 352)
+    struct.pack_into("<h", header, 254, 1)
+    for row in range(3):
+        struct.pack_into("<f", header, 280 + 20 * row, 1)
+    header[344:348] = b"n+1\0"
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return packer.compress(bytes(header) + bytes(side * side * planes)) + packer.flush()
+
+
+def test_a_small_file_of_many_planes_stops_no_night(options, root):
+    tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
+    (root / "many.nii.gz").write_bytes(many_planes(1 << 18))
+    assert (root / "many.nii.gz").stat().st_size < 5000
+    asked = changed(options, workers=1)
+    foreseen = forecast_scan(asked)
+    assert (foreseen.slices, foreseen.set_aside) == (6, {"too-many-planes": 1})
+    summary = scan(asked)
+    assert failed(summary) == {"many.nii.gz": ("too-many-planes", "it has 262144")}
+    assert summary.files == {"scanned": 6, "skipped": 0, "failed": 1}
+
+
+def test_bounds_can_be_widened_the_next_night(options, root):
+    tiny.write_series(root / "a", tiny.head_volume(1), study="1.1")
+    narrow = changed(options, workers=1, max_study_planes=5)
+    assert forecast_scan(narrow).slices == 0
+    reasons = {reason for reason, _ in failed(scan(narrow)).values()}
+    assert reasons == {"study-too-large"}
+    summary = scan(changed(narrow, max_study_planes=6))
+    assert (summary.scanned, summary.files["failed"]) == (1, 0)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"max_file_planes": 0},
+        {"max_study_planes": -1},
+        {"min_side": 0},
         {"file_timeout_s": 0.0},
         {"file_timeout_s": float("nan")},
         {"file_timeout_s": float("inf")},

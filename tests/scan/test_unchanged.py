@@ -83,6 +83,7 @@ def test_whatever_changes_is_looked_at(options, two, looks, change):
         {"prune_s": 0.0},
         {"named": False},
         {"max_file_bytes": 1 << 20},
+        {"max_file_planes": 1000},
     ],
 )
 def test_whatever_is_asked_for_is_looked_at(options, two, looks, other):
