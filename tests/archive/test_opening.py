@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from medscan.archive import Kind, index, open_below
+from medscan.decoding import file_errors
 from medscan.errors import FileError, UnreadableError
 from medscan.imaging import read_planes
-from medscan.imaging.quiet import file_errors
 from medscan.imaging.volume import open_volume
 from tests.archive.volumes import VOXELS, archived, meta_image, nrrd, opened
 

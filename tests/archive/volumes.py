@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
 from medscan.archive import ArchiveFile, Header, read_header
-from medscan.imaging.quiet import file_errors
+from medscan.decoding import file_errors
 from medscan.imaging.volume import open_volume
 
 SHAPE = (3, 4, 5)
