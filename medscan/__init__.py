@@ -4,6 +4,7 @@ The rooms of the house, in the order that data goes through them. A room imports
 it, and only what their `__init__` offers.
 
     errors.py     every error that medscan raises, as one tree
+    offline.py    libraries kept off the network
     choices.py    what a user chooses by name: planes, orders, formats
     text.py       text from files made harmless to show
     schema.py     JSON from a file checked against a dataclass

@@ -1,5 +1,6 @@
 """Files on disk -> studies, series, stacks and frames; every file in exactly one bucket."""
 
+import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
 from medscan.archive.dicom import BURNED_IN
 from medscan.archive.geometry import (
     Cut,

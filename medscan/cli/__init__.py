@@ -7,6 +7,7 @@ import sys
 from medscan.cli.app import app
 from medscan.cli.logs import begin, tell
 from medscan.errors import MedscanError
+from medscan.offline import stay_offline
 
 
 def main() -> None:
@@ -15,6 +16,8 @@ def main() -> None:
     Exit statuses are those of `medscan.errors.EXIT_STATUSES`.
     """
     begin()
+    if sys.argv[1:3] != ["weights", "pull"]:
+        stay_offline()
     try:
         app(prog_name="medscan")
     except MedscanError as error:

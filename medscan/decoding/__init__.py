@@ -1,5 +1,6 @@
 """Frames of DICOM files -> values after rescale; the libraries that decode them kept quiet."""
 
+import medscan.archive  # noqa: F401 - imports pydicom without a socket
 from medscan.decoding.dicom import DicomFile
 from medscan.decoding.planes import PixelPlane, Voi
 from medscan.decoding.quiet import file_errors, no_stderr
