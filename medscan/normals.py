@@ -35,6 +35,10 @@ def _check_threshold(threshold: float, calibration: ValidationInfo) -> float:
     raise PydanticKnownError("finite_number")
 
 
+Threshold = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_check_threshold)]
+"""A threshold; the field `normals` comes before it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Distribution of the scores of normals that the scoring method had not seen.
@@ -59,7 +63,7 @@ class Calibration:
     __pydantic_config__ = CLOSED
 
     normals: Scores
-    threshold: Annotated[float, Field(allow_inf_nan=True), AfterValidator(_check_threshold)]
+    threshold: Threshold
     target_fpr: Fraction
     provisional: bool
     map_low: Score

@@ -43,7 +43,8 @@ BROKEN = (
 
 
 def accounting_problems(run: RunInfo) -> Iterator[str]:
-    """Describe totals that do not add up, and reasons in the wrong table."""
+    """Describe damaged records, totals that do not add up, and reasons in the wrong table."""
+    yield from run.damage
     counts = {str(bucket): run.counts[str(bucket)] for bucket in Bucket}
     if run.counts["files"] != sum(counts.values()):
         by_bucket = ", ".join(f"{n} {bucket}" for bucket, n in counts.items())

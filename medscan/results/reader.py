@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from medscan.errors import UsageError
+from medscan.results.records import read_records
 from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, SCHEMA, TEXTS, WORK
 from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work, merge_results
 
@@ -95,11 +96,13 @@ class Results:
         """Return the attributes and tables of the file's root."""
         with _reading(self.path) as file:
             attributes = file.attrs
+            detectors, damage = read_records(attributes["detectors"])
             return RunInfo(
                 created=str(attributes["created"]),
                 command=str(attributes["command"]),
                 aggregation=str(attributes["aggregation"]),
-                detectors=json.loads(attributes["detectors"]),
+                detectors=detectors,
+                damage=damage,
                 counts={k: int(attributes[k]) for k in ("files", "scanned", "skipped", "failed")},
                 version=str(attributes["medscan_version"]),
                 failures=_rows(file["failures"], ("path", "stage", "reason", "message")),

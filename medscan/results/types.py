@@ -200,6 +200,8 @@ class RunInfo:
         name, hash, method, protocol, backbone, backbone_hash, domain, window, threshold,
         target_fpr, provisional, map_low, map_high, licence, and `normals` (sorted out-of-sample
         scores of normal slices).
+    damage : list of str
+        Sentences about entries of detectors that were left out because they are damaged.
     counts : dict
         Number of files in each bucket, scanned, skipped and failed, and their sum `files`.
     seconds : float
@@ -235,3 +237,4 @@ class RunInfo:
     identify: bool = False
     hash_paths: bool = True
     shard: str = ""
+    damage: list[str] = field(default_factory=list)

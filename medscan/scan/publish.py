@@ -76,7 +76,7 @@ def publish_results(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=outputs.command,
         aggregation=AGGREGATION,
-        detectors=_detectors(inputs, outputs),
+        detectors=_detectors(inputs, outputs, summary.notes),
         counts=summary.files | {"files": sum(summary.files.values())},
         failures=failures,
         skipped=skipped,
@@ -105,10 +105,15 @@ def _tables(summary: Summary) -> tuple[list[Any], list[Any]]:
     return failures, skipped
 
 
-def _detectors(inputs: Inputs, outputs: Outputs) -> list[dict[str, Any]]:
-    """Describe the detectors of this run, and those of earlier runs whose results stay."""
+def _detectors(inputs: Inputs, outputs: Outputs, notes: list[str]) -> list[dict[str, Any]]:
+    """Describe the detectors of this run, and those of earlier runs whose results stay.
+
+    A record that is damaged is dropped; `notes` receives a sentence about it.
+    """
     by_hash = {detector.digest: describe(detector) for _, detector in inputs.detectors}
     if outputs.out.exists():
-        for old in results.open(outputs.out).run().detectors:
+        earlier = results.open(outputs.out).run()
+        for old in earlier.detectors:
             by_hash.setdefault(old["hash"], old)
+        notes += [f"{damage}; it was dropped" for damage in earlier.damage]
     return [by_hash[digest] for digest in sorted(by_hash)]
