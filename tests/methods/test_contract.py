@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from medscan import choices
 from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.fit import FitOptions, fit, read_items
@@ -207,3 +208,7 @@ def test_windows_cover_every_patch_evenly():
 def test_a_value_that_cannot_work_is_refused(name, setting, value):
     with pytest.raises(UsageError, match="does not fit"):
         settings_of(name, **{setting: value})
+
+
+def test_detectors_may_name_every_method():
+    assert set(choices.METHODS) == METHODS.keys()

@@ -1,0 +1,57 @@
+"""Hostile detectors and bundles are refused with one line, and nothing is left behind."""
+
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests import hostile, tiny
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """Every socket is an error, and the backbones of this machine are elsewhere."""
+
+    def refused(*_):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr(socket, "socket", refused)
+    monkeypatch.setattr(socket, "getaddrinfo", refused)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
+
+
+def check(code, err, done, left):
+    """A refusal is status 2, a line, and nothing else; whether it was one."""
+    assert code in (0, 2), (done, err)
+    assert "Traceback" not in err, done
+    if code == 2:
+        assert len(err.splitlines()) == 1, (done, err)
+        assert len(err) < 1000, done
+        assert left == [], done
+    return code == 2
+
+
+def test_hostile_detectors_are_refused_before_anything_is_written(
+    inside, detector_file, tmp_path, offline
+):
+    tiny.write_series(tmp_path / "archive", tiny.head_volume(1, slices=2), study="1.2")
+    refused = 0
+    for done, path in hostile.detectors(detector_file, tmp_path, 30):
+        code, _, err = inside("scan", tmp_path / "archive", "--detector", path, "--workers", 0)
+        refused += check(code, err, done, list(Path.cwd().iterdir()))
+        for file in Path.cwd().iterdir():
+            file.unlink()
+    assert refused >= 22
+
+
+def test_hostile_bundles_are_refused_before_anything_is_kept(
+    inside, backbone_folder, tmp_path, offline
+):
+    refused = 0
+    for done, folder in hostile.bundles(backbone_folder, tmp_path, 30):
+        code, _, err = inside("weights", "import", folder)
+        kept = [p for p in (tmp_path / "home").rglob("*") if p.is_file()]
+        refused += check(code, err, done, kept)
+        shutil.rmtree(tmp_path / "home", ignore_errors=True)
+    assert refused >= 22
