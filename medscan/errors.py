@@ -2,6 +2,7 @@
 
     MedscanError                exit 1  the run failed
     ├── UsageError              exit 2  the command line asks for something that cannot work
+    │   ├── DamagedError        exit 2  a results file is damaged; a scan sets it aside
     │   ├── WeightsError        exit 2  a backbone is missing, damaged or not what it claims
     │   └── DetectorError       exit 2  a detector file is missing, damaged or does not fit
     ├── LockedError             exit 75 another scan holds the results file
@@ -52,6 +53,10 @@ class UsageError(MedscanError):
     """The command line is invalid, or a file that it names cannot be used."""
 
     exit_code = 2
+
+
+class DamagedError(UsageError):
+    """A results file has changed since it was written; the next scan sets it aside."""
 
 
 class WeightsError(UsageError):

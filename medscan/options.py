@@ -245,6 +245,11 @@ class Outputs:
         return parts_folder(self.out)
 
     @property
+    def damaged(self) -> Path:
+        """Folder of files that were found damaged and set aside."""
+        return self.out.with_name(self.out.name + ".damaged")
+
+    @property
     def worklists(self) -> list[Path]:
         """The table and the page beside the results."""
         return [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
@@ -257,7 +262,8 @@ class Outputs:
 
     def own_path_test(self) -> Callable[[Path], bool]:
         """Return a function that tells whether a path is one that this scan writes."""
-        out, parts = self.out.resolve(), self.parts.resolve()
+        out = self.out.resolve()
+        folders = {self.parts.resolve(), self.damaged.resolve()}
         files = {path.resolve() for path in self.files}
 
         def is_own(path: Path) -> bool:
@@ -267,7 +273,7 @@ class Outputs:
             name = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
             for suffix in ("-journal", ".damaged", ".lock"):
                 name = name.removesuffix(suffix)
-            return parts in path.parents or path.with_name(name) in files
+            return not folders.isdisjoint(path.parents) or path.with_name(name) in files
 
         return is_own
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medscan.choices import ExportFormat, Grid, SegType
+from medscan.cli.logs import tell
 from medscan.cli.options import INPUT, OUTPUT, KeyFile, archive_option, option
 from medscan.errors import UsageError
 
@@ -75,10 +76,12 @@ def export(
     if (identifies or with_source) and not archive:
         raise UsageError(f"--to {to.value}: name the folder of the scanned files with --archive")
     folder, files = out or Path("export"), [reader.open(path) for path in results]
+    if damage := reader.damage_lines(files):
+        tell("; ".join(damage))
     chosen = reader.select_studies(files, study or (), flagged=flagged)
     if not any(file.keys() for file in chosen):
         typer.echo(f"nothing to write: {'no study is flagged' if flagged else 'no studies'}")
-        return
+        raise typer.Exit(3 if damage else 0)
     sources = None
     if archive:
         names = reader.source_paths(chosen) if study or flagged else None
@@ -87,7 +90,7 @@ def export(
     written, left = _count(exporter(to.value)(job))
     warning = _NAMED if identifies else _UNMASKED if with_source else ""
     typer.echo(f"{written} files written to {folder}{warning if written else ''}")
-    if left:
+    if left or damage:
         raise typer.Exit(3)
 
 

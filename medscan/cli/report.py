@@ -86,6 +86,9 @@ def report(
     if drawn.missing:
         wanted = drawn.studies + drawn.missing
         tell(f"{drawn.missing} of {wanted} studies are not in --archive, or have changed there")
+    if damage := reader.damage_lines([*files, *([options.old] if options.old else [])]):
+        tell("; ".join(damage))
+    if drawn.missing or damage:
         raise typer.Exit(3)
 
 

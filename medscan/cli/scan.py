@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medscan.choices import EngineName, Order, Precision, Rescan, Shard
-from medscan.cli.logs import logging_to, progressing
+from medscan.cli.logs import logging_to, progressing, tell
 from medscan.cli.options import (
     BUDGET,
     COMPUTE,
@@ -221,8 +221,9 @@ def scan(
         typer.echo("\n".join(summary.profile.lines(summary.stages)))
     faults = summary.faults(strict=strict)
     for fault in faults:
-        typer.echo(f"medscan: {printable(fault)}", err=True)
-    raise typer.Exit(_exit_code(summary, faults))
+        tell(printable(fault))
+    code = 1 if summary.failure else 3 if faults else 0
+    raise typer.Exit(code if code == 1 else SIGNAL_EXITS.get(summary.stopped, code))
 
 
 def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
@@ -237,12 +238,6 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
     if address is not None:
         raise UsageError(f"--address {address}: give --engine ray too")
     return LocalEngine()
-
-
-def _exit_code(summary: Summary, faults: list[str]) -> int:
-    if summary.failure:
-        return 1
-    return SIGNAL_EXITS.get(summary.stopped) or (3 if faults else 0)
 
 
 def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:

@@ -105,7 +105,7 @@ def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
     """Return the studies that are due, and fill in the forecast's counts and entries."""
     inputs, outputs = options.inputs, options.outputs
     with _ledgers(inputs, outputs) as (cache, ledger):
-        old = results.open(outputs.out) if outputs.out.exists() else None
+        old = results.readable(outputs.out)
         fingerprint = old.run().key_fingerprint if old else ""
         pseudonyms = forecast_pseudonyms(options, fingerprint)
         surveyed = survey_archive(

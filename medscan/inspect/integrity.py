@@ -12,7 +12,7 @@ import numpy as np
 
 from medscan.archive import REASONS, Bucket, Reason
 from medscan.errors import MedscanError
-from medscan.results import Results, RunInfo, StackResult, State, StudyResult
+from medscan.results import Results, RunInfo, StackResult, State, StudyResult, opened
 from medscan.scoring import aggregate
 
 ARRAYS = (
@@ -78,7 +78,7 @@ def study_problems(path: Path, key: str) -> tuple[StudyResult | None, list[str]]
 
 
 def _shape_problems(path: Path, key: str) -> Iterator[str]:
-    with h5py.File(path, "r", locking=False) as file:
+    with opened(path) as file:
         group = file["studies"][key]
         for name in (n for n in group if isinstance(group[n], h5py.Group)):
             yield from (f"stack {name}: {p}" for p in _array_problems(group[name]))

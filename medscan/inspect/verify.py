@@ -16,7 +16,7 @@ from medscan import results
 from medscan.archive import Pseudonyms
 from medscan.choices import Plane, Precision
 from medscan.detector import Detector
-from medscan.errors import MedscanError
+from medscan.errors import DamagedError, MedscanError
 from medscan.inspect.integrity import BROKEN, accounting_problems, study_problems
 from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Task, pseudonym_key, scan_pseudonyms, survey_archive
@@ -104,15 +104,23 @@ def verify_results(
     medscan.errors.UsageError
         If there are no results, or a root is missing.
     """
-    stored = results.open(outputs.out)
-    verification, intact = Verification(), []
+    verification, intact = Verification(), list[str]()
+    try:
+        stored = results.open(outputs.out)
+    except DamagedError as error:
+        verification.problems.append(str(error))
+        return verification
     try:
         run = stored.run()
         verification.problems += accounting_problems(run)
     except BROKEN as error:
         verification.problems.append(f"its root cannot be read ({type(error).__name__})")
         return verification
-    for key in sorted(stored.keys()):
+    damaged = stored.damaged()
+    if stored.is_damaged() and not damaged:
+        verification.problems.append("bytes outside of the studies are damaged")
+    verification.problems += [f"study {key}: is damaged" for key in damaged]
+    for key in stored.keys():  # noqa: SIM118 - not a dict
         study, problems = study_problems(outputs.out, key)
         verification.problems += [f"study {key}: {problem}" for problem in problems]
         verification.count(study)

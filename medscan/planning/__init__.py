@@ -4,6 +4,7 @@ Routes stacks to detectors, leaves out what is done already, and accounts for ev
 """
 
 from medscan.planning.accounting import FileEntry, account
+from medscan.planning.aside import set_parts_aside
 from medscan.planning.keyfile import (
     KEY_BYTES,
     fingerprint_of,
@@ -66,6 +67,7 @@ __all__ = [
     "results_pseudonyms",
     "route",
     "scan_pseudonyms",
+    "set_parts_aside",
     "stamp_of",
     "survey_archive",
     "walk",

@@ -6,6 +6,9 @@
   from them again if it is lost, damaged, or belongs to another results file.
 - `trouble`: studies whose decoder died or hung, and in how many scans in a row.
 - `meta`: which results file `work` agrees with, and the summary of the last scan.
+
+SQLite does not see a changed byte in a value, so rows carry checksums. What is only a copy counts
+as missing if it is damaged; a damaged row of `work` makes the whole ledger damaged.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import json
 import os
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -24,22 +28,22 @@ from medscan.archive import ArchiveFile
 from medscan.errors import DiskError, LedgerError
 from medscan.results import Mark, Work
 
-VERSION = 3
+VERSION = 4
 """Version of the tables; those of another version are dropped, since all can be made again."""
 TABLES = {
     "headers": """
-        root TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, header TEXT,
+        root TEXT, path TEXT, size INTEGER, mtime_ns INTEGER, header TEXT, sum INTEGER,
         PRIMARY KEY (root, path)""",
-    "catalogue": "name TEXT PRIMARY KEY, content BLOB NOT NULL",
+    "catalogue": "name TEXT PRIMARY KEY, content BLOB NOT NULL, sum INTEGER NOT NULL",
     "work": """
         study TEXT PRIMARY KEY, content TEXT NOT NULL, maker TEXT NOT NULL, root TEXT NOT NULL,
         tools TEXT NOT NULL, outcomes TEXT NOT NULL, stale INTEGER NOT NULL, absent TEXT NOT NULL,
-        published INTEGER NOT NULL
+        published INTEGER NOT NULL, sum INTEGER NOT NULL
         """,
     "trouble": """
         study TEXT PRIMARY KEY, content TEXT NOT NULL, failures INTEGER NOT NULL, why TEXT NOT NULL
         """,
-    "meta": "name TEXT PRIMARY KEY, value TEXT NOT NULL",
+    "meta": "name TEXT PRIMARY KEY, value TEXT NOT NULL, sum INTEGER NOT NULL",
 }
 QUARANTINE_AFTER = 3
 """Scans in a row in which a study's decoder dies before later scans skip the study."""
@@ -50,7 +54,7 @@ BUSY_S = 30.0
 NO_MARK = Mark()
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-_HEADERS = "SELECT path, size, mtime_ns, header FROM headers WHERE root = ? AND path IN ({})"
+_HEADERS = "SELECT path, size, mtime_ns, header, sum FROM headers WHERE root = ? AND path IN ({})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ class Ledger:
             _touch(path)
         with self._sqlite_errors():
             self._database = _connected(path, read_only=read_only)
+            self._database.text_factory = _text
         try:
             with self._sqlite_errors():
                 self._prepare()
@@ -140,33 +145,37 @@ class Ledger:
     def get(self, files: Sequence[ArchiveFile]) -> list[str | None]:
         """Return the stored header of each file; None if there is none or the file has changed."""
         names = [(_safe(str(file.root)), _safe(file.path)) for file in files]
-        stored: dict[tuple[str, str], tuple[int, int, str]] = {}
+        stored: dict[tuple[str, str], tuple[int, int, str, int]] = {}
         for root in {root for root, _ in names}:
             paths = [path for path_root, path in names if path_root == root]
             query = _HEADERS.format(", ".join("?" * len(paths)))
             stored |= {(root, row[0]): row[1:] for row in self._all(query, (root, *paths))}
         rows = zip(files, (stored.get(name) for name in names), strict=True)
-        return [r[2] if r and r[:2] == (f.size, f.mtime_ns) else None for f, r in rows]
+        return [
+            r[2] if r and r[:2] == (f.size, f.mtime_ns) and _sum(f.path, *r[:3]) == r[3] else None
+            for f, r in rows
+        ]
 
     def put(self, headers: Iterable[tuple[ArchiveFile, str]]) -> None:
         """Store headers of files; they are committed every few seconds and by `commit`."""
         if self.read_only:
             return
         rows = [
-            (_safe(str(file.root)), _safe(file.path), file.size, file.mtime_ns, header)
-            for file, header in headers
+            (_safe(str(f.root)), _safe(f.path), *facts, _sum(f.path, *facts))
+            for f, header in headers
+            for facts in [(f.size, f.mtime_ns, header)]
         ]
         with self._sqlite_errors():
             self._database.executemany(
-                "INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?)", rows
+                "INSERT OR REPLACE INTO headers VALUES (?, ?, ?, ?, ?, ?)", rows
             )
         if time.monotonic() - self._committed > KEEP_S:
             self.commit()
 
     def recall(self, name: str) -> bytes | None:
         """Return the stored catalogue if it has this name."""
-        rows = self._all("SELECT content FROM catalogue WHERE name = ?", (name,))
-        return bytes(rows[0][0]) if rows else None
+        rows = self._all("SELECT content, sum FROM catalogue WHERE name = ?", (name,))
+        return bytes(rows[0][0]) if rows and zlib.crc32(rows[0][0]) == rows[0][1] else None
 
     def remember(self, name: str, catalogue: bytes) -> None:
         """Store a catalogue in place of the last one; it is committed by `commit`."""
@@ -174,7 +183,8 @@ class Ledger:
             return
         with self._sqlite_errors():
             self._database.execute("DELETE FROM catalogue")
-            self._database.execute("INSERT INTO catalogue VALUES (?, ?)", (name, catalogue))
+            values = (name, catalogue, zlib.crc32(catalogue))
+            self._database.execute("INSERT INTO catalogue VALUES (?, ?, ?)", values)
 
     def commit(self) -> None:
         """Commit headers and catalogue."""
@@ -183,6 +193,16 @@ class Ledger:
         self._committed = time.monotonic()
 
     # --- work ---------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise LedgerError if any row of the work is damaged."""
+        query = """
+            SELECT study, content, maker, root, tools, outcomes, stale, absent, sum FROM work
+        """
+        with self._sqlite_errors(), closing(self._database.execute(query)) as rows:
+            intact = all(_sum(*row[:-1]) == row[-1] for row in rows)
+        if not intact:
+            raise LedgerError(f"ledger {self.path} is damaged")
 
     def work(self, study: str) -> Work | None:
         """Return how the result of a study came about; None if it has no result."""
@@ -236,8 +256,8 @@ class Ledger:
                 if mark is None:
                     self._database.execute("DELETE FROM work WHERE study = ?", (study,))
                     continue
-                query = "UPDATE work SET stale = ?, absent = ? WHERE study = ?"
-                self._database.execute(query, (mark.stale, mark.absent, study))
+                if (work := self.work(study)) is not None:
+                    self._put_work(study, work, mark, published=True)
             self._database.execute("UPDATE work SET published = 1 WHERE NOT published")
             self._put_meta("results", stamp)
 
@@ -245,9 +265,9 @@ class Ledger:
         self, study: str, work: Work, mark: Mark = NO_MARK, *, published: bool = False
     ) -> None:
         facts = (work.content, work.maker, work.root, work.tools, json.dumps(work.outcomes))
-        values = (study, *facts, mark.stale, mark.absent, published)
-        query = "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        self._database.execute(query, values)
+        values = (study, *facts, int(mark.stale), mark.absent)
+        query = "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        self._database.execute(query, (*values, published, _sum(*values)))
 
     def counts(self) -> tuple[int, int, int]:
         """Count the results: all, stale, and those whose files are absent."""
@@ -296,8 +316,8 @@ class Ledger:
 
     def meta(self, name: str) -> str:
         """Return the note stored under a name; empty if there is none."""
-        rows = self._all("SELECT value FROM meta WHERE name = ?", (name,))
-        return str(rows[0][0]) if rows else ""
+        rows = self._all("SELECT value, sum FROM meta WHERE name = ?", (name,))
+        return str(rows[0][0]) if rows and _sum(name, rows[0][0]) == rows[0][1] else ""
 
     def note(self, name: str, value: str) -> None:
         """Store a note under a name, for the next scan."""
@@ -305,7 +325,8 @@ class Ledger:
             self._put_meta(name, value)
 
     def _put_meta(self, name: str, value: str) -> None:
-        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
+        values = (name, value, _sum(name, value))
+        self._database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", values)
 
     # --- SQLite -------------------------------------------------------------------------------
 
@@ -344,6 +365,16 @@ def _touch(path: Path) -> None:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
     except OSError as error:
         raise DiskError(f"ledger {path} cannot be written: {error.strerror}") from error
+
+
+def _sum(*values: object) -> int:
+    """Return a checksum of values, the same before they are stored and after."""
+    return zlib.crc32("\0".join(map(str, values)).encode("utf-8", "backslashreplace"))
+
+
+def _text(stored: bytes) -> str:
+    """Decode a stored text, even a damaged one, which its checksum then does not fit."""
+    return stored.decode("utf-8", "replace")
 
 
 def _safe(text: str) -> str:

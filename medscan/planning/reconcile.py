@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -12,8 +11,8 @@ from medscan.choices import Shard
 from medscan.errors import DiskError, UsageError
 from medscan.files import remove
 from medscan.options import Outputs, ScanOptions, parts_folder
+from medscan.planning.aside import set_parts_aside, set_results_aside
 from medscan.planning.ledger import Ledger
-from medscan.results import Mark, Work
 
 WHOLE = "whole"
 """Stands in a ledger in place of a shard, for the whole archive."""
@@ -56,7 +55,7 @@ def move_away(path: Path) -> Path:
     return damaged
 
 
-def reconcile(ledger: Ledger, outputs: Outputs, notes: list[str] | None = None) -> None:
+def reconcile(ledger: Ledger, outputs: Outputs, damage: list[str] | None = None) -> None:
     """Make the ledger's work that of the results and part files, and nothing else.
 
     A scan may have been killed between any two of its steps, and users may remove or replace files:
@@ -66,27 +65,31 @@ def reconcile(ledger: Ledger, outputs: Outputs, notes: list[str] | None = None) 
     ----------
     ledger : Ledger
     outputs : Outputs
-    notes : list of str or None
-        If given, damaged parts are removed, so that their studies are scanned again, and a note
-        about them is added.
+    damage : list of str or None
+        If given, damaged files are set aside, and a line about them is added. Their studies are
+        scanned again.
     """
+    ledger.check()
+    found = results.readable(outputs.out)
+    if damage is not None and outputs.out.exists():
+        set_results_aside(outputs, found, damage)
     # Killed after the results were replaced, a scan has not stamped them in the ledger; the stamp
     # differs too when another file was put in their place.
     stamp = stamp_of(outputs.out)
     if ledger.meta("results") != stamp:
-        ledger.restore(_published_works(outputs.out), stamp)
+        ledger.restore(found.works() if found else (), stamp)
+    for study in found.damaged() if found else ():
+        ledger.forget(study)
     # Killed after a part was written, a scan has not recorded it. Parts come second, because they
     # are newer than the results.
     parts = parts_of(outputs)
-    damaged = [part for part in parts if not _adopt(ledger, part)]
-    intact = {part.stem for part in parts} - {part.stem for part in damaged}
+    damaged_parts = [part for part in parts if not _adopt(ledger, part)]
+    intact = {part.stem for part in parts} - {part.stem for part in damaged_parts}
     # Recorded, but in no file: the part is damaged, or somebody removed it.
     for study in set(ledger.unpublished()) - intact:
         ledger.forget(study)
-    if damaged and notes is not None:
-        for part in damaged:
-            remove(part)
-        notes.append(f"{len(damaged)} damaged part files were removed")
+    if damaged_parts and damage is not None:
+        damage.append(set_parts_aside(outputs, damaged_parts))
 
 
 def reconcile_shard(ledger: Ledger, outputs: Outputs, shard: Shard | None) -> None:
@@ -95,8 +98,8 @@ def reconcile_shard(ledger: Ledger, outputs: Outputs, shard: Shard | None) -> No
     A new ledger does not say: its parts are taken to belong to the shard asked for.
     """
     wanted, recorded = str(shard or WHOLE), ledger.meta("shard")
-    # If there are results, `check` has compared their shard with the wanted one already.
-    if recorded and not outputs.out.exists() and parts_of(outputs):
+    # If results can be read, `check` has compared their shard with the wanted one already.
+    if recorded and results.readable(outputs.out) is None and parts_of(outputs):
         check_shard(outputs, shard, recorded.removeprefix(WHOLE))
     if recorded != wanted:
         ledger.note("shard", wanted)
@@ -112,8 +115,8 @@ def check(options: ScanOptions) -> None:
     """
     options.check()
     outputs = options.outputs
-    if outputs.out.exists():
-        check_shard(outputs, options.inputs.shard, results.open(outputs.out).shard())
+    if found := results.readable(outputs.out):
+        check_shard(outputs, options.inputs.shard, found.shard())
 
 
 def check_shard(outputs: Outputs, shard: Shard | None, existing: str) -> None:
@@ -152,7 +155,3 @@ def stamp_of(path: Path) -> str:
     except FileNotFoundError:
         return ""
     return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
-
-
-def _published_works(out: Path) -> Iterator[tuple[str, Work, Mark]]:
-    return results.open(out).works() if out.exists() else iter(())

@@ -1,10 +1,13 @@
 """results.h5: the results of a scan, their reader and their writer."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from medscan.errors import DamagedError
 from medscan.files import replacing
 from medscan.results.maps import on_frame, on_square, sample
 from medscan.results.merge import distinct, select_studies, source_paths
+from medscan.results.opening import opened
 from medscan.results.reader import Results, read_part
 from medscan.results.shards import missing_shards
 from medscan.results.store import publish, write_part
@@ -17,11 +20,41 @@ def open(path: Path | str) -> Results:
     Raises
     ------
     UsageError
-        If it does not exist, is damaged, or was written by a newer medscan.
+        If it does not exist, is none, or was written by another version of medscan.
+    DamagedError
+        If it is damaged so that none of its studies can be read.
     """
     results = Results(Path(path))
     results.check()
     return results
+
+
+def readable(path: Path) -> Results | None:
+    """Open a results file if it exists, and is not damaged so that none of it can be read.
+
+    Raises
+    ------
+    UsageError
+        If something else has its name.
+    """
+    if not path.exists():
+        return None
+    try:
+        results = open(path)
+        results.run()
+        results.damaged()
+    except DamagedError:
+        return None
+    return results
+
+
+def damage_lines(files: Iterable[Results]) -> list[str]:
+    """Name the damaged studies, which are left out of everything, in a line for each file."""
+    damaged = {file.path: studies for file in files if (studies := file.damaged())}
+    return [
+        f"{path} is damaged; left out, and scanned again by the next scan: {', '.join(studies)}"
+        for path, studies in damaged.items()
+    ]
 
 
 __all__ = [
@@ -32,13 +65,16 @@ __all__ = [
     "State",
     "StudyResult",
     "Work",
+    "damage_lines",
     "distinct",
     "missing_shards",
     "on_frame",
     "on_square",
     "open",
+    "opened",
     "publish",
     "read_part",
+    "readable",
     "replacing",
     "sample",
     "select_studies",

@@ -5,10 +5,10 @@ The layout is documented in man/medscan-results.5.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,28 @@ from typing import Any
 import h5py
 import numpy as np
 
-from medscan.errors import UsageError
+from medscan.results.opening import damaged_studies, is_damaged, opened
 from medscan.results.records import read_records
-from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, SCHEMA, TEXTS, WORK
+from medscan.results.seal import verified
+from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, TEXTS, WORK
 from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work, merge_results
 
 NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
           "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
           "orientation", "pixel_spacing", "origin", "slice_spacing", "notes")  # fmt: skip
 """Attributes that every stack has."""
-DAMAGE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError,
-          ArithmeticError, MemoryError)  # fmt: skip
-"""What HDF5, and code that uses its values, raise if a file is damaged."""
-
-# Files are opened without locks, which network file systems may lack: a results file is only ever
-# replaced as a whole, so that a reader never sees a file being written.
 
 
 def read_part(path: Path) -> Work | None:
     """Return how the result in a part file came about; None if any of the file is damaged."""
     try:
-        with h5py.File(path, "r", locking=False) as file:
-            group = file["studies"][path.stem]
-            _read_study(group, arrays=True)
-            return _read_work(group)
-    except (OSError, KeyError, RuntimeError, ValueError, TypeError):
+        data = verified(path)
+    except OSError:
         return None
+    if data is None:
+        return None
+    with h5py.File(io.BytesIO(data), "r") as file:
+        return _read_work(file["studies"][path.stem]) if path.stem in file["studies"] else None
 
 
 def _text(value: Any) -> str:
@@ -78,23 +74,23 @@ class Results:
     older: tuple[Path, ...] = ()
 
     def check(self) -> None:
-        """Raise UsageError if this is not a readable results file."""
-        with _reading(self.path):
+        """Raise UsageError if this is not a readable results file; see `medscan.results.open`."""
+        with opened(self.path):
             pass
 
     def key_fingerprint(self) -> str:
         """Return the fingerprint of the pseudonyms' key; empty in files of older versions."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             return str(file.attrs.get("key_fingerprint", ""))
 
     def shard(self) -> str:
         """Return the shard of the archive that was scanned, such as 3/16; empty: all of it."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             return str(file.attrs.get("shard", ""))
 
     def run(self) -> RunInfo:
         """Return the attributes and tables of the file's root."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             attributes = file.attrs
             detectors, damage = read_records(attributes["detectors"])
             return RunInfo(
@@ -117,17 +113,26 @@ class Results:
                 shard=str(attributes.get("shard", "")),
             )
 
+    def damaged(self) -> list[str]:
+        """Return the keys of studies that are damaged, sorted; no other method returns them."""
+        return sorted(damaged_studies(self.path))
+
+    def is_damaged(self) -> bool:
+        """Whether any byte of the file has changed since it was written."""
+        return is_damaged(self.path)
+
     def keys(self) -> list[str]:
-        """Return the keys of all studies, sorted."""
-        with _reading(self.path) as file:
+        """Return the keys of all intact studies, sorted."""
+        with opened(self.path) as file:
             return self._keys(file)
 
     def _keys(self, file: Any) -> list[str]:
-        return sorted(key for key in file["studies"] if self.only is None or key in self.only)
+        intact = file["studies"].keys() - damaged_studies(self.path)
+        return sorted(intact if self.only is None else intact & self.only)
 
     def scored(self) -> list[str]:
         """Return the keys of studies with a score, sorted."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             studies = file["studies"]
             return [k for k in self._keys(file) if not math.isnan(studies[k].attrs["score"])]
 
@@ -135,13 +140,13 @@ class Results:
         """Return the keys of flagged studies, sorted."""
         if self.older:
             return sorted(study.key for study in self.ranked() if study.flagged)
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             studies = file["studies"]
             return [key for key in self._keys(file) if bool(studies[key].attrs["flagged"])]
 
     def study(self, key: str, *, arrays: bool = True) -> StudyResult:
         """Read a study; without `arrays`, heatmaps and thumbnails are left empty."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             own = {key: _read_study(file["studies"][key], arrays=arrays)}
         return self._with_older(own, arrays=arrays)[key]
 
@@ -149,8 +154,8 @@ class Results:
         """Add to studies the series that only older files have scored."""
         studies = dict(own)
         for path in self.older:
-            with _reading(path) as file:
-                for key in [key for key in studies if key in file["studies"]]:
+            with opened(path) as file:
+                for key in (studies.keys() & file["studies"].keys()) - damaged_studies(path):
                     older = _read_study(file["studies"][key], arrays=arrays)
                     studies[key] = merge_results(studies[key], older)
         return studies
@@ -159,7 +164,7 @@ class Results:
         """Add the arrays to a study that was read without them."""
         if self.older:
             return self.study(study.key)
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             group = file["studies"][study.key]
             return replace(study, stacks=tuple(_with_arrays(group[s.key], s) for s in study.stacks))
 
@@ -170,7 +175,7 @@ class Results:
 
     def works(self) -> Iterator[tuple[str, Work, Mark]]:
         """Yield the key, work and mark of each study that records how it came about."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             for key in self._keys(file):
                 group = file["studies"][key]
                 work = _read_work(group)
@@ -179,35 +184,10 @@ class Results:
 
     def ranked(self) -> list[StudyResult]:
         """Return studies without arrays, highest score first; unscored ones last; ties by key."""
-        with _reading(self.path) as file:
+        with opened(self.path) as file:
             own = {k: _read_study(file["studies"][k], arrays=False) for k in self._keys(file)}
         studies = self._with_older(own, arrays=False).values()
         return sorted(studies, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score), s.key))
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        hint = "is not an HDF5 file, or is damaged" if path.exists() else "does not exist"
-        raise UsageError(f"{path} {hint}; name a results file that `medscan scan` wrote") from error
-    with file:
-        try:
-            _check_kind(file, path)
-            yield file
-        except DAMAGE as error:
-            why = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{path} is damaged ({why})") from error
-
-
-def _check_kind(file: Any, path: Path) -> None:
-    """Raise UsageError if it is not a results file, or one of a newer medscan."""
-    if "schema_version" not in file.attrs or "studies" not in file:
-        raise UsageError(f"{path} is an HDF5 file, but not one that `medscan scan` wrote")
-    version = int(file.attrs["schema_version"])
-    if version > SCHEMA:
-        raise UsageError(f"{path} has schema {version}; this medscan reads up to {SCHEMA}")
 
 
 def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:

@@ -15,11 +15,12 @@ from typing import Any
 import h5py
 
 from medscan import __version__
-from medscan.errors import DiskError
+from medscan.errors import DamagedError, DiskError
 from medscan.files import forgiving, free_bytes, replacing
+from medscan.results.opening import SCHEMA, damaged_studies, opened
+from medscan.results.seal import USER_BLOCK, blocks_read, seal, verified
 from medscan.results.types import Mark, RunInfo, StackResult, StudyResult
 
-SCHEMA = 1
 SPARE = 4 << 20
 """Bytes that a results file may need in addition to its studies."""
 ARRAYS = ("slice_score", "state", "heatmap", "frame", "position_mm", "grid_to_pixel")
@@ -51,8 +52,9 @@ def write_part(path: Path, study: StudyResult) -> None:
     """
     # Made in memory: the HDF5 library crashes if the disk is full when it closes a file.
     memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
+    with h5py.File(memory, "w", userblock_size=USER_BLOCK) as file:
         _write_study(file.create_group("studies"), study)
+    seal(memory)
     with replacing(path) as aside:
         aside.write_bytes(memory.getbuffer())
 
@@ -117,8 +119,8 @@ def publish(
     run: RunInfo,
     parts: Sequence[Path],
     changes: Mapping[str, Mark | None] = MappingProxyType({}),
-) -> None:
-    """Replace results.h5 in one rename: its studies and those of the parts.
+) -> list[Path]:
+    """Replace results.h5 in one rename: its studies and those of the parts, except damaged ones.
 
     Parameters
     ----------
@@ -131,19 +133,51 @@ def publish(
     changes : mapping
         New marks by study; None: drop the study.
 
+    Returns
+    -------
+    list of Path
+        Parts that are damaged; their studies are not in the results.
+
     Raises
     ------
     DiskError
-        If it cannot be written; the old file is unchanged.
+        If it cannot be written, or the old file is damaged since it was checked; it is unchanged.
     """
     _check_space(path, parts)
-    with replacing(path) as aside, forgiving(aside) as stream, h5py.File(stream, "w") as file:
-        _write_run(file, run)
-        studies = file.create_group("studies")
-        # Parts come first: a study that is copied already is not replaced by its older result.
-        for source_path in [*parts, *([path] if path.exists() else [])]:
-            with h5py.File(source_path, "r", locking=False) as source:
-                _copy_studies(source["studies"], studies, changes)
+    # Those of the old results that are damaged are left out like those that are dropped.
+    wanted = {**changes, **dict.fromkeys(damaged_studies(path) if path.exists() else (), None)}
+    damaged = []
+    with replacing(path) as aside:
+        with (
+            forgiving(aside) as stream,
+            h5py.File(stream, "w", userblock_size=USER_BLOCK) as file,
+        ):
+            _write_run(file, run)
+            studies = file.create_group("studies")
+            # Parts come first: a study that is copied is not replaced by its older result.
+            damaged = [part for part in parts if not _copy_part(part, studies, changes)]
+            if path.exists():
+                _copy_old(path, studies, wanted)
+        seal_results(aside)
+    return damaged
+
+
+def _copy_part(part: Path, studies: Any, changes: Mapping[str, Mark | None]) -> bool:
+    """Copy the study of a part file; return whether the file is intact."""
+    data = verified(part)
+    if data is None:
+        return False
+    with h5py.File(io.BytesIO(data), "r") as file:
+        _copy_studies(file["studies"], studies, changes)
+    return True
+
+
+def _copy_old(path: Path, studies: Any, changes: Mapping[str, Mark | None]) -> None:
+    try:
+        with opened(path) as old:
+            _copy_studies(old["studies"], studies, changes)
+    except DamagedError as error:
+        raise DiskError(f"{error}; finished studies are kept beside it") from error
 
 
 def _copy_studies(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
@@ -155,6 +189,22 @@ def _copy_studies(old: Any, studies: Any, changes: Mapping[str, Mark | None]) ->
         old.copy(old[key], studies)
         if key in changes:
             _put_mark(studies[key], mark)
+
+
+def seal_results(path: Path) -> None:
+    """Add checksums, and copies of what is read to find studies: all would be lost with that."""
+    shared = blocks_read(path, _read_shared)
+    with path.open("r+b") as stream:
+        seal(stream, shared)
+
+
+def _read_shared(stream: Any) -> None:
+    with h5py.File(stream, "r") as file:
+        dict(file.attrs)
+        list(file["studies"])
+        for table in ("failures", "skipped"):
+            for column in file[table].values():
+                column[()]
 
 
 def _check_space(path: Path, parts: Sequence[Path]) -> None:

@@ -11,7 +11,14 @@ from medscan import results
 from medscan.archive import Bucket
 from medscan.files import remove
 from medscan.options import Inputs, Outputs, ScanOptions
-from medscan.planning import Ledger, MarkChanges, parts_of, remove_leftovers, stamp_of
+from medscan.planning import (
+    Ledger,
+    MarkChanges,
+    parts_of,
+    remove_leftovers,
+    set_parts_aside,
+    stamp_of,
+)
 from medscan.results import RunInfo
 from medscan.scan.summary import Summary
 from medscan.scoring import AGGREGATION, describe
@@ -90,7 +97,11 @@ def publish_results(
         shard=str(inputs.shard or ""),
     )
     parts = parts_of(outputs)
-    results.publish(outputs.out, run, parts, changes)
+    damaged = results.publish(outputs.out, run, parts, changes)
+    if damaged:  # since they were written or checked, in this scan
+        summary.damage.append(set_parts_aside(outputs, damaged))
+    for part in damaged:
+        ledger.forget(part.stem)
     ledger.published(stamp_of(outputs.out), changes)
     for part in parts:
         remove(part)

@@ -95,13 +95,14 @@ def scan(
         _undone_on_usage_error(options),
     ):
         notes = [f"the lock of {dead}, which is dead, was taken over"] if dead else []
+        damage: list[str] = []
         remove_leftovers(outputs)
         run = (stop, watchdog, watch, publish, engine or LocalEngine())
         try:
-            summary = _scan(options, notes, *run)
+            summary = _scan(options, notes, damage, *run)
         except LedgerError:  # again, with a new ledger that is made from parts and results
             notes.append(f"the damaged ledger is now {move_away(outputs.ledger_path).name}")
-            summary = _scan(options, notes, *run)
+            summary = _scan(options, notes, damage, *run)
     summary.seconds = round(time.monotonic() - started, 3)
     log.info("scan ends", extra=_logged(summary))
     return summary
@@ -110,6 +111,7 @@ def scan(
 def _scan(
     options: ScanOptions,
     notes: list[str],
+    damage: list[str],
     stop: Stop,
     watchdog: Watchdog,
     watch: Watch | None,
@@ -119,8 +121,8 @@ def _scan(
     ledger = Ledger(options.outputs.ledger_path)
     try:
         reconcile_shard(ledger, options.outputs, options.inputs.shard)
-        reconcile(ledger, options.outputs, notes)
-        summary = _Run(options, ledger, stop, watchdog, watch, engine).go()
+        reconcile(ledger, options.outputs, damage)
+        summary = _Run(options, ledger, damage, stop, watchdog, watch, engine).go()
         if publish is not None:
             publish_worklist(options.outputs, ledger, publish)
     finally:
@@ -151,6 +153,7 @@ class _Run:
         self,
         options: ScanOptions,
         ledger: Ledger,
+        damage: list[str],
         stop: Stop,
         watchdog: Watchdog,
         watch: Watch | None,
@@ -159,10 +162,10 @@ class _Run:
         self.options, self.ledger, self.stop = options, ledger, stop
         self.watchdog, self.watch, self.engine = watchdog, watch, engine
         outputs, shard = options.outputs, options.inputs.shard
-        self.summary = Summary(out=str(outputs.out), shard=str(shard or ""))
+        self.summary = Summary(out=str(outputs.out), shard=str(shard or ""), damage=damage)
         self.started = time.monotonic()
         self.plan: list[Task] = []
-        old = results.open(outputs.out) if outputs.out.exists() else None
+        old = results.readable(outputs.out)
         key = pseudonym_key(outputs, old.key_fingerprint() if old else "")
         self.key_fingerprint = fingerprint_of(key)
         self.pseudonyms = scan_pseudonyms(options.inputs, options.privacy, key)
@@ -181,7 +184,7 @@ class _Run:
                 walking = self._progress("the archive is walked")
                 walked = walk(options.inputs, options.outputs, walking)
                 signed = signature(options, walked, self.pseudonyms)
-            if recall_summary(options, self.ledger, signed, summary):
+            if not summary.damage and recall_summary(options, self.ledger, signed, summary):
                 return
             surveyed = self._survey(walked)
         self.plan, summary.arriving = surveyed.plan, surveyed.arriving
@@ -274,7 +277,8 @@ class _Run:
         night, worse = compare_with_last(self.ledger, summary.entries, changes)
         # An empty shard gets a file too: a missing file would mean that it was not scanned.
         needs_file = bool(plan or options.inputs.shard)
-        changed = changes or (needs_file and accounts_changed(options.outputs, summary))
+        accounts = needs_file and accounts_changed(options.outputs, summary)
+        changed = changes or accounts or summary.damage
         # After a failure, changed marks alone are not published: studies may only seem absent.
         if summary.scanned or has_parts or (changed and not summary.failure):
             with summary.stage("publish"):

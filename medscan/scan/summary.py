@@ -39,6 +39,7 @@ class Summary:
     failure: str = ""
     worse: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    damage: list[str] = field(default_factory=list)
     stages: dict[str, float] = field(default_factory=dict)
     out: str = ""
     shard: str = ""
@@ -107,10 +108,10 @@ class Summary:
             Whether files count that have failed before.
         """
         if self.failure:
-            return [f"{self.failure}; {self.left} studies are left over"]
+            return [f"{self.failure}; {self.left} studies are left over", *self.damage]
         faults, failed = list(self.worse), self.files.get(str(Bucket.FAILED))
         if strict and failed:
             faults.append(f"files that fail, in all: {failed}")
         if faults:
             faults[-1] += "; to list every file, scan again with --accounting files.csv"
-        return faults
+        return [*self.damage, *faults]

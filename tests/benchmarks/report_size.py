@@ -20,11 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 from playwright.sync_api import Browser, sync_playwright
 
 from medscan import results
 from medscan.report import TABLES, write_csv, write_html, write_report
+from tests.edited import edited
 from tests.report import make
 from tests.report.conftest import CHROMIUM
 
@@ -32,7 +32,7 @@ from tests.report.conftest import CHROMIUM
 def results_of(folder: Path, studies: int) -> results.Results:
     """Write a results file of this many studies with different scores."""
     written = make.results(folder, make.few_studies()[:3], name=f"{studies}.h5")
-    with h5py.File(written.path, "r+") as file:
+    with edited(written.path) as file:
         group = file["studies"]
         for number in range(studies):
             original = group[("aaa", "bbb", "ccc")[number % 3]]

@@ -10,6 +10,7 @@ import pytest
 
 from medscan import detector, results
 from tests import tiny
+from tests.edited import edited
 
 SLICES, LESION = 6, 5
 """Of each series, and the number of the one with a lesion."""
@@ -158,7 +159,7 @@ def test_an_abnormal_study_without_a_slice_counts_where_it_was_flagged(
 
 
 def _set_threshold(path, value):
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         for study in file["studies"].values():
             for one in (g for g in study.values() if isinstance(g, h5py.Group)):
                 one.attrs["threshold"] = value
@@ -201,7 +202,7 @@ def test_mistakes_are_a_line_and_leave_no_detector(
     assert (code, detector.read(detector_file).digest) == (2, read.digest)
     assert "that would replace the detector that it is made of" in err
     shutil.copy(night, tmp_path / "other.h5")
-    with h5py.File(tmp_path / "other.h5", "r+") as file:
+    with edited(tmp_path / "other.h5") as file:
         file.attrs["key_fingerprint"] = ""
     code, _, err = refit(detector_file, good, "--results", tmp_path / "other.h5")
     assert code == 2

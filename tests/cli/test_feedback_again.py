@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 
 from medscan import detector, results
 from medscan.fit import FitOptions, fit
+from tests.edited import edited
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_what_was_not_scored_this_time_is_no_shot(refit, pictures):
     (code, _, err), keys = refit(words)
     assert (code, err) == (0, "")
     gone = keys["normal/normal_p0_0.png"]
-    with h5py.File("n.h5", "r+") as file:
+    with edited("n.h5") as file:
         stack = file["studies"][gone][gone]
         stack["state"][:], stack["score"][:], stack.attrs["score"] = 1, np.nan, np.nan
     again = {"normal/normal_p2_0.png": "normal,"}

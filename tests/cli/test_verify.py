@@ -13,6 +13,7 @@ import pytest
 from medscan import results
 from medscan.inspect.integrity import ARRAYS
 from tests import tiny
+from tests.edited import edited
 from tests.options import scan_options
 
 
@@ -123,7 +124,7 @@ def _points_nowhere(group):
     ],
 )
 def test_a_stack_that_is_not_whole(verify, harm, told):
-    with h5py.File("results.h5", "r+") as file:
+    with edited("results.h5") as file:
         study = file["studies"][sorted(file["studies"])[0]]
         harm(next(item for item in study.values() if isinstance(item, h5py.Group)))
     code, out, err = verify(archive=None)
@@ -150,7 +151,7 @@ def _group(data):
 @pytest.mark.parametrize("change", [_shorter, _text, _scalar, _group])
 @pytest.mark.parametrize("name", [*ARRAYS, "thumbnail"])
 def test_any_array_that_is_not_what_it_should_be(verify, archive, name, change):
-    with h5py.File("results.h5", "r+") as file:
+    with edited("results.h5") as file:
         study = file["studies"][sorted(file["studies"])[0]]
         stack = next(item for item in study.values() if isinstance(item, h5py.Group))
         new = change(stack[name][()])
@@ -191,7 +192,7 @@ def _nameless(file):
     ],
 )
 def test_what_else_may_be_lost(verify, harm, told):
-    with h5py.File("results.h5", "r+") as file:
+    with edited("results.h5") as file:
         harm(file)
     code, out, err = verify("--sample", 1)
     assert (code, len(err.splitlines())) == (1, 1)
@@ -229,7 +230,7 @@ def _flag(file):
 def test_an_accounting_that_does_not_add_up(verify, harm, told):
     run = results.open("results.h5").run()
     assert run.counts == {"files": 20, "scanned": 18, "skipped": 1, "failed": 1}
-    with h5py.File("results.h5", "r+") as file:
+    with edited("results.h5") as file:
         harm(file)
     code, out, _ = verify(archive=None)
     assert code == 1
@@ -275,7 +276,7 @@ def test_a_stack_is_scored_by_the_detector_that_its_results_name(verify, monkeyp
 def test_absent_studies_are_counted_and_no_problem(verify, archive, tmp_path):
     shutil.copytree(archive, tmp_path / "less")
     shutil.rmtree(tmp_path / "less" / "p2")
-    with h5py.File("results.h5", "r+") as file:
+    with edited("results.h5") as file:
         study = next(s for s in file["studies"].values() if s.attrs["StudyInstanceUID"] == "1.2.2")
         study.attrs["absent"] = "2026-01-02T03:04:05+00:00"
     code, out, err = verify(archive=tmp_path / "less")

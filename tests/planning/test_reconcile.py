@@ -111,15 +111,18 @@ def test_without_ledger_and_results_the_parts_are_enough(options, three, monkeyp
 
 
 @pytest.mark.parametrize("harm", [overwrite, truncate, damage_the_middle])
-def test_a_damaged_part_is_removed_and_its_study_scanned_again(options, three, monkeypatch, harm):
+def test_a_damaged_part_is_set_aside_and_its_study_scanned_again(options, three, monkeypatch, harm):
     other = changed(options, out=options.outputs.out.with_name("other.h5"))
     scan(options)
 
     scan_without_publishing(other, monkeypatch)
-    harm(sorted(other.outputs.parts.glob("*.h5"))[1])
+    part = sorted(other.outputs.parts.glob("*.h5"))[1]
+    harm(part)
     summary = scan(other)
     assert (summary.scanned, summary.unchanged) == (1, 2)
-    assert "1 damaged part files were removed" in summary.line()
+    (line,) = summary.damage
+    assert line.startswith(f"unpublished results were damaged: study {part.stem} is scanned again")
+    assert (other.outputs.damaged / part.name).exists()
     assert content(other.outputs.out) == content(options.outputs.out)
 
 

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import medscan.results
-from medscan.errors import DiskError, UsageError
+from medscan.errors import DamagedError, DiskError, UsageError
 from medscan.results import Results, publish, replacing, write_part
+from tests.edited import edited
 from tests.report import make
 
 
@@ -93,17 +94,15 @@ def test_text_that_looks_like_data_stays_text(tmp_path, text):
 def test_open_says_what_is_wrong(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         medscan.results.open(tmp_path / "none.h5")
-    (tmp_path / "bad.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(40))
-    with pytest.raises(UsageError, match="not an HDF5 file, or is damaged"):
-        medscan.results.open(tmp_path / "bad.h5")
-    whole = make.results(tmp_path, make.few_studies()).path.read_bytes()
-    (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UsageError, match="not an HDF5 file, or is damaged"):
-        medscan.results.open(tmp_path / "cut.h5")
     h5py.File(tmp_path / "other.h5", "w").close()
-    with pytest.raises(UsageError, match="not one that"):
+    with pytest.raises(UsageError, match="is not a results file of this medscan"):
         medscan.results.open(tmp_path / "other.h5")
-    with h5py.File(tmp_path / "results.h5", "r+") as file:
+    whole = make.results(tmp_path, make.few_studies()).path.read_bytes()
+    for left in (whole[: len(whole) // 2], b"", bytes(9000)):
+        (tmp_path / "cut.h5").write_bytes(left)
+        with pytest.raises(DamagedError, match=r"cut\.h5 is damaged, and no study"):
+            medscan.results.open(tmp_path / "cut.h5")
+    with edited(tmp_path / "results.h5") as file:
         file.attrs["schema_version"] = 99
     with pytest.raises(UsageError, match="schema 99"):
         medscan.results.open(tmp_path / "results.h5")
