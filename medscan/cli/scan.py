@@ -32,7 +32,6 @@ from medscan.cli.options import (
     shard,
 )
 from medscan.errors import UsageError
-from medscan.text import printable
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -221,7 +220,7 @@ def scan(
         typer.echo("\n".join(summary.profile.lines(summary.stages)))
     faults = summary.faults(strict=strict)
     for fault in faults:
-        tell(printable(fault))
+        tell(fault)
     code = 1 if summary.failure else 3 if faults else 0
     raise typer.Exit(code if code == 1 else SIGNAL_EXITS.get(summary.stopped, code))
 
