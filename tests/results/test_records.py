@@ -3,13 +3,13 @@
 import json
 import math
 
-import h5py
 import pytest
 
 from medscan import report, results
 from medscan.inspect.integrity import accounting_problems
 from medscan.scan import scan
 from tests import tiny
+from tests.edited import edited
 from tests.report import make
 
 WRONG = {
@@ -26,7 +26,7 @@ WRONG = {
 
 def damaged(path, **fields):
     """Change fields of a results file's first record."""
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         records = json.loads(file.attrs["detectors"])
         records[0] |= fields
         file.attrs["detectors"] = json.dumps(records)
@@ -53,7 +53,7 @@ def test_a_damaged_record_is_left_out_and_named(tmp_path, field, value):
 
 def test_a_record_that_is_none_is_left_out(tmp_path):
     path = make.results(tmp_path, [make.study("a", [make.stack("s")])]).path
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["detectors"] = '[3, null, "x", {}]'
     run = results.open(path).run()
     assert (run.detectors, len(run.damage)) == ([], 4)
