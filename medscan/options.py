@@ -270,7 +270,7 @@ class Outputs:
             if path.parent == out.parent and path.name.removeprefix(".").startswith(out.name):
                 return True
             # Half-written files, and files that accompany an output, count as the output itself.
-            name = re.sub(r"^\.(.+)\.\d+\.part$", r"\1", path.name)
+            name = re.sub(r"^\.(.{1,255})\.[0-9]{1,20}\.part$", r"\1", path.name)
             for suffix in ("-journal", ".damaged", ".lock"):
                 name = name.removesuffix(suffix)
             return not folders.isdisjoint(path.parents) or path.with_name(name) in files

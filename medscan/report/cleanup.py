@@ -22,7 +22,7 @@ HEAD = 4096
 _SHELL = {INDEX, RUN, STYLE, SCRIPT}
 _PAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.html")
 _PICTURE = re.compile(r"icon\.jpg|[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{4,}\.jpg")
-_UNFINISHED = re.compile(r"\.(.+)\.[0-9]+\.part")
+_UNFINISHED = re.compile(r"\.(.{1,255})\.[0-9]{1,20}\.part")
 """What `medscan.files.replacing` leaves when it is killed."""
 
 
