@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from medscan.archive.diffusion import KEYWORDS as DIFFUSION_KEYWORDS
 from medscan.archive.diffusion import diffusion_of
-from medscan.archive.values import integers, numbers, text
+from medscan.archive.values import has, integers, numbers, text
 
 Items = Callable[[str], list[Dataset]]
 """Data sets that may hold a frame's value: its functional group of that name, its own before the
@@ -110,8 +110,7 @@ def dimensions_of(items: Items) -> tuple[int, ...]:
 def _read(cue: Cue, sources: list[Dataset]) -> float | None:
     for keyword in cue.keywords:
         for ds in sources:
-            # Most are missing: to ask first is much faster than to read.
-            if keyword in ds and (found := _value(cue, ds, keyword)) is not None:
+            if has(ds, keyword) and (found := _value(cue, ds, keyword)) is not None:
                 return found
     return None
 

@@ -9,6 +9,7 @@ left to pydicom, which knows every dialect; so is every value that is not plain 
 from __future__ import annotations
 
 import re
+from collections.abc import KeysView
 from functools import lru_cache
 from struct import Struct, error
 from typing import Any, BinaryIO
@@ -82,6 +83,10 @@ class Elements:
 
     def __contains__(self, key: str | int) -> bool:
         return (key if isinstance(key, int) else _tag_of(key)) in self._raw
+
+    def keys(self) -> KeysView[int]:
+        """Tags of the elements."""
+        return self._raw.keys()
 
     def get(self, key: str | int, default: Any = None) -> Any:
         """Value of an element by keyword or tag; `default` where it is missing, None if empty.

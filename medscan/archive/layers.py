@@ -12,7 +12,7 @@ from medscan.archive.cues import Items, cues_of, dimensions_of
 from medscan.archive.geometry import orthonormal
 from medscan.archive.header import Layer
 from medscan.archive.nuclear import nuclear_layers
-from medscan.archive.values import numbers, sequence, text
+from medscan.archive.values import has, numbers, sequence, text
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _POSITION, _ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"
@@ -117,13 +117,20 @@ def _items(sources: list[Dataset]) -> Items:
     groups = sources[:0:-1]
     if not groups:
         return lambda _: sources
-    converted = [s for source in groups for name in _CONVERTED for s in sequence(source, name)[:1]]
+    converted = [s for source in groups for name in _CONVERTED for s in _group(source, name)]
+    found: dict[str, list[Dataset]] = {"": [*converted, sources[0]]}
 
     def items(group: str) -> list[Dataset]:
-        inner = [s for source in groups for s in sequence(source, group)[:1]] if group else []
-        return [*inner, *converted, sources[0]]
+        if group not in found:
+            found[group] = [*(s for source in groups for s in _group(source, group)), *found[""]]
+        return found[group]
 
     return items
+
+
+def _group(source: Dataset, name: str) -> list[Dataset]:
+    """The item of a functional group, if there is one; most frames have few of them."""
+    return sequence(source, name)[:1] if has(source, name) else []
 
 
 def _label(items: Items, ds: Dataset) -> tuple[str, ...]:
