@@ -11,8 +11,13 @@ from typing import Any
 
 from medscan.errors import MedscanError, UsageError
 from medscan.logfile import LogFile, logging_into
+from medscan.text import printable
 
 log = logging.getLogger("medscan")
+
+
+LONGEST_WORD = 400
+"""Characters of a name or a path that a line shows; a longer one is cut in the middle."""
 
 
 class _Person(logging.Handler):
@@ -26,7 +31,7 @@ class _Person(logging.Handler):
 
 def tell(text: str) -> None:
     """Write a line to standard error; text quoted from files cannot control the terminal."""
-    line = " ".join(text.split())
+    line = " ".join(printable(word, LONGEST_WORD) for word in text.split())
     shown = (c if c.isprintable() else ascii(c)[1:-1] for c in line)
     sys.stderr.write(f"medscan: {''.join(shown)}\n")
 

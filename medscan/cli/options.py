@@ -13,6 +13,7 @@ import typer
 
 from medscan.choices import Plane, Precision, Shard
 from medscan.errors import UsageError
+from medscan.text import printable
 
 SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
 """Exit status by the signal that stopped a command."""
@@ -37,6 +38,10 @@ ENVIRONMENT = {
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
+def _shown(text: Any) -> str:
+    return printable(str(text), 80)
+
+
 def option(heading: str, text: str, *names: str, **settings: Any) -> Any:
     """Return an option that `--help` lists under a heading."""
     return typer.Option(*names, help=text, rich_help_panel=heading, **settings)
@@ -48,7 +53,7 @@ def duration(option: str) -> Callable[[Any], float]:
     def parse(text: Any) -> float:
         match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", str(text).strip())
         if match is None and str(text).strip() != "0":
-            raise UsageError(f"{option} {text}: a number and s, m, h or d, such as 15m")
+            raise UsageError(f"{option} {_shown(text)}: a number and s, m, h or d, such as 15m")
         return float(match[1]) * _SECONDS[match[2]] if match else 0.0
 
     return parse
@@ -58,7 +63,7 @@ def clock_time(text: Any) -> datetime.time:
     """Parse `--until`: a time of day, HH:MM."""
     match = re.fullmatch(r"([01]?[0-9]|2[0-3]):([0-5][0-9])", str(text).strip())
     if match is None:
-        raise UsageError(f"--until {text}: a time of day, such as 06:00")
+        raise UsageError(f"--until {_shown(text)}: a time of day, such as 06:00")
     return datetime.time(int(match[1]), int(match[2]))
 
 
@@ -70,7 +75,7 @@ def whole_number(option: str, word: str, least: int = 0) -> Callable[[Any], int 
             return None
         if not (str(text).isascii() and str(text).isdecimal() and int(text) >= least):
             above = " above 0" if least else ""
-            raise UsageError(f"{option} {text}: a whole number{above}, or {word}")
+            raise UsageError(f"{option} {_shown(text)}: a whole number{above}, or {word}")
         return int(text)
 
     return parse
@@ -80,7 +85,7 @@ def shard(text: Any) -> Shard:
     """Parse `--shard`: I/N with 1 <= I <= N."""
     match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", str(text).strip(), re.ASCII)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise UsageError(f"--shard {text}: I/N with I from 1 to N, such as 3/16")
+        raise UsageError(f"--shard {_shown(text)}: I/N with I from 1 to N, such as 3/16")
     return Shard(int(match[1]), int(match[2]))
 
 
@@ -93,7 +98,7 @@ def gib(option: str) -> Callable[[Any], int]:
         except ValueError:
             value = 0.0
         if not 0 < value < 1 << 20:
-            raise UsageError(f"{option} {text}: a number of GiB above 0")
+            raise UsageError(f"{option} {_shown(text)}: a number of GiB above 0")
         return max(1, int(value * (1 << 30)))
 
     return parse
@@ -103,7 +108,7 @@ def setting(text: Any) -> tuple[str, Any]:
     """Parse `--set`: `epochs=20` into ("epochs", 20); a value that is not JSON stays text."""
     name, equals, value = str(text).partition("=")
     if not equals:
-        raise UsageError(f"--set {text}: write NAME=VALUE")
+        raise UsageError(f"--set {_shown(text)}: write NAME=VALUE")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -32,6 +32,7 @@ from medscan.cli.options import (
     shard,
 )
 from medscan.errors import UsageError
+from medscan.text import printable
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -235,7 +236,7 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
             raise UsageError("--profile is of a scan on one machine, without --engine ray")
         return RayEngine(address)
     if address is not None:
-        raise UsageError(f"--address {address}: give --engine ray too")
+        raise UsageError(f"--address {printable(address, 80)}: give --engine ray too")
     return LocalEngine()
 
 

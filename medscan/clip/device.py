@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from medscan.errors import UsageError
+from medscan.text import printable
 
 
 def choose_device(requested: str) -> str:
@@ -18,8 +21,8 @@ def choose_device(requested: str) -> str:
     if requested == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, number = requested.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()) or requested == "cpu:":
-        raise UsageError(f"--device {requested}: choose auto, cpu, cuda or cuda:N")
+    if kind not in ("cpu", "cuda") or not re.fullmatch("[0-9]{0,4}", number) or requested == "cpu:":
+        raise UsageError(f"--device {printable(requested, 80)}: choose auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {requested}: this machine has {torch.cuda.device_count()} GPUs")
     return requested

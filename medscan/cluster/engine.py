@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from medscan.errors import UsageError
 from medscan.planning import Task
 from medscan.scan import Assignment, LocalEngine
+from medscan.text import printable
 
 
 class RayEngine:
@@ -30,7 +31,8 @@ class RayEngine:
             raise UsageError("--engine ray needs Ray: pip install 'medscan[ray]'")
         is_word = address in (None, "auto", "local")
         if not is_word and not re.fullmatch(r"[^/\s]+:[0-9]{1,5}", address or ""):
-            raise UsageError(f"--address {address}: give HOST:PORT of the head, auto or local")
+            shown = printable(address or "", 80)
+            raise UsageError(f"--address {shown}: give HOST:PORT of the head, auto or local")
         self.address = address
 
     def scan(self, tasks: Sequence[Task], assignment: Assignment) -> None:

@@ -14,6 +14,7 @@ from medscan.decoding import PixelPlane, Voi, lookup
 from medscan.errors import FileError, UsageError
 from medscan.imaging.read import KeptPlanes, read_planes
 from medscan.imaging.types import Window
+from medscan.text import printable
 
 MEASURED_FRAMES = 24
 MEASURED_SIDE = 512
@@ -73,7 +74,7 @@ def parse_rule(text: str) -> Rule:
     within = name == "window" or (name == "percentile" and low >= 0 and high <= 100)
     if not (within and low < high and math.isfinite(high - low)):
         raise UsageError(
-            f"window rule {text!r} is not one of auto, full, voi, "
+            f"window rule {printable(text, 80)!r} is not one of auto, full, voi, "
             "percentile:LOW,HIGH (such as percentile:1,99.5), window:LOW,HIGH (such as "
             "window:-160,240)"
         )

@@ -110,7 +110,7 @@ def system_of(name: str) -> System:
         If no method has this name.
     """
     if name not in METHODS:
-        raise UsageError(f"method {name}: choose one of {', '.join(METHODS)}")
+        raise UsageError(f"method {printable(name, 80)}: choose one of {', '.join(METHODS)}")
     return METHODS[name]
 
 
