@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from medscan.errors import DiskError
+from medscan.errors import DiskError, MedscanError
+
+OPEN_FILES = 64
+"""Files and pipes that a command may have to open at a time, with a few processes."""
 
 
 @contextmanager
@@ -140,3 +144,19 @@ def forgiving(path: Path) -> Iterator[io.FileIO]:
             raise stream.error from error
         if stream.error is not None:
             raise stream.error
+
+
+def check_open_files() -> None:
+    """Refuse a limit that does not leave room for the files and pipes that a scan opens.
+
+    Raises
+    ------
+    MedscanError
+        If fewer than `OPEN_FILES` may be open at a time.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= limit < OPEN_FILES:  # RLIM_INFINITY is -1
+        raise MedscanError(
+            f"this process may open only {limit} files at a time, and needs {OPEN_FILES}: raise "
+            f"the limit, such as by `ulimit -n {OPEN_FILES}`"
+        )

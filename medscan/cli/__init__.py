@@ -7,6 +7,7 @@ import sys
 from medscan.cli.app import app
 from medscan.cli.logs import begin, tell
 from medscan.errors import MedscanError
+from medscan.files import check_open_files
 from medscan.offline import stay_offline
 
 
@@ -19,6 +20,7 @@ def main() -> None:
     if sys.argv[1:3] != ["weights", "pull"]:
         stay_offline()
     try:
+        check_open_files()
         app(prog_name="medscan")
     except MedscanError as error:
         tell(str(error))
