@@ -290,19 +290,26 @@ class Outputs:
             raise UsageError(f"{self.parts} is not a folder; remove it, or choose another --out")
         if self.out.suffix in (".csv", ".html"):
             raise UsageError(f"{self.out}: the worklist is written there; end --out in .h5")
-        if self.accounting is not None:
-            self._check_accounting(self.accounting)
-        if self.log_file is not None:
-            _check_output(self.log_file, "--log-file")
+        if self.accounting is not None and self.accounting.suffix.lower() != ".csv":
+            raise UsageError(f"--accounting {self.accounting}: end it in .csv")
+        self._check_others()
 
-    def _check_accounting(self, path: Path) -> None:
-        """Refuse names that do not end in .csv, or that the scan uses for another output."""
-        _check_output(path, "--accounting")
-        if path.suffix.lower() != ".csv":
-            raise UsageError(f"--accounting {path}: end it in .csv")
-        own = [self.out.with_suffix(".csv"), self.ledger_path]
-        if path.resolve() in {other.resolve() for other in own}:
-            raise UsageError(f"--accounting {path}: the scan itself writes that file")
+    def _check_others(self) -> None:
+        """Refuse outputs beside the results that cannot be written, or are written twice."""
+        others = {
+            "--ledger": self.ledger_path,
+            "--key-file": self.key_path,
+            "--accounting": self.accounting,
+            "--log-file": self.log_file,
+        }
+        taken = {path.resolve() for path in (self.out, *self.worklists)}
+        for option, path in others.items():
+            if path is None:
+                continue
+            _check_output(path, option)
+            if path.resolve() in taken:
+                raise UsageError(f"{option} {path}: the scan itself writes that file")
+            taken.add(path.resolve())
 
 
 def parts_folder(out: Path) -> Path:

@@ -111,9 +111,11 @@ def check(options: ScanOptions) -> None:
     Raises
     ------
     UsageError
-        If an option is invalid, or the results belong to another shard.
+        If an option is invalid, there is no detector, or the results belong to another shard.
     """
     options.check()
+    if not options.inputs.detectors:
+        raise UsageError("there is no detector to scan with; fit one with `medscan fit`")
     outputs = options.outputs
     if found := results.readable(outputs.out):
         check_shard(outputs, options.inputs.shard, found.shard())
