@@ -108,7 +108,7 @@ def _opened(results: Path, ledger_file: Path | None) -> Iterator[Ledger]:
     path = _path(results, ledger_file)
     if not path.is_file():
         raise UsageError(f"there is no ledger {path}; name a results file that `medscan scan` made")
-    opened = Ledger(path)
+    opened = Ledger(path, existing=True)
     try:
         yield opened
     finally:

@@ -94,6 +94,8 @@ class Ledger:
     read_only : bool
         Create and write nothing, since a scan may be using the ledger: `put` and `remember` do
         nothing.
+    existing : bool
+        Refuse a file that is not a ledger of this version, instead of making it one.
 
     Raises
     ------
@@ -103,8 +105,10 @@ class Ledger:
         If it is damaged, or not a ledger.
     """
 
-    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
-        self.path, self.read_only = path, read_only
+    def __init__(
+        self, path: Path | None, *, read_only: bool = False, existing: bool = False
+    ) -> None:
+        self.path, self.read_only, self.existing = path, read_only, existing
         self._committed = time.monotonic()
         if path is not None and not read_only:
             _touch(path)
@@ -121,9 +125,12 @@ class Ledger:
     def _prepare(self) -> None:
         with closing(self._database.execute("PRAGMA user_version")) as rows:
             is_current = rows.fetchone()[0] == VERSION
+        if (self.read_only or self.existing) and not is_current:
+            raise LedgerError(
+                f"ledger {self.path} is damaged, or of another version; the next scan makes a new "
+                "one from the results"
+            )
         if self.read_only:
-            if not is_current:
-                raise LedgerError(f"ledger {self.path} is of another version")
             return
         # No WAL: it does not work on network file systems, where archives often lie.
         self._database.execute("PRAGMA journal_mode = DELETE")
