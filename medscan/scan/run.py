@@ -83,8 +83,6 @@ def scan(
         If an output cannot be written.
     """
     check(options)
-    if not options.inputs.detectors:
-        raise UsageError("there is no detector to scan with; fit one with `medscan fit`")
     started, outputs = time.monotonic(), options.outputs
     log.info("scan begins", extra={"pid": os.getpid(), "host": socket.gethostname()})
     with (
@@ -103,6 +101,8 @@ def scan(
         except LedgerError:  # again, with a new ledger that is made from parts and results
             notes.append(f"the damaged ledger is now {move_away(outputs.ledger_path).name}")
             summary = _scan(options, notes, damage, *run)
+        if stop.signal is not None:  # also if nothing was left to scan when it came
+            summary.stopped = stop.reason
     summary.seconds = round(time.monotonic() - started, 3)
     log.info("scan ends", extra=_logged(summary))
     return summary
