@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from medscan.cluster.scanner import Scanner, Setup
 from medscan.errors import ClusterError
+from medscan.imaging import no_stderr
 from medscan.planning import Task
 
 LOCAL = "local"
@@ -57,7 +58,8 @@ def _init(address: str) -> None:
     more = {"include_dashboard": False} if address == LOCAL else {}
     with _preserved_sigterm():
         try:
-            ray.init(address, log_to_driver=False, configure_logging=False, **more)
+            with no_stderr():  # where Ray's own code writes pages before it gives up
+                ray.init(address, log_to_driver=False, configure_logging=False, **more)
         except (OSError, RuntimeError, ValueError) as error:
             why = (str(error).splitlines() or [type(error).__name__])[0]
             raise ClusterError(f"the Ray cluster at {address} cannot be used: {why}") from error
