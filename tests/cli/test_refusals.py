@@ -1,0 +1,98 @@
+"""What cannot work ends with one short line and the status that the manual gives it."""
+
+import os
+import resource
+import signal
+from pathlib import Path
+
+import pytest
+
+from medscan.errors import UsageError
+from medscan.imaging import parse_rule
+from medscan.scan import scan
+from tests import tiny
+
+LONG = "x\x1b[31m\n" * 1_000
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("fit", "data", "--window", LONG),
+        ("scan", "a", "--device", LONG),
+        ("scan", "a", "--batch-size", LONG),
+        ("scan", "a", "--shard", LONG),
+        ("scan", "a", "--until", LONG),
+        ("scan", "a", "--engine", "ray", "--address", LONG),
+        ("scan", "a", "--detector", LONG.replace("\n", "")),
+        ("fit", "data", "--method", LONG),
+    ],
+)
+def test_a_value_is_shown_cut_and_harmless(inside, detector_file, words):
+    tiny.write_pictures(Path("data"), 2)
+    tiny.write_series(Path("a"), tiny.head_volume(1, slices=2))
+    more = () if "--detector" in words or words[0] == "fit" else ("--detector", detector_file)
+    code, _, err = inside(*words, *more)
+    assert code == 2
+    assert len(err.splitlines()) == 1
+    assert len(err) < 1000
+    assert "\x1b" not in err
+
+
+def test_a_window_rule_is_shown_cut():
+    with pytest.raises(UsageError) as refused:
+        parse_rule("window:" + "1" * 200_000)
+    assert len(str(refused.value)) < 300
+
+
+def test_too_few_open_files_are_refused_with_a_line(inside, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (12, 4096))
+    code, _, err = inside("doctor")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "ulimit -n 64" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("--log-file", "r.h5.ledger"),
+        ("--log-file", "r.csv"),
+        ("--ledger", "none/ledger"),
+        ("--key-file", "none/key"),
+        ("--ledger", "same", "--key-file", "same"),
+        ("--accounting", "k.csv", "--key-file", "k.csv"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_scan_refuses(
+    inside, detector_file, tmp_path, monkeypatch, words
+):
+    monkeypatch.setattr("medscan.detector.folders", list)
+    tiny.write_series(tmp_path / "a", tiny.head_volume(1, slices=2))
+    detectors = ("--detector", detector_file) if words else ()
+    scan_words = ("scan", tmp_path / "a", *detectors, "--out", "r.h5", *words)
+    dry, real = inside(*scan_words, "--dry-run"), inside(*scan_words)
+    assert dry == real
+    assert dry[0] == 2
+    assert os.listdir() == []  # noqa: PTH208 - the working folder
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 4096])
+@pytest.mark.parametrize("command", ["show", "retry"])
+def test_a_damaged_ledger_is_not_an_empty_one(inside, content, command, tmp_path):
+    path = tmp_path / "work" / "r.h5.ledger"
+    path.write_bytes(content)
+    code, out, err = inside("ledger", command, "r.h5")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert str(path.name) in err
+    assert path.read_bytes() == content
+
+
+def test_a_signal_during_publication_is_reported(options, root):
+    tiny.write_series(root / "a", tiny.head_volume(1, slices=2))
+
+    def publish(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    summary = scan(options, publish=publish)
+    assert (summary.scanned, summary.left, summary.stopped) == (1, 0, "SIGTERM")
