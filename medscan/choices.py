@@ -98,6 +98,8 @@ class SegType(StrEnum):
 
     BINARY = "binary"
     """Whether the score reaches the threshold."""
+    LABELMAP = "labelmap"
+    """As binary, but as numbers of segments in a Label Map Segmentation."""
     FRACTIONAL = "fractional"
     """Where the score lies on the detector's scale."""
 

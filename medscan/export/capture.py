@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from medscan.export import dicom
+from medscan.export.inherited import set_body_part
 from medscan.export.job import ExportJob, LeftOut, each_stack, key_slices, may_carry_text
 from medscan.export.origins import Part, origins_of
 from medscan.export.overlay import overlays
@@ -61,7 +62,7 @@ def _object(
         f"Anomaly score by {dicom.name_of(detector)} laid over the source"
     )
     capture.SourceImageSequence = [_source(image)]
-    capture.Laterality = part.header.get("Laterality", "")
+    set_body_part(capture, part.header)
     return capture
 
 

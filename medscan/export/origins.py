@@ -65,11 +65,14 @@ class Origin:
         Number of its frame in the file, from 1; None in a file of one frame.
     layer : Layer
         Geometry of the frame.
+    file_bytes : int
+        Size of its file.
     """
 
     header: Dataset
     frame: int | None
     layer: Layer
+    file_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +177,15 @@ def _origin(file: ArchiveFile, index: int) -> Origin:
     layer = parsed.layers[index if len(parsed.layers) > 1 else 0]
     # The tiles of a mosaic count as slices here, but as one frame in DICOM.
     frames = int(header.get("NumberOfFrames") or 1)
-    return Origin(header, index + 1 if frames > 1 else None, layer)
+    return Origin(header, index + 1 if frames > 1 else None, layer, file.size)
 
 
 @lru_cache(maxsize=4096)
 def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
-    """Read a file's header, without its per-frame parts, and as the archive parses it.
+    """Read a file's header, and as the archive parses it.
+
+    Of functional groups it keeps the anatomy that all frames share, as an image of one frame holds
+    it.
 
     Raises
     ------
@@ -191,6 +197,10 @@ def _headers(file: ArchiveFile) -> tuple[Dataset, Header]:
     needed = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
     if not isinstance(parsed, Header) or not all(header.get(name) for name in needed):
         raise ExportError("one of its files lacks the UIDs that a reference to it needs")
+    with building():
+        for groups in header.get("SharedFunctionalGroupsSequence") or ():
+            for anatomy in groups.get("FrameAnatomySequence") or ():
+                header.update(anatomy)
     for keyword in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
         if keyword in header:
             delattr(header, keyword)

@@ -22,6 +22,7 @@ from pydicom.sr.codedict import codes
 from medscan.choices import Grid
 from medscan.errors import ExportError
 from medscan.export import dicom
+from medscan.export.inherited import frame_anatomy
 from medscan.export.job import ExportJob, LeftOut, each_stack, scored_slices
 from medscan.export.origins import Part, decimals, has_position, parts_of, thickness
 from medscan.report import Scale
@@ -80,11 +81,27 @@ def _object(
         real_world_value_mappings=[mapping],
         voi_lut_transformations=[window],
         content_description="Anomaly map",
+        content_creator_name="",
         **geometry,
         **dicom.stack_arguments(detector, part, "anomaly map", 1),
     )
-    parametric_map.Laterality = part.header.get("Laterality", "")
+    _order_along_normal(parametric_map)
+    (shared,) = parametric_map.SharedFunctionalGroupsSequence
+    shared.FrameAnatomySequence = [frame_anatomy(part.header)]
     return parametric_map
+
+
+def _order_along_normal(parametric_map: Dataset) -> None:
+    """Reverse the frames, which highdicom orders against the normal of rows and columns.
+
+    dcmqi takes the frames of a map in the order of the file, as if they lay along the normal.
+    """
+    frames = list(parametric_map.PerFrameFunctionalGroupsSequence)[::-1]
+    for index, frame in enumerate(frames, 1):
+        frame.FrameContentSequence[0].DimensionIndexValues = index
+    parametric_map.PerFrameFunctionalGroupsSequence = frames
+    pixels = np.frombuffer(parametric_map.FloatPixelData, "<f4").reshape(len(frames), -1)
+    parametric_map.FloatPixelData = pixels[::-1].tobytes()
 
 
 def _pixels(part: Part, grid: Grid) -> NDArray[np.float32]:

@@ -77,6 +77,13 @@ KINDS = {
         2,
         {"segmentation_type": "BINARY"},
     ),
+    SegType.LABELMAP: _Kind(
+        "Anomaly score of at least {middle:.4g}",
+        "Regions above the anomaly threshold",
+        "label map of regions above threshold",
+        6,
+        {"segmentation_type": "LABELMAP"},
+    ),
     SegType.FRACTIONAL: _Kind(
         "Anomaly: 0.5 is a score of {middle:.4g}",
         "Anomaly scores on the detector's scale",
@@ -109,6 +116,7 @@ def _object(
         segment_descriptions=[segment],
         content_label="ANOMALY",
         content_description=kind.description,
+        content_creator_name="",
         **kind.options,
         **dicom.stack_arguments(detector, part, kind.series, kind.order),
     )
