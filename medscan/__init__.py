@@ -32,7 +32,8 @@ it, and only what their `__init__` offers.
     fit/          a few labelled images -> a detector
     report/       results.h5 -> HTML worklist, CSV, JSON lines
     feedback/     verdicts on results -> a new detector
-    export/       results.h5 or a detector -> DICOM, NIfTI, PNG, ONNX
+    export/       results.h5 -> DICOM, NIfTI, PNG, tables
+    graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals
     demo/         a drawn head with a lesion, and public files to scan
     cli/          words on a terminal -> one call into the above

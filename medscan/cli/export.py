@@ -108,7 +108,7 @@ def _count(exported: Iterable[Path | LeftOut]) -> tuple[int, int]:
 
 def _onnx(names: list[Path], out: Path | None, archive: list[Path], *, chosen: bool) -> None:
     from medscan import detector
-    from medscan.export import export_onnx
+    from medscan.graph import export_onnx
 
     if len(names) > 1 or chosen:
         raise UsageError("--to onnx: name one detector, and no studies")

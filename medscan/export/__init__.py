@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
 from medscan.export.job import Exporter, ExportJob, LeftOut
 
@@ -27,10 +25,4 @@ def exporter(name: str) -> Exporter:
     return export
 
 
-def export_onnx(path: Path, out: Path, archive: Sequence[Path]) -> str:
-    """Write a detector as an ONNX graph; see `medscan.export.graph.export_onnx`."""
-    summary: str = import_module("medscan.export.graph").export_onnx(path, out, archive)
-    return summary
-
-
-__all__ = ["FORMATS", "ExportJob", "LeftOut", "export_onnx", "exporter"]
+__all__ = ["FORMATS", "ExportJob", "LeftOut", "exporter"]

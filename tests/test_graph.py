@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from medscan import detector
+from medscan import detector, graph
 from medscan.errors import ExportError, UsageError
-from medscan.export import graph
 from medscan.fit import FitOptions, fit
 from medscan.methods import METHODS, settings_of
 from tests import tiny
