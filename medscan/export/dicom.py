@@ -24,7 +24,7 @@ from pydicom.sr.codedict import codes
 
 from medscan import __version__
 from medscan.export.identity import copy_identity
-from medscan.export.inherited import set_lossy
+from medscan.export.inherited import patient_orientation, set_lossy
 from medscan.export.job import ExportJob
 from medscan.export.origins import Origin, Part, building, derived_uid, has_position, stand_in_uid
 from medscan.files import replacing
@@ -105,7 +105,7 @@ def write(job: ExportJob, part: Part, make: Callable[[list[Dataset]], Dataset]) 
     with building():
         instance = make(part.stand_ins())
         if not has_position(part.origins[0].layer):
-            instance.PatientOrientation = part.header.get("PatientOrientation", "")
+            instance.PatientOrientation = patient_orientation(part.header)
         set_lossy(instance, part.header, part.origins[0].file_bytes)
         _refer(instance, part.origins)
         return save(job, instance, part.header)

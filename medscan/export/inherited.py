@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 
 from highdicom._standard_utils import get_anatomic_region_map
@@ -53,6 +55,13 @@ def set_body_part(instance: Dataset, header: Dataset) -> None:
         instance.Laterality = side
     elif part is None or get_anatomic_region_map()[part][1]:
         instance.Laterality = ""
+
+
+def patient_orientation(header: Dataset) -> Sequence[str]:
+    """Patient Orientation (PS3.3 C.7.6.1.1.1), empty if it is missing or not valid."""
+    letters = [str(end) for end in header.get("PatientOrientation") or ()]
+    valid = len(letters) == 2 and all(re.fullmatch(r"[LRAPHF]{1,3}", end) for end in letters)
+    return letters if valid else []
 
 
 def set_lossy(instance: Dataset, header: Dataset, file_bytes: int) -> None:

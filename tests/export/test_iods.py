@@ -213,6 +213,21 @@ def test_a_capture_names_the_side_of_a_paired_part(tmp_path, tags, side):
     assert errors(instance.filename) == []
 
 
+ORIENTATIONS = ((["L", "FP"], ["L", "FP"]), (["LEFT", "FEET"], []), ("L", []), (None, []))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["capture", "binary"])
+@pytest.mark.parametrize(("stated", "written"), ORIENTATIONS)
+def test_a_picture_without_a_place_keeps_a_valid_orientation(tmp_path, kind, stated, written):
+    bare = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient"))
+    made = scanned(single(tmp_path / "in", **bare, Modality="CR", PatientOrientation=stated))
+    name, options, _ = IODS[kind]
+    path, *_ = exported(name, made.job(tmp_path / "out", **options))[0]
+    assert list(pydicom.dcmread(path).get("PatientOrientation") or []) == written
+    assert errors(path) == []
+
+
 LOSSY = (
     ({"LossyImageCompression": "00"}, None, None),
     ({"LossyImageCompression": "01", "LossyImageCompressionRatio": 12,
