@@ -1,4 +1,4 @@
-"""Read results.h5 study by study, and refuse damaged files with one line.
+"""Read results.h5 study by study, without those that are damaged.
 
 The layout is documented in man/medscan-results.5.
 """

@@ -30,6 +30,8 @@ from numpy.typing import NDArray
 
 BLOCK = 4096
 """Bytes under one checksum: small, since damage to one study must not reach far into others."""
+READ = BLOCK << 8
+"""Bytes that are read at once."""
 USER_BLOCK = 512
 """Bytes before the HDF5 data that the library leaves to its users."""
 FIRST_LINE = b"medscan results 2\n"
@@ -94,11 +96,8 @@ def seal(stream: BinaryIO, shared: Collection[int] = ()) -> None:
     """
     stream.seek(0)
     stream.write(FIRST_LINE.ljust(USER_BLOCK, b"\0"))
-    stream.seek(0)
-    sums, copied = [], sorted(shared)
-    while data := stream.read(BLOCK):
-        sums.append(zlib.crc32(data))
-    size = stream.tell()
+    size = stream.seek(0, os.SEEK_END)
+    sums, copied = _sums(stream, size), sorted(shared)
     copies = []
     for block in copied:
         stream.seek(block * BLOCK)
@@ -108,6 +107,16 @@ def seal(stream: BinaryIO, shared: Collection[int] = ()) -> None:
     table = np.array([*sums, *copied], "<u4").tobytes()
     stream.write(2 * _with_sum(table))
     stream.write(2 * _with_sum(_END.pack(MARK, size, len(copied))))
+
+
+def _sums(stream: BinaryIO, size: int) -> NDArray[np.uint32]:
+    """Return the CRC-32 of each block of the first bytes of a stream; of none that is missing."""
+    stream.seek(0)
+    sums: list[int] = []
+    for start in range(0, size, READ):
+        data = memoryview(stream.read(min(READ, size - start)))
+        sums += [zlib.crc32(data[at : at + BLOCK]) for at in range(0, len(data), BLOCK)]
+    return np.array(sums, np.uint32)
 
 
 def blocks_read(path: Path, read: Callable[[Any], object]) -> set[int]:
@@ -195,8 +204,7 @@ def _check(path: Path, *_state: int) -> Check | None:
 
 
 def _all_fit(stream: BinaryIO, found: Seal) -> bool:
-    stream.seek(0)
-    fit = all(found.fits(n, stream.read(_length(found, n))) for n in range(len(found.sums)))
+    fit = np.array_equal(_sums(stream, found.size), found.sums)
     return fit and all(_copy(stream, found, block) is not None for block in found.copies)
 
 
