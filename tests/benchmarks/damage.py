@@ -128,11 +128,11 @@ def _code(*words: object) -> int:
 
 
 def _scan(options) -> int | str:
-    from medscan.cli.scan import _exit_code, scan_and_report
+    from medscan.cli.scan import scan_and_report
     from medscan.errors import MedscanError
 
     try:
-        return _exit_code(scan_and_report(options))
+        return 3 if scan_and_report(options).faults(strict=False) else 0
     except MedscanError as error:
         return f"{error.exit_code}: {type(error).__name__}"
     except Exception:  # noqa: BLE001 - counted
