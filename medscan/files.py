@@ -6,6 +6,7 @@ import io
 import os
 import resource
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,8 @@ OPEN_FILES = 64
 @contextmanager
 def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Yield a path beside `path` to write to; on success it replaces `path` in one rename.
+
+    The new file has the permissions and the group of the old one.
 
     Parameters
     ----------
@@ -37,7 +40,10 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     try:
         aside.unlink(missing_ok=True)
         os.close(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+        mode = _copy_access(path, aside)
         yield aside
+        if mode is not None:
+            aside.chmod(mode)
         if synced:
             with aside.open("rb+") as stream:
                 os.fsync(stream.fileno())
@@ -50,6 +56,38 @@ def replacing(path: Path, *, synced: bool = True) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # removing may fail for the same reason as writing
             aside.unlink(missing_ok=True)
+
+
+def _copy_access(path: Path, new: Path) -> int | None:
+    """Give a new, empty file the group and permissions of an old one, and the right to write to it.
+
+    Returns
+    -------
+    int or None
+        The permissions of the old file; None without one.
+    """
+    try:
+        old = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(old.st_mode):
+        return None
+    with suppress(PermissionError):  # only members may give a file to a group
+        os.chown(new, -1, old.st_gid)
+    mode = stat.S_IMODE(old.st_mode)
+    new.chmod(mode | stat.S_IRUSR | stat.S_IWUSR)
+    return mode
+
+
+@contextmanager
+def private_files(private: bool) -> Iterator[None]:
+    """Let nobody but the owner read new files, if `private`; older files keep their permissions."""
+    before = os.umask(0o077) if private else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.umask(before)
 
 
 def make_folder(folder: Path) -> None:

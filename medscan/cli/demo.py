@@ -21,8 +21,8 @@ def demo(
 ) -> None:
     """Scan a generated head with a lesion, and sample images of pydicom and nibabel."""
     from medscan import demo as room
-    from medscan.cli.scan import detectors_of, scan_and_report
-    from medscan.options import Inputs, Outputs, Privacy, ScanOptions
+    from medscan.cli.scan import scan_and_report
+    from medscan.options import Inputs, Outputs, Privacy, ScanOptions, read_detectors
 
     phantom = room.draw_head(SEED)
     try:
@@ -31,7 +31,7 @@ def demo(
     except OSError as error:
         raise DiskError(f"{out} cannot be written to: {error.strerror}") from error
     options = ScanOptions(
-        Inputs(roots, tuple(detectors_of(None, None))),
+        Inputs(roots, read_detectors(None)),
         Outputs(out / "results.h5", command="medscan demo"),
         privacy=Privacy(hash_paths=False),  # public files: a newcomer wants to see which
     )

@@ -21,7 +21,6 @@ from medscan.cli.options import (
     Workers,
     option,
 )
-from medscan.cli.scan import detectors_of
 
 
 def plan(
@@ -41,9 +40,9 @@ def plan(
 ) -> None:
     """Show how an archive divides into shards, and about how long each takes."""
     from medscan.inspect import forecast_shards
-    from medscan.options import Compute, Inputs, Outputs, ScanOptions
+    from medscan.options import Compute, Inputs, Outputs, ScanOptions, read_detectors
 
-    detectors = tuple(detectors_of(detector, None))
+    detectors = read_detectors(detector)
     inputs = Inputs(tuple(archive), detectors, named=bool(detector), plane=plane)
     compute = Compute(device, precision, batch_size, workers)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)

@@ -9,6 +9,7 @@ import typer
 
 from medscan.cli.logs import tell
 from medscan.cli.options import INPUT, OUTPUT, KeyFile, archive_option, option, whole_number
+from medscan.files import private_files
 
 if TYPE_CHECKING:
     from medscan.results import Results
@@ -75,12 +76,13 @@ def report(
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})
     folder = out or results[0].with_suffix(".report")
-    drawn = (report.write_single if single_file else report.write_report)(files, folder, options)
-    written = set()
-    for table in ["results", *["series"] * series, *["slices"] * slices]:
-        for kind, write in writers.items():
-            written.add(folder / f"{table}.{kind}")
-            write(files, folder / f"{table}.{kind}", table)
+    pages = report.write_single if single_file else report.write_report
+    with private_files(any(file.run().identify for file in files)):
+        drawn, written = pages(files, folder, options), set()
+        for table in ["results", *["series"] * series, *["slices"] * slices]:
+            for kind, write in writers.items():
+                written.add(folder / f"{table}.{kind}")
+                write(files, folder / f"{table}.{kind}", table)
     report.remove_old_tables(folder, written)
     typer.echo(f"open {folder / 'index.html'}")
     if drawn.missing:

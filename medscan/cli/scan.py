@@ -32,10 +32,10 @@ from medscan.cli.options import (
     shard,
 )
 from medscan.errors import UsageError
+from medscan.files import private_files
 from medscan.text import printable
 
 if TYPE_CHECKING:
-    from medscan.detector import Detector
     from medscan.options import Outputs, ScanOptions
     from medscan.planning import FileEntry
     from medscan.scan import Engine, Summary
@@ -119,8 +119,7 @@ def scan(
         bool, option(OUTPUT, "Print a machine-readable summary as JSON.", "--json")
     ] = False,
     strict: Annotated[
-        bool,
-        option(OUTPUT, "Exit with 3 if any file failed, even one that failed before.", "--strict"),
+        bool, option(OUTPUT, "Exit with 3 while any file fails, also an old one.", "--strict")
     ] = False,
     dry_run: Annotated[
         bool, option(OUTPUT, "Only report what would be scanned, and about how long it takes.")
@@ -178,14 +177,22 @@ def scan(
     """Score every slice of an archive; write results.h5, .csv and .html."""
     from dataclasses import replace
 
-    from medscan.options import Budget, Compute, Inputs, Outputs, Privacy, ScanOptions
+    from medscan.options import (
+        Budget,
+        Compute,
+        Inputs,
+        Outputs,
+        Privacy,
+        ScanOptions,
+        read_detectors,
+    )
     from medscan.scan import manifest_of
 
     share = f" --shard {only_shard}" if only_shard else ""
     options = ScanOptions(
         Inputs(
             roots=tuple(archive),
-            detectors=tuple(detectors_of(detector, target_fpr)),
+            detectors=read_detectors(detector, target_fpr),
             named=bool(detector),
             plane=plane,
             shard=only_shard,
@@ -240,23 +247,6 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
     return LocalEngine()
 
 
-def detectors_of(named: list[Path] | None, target_fpr: float | None) -> list[tuple[Path, Detector]]:
-    """Read the detectors named, or all that are shipped or in $MEDSCAN_WEIGHTS."""
-    from dataclasses import replace
-
-    from medscan import detector as detectors
-
-    if target_fpr is not None and not 0 < target_fpr < 1:
-        raise UsageError("--target-fpr must lie between 0 and 1")
-    pairs = []
-    for path in [detectors.find(p) for p in named] if named else detectors.shipped():
-        detector = detectors.read(path)
-        if target_fpr is not None:
-            detector = replace(detector, calibration=detector.calibration.at_rate(target_fpr))
-        pairs.append((path, detector))
-    return pairs
-
-
 def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summary:
     """Scan with a progress bar on a terminal, and write the worklist beside the results."""
     from medscan import report, results, scan
@@ -266,9 +256,10 @@ def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summa
         report.write_csv(files, table)
         report.write_html(files, page)
 
-    with progressing() as watch:
-        summary = scan.scan(options, watch, publish, engine)
-    _account(options.outputs, summary.entries)
+    with private_files(options.privacy.identify):
+        with progressing() as watch:
+            summary = scan.scan(options, watch, publish, engine)
+        _account(options.outputs, summary.entries)
     return summary
 
 

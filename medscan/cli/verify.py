@@ -45,14 +45,13 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Check that results are complete and consistent; score some again with --archive."""
-    from medscan.cli.scan import detectors_of
     from medscan.inspect import verification_lines, verify_results
-    from medscan.options import Inputs, Outputs
+    from medscan.options import Inputs, Outputs, read_detectors
     from medscan.text import printable
 
     if not 0 <= tolerance < 1:
         raise UsageError(f"--tolerance {tolerance:g}: a number from 0 to below 1")
-    detectors = tuple(detectors_of(detector, None))
+    detectors = read_detectors(detector)
     verification = verify_results(
         Inputs(tuple(archive or ()), detectors, plane=plane),
         Outputs(results, key_file=key_file),

@@ -18,8 +18,8 @@ from ray.util.placement_group import placement_group, placement_group_table, rem
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from medscan.cluster.scanner import Scanner, Setup
+from medscan.decoding import no_stderr
 from medscan.errors import ClusterError
-from medscan.imaging import no_stderr
 from medscan.planning import Task
 
 LOCAL = "local"

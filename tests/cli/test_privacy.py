@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -178,3 +179,22 @@ def test_pixels_that_may_name_the_patient_are_kept_only_when_asked_for(
     assert kept() == [3, 3]
     run(*scan, "--no-thumbnails")
     assert kept() == [0, 0]
+
+
+def test_outputs_that_name_patients_are_for_their_owner_only(inside, tmp_path, detector_file):
+    tiny.write_series(tmp_path / "archive", tiny.head_volume(1, 3))
+    before = os.umask(0o022)
+    try:
+        words = ("scan", tmp_path / "archive", "--detector", detector_file)
+        assert inside(*words, "--identify", "--out", "named.h5", "--accounting", "n.csv")[0] == 0
+        assert inside(*words, "--out", "plain.h5")[0] == 0
+        assert inside("report", "named.h5")[0] == 0
+        named = [Path(f"named{suffix}") for suffix in (".h5", ".csv", ".html")]
+        named += [Path("n.csv"), Path("named.report/index.html"), Path("named.report/results.csv")]
+        assert {path.stat().st_mode & 0o777 for path in named} == {0o600}
+        assert Path("plain.csv").stat().st_mode & 0o777 == 0o644
+        Path("plain.csv").chmod(0o640)
+        assert inside(*words, "--out", "plain.h5", "--rescan", "all")[0] == 0
+        assert Path("plain.csv").stat().st_mode & 0o777 == 0o640
+    finally:
+        os.umask(before)
