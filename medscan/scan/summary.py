@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from medscan.archive import Bucket
@@ -75,7 +76,8 @@ class Summary:
         elif not self.scanned and not self.left:
             text = f"nothing new: {self.studies} studies unchanged; {total} files: {counts}"
         else:
-            text = f"{self._work()}; {total} files: {counts}; results in {self.out}"
+            written = f"results in {self.out}" if Path(self.out).exists() else "no results written"
+            text = f"{self._work()}; {total} files: {counts}; {written}"
         text = f"shard {self.shard}: {text}" if self.shard else text
         return "; ".join([text, *self._result_notes(), *self.notes])
 
