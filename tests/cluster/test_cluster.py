@@ -28,6 +28,12 @@ STUDIES, SLICES = 24, 4
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+def worse(counts):
+    """What a first scan writes to standard error."""
+    listed = "to list every file, scan again with --accounting files.csv"
+    return f"medscan: files or folders that fail now: {counts}; {listed}\n"
+
+
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     root = tmp_path_factory.mktemp("ray") / "root"
@@ -148,7 +154,7 @@ def test_its_results_are_the_local_ones_and_no_log_tells_of_a_patient(
 ):
     scan = begin("plain", "--address", nodes.address, "--json")
     told, errors = scan.communicate()
-    assert (scan.returncode, errors) == (3, "")
+    assert (scan.returncode, errors) == (3, worse("1 truncated"))
     manifest = json.loads(told)
     assert manifest["files"] == {"scanned": STUDIES * SLICES - 1, "skipped": 0, "failed": 1}
     assert (manifest["scanned"], manifest["slices"]) == (STUDIES, STUDIES * SLICES - 1)
@@ -184,7 +190,7 @@ def test_what_kills_a_decoder_costs_a_frame_and_what_kills_scanners_a_study(
 ):
     scan = begin("deadly", "--address", nodes.address, "--json")
     told, errors = scan.communicate()
-    assert (scan.returncode, errors) == (3, "")
+    assert (scan.returncode, errors) == (3, worse("5 decoder-died, 1 truncated"))
     manifest = json.loads(told)
     assert manifest["scanned"] == STUDIES
     assert manifest["reasons"]["decoder-died"] == 1 + SLICES
@@ -209,7 +215,7 @@ def test_processes_and_a_node_that_are_lost_cost_a_retry(begin, nodes, expected,
     wait_for_parts(tmp_path, 5)
     nodes.remove()
     told, errors = scan.communicate()
-    assert (scan.returncode, errors) == (3, "")
+    assert (scan.returncode, errors) == (3, worse("1 truncated"))
     assert told.startswith(f"{STUDIES} studies scanned ({STUDIES * SLICES - 1} slices")
     assert content(tmp_path / "results.h5") == expected
 
