@@ -58,6 +58,7 @@ def test_every_name_of_a_type_is_known(tmp_path, dtype):
         ("ascii", b" ".join(b"%d" % v for v in VOXELS.ravel(order="F")), ""),
         ("hex", DATA.hex().encode(), ""),
     ],
+    ids=["raw", "bytes", "end", "lines", "gzip", "gz-bytes", "gzip-lines", "ascii", "hex"],
 )
 def test_encodings_are_read_as_itk_reads_them(tmp_path, encoding, data, fields):
     path = nrrd(tmp_path / "v.nrrd", LPS + DIRECTIONS + fields, data, encoding=encoding)
