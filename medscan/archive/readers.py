@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 from collections import deque
@@ -172,6 +173,7 @@ def _given_up(file: ArchiveFile, error: DecoderError) -> ReadFile:
 
 def read_texts(rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None) -> list[str]:
     """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record."""
+    gc.set_threshold(100_000, 50, 100)  # headers leave little garbage, and much to search
     texts = []
     for number, row in enumerate(rows):
         announce(number)

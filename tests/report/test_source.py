@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medscan import archive
+from medscan import archive, worker
 from medscan.choices import Plane
 from medscan.errors import CorruptError
-from medscan.reading import decoders as decode
+from medscan.reading import jobs
 from medscan.report import Drawn, ReportOptions, write_html, write_report
 from medscan.report.study import KEY_SLICES
 from tests import tiny
@@ -119,14 +119,20 @@ def test_what_may_carry_burned_in_text_stays_withheld(scanned, tmp_path):
     assert len(drawn(tmp_path, roots, studies)) == 6
 
 
-def test_a_slice_that_cannot_be_read_costs_its_picture(scanned, tmp_path, monkeypatch):
+def serve_failing(*args):
+    """Draw, but fail the first slice of each job."""
+    draw = jobs.draw_job
+
+    def fail_one(job, memory):
+        return [CorruptError("its pixels make no sense"), *draw(job, memory)[1:]]
+
+    jobs.draw_job = fail_one
+    worker.serve(*args)
+
+
+def test_a_slice_that_cannot_be_read_costs_its_picture(scanned, tmp_path, serve_with):
     roots, studies = scanned
-    draw = decode.draw_job
-
-    def fail_one(job, windows):
-        return [CorruptError("its pixels make no sense"), *draw(job, windows)[1:]]
-
-    monkeypatch.setattr(decode, "draw_job", fail_one)
+    serve_with(serve_failing)
     assert len(drawn(tmp_path, roots, studies, workers=0)) == 10
 
 

@@ -211,7 +211,11 @@ def test_a_second_scan_is_told_who_holds_the_lock(options):
     scan(options)
 
 
-def test_a_stop_finishes_the_study_in_hand(options):
+def test_a_stop_finishes_the_study_in_hand(options, tmp_path):
+    for number in range(12):  # the decoder is a few studies ahead
+        volume = tiny.head_volume(number, slices=4)
+        tiny.write_series(tmp_path / "many" / f"{number:02d}", volume, study=f"1.{number}")
+    options = changed(options, roots=(tmp_path / "many",))
     stopped = False
 
     def once(_done, _studies, slices, _failures):
