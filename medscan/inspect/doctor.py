@@ -16,7 +16,7 @@ from medscan import clip, detector
 from medscan.decoding import Syntax, syntaxes
 from medscan.errors import MedscanError
 from medscan.options import Inputs, Outputs, ScanOptions
-from medscan.planning import check
+from medscan.planning import check_outputs
 from medscan.scan import versions
 from medscan.scoring import batch_for, tower_of
 
@@ -169,7 +169,7 @@ def _examine_output(health: Health, out: Path) -> None:
     folder = out.parent.resolve()
     health.output = {"folder": str(folder), "writable": False, "free_bytes": 0}
     try:
-        check(ScanOptions(Inputs(), Outputs(out)))
+        check_outputs(ScanOptions(Inputs(), Outputs(out)))
         with tempfile.TemporaryFile(dir=folder):
             health.output["writable"] = True
         free = shutil.disk_usage(folder).free

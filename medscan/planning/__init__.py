@@ -25,6 +25,7 @@ from medscan.planning.plan import (
 )
 from medscan.planning.reconcile import (
     check,
+    check_outputs,
     forget,
     move_away,
     parts_of,
@@ -50,6 +51,7 @@ __all__ = [
     "Walk",
     "account",
     "check",
+    "check_outputs",
     "due_tasks",
     "fingerprint_of",
     "fits",

@@ -113,9 +113,20 @@ def check(options: ScanOptions) -> None:
     UsageError
         If an option is invalid, there is no detector, or the results belong to another shard.
     """
-    options.check()
+    check_outputs(options)
     if not options.inputs.detectors:
         raise UsageError("there is no detector to scan with; fit one with `medscan fit`")
+
+
+def check_outputs(options: ScanOptions) -> None:
+    """Refuse options that cannot work with any detector.
+
+    Raises
+    ------
+    UsageError
+        If an option is invalid, or the results belong to another shard.
+    """
+    options.check()
     outputs = options.outputs
     if found := results.readable(outputs.out):
         check_shard(outputs, options.inputs.shard, found.shard())

@@ -113,7 +113,7 @@ def fake_result(folder, study, series, stack, shown):
     builder = StackBuilder(series, stack, DETECTOR, SIZE, GRID, PATCH, "kept")
     cells = shown.reshape(len(shown), GRID, PATCH, GRID, PATCH).max(axis=(2, 4))
     for k, (drawn, cell) in enumerate(zip(shown, cells, strict=True)):
-        builder.keep_image(k, type("Drawn", (), {"image": drawn[None]}))
+        builder.keep_image(k, type("Drawn", (), {"image": drawn[None], "header_unused": False}))
         builder.add_score(k, float(cell.max()), np.clip(cell - 0.3, 0, 1).astype(np.float16))
     pseudonyms = Pseudonyms(b"key")
     result = study_result(
