@@ -13,7 +13,7 @@ from medscan.archive import Pseudonyms, index
 from medscan.choices import Plane
 from medscan.detector import Detector, Domain
 from medscan.export import ExportJob, exporter
-from medscan.imaging import Letterbox, Window, render
+from medscan.imaging import Letterbox, Slice, Window, render
 from medscan.normals import Calibration
 from medscan.report.colours import Scale
 from medscan.results import Results, Work, publish, write_part
@@ -113,7 +113,7 @@ def fake_result(folder, study, series, stack, shown):
     builder = StackBuilder(series, stack, DETECTOR, SIZE, GRID, PATCH, "kept")
     cells = shown.reshape(len(shown), GRID, PATCH, GRID, PATCH).max(axis=(2, 4))
     for k, (drawn, cell) in enumerate(zip(shown, cells, strict=True)):
-        builder.keep_image(k, type("Drawn", (), {"image": drawn[None], "header_unused": False}))
+        builder.keep_image(k, Slice(drawn[None], background=False))
         builder.add_score(k, float(cell.max()), np.clip(cell - 0.3, 0, 1).astype(np.float16))
     pseudonyms = Pseudonyms(b"key")
     result = study_result(
