@@ -272,7 +272,7 @@ def wait_for(workers: list[Worker]) -> None:
     Only time spent waiting counts: while this process was stopped or busy, an answer may have been
     ready all along.
     """
-    step = min(STEP_S, *(w.left_s for w in workers))
+    step = min([STEP_S, *(w.left_s for w in workers)])
     handles: list[Any] = [w.connection for w in workers] + [w.process.sentinel for w in workers]
     started = time.monotonic()
     wait(handles, timeout=step)

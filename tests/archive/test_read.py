@@ -67,7 +67,8 @@ def test_a_cache_spares_the_reading(tmp_path):
     cache, counts = Cache(), []
     first = index([tmp_path], cache=cache, progress=counts.append)
     assert len(cache) == 2
-    assert counts == [1, 2]
+    assert counts[-1] == 2
+    assert counts == sorted(counts)
     size = (tmp_path / "a.dcm").stat()
     (tmp_path / "a.dcm").write_bytes(bytes(size.st_size))
     os.utime(tmp_path / "a.dcm", ns=(size.st_atime_ns, size.st_mtime_ns))

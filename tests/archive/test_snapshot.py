@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medscan.archive import Pseudonyms, Reason, header, index, readers, snapshot, walk
+from medscan.archive import Pseudonyms, Reason, header, index, readers, snapshot, walk, walk_all
 from medscan.archive.snapshot import digest_of, from_bytes
 from medscan.choices import Plane
 from medscan.planning.ledger import Ledger
@@ -71,7 +71,7 @@ def test_an_unchanged_archive_is_not_read(tree, monkeypatch, workers):
     assert {o.reason for o in first.set_aside} >= {Reason.DUPLICATE, Reason.CORRUPT}
     assert first.companions
     assert any(o.other for o in first.set_aside)
-    monkeypatch.setattr(readers, "read_header", unread)
+    monkeypatch.setattr(readers.Readers, "submit", unread)
     again = index([tree], cache=memory, workers=workers, pseudonyms=secret)
     assert again == first
     assert repr(again) == repr(first)
@@ -156,20 +156,14 @@ def test_no_bytes_break_it(data):
     assert found is None or not (found.studies or found.set_aside or found.companions)
 
 
-def test_what_may_end_otherwise_is_tried_again(tree, monkeypatch):
-    memory, read = Memory(), readers.read_header
+def test_what_may_end_otherwise_is_tried_again(tree):
+    memory, walked = Memory(), list(walk_all([tree]))
     expected = index([tree])
-
-    def fails(file):
-        if file.path == "film":
-            return read(file.__class__("gone", file.root, 0, 0))
-        return read(file)
-
-    monkeypatch.setattr(readers, "read_header", fails)
-    found = index([tree], cache=memory)
+    (tree / "film").rename(tree.parent / "film")
+    found = index([tree], cache=memory, walked=walked)
     assert Reason.UNREADABLE in {o.reason for o in found.set_aside}
     assert memory.catalogue is None
-    monkeypatch.setattr(readers, "read_header", read)
+    (tree.parent / "film").rename(tree / "film")
     assert index([tree], cache=memory) == expected
 
 
@@ -205,19 +199,23 @@ def test_names_differ_where_walks_differ(tree):
 def test_what_was_no_image_to_another_library_is_read_again(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50))
     Image.new("L", (5, 3)).save(tmp_path / "y.png")
-    read, seen, memory = readers.read_header, [], Cache(whole=True)
+    submit, seen, memory = readers.Readers.submit, [], Cache(whole=True)
 
-    def noted(file):
-        seen.append(file.path)
-        return read(file)
+    def noted(self, files):
+        seen.extend(file.path for file in files)
+        return submit(self, files)
 
-    monkeypatch.setattr(readers, "read_header", noted)
-    for tools, expected in (("1", ["x", "y.png"]), ("1", []), ("2", ["x"])):
-        monkeypatch.setattr(header, "tools", lambda tools=tools: tools)
-        monkeypatch.setattr(snapshot, "tools", lambda tools=tools: tools)
+    monkeypatch.setattr(readers.Readers, "submit", noted)
+    for expected in (["x", "y.png"], []):
         seen.clear()
         index([tmp_path], cache=memory)
         assert seen == expected
+    older = {file: text.replace(header.tools(), "older") for file, text in memory.items()}
+    seen.clear()
+    memory.update(older)
+    memory.last = ("", None)
+    index([tmp_path], cache=memory)
+    assert seen == ["x"]
 
 
 def test_the_ledger_keeps_one_catalogue(tmp_path):

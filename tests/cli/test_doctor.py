@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydicom.uid import JPEG2000Lossless, RLELossless
 
-from medscan import clip, detector, imaging
+from medscan import clip, decoding, detector
 from medscan.inspect import doctor
 from medscan.scan import manifest
 
@@ -75,7 +75,7 @@ def test_people_can_read_it(medscan):
 
 
 def test_syntaxes_are_those_that_have_a_decoder():
-    found = {syntax.uid: syntax for syntax in imaging.syntaxes()}
+    found = {syntax.uid: syntax for syntax in decoding.syntaxes()}
     packages = {uid: [d.package for d in s.decoders] for uid, s in found.items()}
     assert packages["1.2.840.10008.1.2"] == ["pydicom"]
     assert packages[RLELossless] == ["pylibjpeg-rle", "pydicom"]
@@ -89,14 +89,14 @@ def test_syntaxes_are_those_that_have_a_decoder():
 
 
 def test_a_package_that_is_not_here_decodes_nothing(monkeypatch):
-    from medscan.imaging import decoders
+    decoders = sys.modules["medscan.decoding.syntaxes"]
 
     def missing(name):
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(decoders, "version", missing)
     monkeypatch.setattr(decoders, "entry_points", lambda **_: ())
-    assert not any(syntax.decoders for syntax in imaging.syntaxes())
+    assert not any(syntax.decoders for syntax in decoding.syntaxes())
 
 
 def problem(medscan, *words, **env):
@@ -111,7 +111,7 @@ def problem(medscan, *words, **env):
 def test_an_output_that_cannot_be_written(medscan, tmp_path):
     assert "is not a folder" in problem(medscan, "--out", "nowhere/results.h5")
     (tmp_path / "results.h5").write_text("no results")
-    assert "not an HDF5 file" in problem(medscan)
+    assert "is not a results file of this medscan" in problem(medscan)
     assert "/proc" in problem(medscan, "--out", "/proc/results.h5")
     told = json.loads(medscan("doctor", "--out", "nowhere/r.h5", "--json").stdout)
     assert len(told["problems"]) == 1

@@ -77,7 +77,7 @@ def test_without_fingerprints_shots_are_known_by_whole_files_and_slices(
     folder = tmp_path / "labelled"
     for label in ("normal", "abnormal"):
         (folder / label).mkdir(parents=True)
-    (folder / name).touch()
+    (folder / name).write_bytes(bytes(128) + b"DICM")  # a file without a suffix must look like one
     for shot in (name, f"{name}#3"):
         detector = replace(
             fitted[0], shots={"normal": [below + shot], "abnormal": []}, fingerprints=()

@@ -66,7 +66,7 @@ def test_without_an_archive_nothing_is_written(axial, tmp_path):
 
 @pytest.mark.parametrize("name", ["dicom-pm", "dicom-seg", "dicom-sc", "png"])
 def test_a_detector_without_calibration_has_no_threshold(tmp_path, name):
-    nothing = replace(make.DETECTOR.calibration, map_low=float("nan"), map_high=float("nan"))
+    nothing = replace(make.DETECTOR.calibration, map_low=0.0, map_high=0.0)
     detector = replace(make.DETECTOR, calibration=nothing)
     made = scanned(single(tmp_path / "s"), detector)
     files, (left,) = exported(name, made.job(tmp_path / "out"))

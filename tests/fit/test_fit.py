@@ -251,7 +251,7 @@ def test_variants_turn_image_and_mask_alike():
 
 
 def test_a_loss_that_is_not_finite_is_said(pictures, options):
-    wild = changed(options, method="mvfa", settings={"learning_rate": 1e30, "epochs": 3})
+    wild = changed(options, method="mvfa", settings={"learning_rate": 1e6, "epochs": 3})
     with pytest.raises(UsageError, match="is not finite; choose a smaller learning_rate"):
         fit(pictures, wild)
 

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from medscan import results
-from medscan.errors import DiskError, LedgerError, LockedError, UsageError
+from medscan.errors import LedgerError, LockedError, UsageError
 from medscan.inspect import forecast_scan
 from medscan.planning.ledger import Ledger
 from medscan.planning.reconcile import forget
@@ -196,7 +196,7 @@ def test_a_key_is_not_read_through_a_link(options, three, tmp_path):
     options.outputs.key_path.unlink()
     (tmp_path / "secret").write_text("0" * 64)
     options.outputs.key_path.symlink_to(tmp_path / "secret")
-    with pytest.raises(DiskError, match="cannot be read"):
+    with pytest.raises(UsageError, match="is not a regular file"):
         scan(options)
     assert options.outputs.key_path.is_symlink()
 

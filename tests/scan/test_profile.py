@@ -43,9 +43,10 @@ def test_the_busiest_stage_is_named(clock_of, decode, model, waited, said):
     assert len(profile.lines({"walk": 1.0})) == 6
 
 
-def test_without_workers_decoding_is_no_part_of_putting_results_together(clock_of):
+def test_without_workers_one_process_decodes_all_the_same(clock_of):
     profile = profile_of(clock_of(30, 50, (0, 40)), seconds=100, workers=0, lanes=1)
-    assert [stage.busy_s for stage in profile.stages] == [30, 50, 30]
+    assert [stage.busy_s for stage in profile.stages] == [30, 50, 60]
+    assert [stage.hands for stage in profile.stages] == [1, 1, 1]
 
 
 def test_nothing_scored_has_no_bottleneck():

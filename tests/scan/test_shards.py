@@ -237,8 +237,14 @@ def test_the_plan_is_what_the_shards_do(options, many):
 
 
 def test_time_is_measured_with_files_that_are_read(options, many, monkeypatch):
-    opened = []
-    monkeypatch.setattr("medscan.imaging.read._watchers", [lambda file: opened.append(file.path)])
+    opened, real = [], forecast.decode
+
+    def counting(jobs, *limits):
+        jobs = list(jobs)
+        opened.extend(frame.file.path for job in jobs for frame in job.frames)
+        return real(iter(jobs), *limits)
+
+    monkeypatch.setattr(forecast, "decode", counting)
     tiny.write_series(many / "long", tiny.head_volume(1, slices=12), study="1.3.1")
     forecast_shards(options, COUNT)
     assert len(opened) == 1 + forecast.SAMPLE
@@ -250,11 +256,22 @@ def test_a_plan_of_nothing(options, root):
     assert told.text().splitlines()[-1] == "the largest shard has 1.00 times the mean"
 
 
+def watch_reading(monkeypatch):
+    """The files whose headers are given to workers from now on."""
+    opened, real = [], readers.Readers.submit
+
+    def submit(self, files):
+        opened.extend(files)
+        return real(self, files)
+
+    monkeypatch.setattr(readers.Readers, "submit", submit)
+    return opened
+
+
 def test_a_plan_opens_no_file_that_the_ledger_knows(options, many, monkeypatch):
     fresh = forecast_shards(options, COUNT)
     scan(options)
-    opened, real = [], readers.read_header
-    monkeypatch.setattr(readers, "read_header", lambda file: opened.append(file) or real(file))
+    opened = watch_reading(monkeypatch)
     told = forecast_shards(changed(options, ledger=options.outputs.ledger_path), COUNT)
     assert opened == []
     assert [replace(s, seconds=0.0) for s in told.shards] == [
@@ -266,8 +283,7 @@ def test_a_shard_with_a_copy_of_a_ledger_reads_no_header_again(options, many, mo
     first = changed(options, out=options.outputs.out.with_name("index.h5"), max_studies=1)
     scan(first)
     whole = [scan(share(options, n + 1)).studies for n in range(COUNT)]
-    opened, real = [], readers.read_header
-    monkeypatch.setattr(readers, "read_header", lambda file: opened.append(file) or real(file))
+    opened = watch_reading(monkeypatch)
     for number, studies in enumerate(whole, 1):
         copy = options.outputs.out.with_name(f"copy-{number}.h5")
         other = changed(options, out=copy, shard=Shard(number, COUNT))
