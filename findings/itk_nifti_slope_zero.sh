@@ -2,8 +2,9 @@
 # ITK adds the intercept of a NIfTI file whose slope is 0; nibabel does not.
 #
 # By the NIfTI-1 header file (nifti1.h), a slope of 0 means that values are not scaled at all: with
-# scl_slope 0 and scl_inter 5, the stored numbers are the values. SimpleITK takes the slope for 1 and still adds the intercept, so that a window or a
-# threshold in stored units is off by it; both readers are silent.
+# scl_slope 0 and scl_inter 5, the stored numbers are the values. SimpleITK takes the slope for 1 and
+# still adds the intercept, so that a window or a threshold in stored units is off by it; both readers
+# are silent.
 #
 # Seen with Python 3.11, numpy 2.2.6, nibabel 5.3.2 and SimpleITK 2.5.2:
 #
