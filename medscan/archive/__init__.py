@@ -24,6 +24,7 @@ from medscan.archive.sniff import is_litter, open_regular
 from medscan.archive.types import (
     MAKER,
     REASONS,
+    TRANSIENT_REASONS,
     ArchiveFile,
     Bucket,
     Catalogue,
@@ -42,6 +43,7 @@ __all__ = [
     "BURNED_IN",
     "MAKER",
     "REASONS",
+    "TRANSIENT_REASONS",
     "ArchiveFile",
     "Bucket",
     "Catalogue",

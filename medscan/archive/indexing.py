@@ -18,14 +18,12 @@ from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.readers import Readers
 from medscan.archive.shard import is_needed, restrict_to_shard
 from medscan.archive.snapshot import digest_of, from_bytes, to_bytes
-from medscan.archive.types import ArchiveFile, Catalogue, Entry, Outcome, Reason
+from medscan.archive.types import TRANSIENT_REASONS, ArchiveFile, Catalogue, Entry, Outcome
 from medscan.archive.walk import walk
 from medscan.choices import FILE_TIMEOUT_S, Bounds, Plane, Shard
 
 CHUNK = 128
 """Files that are looked up in the cache, and read by one worker, at a time."""
-_TRANSIENT = (Reason.UNREADABLE, Reason.DECODER_DIED, Reason.TIMED_OUT)
-"""Reasons that may be gone the next time, although the file has not changed."""
 
 
 class HeaderCache(Protocol):
@@ -204,7 +202,7 @@ def _is_cacheable(record: Record) -> bool:
 
 
 def _is_transient(record: Record) -> bool:
-    return isinstance(record, Outcome) and record.reason in _TRANSIENT
+    return isinstance(record, Outcome) and record.reason in TRANSIENT_REASONS
 
 
 def walk_all(roots: Iterable[Path]) -> Iterator[Entry]:

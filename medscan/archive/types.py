@@ -107,6 +107,10 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
 }
 
 
+TRANSIENT_REASONS = (Reason.UNREADABLE, Reason.DECODER_DIED, Reason.TIMED_OUT)
+"""Failures that may not happen again although the files stay the same."""
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class ArchiveFile:
     """A regular file below an archive root.

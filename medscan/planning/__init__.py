@@ -17,7 +17,6 @@ from medscan.planning.ledger import DecoderTrouble, Ledger
 from medscan.planning.marks import MarkChanges, mark_changes
 from medscan.planning.plan import (
     PREPROCESSING,
-    TRANSIENT_REASONS,
     FindWork,
     Task,
     due_tasks,
@@ -40,7 +39,6 @@ from medscan.planning.survey import Survey, Walk, scan_pseudonyms, survey_archiv
 __all__ = [
     "KEY_BYTES",
     "PREPROCESSING",
-    "TRANSIENT_REASONS",
     "DecoderTrouble",
     "FileEntry",
     "FindWork",

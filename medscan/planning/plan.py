@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medscan.archive import (
+    TRANSIENT_REASONS,
     ArchiveFile,
     Bucket,
     Catalogue,
@@ -212,10 +213,6 @@ def _make_task(
 
 def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-
-
-TRANSIENT_REASONS = (Reason.UNREADABLE, Reason.DECODER_DIED, Reason.TIMED_OUT)
-"""Failures that may not happen again although the files stay the same."""
 
 
 def is_due(

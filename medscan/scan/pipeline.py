@@ -214,9 +214,7 @@ class Pipeline:
             return
         spent = time.monotonic() - study.begun
         stacks = [builder.result(spent, self.pseudonyms) for builder in study.builders.values()]
-        failures = (
-            o.detail for o in outcomes if o.reason in (Reason.DECODER_DIED, Reason.TIMED_OUT)
-        )
+        failures = (o.detail for o in outcomes if o.reason in _TROUBLE)
         outcomes = [*task.out_of_scope_outcomes(), *outcomes]
         self._keep_result(task, stacks, outcomes, next(failures, ""))
 

@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from medscan.archive import Outcome, Pseudonyms, Reason
+from medscan.archive import TRANSIENT_REASONS, Outcome, Pseudonyms, Reason
 from medscan.choices import Rescan
 from medscan.options import ScanOptions
-from medscan.planning import PREPROCESSING, TRANSIENT_REASONS, Ledger, Walk, parts_of, stamp_of
+from medscan.planning import PREPROCESSING, Ledger, Walk, parts_of, stamp_of
 from medscan.scan.summary import Summary
 
 NOTE_NAME = "unchanged"
