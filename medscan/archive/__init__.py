@@ -15,12 +15,12 @@ from medscan.archive.header import Header, Layer, Record, from_json, to_json
 from medscan.archive.indexing import HeaderCache, index, walk_all
 from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
-from medscan.archive.opening import open_below
+from medscan.archive.opening import open_below, open_regular
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.shard import shard_number
 from medscan.archive.snapshot import digest_of
-from medscan.archive.sniff import is_litter, open_regular
+from medscan.archive.sniff import content_of, is_litter
 from medscan.archive.types import (
     MAKER,
     REASONS,
@@ -63,6 +63,7 @@ __all__ = [
     "Stack",
     "Study",
     "VolumeLayout",
+    "content_of",
     "cut_geometry",
     "digest_of",
     "display_transform",

@@ -13,6 +13,19 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading, without waiting on a FIFO that replaced it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened.
+    UnreadableError
+        If it is no longer a regular file.
+    """
+    return _stream_of(os.open(path, _FILE))
+
+
 def open_below(root: Path, path: str) -> BinaryIO:
     """Open a regular file below a folder; follow no symbolic link on the way from there.
 
@@ -44,6 +57,11 @@ def open_below(root: Path, path: str) -> BinaryIO:
         file = os.open(name, _FILE, dir_fd=at)
     finally:
         os.close(at)
+    return _stream_of(file)
+
+
+def _stream_of(file: int) -> BinaryIO:
+    """Stream of an open file; refuse anything but a regular one."""
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
         raise UnreadableError("it is no longer a regular file")

@@ -7,8 +7,9 @@ from typing import BinaryIO
 
 from medscan.archive.dicom import read_dicom
 from medscan.archive.header import Record
+from medscan.archive.opening import open_regular
 from medscan.archive.picture import read_picture
-from medscan.archive.sniff import HEAD, Content, claims_image, open_regular, sniff
+from medscan.archive.sniff import HEAD, Content, claims_image, sniff
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import read_volume
 from medscan.errors import FileError

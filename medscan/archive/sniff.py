@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import zlib
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+from medscan.archive.opening import open_regular
 from medscan.archive.types import Kind
 from medscan.errors import UnreadableError
 
@@ -40,9 +39,6 @@ _ANY_SUFFIX = re.compile(r"\.(dcm|dicom|nii(\.gz)?|mh[ad]|nrrd|png|jpe?g|tiff?)\
 _IMAGE_SUFFIX = re.compile(r"\.(dcm|dicom|nii|nii\.gz|mha|nrrd)\Z", re.IGNORECASE)
 
 
-_OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
 class Content(NamedTuple):
     """What the first bytes of a file reveal.
 
@@ -69,23 +65,6 @@ class Content(NamedTuple):
     recognised: bool = True
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading, without waiting on a FIFO that replaced it.
-
-    Raises
-    ------
-    OSError
-        If it cannot be opened.
-    UnreadableError
-        If it is no longer a regular file.
-    """
-    stream = os.fdopen(os.open(path, _OPEN), "rb")
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise UnreadableError("it is no longer a regular file")
-    return stream
-
-
 def claims_image(name: str) -> bool:
     """Whether a name promises a medical image; other content is then a failure, not a skip."""
     return _IMAGE_SUFFIX.search(name) is not None
@@ -98,11 +77,17 @@ def is_litter(path: Path) -> bool:
     """
     if _ANY_SUFFIX.search(path.name):
         return False
+    content = content_of(path)
+    return content is not None and content.kind is None
+
+
+def content_of(path: Path) -> Content | None:
+    """Identify a file; None if it cannot be opened or read."""
     try:
         with open_regular(path) as stream:
-            return sniff(stream.read(HEAD)).kind is None
+            return sniff(stream.read(HEAD))
     except (OSError, UnreadableError):
-        return False
+        return None
 
 
 def sniff(head: bytes) -> Content:

@@ -7,25 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medscan import archive
-from medscan.archive import ArchiveFile, Frame, Outcome, Stack, Study
+from medscan.archive import ArchiveFile, Frame, Kind, Outcome, Stack, Study
 
-SUFFIXES = (
-    ".nii.gz",
-    ".nii",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".tif",
-    ".tiff",
-    ".dcm",
-    ".mha",
-    ".mhd",
-    ".nrrd",
-)
 VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
+SUFFIXES = (*VOLUMES, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 """Suffixes of images; a file may have any, its content decides how it is read."""
-_DICM = 128
-"""Bytes before the prefix DICM (DICOM PS3.10, 7.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +75,8 @@ def _is_dicom(path: Path) -> bool:
     """Whether a file may be DICOM; false if it cannot be read, which its reader will report."""
     if path.name.lower().endswith(tuple(s for s in SUFFIXES if s != ".dcm")):
         return False
-    try:
-        with path.open("rb") as stream:
-            return stream.read(_DICM + 4)[_DICM:] == b"DICM" or path.suffix.lower() == ".dcm"
-    except OSError:
-        return False
+    content = archive.content_of(path)
+    return content is not None and content.kind is Kind.DICOM
 
 
 def _files_of(folder: Path) -> Iterator[ArchiveFile | Outcome]:
