@@ -7,6 +7,8 @@ what is checked and what is read cannot differ.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -89,6 +91,21 @@ class VolumeLayout:
     def voxel_bytes(self) -> int:
         """Bytes of all voxels, unpacked."""
         return math.prod(self.geometry.shape) * self.dtype.itemsize
+
+
+@contextmanager
+def contradictions(*more: type[Exception]) -> Iterator[None]:
+    """Raise the errors of a parser whose fields are missing or make no sense as `CorruptError`.
+
+    Parameters
+    ----------
+    *more
+        Errors that a library has for it.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, IndexError, OverflowError, *more) as error:
+        raise CorruptError(f"header contradicts itself: {type(error).__name__}") from error
 
 
 def check_shape(shape: tuple[int, ...]) -> None:

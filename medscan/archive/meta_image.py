@@ -13,6 +13,7 @@ from medscan.archive.layout import (
     Packing,
     VolumeLayout,
     check_shape,
+    contradictions,
     flat,
     lps_affine,
     text_layout,
@@ -51,10 +52,8 @@ def read_meta_image(file: ArchiveFile, head: bytes) -> VolumeLayout:
         If the header is of an unsupported kind, ends too early or contradicts itself.
     """
     fields, end = _fields(head)
-    try:
+    with contradictions():
         return _layout(file, fields, end)
-    except (ValueError, KeyError, IndexError, OverflowError) as error:
-        raise CorruptError(f"header contradicts itself: {type(error).__name__}") from error
 
 
 def _fields(head: bytes) -> tuple[Fields, int]:

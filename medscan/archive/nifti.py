@@ -22,6 +22,7 @@ from medscan.archive.layout import (
     beside,
     check_bytes,
     check_shape,
+    contradictions,
     flat,
 )
 from medscan.archive.sniff import Content
@@ -55,14 +56,12 @@ def read_nifti(file: ArchiveFile, content: Content) -> VolumeLayout | Outcome:
         If the file ends too early, contradicts itself or is of a kind that is not read.
     """
     header, length = _parsed(content.head)
-    try:
+    with contradictions(HeaderDataError):
         if int(header["intent_code"]) in _CIFTI:
             return Outcome(file, Reason.NOT_AN_IMAGE, "CIFTI: grey ordinates, not a volume")
         if bytes(header["descrip"]).startswith(MAKER.encode() + b" "):
             return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
         return _layout(file, content, header, length)
-    except (HeaderDataError, ValueError, KeyError, OverflowError) as error:
-        raise CorruptError(f"header contradicts itself: {type(error).__name__}") from error
 
 
 def voxel_names(header: str) -> tuple[str, ...]:
