@@ -20,6 +20,7 @@ from medscan.fit import (
     LabelledSlice,
     fingerprint,
     read_items,
+    read_splits,
     stem,
     stream_slices,
 )
@@ -132,7 +133,8 @@ def unseen_items(data: Path, fitted: Detector, split: str, *, strict: bool = Tru
     UsageError
         If a patient of the test split gave shots, or no items are left.
     """
-    train, test = (read_items(data, s, required=False) for s in ("train", "test"))
+    splits = read_splits(data)
+    train, test = splits["train"], splits["test"]
     fitted_patients = _patients_of_shots(data, [*train, *test], fitted)
     if split == "rest":
         items = [item for item in [*train, *test] if item.patient not in fitted_patients]

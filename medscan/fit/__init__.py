@@ -1,6 +1,6 @@
 """A few labelled images -> a detector."""
 
-from medscan.fit.data import Item, read_items, stem
+from medscan.fit.data import Item, read_items, read_splits, stem
 from medscan.fit.refit import find_shots, labels_of, refit_detector, renamed, unjudged
 from medscan.fit.run import FitOptions, fingerprint, fit
 from medscan.fit.shots import LabelledSlice, Shots, Slot, load_items, load_slot, stream_slices
@@ -22,6 +22,7 @@ __all__ = [
     "load_items",
     "load_slot",
     "read_items",
+    "read_splits",
     "refit_detector",
     "renamed",
     "scores",

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -84,17 +84,35 @@ def read_items(
         If `data` does not exist or has none of the three layouts, or if DICOM files of one patient
         are in both splits, or are said to be of several patients.
     """
-    splits = {name: list(_layout(data, name, strict=name == split)) for name in SPLITS}
+    splits = read_splits(data, (split,))
     if required and not splits[split]:
         raise UsageError(f"{data} holds no images of the split {split}")
-    splits = _with_patients(data, splits)
     train, test = ({i.patient for i in splits[name] if i.source} for name in SPLITS)
     if not divides and train & test:
         raise UsageError(
             f"{data}: by the PatientID of their DICOM files, {len(train & test)} patients are in "
             "both splits; give all files of a patient the same split"
         )
-    return sorted(splits[split], key=lambda item: item.name)
+    return splits[split]
+
+
+def read_splits(data: Path, strict: Sequence[str] = SPLITS) -> dict[str, list[Item]]:
+    """Every item of both splits, sorted by name, with the patients that DICOM files state.
+
+    Parameters
+    ----------
+    data : Path
+    strict : sequence of str
+        Splits of which every row of a manifest must be right; wrong rows of others are left out.
+
+    Raises
+    ------
+    UsageError
+        As for `read_items`, except for patients in both splits.
+    """
+    splits = {name: list(_layout(data, name, strict=name in strict)) for name in SPLITS}
+    patients = _with_patients(data, splits)
+    return {name: sorted(items, key=lambda i: i.name) for name, items in patients.items()}
 
 
 def _layout(data: Path, split: str, *, strict: bool) -> Iterator[Item]:
