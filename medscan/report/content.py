@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -65,9 +65,10 @@ class Report:
         """
         if not self.options.archives:
             return Drawn()
+        rows = [row for row in self.rows if row.study.key in self.featured]
         ids = {
             (row.study.key, stack.key): source_id(stack)
-            for row in self.rows
+            for row in rows
             for stack in row.study.stacks
         }
 
@@ -76,23 +77,26 @@ class Report:
             address = put(safe_name(study), picture_name(stack, slice_index), data)
             self._drawn[study, stack][slice_index] = address
 
-        rows = [row for row in self.rows if row.study.key in self.featured]
         return draw_slices(self.options, rows, self.cards, keep, most)
 
-    def keep_drawn(self, study: StudyResult, recall: Recall) -> None:
+    def keep_drawn(self, study: StudyResult, earlier: Set[str], recall: Recall) -> None:
         """Use the slices of a study that an earlier report drew from the same files.
 
         Parameters
         ----------
         study : StudyResult
+        earlier : set of str
+            Names of the pictures that the study's folder holds.
         recall : callable
         """
         for stack in study.stacks:
-            drawn, source = self._drawn[study.key, stack.key], source_id(stack)
-            for slice_index in set(range(len(stack.state))) - drawn.keys():
-                name = picture_name(stack.key, slice_index)
-                if address := recall(safe_name(study.key), name, source):
-                    drawn[slice_index] = address
+            drawn = self._drawn[study.key, stack.key]
+            missing = set(range(len(stack.state))) - drawn.keys()
+            slices = {picture_name(stack.key, n): n for n in missing}
+            if kept := sorted(slices.keys() & earlier):
+                source = source_id(stack)
+                addresses = ((name, recall(safe_name(study.key), name, source)) for name in kept)
+                drawn |= {slices[name]: address for name, address in addresses if address}
 
     def pictures(self, study: StudyResult, put: Put) -> dict[str, dict[int, str]]:
         """Addresses of a study's pictures by stack and slice index.

@@ -14,7 +14,7 @@ from medscan.report.cleanup import (
     is_picture_of,
     remove_old_pages,
 )
-from medscan.report.content import Report, page_name
+from medscan.report.content import Report, page_name, safe_name
 from medscan.report.options import DEFAULT, ReportOptions
 from medscan.report.page import SCRIPT, STYLE, asset, render
 from medscan.report.single import write_html
@@ -56,7 +56,7 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     for index, row in enumerate(report.rows):
         study = row.results.with_arrays(row.study)
         if options.keeps_slices:
-            report.keep_drawn(study, folder.recall)
+            report.keep_drawn(study, folder.names(study.key), folder.recall)
         view = report.view(index, study, folder.put, every=True)
         page = f"{STUDIES}/{page_name(study.key)}"
         context = {"view": view, "total": len(report.rows), "report": report.name}
@@ -94,6 +94,10 @@ class _ReportFolder:
         make_folder(self.out / STUDIES / study)
         self.write(f"{STUDIES}/{study}/{name}", picture)
         return f"{study}/{name}"
+
+    def names(self, key: str) -> set[str]:
+        """Names of the pictures that a study's folder holds."""
+        return {path.name for path in (self.out / STUDIES / safe_name(key)).glob("*.jpg")}
 
     def recall(self, study: str, name: str, source: str) -> str:
         """Keep a picture that an earlier report drew from this source; see `Recall`."""
