@@ -102,9 +102,10 @@ def contradictions(*more: type[Exception]) -> Iterator[None]:
     *more
         Errors that a library has for it.
     """
+    kinds: tuple[type[Exception], ...] = (ValueError, KeyError, IndexError, OverflowError, *more)
     try:
         yield
-    except (ValueError, KeyError, IndexError, OverflowError, *more) as error:
+    except kinds as error:
         raise CorruptError(f"header contradicts itself: {type(error).__name__}") from error
 
 
