@@ -16,14 +16,6 @@ from tests import tiny
 WITH_LIST = "; to list every file, scan again with --accounting files.csv"
 
 
-@pytest.fixture
-def three(root):
-    for number in range(3):
-        volume = tiny.head_volume(number, slices=3)
-        tiny.write_series(root / str(number), volume, study=f"1.{number}")
-    return root
-
-
 def worse(options):
     return scan(options).worse
 

@@ -28,14 +28,6 @@ from tests.options import changed
 from tests.reading.killers import serve_killing
 
 
-@pytest.fixture
-def three(root):
-    for number in range(3):
-        volume = tiny.head_volume(number, slices=3)
-        tiny.write_series(root / str(number), volume, study=f"1.{number}")
-    return root
-
-
 def stack_of(folder):
     (study,) = archive.index([folder]).studies
     return study.series[0].stacks[0]
