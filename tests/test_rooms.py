@@ -11,8 +11,8 @@ import medscan
 
 PACKAGE = Path(medscan.__file__).parent
 ROOMS = re.findall(r"^    (\w+)(?:/|\.py) {2,}\S", medscan.__doc__, re.MULTILINE)
-LARGE = {"archive", "report"}
-"""Rooms that may have more than 2,000 lines: many formats, many pages."""
+LARGE = {"archive", "cli", "report"}
+"""Rooms that may have more than 2,000 lines: many formats, many commands, many pages."""
 
 
 def room_of(path):
