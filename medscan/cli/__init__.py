@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from medscan.cli.app import app
 from medscan.cli.logs import begin, tell
@@ -23,10 +24,21 @@ def main() -> None:
         check_open_files()
         app(prog_name="medscan")
     except MedscanError as error:
-        tell(str(error))
-        sys.exit(error.exit_code)
+        _end(error)
+    except RuntimeError as error:
+        from medscan.clip import device_error
+
+        described = device_error(error)  # such as a GPU that is full while a detector is fitted
+        if described is None:
+            raise
+        _end(described)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _end(error: MedscanError) -> NoReturn:
+    tell(str(error))
+    sys.exit(error.exit_code)
 
 
 __all__ = ["app", "main"]

@@ -6,7 +6,7 @@ Names that need torch are imported on first use, so that listing weights does no
 from typing import TYPE_CHECKING, Any
 
 from medscan.clip.config import LARGEST_SIDE
-from medscan.clip.device import choose_device
+from medscan.clip.device import choose_device, device_error, device_errors, is_gpu_full
 from medscan.clip.header import Header, check_safetensors, read_header
 from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
 
@@ -28,7 +28,10 @@ __all__ = [
     "bundles",
     "check_safetensors",
     "choose_device",
+    "device_error",
+    "device_errors",
     "find",
+    "is_gpu_full",
     "load",
     "read_header",
     "shipped",

@@ -249,6 +249,8 @@ def load(
         If the backbone is missing, damaged, pickled, or of another shape than its configuration
         declares.
     """
+    import torch
+
     from medscan.clip.backbone import Backbone
     from medscan.clip.build import build, set_text_activation, tokenizer
 
@@ -260,6 +262,7 @@ def load(
             f"backbone {name}: {bundle.folder / CONFIG} says quick_gelu="
             f"{bool(config.get('quick_gelu'))}, but the weights were trained with {expected}"
         )
+    torch.backends.cudnn.allow_tf32 = False  # else fp32 would keep 10 bits in a GPU's convolutions
     model = build(bundle, precision, size, quick_gelu).to(device)
     if text_quick_gelu is not None:
         set_text_activation(model, quick=text_quick_gelu)

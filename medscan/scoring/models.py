@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medscan.clip import choose_device, device_errors
 from medscan.detector import Detector
 from medscan.options import Compute
 from medscan.profile import Clock
 from medscan.scoring.lanes import Lanes
-from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scorer, device_errors
+from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scorer
 
 if TYPE_CHECKING:
     from medscan.clip import Backbone
@@ -37,8 +38,6 @@ def loaded_scorers(
     medscan.errors.DeviceError
         If the detectors do not fit into the device's memory, or the device is lost.
     """
-    from medscan.clip import choose_device
-
     device = choose_device(compute.device)
     with Lanes(
         device, waiting

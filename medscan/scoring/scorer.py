@@ -6,7 +6,6 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medscan.clip import device_errors, is_gpu_full
 from medscan.detector import Detector
 from medscan.errors import DeviceError
 from medscan.profile import MODEL, Clock
@@ -28,9 +28,6 @@ log = logging.getLogger("medscan.scan")
 
 AUTO_BATCH_SIZES = {"cpu": 8, "cuda": 64}
 """Batch sizes of `--batch-size auto`."""
-
-MEMORY_FULL = ("can't allocate memory", "not enough memory", "out of memory")
-"""Messages of PyTorch when the memory of the CPU, or of its driver, is full."""
 
 Tags = list[Any]
 
@@ -142,15 +139,14 @@ class Scorer:
 
     def _take_first(self) -> Iterator[Scored]:
         """Yield the results of the batch submitted first; submit it again if memory ran out."""
-        import torch
-
         tags, batch, future = self.submitted.popleft()
         with device_errors():
             try:
                 output = self._wait_for(future)
-            except torch.cuda.OutOfMemoryError as error:
-                # The traceback's frames hold the tensors that filled the memory: let go of them.
-                self._shrink(error.with_traceback(None), len(batch))
+            except RuntimeError as error:
+                if not is_gpu_full(error):
+                    raise
+                self._shrink(error, len(batch))
                 # In front and in order, so that results still come in the order of the slices.
                 self.submitted.extendleft(reversed([*self._submit_smaller(tags, batch)]))
                 return
@@ -178,10 +174,17 @@ class Scorer:
 
     def _predict(self, batch: Tensor) -> _Output:
         """Score a batch in a lane; on a GPU, return before it has finished."""
-        if not batch.is_pinned():
+        try:
+            if batch.is_pinned():
+                return self._predict_on_gpu(batch)
             with self.clock.busy(MODEL):
                 return _Output(*self.method.predict(batch))
-        return self._predict_on_gpu(batch)
+        except RuntimeError as error:
+            if not is_gpu_full(error):
+                raise
+            # The traceback's frames hold the tensors that filled the memory. Let go of them here:
+            # batches that fail one after another would hold theirs until they are taken.
+            raise error.with_traceback(None) from None
 
     def _predict_on_gpu(self, batch: Tensor) -> _Output:
         """Queue the copy of a batch to a GPU, its scoring, and the copy of the results back.
@@ -212,42 +215,8 @@ class Scorer:
 
         if failed == 1:
             raise DeviceError("GPU memory is too small for one slice; use --device cpu") from error
-        # Several batches of the old size may fail one after another: halve only once.
-        self.batch_size = max(1, min(self.batch_size, failed // 2))
         torch.cuda.empty_cache()
-        log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
-
-
-@contextmanager
-def device_errors() -> Iterator[None]:
-    """Raise errors of the device as DeviceError, in one line."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        device_error = _device_error(error)
-        if device_error is None:
-            raise
-        raise device_error from error
-
-
-def _device_error(error: Exception) -> DeviceError | None:
-    """Describe an error of the device in one line; None for a mistake of the program."""
-    import torch
-
-    message = str(error).partition("\n")[0]
-    full = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-    if full or any(words in message for words in MEMORY_FULL):
-        return DeviceError("memory is too small for the detector; give a smaller --batch-size")
-    if isinstance(error, RuntimeError) and _is_lost(error):
-        return DeviceError(f"the GPU is lost ({message})")
-    return None
-
-
-def _is_lost(error: RuntimeError) -> bool:
-    """Whether the device failed, rather than the program."""
-    import torch
-
-    error_type: type[Exception] | None = getattr(torch, "AcceleratorError", None)  # PyTorch 2.8
-    if error_type is not None and isinstance(error, error_type):
-        return True
-    return any(name in str(error) for name in ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS"))
+        # Several batches of the old size may fail one after another: halve only once.
+        if failed // 2 < self.batch_size:
+            self.batch_size = failed // 2
+            log.warning("out of GPU memory: going on with batches of %d", self.batch_size)
