@@ -15,13 +15,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -37,30 +39,34 @@ HEADS = 6
 
 
 def write_archive(folder: Path, studies: int) -> None:
-    import pydicom
-
     from medscan import demo
 
-    for number in range(HEADS):
-        (folder / f"h{number}").mkdir(parents=True)
-        demo.write_series(demo.draw_head(number), folder / f"h{number}", f"head {number}")
-    rng = np.random.default_rng(0)
-    for number in range(studies):
-        home = folder / f"s{number:05d}"
-        home.mkdir()
-        for path in sorted((folder / f"h{number % HEADS}").iterdir()):
-            header = pydicom.dcmread(path)
-            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
-                header[keyword].value = f"{header[keyword].value[:50]}.{number + 1}"
-            header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
-            noise = rng.integers(0, 8, header.pixel_array.shape, dtype=np.uint16)
-            header.PixelData = (header.pixel_array + noise).tobytes()
-            header.compress(SYNTAXES[number % 3], generate_instance_uid=False)
-            header.save_as(home / path.name, enforce_file_format=True)
-    for number in range(HEADS):
-        for path in (folder / f"h{number}").iterdir():
-            path.unlink()
-        (folder / f"h{number}").rmdir()
+    heads = [folder / f"h{number}" for number in range(HEADS)]
+    for number, home in enumerate(heads):
+        home.mkdir(parents=True)
+        demo.write_series(demo.draw_head(number), home, f"head {number}")
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        list(pool.map(write_study, range(studies), [folder] * studies))
+    for home in heads:
+        shutil.rmtree(home)
+
+
+def write_study(number: int, folder: Path) -> None:
+    """A study of its own: one of the heads with other noise, compressed."""
+    import pydicom
+
+    rng = np.random.default_rng(number)
+    home = folder / f"s{number:05d}"
+    home.mkdir()
+    for path in sorted((folder / f"h{number % HEADS}").iterdir()):
+        header = pydicom.dcmread(path)
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+            header[keyword].value = f"{header[keyword].value[:50]}.{number + 1}"
+        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+        noise = rng.integers(0, 8, header.pixel_array.shape, dtype=np.uint16)
+        header.PixelData = (header.pixel_array + noise).tobytes()
+        header.compress(SYNTAXES[number % 3], generate_instance_uid=False)
+        header.save_as(home / path.name, enforce_file_format=True)
 
 
 def run_scan(archive: Path, scratch: Path, args: argparse.Namespace) -> dict[str, Any]:
