@@ -15,15 +15,15 @@ from pydicom.tag import Tag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from medscan.archive import layers, mosaic
+from medscan.archive import facts, layers, mosaic
 from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
 from medscan.archive.fragments import check_fragments
 from medscan.archive.header import MAX_FRAMES, Header, Record
-from medscan.archive.layers import first_of, image_type
+from medscan.archive.layers import image_type
 from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
-from medscan.archive.values import BROKEN, integer, sequence, text
+from medscan.archive.values import BROKEN, integer, text
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 
 # Broken values are handled here: pydicom shall not report them on standard error.
@@ -38,13 +38,8 @@ _KEYWORDS = [
     "SOPClassUID",
     "SOPInstanceUID",
     "StudyDate",
-    "Modality",
     "Manufacturer",
-    "SeriesDescription",
-    "AnatomicRegionSequence",
     "PatientID",
-    "BodyPartExamined",
-    "ProtocolName",
     "StudyInstanceUID",
     "SeriesInstanceUID",
     "SeriesNumber",
@@ -57,7 +52,7 @@ _KEYWORDS = [
     "BitsAllocated",
 ]
 _TAGS: list[Any] = [
-    *(Tag(k) for k in (*_KEYWORDS, *KEYWORDS, *layers.KEYWORDS, *mosaic.KEYWORDS)),
+    *(Tag(k) for k in (*_KEYWORDS, *KEYWORDS, *facts.KEYWORDS, *layers.KEYWORDS, *mosaic.KEYWORDS)),
     *(Tag(number) for number in (*layers.TAGS, *mosaic.TAGS)),
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
@@ -254,10 +249,10 @@ def _header(file: ArchiveFile, ds: Dataset, source: _Source) -> Header:
     if integer(ds, "BitsAllocated") is None and source.tag == 0x7FE00010:
         raise CorruptError("it has pixel data, but no Bits Allocated")
     _check_size(ds, source, rows * columns * frames, frames)
-    found = layers.layers_of(ds, rows, columns, frames)
+    said = layers.facts_of(ds)
+    found = layers.layers_of(ds, rows, columns, frames, said)
     tiles = mosaic.mosaic_of(ds) if mosaic.is_mosaic(ds) else None
     found = tiles.layers(ds, found[0]) if tiles else found
-    names = ("SeriesDescription", "ProtocolName", "SequenceName")
     return Header(
         file=file,
         kind=Kind.DICOM,
@@ -268,9 +263,7 @@ def _header(file: ArchiveFile, ds: Dataset, source: _Source) -> Header:
         sop_instance_uid=text(ds, "SOPInstanceUID"),
         date="".join(c for c in text(ds, "StudyDate") if c.isdecimal())[:8],
         patient_id=text(ds, "PatientID"),
-        modality=text(ds, "Modality").upper(),
-        body_part=text(ds, "BodyPartExamined") or _region(ds),
-        description=" | ".join(t for t in (text(ds, name) for name in names) if t),
+        facts=facts.shared(said),
         series_number=integer(ds, "SeriesNumber"),
         instance_number=integer(ds, "InstanceNumber"),
         view=view_of(ds) or "",
@@ -309,11 +302,3 @@ def _check_size(ds: Dataset, source: _Source, samples: int, frames: int) -> None
         raise TruncatedError(f"declares {needed} bytes of pixels, has {present}")
     if source.length == _UNDEFINED and source.size < _UNKNOWN:
         check_fragments(source.stream, source.offset + 12, source.size, frames)
-
-
-def _region(ds: Dataset) -> str:
-    """Anatomic region of an enhanced object, from the meanings of its codes."""
-    shared = sequence(ds, "SharedFunctionalGroupsSequence")[:1]
-    holders = [ds, *(s for item in shared for s in sequence(item, "FrameAnatomySequence")[:1])]
-    regions = [r for holder in holders for r in sequence(holder, "AnatomicRegionSequence")[:1]]
-    return first_of(text(region, "CodeMeaning") for region in regions)

@@ -9,9 +9,10 @@ from importlib.metadata import version
 from operator import attrgetter
 from typing import Any
 
+from medscan.archive.facts import Facts, described, shared
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 6
+FORMAT = 7
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
@@ -51,6 +52,8 @@ class Layer:
         UID of the frame of reference that positions are in.
     echo_ms : float or None
         Echo time.
+    facts : dict
+        Where it says something else than its object as a whole, and its b-value.
     """
 
     rows: int
@@ -63,6 +66,7 @@ class Layer:
     dimensions: tuple[int, ...] = ()
     frame_of_reference: str = ""
     echo_ms: float | None = None
+    facts: Facts = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ class Header:
         One for each frame, or one for all of them; none for volume files.
     volume : VolumeGeometry or None
         Geometry of a volume file.
+    facts : dict
+        What the file says that it is; see `facts.Facts`.
     view : str
         Plane that a radiograph shows; empty for other images.
     """
@@ -122,13 +128,26 @@ class Header:
     sop_instance_uid: str = ""
     date: str = ""
     patient_id: str = ""
-    modality: str = ""
-    body_part: str = ""
-    description: str = ""
+    facts: Facts = field(default_factory=dict, hash=False)
     series_number: int | None = None
     instance_number: int | None = None
     view: str = ""
     notes: tuple[str, ...] = field(default=())
+
+    @property
+    def modality(self) -> str:
+        """Modality; empty if it is not stated."""
+        return self.facts.get("Modality", "")
+
+    @property
+    def body_part(self) -> str:
+        """Body part; empty if it is not stated."""
+        return self.facts.get("BodyPartExamined", "")
+
+    @property
+    def description(self) -> str:
+        """What describes the series in words."""
+        return described(self.facts)
 
 
 Record = Header | Outcome
@@ -142,10 +161,11 @@ def tools() -> str:
 
 
 _names = [f.name for f in fields(Header)]
-_SHARED = ("study_uid", "series_uid", "date", "patient_id", "modality", "body_part", "description")
+_SHARED = ("study_uid", "series_uid", "date", "patient_id")
 """Texts that files of a study have in common; each is kept in memory once."""
 _header_values = attrgetter(*_names[_names.index("study_uid") :])
 _shared_indices = [_names.index(name) - _names.index("study_uid") for name in _SHARED]
+_facts_index = _names.index("facts") - _names.index("study_uid")
 _layer_values = attrgetter(*(f.name for f in fields(Layer)))
 _volume_values = attrgetter(*(f.name for f in fields(VolumeGeometry)))
 
@@ -181,6 +201,7 @@ def from_json(file: ArchiveFile, data: dict[str, Any]) -> Record | None:
     kind, frames, layers, volume, *rest = data["header"]
     for index in _shared_indices:
         rest[index] = sys.intern(rest[index])
+    rest[_facts_index] = shared(rest[_facts_index])
     return Header(
         file,
         Kind(kind),

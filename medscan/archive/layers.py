@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from pydicom.dataset import Dataset
 
-from medscan.archive import cues, diffusion, nuclear
+from medscan.archive import cues, diffusion, facts, nuclear
 from medscan.archive.cues import Items, cues_of, dimensions_of
+from medscan.archive.facts import FRAME_TYPES, Facts
 from medscan.archive.geometry import orthonormal
 from medscan.archive.header import Layer
 from medscan.archive.nuclear import nuclear_layers
@@ -16,13 +17,6 @@ from medscan.archive.values import has, numbers, sequence, text
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _POSITION, _ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"
-_FRAME_TYPES = (
-    "MRImageFrameTypeSequence",
-    "CTImageFrameTypeSequence",
-    "PETFrameTypeSequence",
-    "XRay3DFrameTypeSequence",
-    "USImageDescriptionSequence",
-)
 _KINDS = (
     ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     ("MRArterialSpinLabelingSequence", "ASLContext"),
@@ -61,7 +55,12 @@ TAGS = diffusion.TAGS
 """Private elements that are read here."""
 
 
-def layers_of(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer, ...]:
+def facts_of(ds: Dataset) -> Facts:
+    """Facts of an object as a whole."""
+    return facts.facts_of(_items(_whole(ds)))
+
+
+def layers_of(ds: Dataset, rows: int, columns: int, frames: int, said: Facts) -> tuple[Layer, ...]:
     """One layer for all frames of an object, or one for each where they differ.
 
     Parameters
@@ -69,17 +68,23 @@ def layers_of(ds: Dataset, rows: int, columns: int, frames: int) -> tuple[Layer,
     ds : Dataset
         Its header.
     rows, columns, frames : int
+    said : dict
+        Facts of the object as a whole.
     """
     per_frame = sequence(ds, _PER_FRAME)[:frames]
-    shared = [ds, *sequence(ds, _SHARED)[:1]]
+    whole = _whole(ds)
     if per_frame:
         per_frame += [Dataset()] * (frames - len(per_frame))
-        return tuple(_layer([*shared, item], rows, columns) for item in per_frame)
-    layer = _layer(shared, rows, columns)
+        return tuple(_layer([*whole, item], rows, columns, said) for item in per_frame)
+    layer = _layer(whole, rows, columns)
     if frames == 1:
         return (layer,)
     # A plain multi-frame object has one position at most, which is that of its first frame.
     return nuclear_layers(ds, layer, frames) or (replace(layer, position=None),)
+
+
+def _whole(ds: Dataset) -> list[Dataset]:
+    return [ds, *sequence(ds, _SHARED)[:1]]
 
 
 def image_type(ds: Dataset, keyword: str = "ImageType") -> str:
@@ -92,13 +97,14 @@ def first_of(texts: Iterable[str]) -> str:
     return next((t for t in texts if t), "")
 
 
-def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
+def _layer(sources: list[Dataset], rows: int, columns: int, said: Facts | None = None) -> Layer:
     """Read a layer from sources in reverse: the frame's own groups, the shared ones, the object."""
     items = _items(sources)
     position = numbers(items("PlanePositionSequence"), _POSITION, 3)
     measures, echo = items("PixelMeasuresSequence"), items("MREchoSequence")
     spacing = numbers(measures, "PixelSpacing", 2) or numbers(measures, "ImagerPixelSpacing", 2)
     echo_time = next((t for k in _ECHO_TIMES if (t := numbers(echo, k, 1))), None)
+    phase = cues_of(items)
     return Layer(
         rows=rows,
         columns=columns,
@@ -106,11 +112,20 @@ def _layer(sources: list[Dataset], rows: int, columns: int) -> Layer:
         orientation=orthonormal(numbers(items("PlaneOrientationSequence"), _ORIENTATION, 6)),
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         label=_label(items, sources[0]),
-        phase=cues_of(items),
+        phase=phase,
         dimensions=dimensions_of(items),
         frame_of_reference=text(sources[0], "FrameOfReferenceUID"),
         echo_ms=echo_time[0] if echo_time else None,
+        facts=facts.shared(_beyond(said, items, phase)),
     )
+
+
+def _beyond(said: Facts | None, items: Items, phase: tuple[float | None, ...]) -> Facts:
+    """What a frame says beyond `said`; its b-value also where only the vendor states it."""
+    own = {} if said is None else facts.facts_of(items, facts.IN_GROUPS)
+    if phase and phase[0]:
+        own["DiffusionBValue"] = facts.number_text(phase[0])
+    return {key: value for key, value in own.items() if said is None or said.get(key) != value}
 
 
 def _items(sources: list[Dataset]) -> Items:
@@ -135,7 +150,7 @@ def _group(source: Dataset, name: str) -> list[Dataset]:
 
 def _label(items: Items, ds: Dataset) -> tuple[str, ...]:
     """Texts that differ between frames which never share a stack."""
-    kinds = [kind for name in _FRAME_TYPES for kind in items(name)[:-1]]
+    kinds = [kind for name in FRAME_TYPES for kind in items(name)[:-1]]
     return (
         first_of(image_type(k, "FrameType") for k in kinds) or image_type(ds),
         text(ds, "EchoNumbers"),

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from PIL import ExifTags, Image
 
+from medscan.archive.facts import FILE_NAME
 from medscan.archive.header import Header, Layer, Record
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import stem
@@ -67,7 +68,7 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Record:
         kind=Kind.PICTURE,
         frames=len(layers),
         layers=layers if len(set(layers)) > 1 else layers[:1],
-        description=stem(file.path),
+        facts={FILE_NAME: stem(file.path)},
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from medscan.archive.facts import ANY_TERM, FORMS, TERMS, Facts, Form
 from medscan.archive.header import Layer, Record
 from medscan.archive.types import ArchiveFile, Outcome
 
@@ -39,6 +40,8 @@ OTHER_MODALITY, OTHER_PART = "OT", "OTHER"
 """Replacements for unknown modalities and body parts, which may hold anything, even a name."""
 _UID = re.compile(r"[0-9.]{0,64}", re.ASCII)
 _NUMBER = re.compile(r"[0-9.+-]*", re.ASCII)
+_NUMBER_FACT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?(e[+-]?[0-9]{1,3})?", re.ASCII)
+_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +123,28 @@ class Pseudonyms:
             series_uid=self.uid(record.series_uid),
             sop_instance_uid=self.uid(record.sop_instance_uid),
             patient_id=self.patient(record.patient_id),
-            modality=self._modality(record.modality),
-            body_part=self._body_part(record.body_part),
-            description=self._description(record.description.upper()),
-            layers=tuple(_layer(layer) for layer in record.layers),
+            facts=_facts(self, tuple(record.facts.items())),
+            layers=tuple(_layer(self, layer) for layer in record.layers),
         )
 
     def outcome(self, outcome: Outcome) -> Outcome:
         """Outcome as the accounting writes it: pseudonyms for paths, also in the detail."""
         detail = f"{outcome.detail} {self.path(outcome.other)}" if outcome.other else outcome.detail
         return replace(outcome, file=self.file(outcome.file), detail=detail, other="")
+
+    def fact(self, keyword: str, value: str) -> str:
+        """Return what of a fact identifies nobody; empty where nothing is left."""
+        form = FORMS.get(keyword)
+        if keyword == "Modality":
+            return self._modality(value)
+        if keyword == "BodyPartExamined":
+            return self._body_part(value)
+        if form is Form.NUMBER:
+            return value if _NUMBER_FACT.fullmatch(value) else ""
+        if form is Form.TERMS:
+            return "\\".join(map(_term, value.split("\\")))
+        kept = self._description(value.upper()) if form else ""
+        return kept or ANY_TERM * (keyword == "ContrastBolusAgent")
 
     def _description(self, text: str) -> str:
         kept = [word for word in self.words if word in text]
@@ -155,10 +170,24 @@ def _folder(pseudonyms: Pseudonyms, path: str) -> str:
     return pseudonyms.path(path)
 
 
-def _layer(layer: Layer) -> Layer:
+@lru_cache(maxsize=1 << 12)
+def _facts(pseudonyms: Pseudonyms, facts: tuple[tuple[str, str], ...]) -> Facts:
+    kept = {keyword: pseudonyms.fact(keyword, value) for keyword, value in facts}
+    return {keyword: value for keyword, value in kept.items() if value}
+
+
+def _term(text: str) -> str:
+    return text if set(_WORD.findall(text)) <= TERMS else ANY_TERM
+
+
+def _layer(pseudonyms: Pseudonyms, layer: Layer) -> Layer:
     """Replace labels: grouping only asks whether they are equal."""
-    frame = _hashed_text(layer.frame_of_reference)
-    return replace(layer, label=_hashed(layer.label), frame_of_reference=frame)
+    return replace(
+        layer,
+        label=_hashed(layer.label),
+        frame_of_reference=_hashed_text(layer.frame_of_reference),
+        facts=_facts(pseudonyms, tuple(layer.facts.items())),
+    )
 
 
 def _hashed(texts: Iterable[str]) -> tuple[str, ...]:

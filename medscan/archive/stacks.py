@@ -193,6 +193,7 @@ def _stack(part: Frames, key: str, note: str) -> Stack:
         plane=_plane(part[0]),
         notes=tuple(_notes(part, distances, note)) if part[0].header.kind is Kind.DICOM else (),
         last=part[-1].layer.position,
+        facts={**part[0].header.facts, **first.facts},
     )
 
 
@@ -290,6 +291,7 @@ def _cut_stack(header: Header, volume: VolumeGeometry, cut: Cut, key: str, numbe
         qform=_of_frames(volume.qform, cut),
         sform=_of_frames(volume.sform, cut),
         form_codes=volume.codes,
+        facts=header.facts,
     )
 
 

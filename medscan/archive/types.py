@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from medscan.archive.facts import Facts
 from medscan.choices import Plane
 
 
@@ -224,6 +225,8 @@ class Stack:
         millimetres. Empty where the header has none, and for other formats.
     form_codes : (int, int)
         qform_code and sform_code of a NIfTI header; empty for other formats.
+    facts : dict
+        What the first frame says that it is; see `facts.Facts`.
     """
 
     key: str
@@ -241,6 +244,7 @@ class Stack:
     qform: tuple[float, ...] = ()
     sform: tuple[float, ...] = ()
     form_codes: tuple[int, ...] = ()
+    facts: Facts = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +252,7 @@ class Series:
     """A DICOM series, or a volume or picture file as a series of its own.
 
     `description` joins SeriesDescription, ProtocolName and SequenceName (of volumes and pictures,
-    it is the file's name). It serves routing and is shown only with `--identify`.
+    the file's name). It is shown only with `--identify`. Routing goes by the facts of each stack.
     """
 
     uid: str

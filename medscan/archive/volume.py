@@ -7,6 +7,7 @@ import re
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
+from medscan.archive.facts import FILE_NAME
 from medscan.archive.header import MAX_FRAMES, Header, Record
 from medscan.archive.layout import VolumeLayout
 from medscan.archive.meta_image import read_meta_image
@@ -53,7 +54,8 @@ def read_volume(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record
     if frames > MAX_FRAMES:
         raise TooLargeError(f"it declares {frames} slices")
     kind = content.kind or Kind.ITK
-    return Header(file, kind, 0, (), geometry, description=stem(file.path), notes=layout.notes)
+    facts = {FILE_NAME: stem(file.path)}
+    return Header(file, kind, 0, (), geometry, facts=facts, notes=layout.notes)
 
 
 def volume_layout(file: ArchiveFile, kind: Kind) -> VolumeLayout:

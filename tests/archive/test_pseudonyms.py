@@ -22,23 +22,49 @@ def header(**changes):
     found = Header(
         file=FILE,
         kind=Kind.DICOM,
-        layers=(Layer(4, 4, label=("1.2.3", NAME), phase=(12.5,), frame_of_reference=NAME),),
+        layers=(
+            Layer(
+                *(4, 4),
+                label=("1.2.3", NAME),
+                phase=(12.5,),
+                frame_of_reference=NAME,
+                facts={"DiffusionBValue": "1000", "ImageType": f"DERIVED\\{NAME}"},
+            ),
+        ),
         study_uid="1.2.3",
         series_uid="1.2.3.4",
         sop_instance_uid="1.2.3.4.5",
         date="20240102",
         patient_id="4711",
-        modality="MR",
-        body_part="BRAIN",
-        description="AX T2 FLAIR | Doe, Jane | *fl2d",
+        facts={
+            "Modality": "MR",
+            "BodyPartExamined": "BRAIN",
+            "SeriesDescription": "AX T2 FLAIR Doe, Jane",
+            "ProtocolName": "Doe, Jane | *fl2d",
+            "ImageType": f"ORIGINAL\\PRIMARY\\{NAME}\\PROJECTION IMAGE",
+            "EchoTime": "92.5",
+            "RepetitionTime": NAME,
+            "ContrastBolusAgent": "11 ml for Jane",
+            "PatientComments": NAME,
+        },
     )
-    return replace(found, **changes)
+    facts = found.facts | {k: changes.pop(k) for k in list(changes) if k[0].isupper()}
+    return replace(found, facts=facts, **changes)
 
 
 def test_a_header_loses_its_patient_and_keeps_what_is_needed():
     found = HIDING.record(header())
     assert found.patient_id == HIDING.patient("4711") != "4711"
     assert found.description == "FLAIR | T2"
+    assert dict(found.facts) == {
+        "Modality": "MR",
+        "BodyPartExamined": "BRAIN",
+        "SeriesDescription": "FLAIR | T2",
+        "ImageType": "ORIGINAL\\PRIMARY\\OTHER\\PROJECTION IMAGE",
+        "EchoTime": "92.5",
+        "ContrastBolusAgent": "OTHER",
+    }
+    assert found.layers[0].facts == {"DiffusionBValue": "1000", "ImageType": "DERIVED\\OTHER"}
     assert (found.modality, found.body_part, found.date) == ("MR", "BRAIN", "20240102")
     assert (found.study_uid, found.series_uid) == ("1.2.3", "1.2.3.4")
     assert (found.layers[0].label[0], found.layers[0].phase) == ("1.2.3", (12.5,))
@@ -49,7 +75,11 @@ def test_a_header_loses_its_patient_and_keeps_what_is_needed():
 
 def test_what_is_no_term_and_no_uid_is_replaced():
     odd = header(
-        modality=NAME, body_part=f"{NAME} HEAD", study_uid=NAME, series_uid="4711x", patient_id=" "
+        Modality=NAME,
+        BodyPartExamined=f"{NAME} HEAD",
+        study_uid=NAME,
+        series_uid="4711x",
+        patient_id=" ",
     )
     found = HIDING.record(odd)
     assert (found.modality, found.body_part, found.patient_id) == ("OT", "OTHER", "")
@@ -57,9 +87,9 @@ def test_what_is_no_term_and_no_uid_is_replaced():
     assert "4711" not in found.series_uid
     outcome = HIDING.record(Outcome(FILE, Reason.DERIVED, "", NAME, "1.2"))
     assert (NAME in outcome.study, outcome.series) == (False, "1.2")
-    assert HIDING.record(header(body_part="LSPINE")).body_part == "LSPINE"
-    assert HIDING.record(header(body_part="Upper leg")).body_part == "Upper leg"
-    assert HIDING.record(header(modality="", body_part="")).modality == ""
+    assert HIDING.record(header(BodyPartExamined="LSPINE")).body_part == "LSPINE"
+    assert HIDING.record(header(BodyPartExamined="Upper leg")).body_part == "Upper leg"
+    assert HIDING.record(header(Modality="", BodyPartExamined="")).modality == ""
 
 
 def test_frames_that_differ_still_do_and_in_one_order_under_every_key():

@@ -67,7 +67,7 @@ VOLUME = VolumeGeometry((2, 3, 4), tuple(np.eye(4).ravel().tolist()), 48)
 
 def dicom(file, study, series, instance):
     uids = {"study_uid": study, "series_uid": series, "sop_instance_uid": instance}
-    return Header(file, Kind.DICOM, layers=(LAYER,), modality="CT", **uids)
+    return Header(file, Kind.DICOM, layers=(LAYER,), facts={"Modality": "CT"}, **uids)
 
 
 def volume(file, companion):

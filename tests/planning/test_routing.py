@@ -108,9 +108,11 @@ def test_pseudonyms_keep_what_routing_asks_for(words, between, wanted):
     whole = Header(
         ArchiveFile("a", Path("/"), 1, 1),
         Kind.DICOM,
-        modality="MR",
-        body_part="BRAIN",
-        description=between.join(words),
+        facts={
+            "Modality": "MR",
+            "BodyPartExamined": "BRAIN",
+            "SeriesDescription": between.join(words),
+        },
     )
     cut = scan_pseudonyms(options.inputs, options.privacy, b"key").record(whole)
     assert "JANE" not in cut.description.upper()

@@ -1,0 +1,184 @@
+"""What a header says an image is: values of DICOM elements, by keyword, whatever the format.
+
+A DICOM file states them itself; of other formats, `FILE_NAME` is known, and what is written beside
+them. Detectors are chosen by these facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import lru_cache
+from typing import NamedTuple
+
+from pydicom.dataset import Dataset
+
+from medscan.archive.values import has, numbers, sequence, text
+
+Facts = Mapping[str, str]
+"""Value by keyword, as DICOM writes it: several are divided by backslashes, times are milliseconds.
+What is not stated is not there. `FILE_NAME` is the only key that is no DICOM keyword."""
+
+FILE_NAME = "FileName"
+"""Name of a volume or picture, without its folder and suffix."""
+
+
+class Form(Enum):
+    """What the values of an element are, and so what of them can be shown to anybody."""
+
+    TERMS = "terms"
+    """Code strings: defined terms, in capitals."""
+    NUMBER = "number"
+    TEXT = "text"
+    """Free text, which may hold a name."""
+
+
+class Fact(NamedTuple):
+    """An element, and where enhanced objects have it: in groups, by other keywords, as a code."""
+
+    keyword: str
+    form: Form
+    groups: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    code: str = ""
+
+
+_IMAGE = "MRImageFrameTypeSequence"
+FRAME_TYPES = (
+    _IMAGE,
+    "CTImageFrameTypeSequence",
+    "PETFrameTypeSequence",
+    "XRay3DFrameTypeSequence",
+    "USImageDescriptionSequence",
+)
+_TIMING, _MODIFIER = "MRTimingAndRelatedParametersSequence", "MRModifierSequence"
+_REGION, _AGENT = "AnatomicRegionSequence", "ContrastBolusAgentSequence"
+
+FACTS = (
+    Fact("Modality", Form.TERMS),
+    Fact("BodyPartExamined", Form.TERMS, code=_REGION),
+    Fact("StudyDescription", Form.TEXT),
+    Fact("SeriesDescription", Form.TEXT),
+    Fact("ProtocolName", Form.TEXT),
+    Fact("SequenceName", Form.TEXT, (), ("PulseSequenceName",)),
+    Fact("ImageType", Form.TERMS, FRAME_TYPES, ("FrameType",)),
+    Fact("ScanningSequence", Form.TERMS),
+    Fact("SequenceVariant", Form.TERMS),
+    Fact("ScanOptions", Form.TERMS),
+    Fact("MRAcquisitionType", Form.TERMS),
+    Fact("AcquisitionContrast", Form.TERMS, (_IMAGE,)),
+    Fact("ComplexImageComponent", Form.TERMS, (_IMAGE,)),
+    Fact("EchoPulseSequence", Form.TERMS),
+    Fact("EchoPlanarPulseSequence", Form.TERMS),
+    Fact("InversionRecovery", Form.TERMS, (_MODIFIER,)),
+    Fact("EchoTime", Form.NUMBER, ("MREchoSequence",), ("EffectiveEchoTime",)),
+    Fact("InversionTime", Form.NUMBER, (_MODIFIER,), ("InversionTimes",)),
+    Fact("RepetitionTime", Form.NUMBER, (_TIMING,)),
+    Fact("FlipAngle", Form.NUMBER, (_TIMING,)),
+    Fact("DiffusionBValue", Form.NUMBER),
+    Fact("ContrastBolusAgent", Form.TEXT, code=_AGENT),
+    Fact("ViewPosition", Form.TERMS),
+)
+"""What is read, in the order in which it is shown. Of the b-value, see `diffusion`."""
+IN_GROUPS = tuple(fact for fact in FACTS if fact.groups)
+"""Those that may differ from frame to frame of an enhanced object."""
+
+FORMS = {fact.keyword: fact.form for fact in FACTS} | {FILE_NAME: Form.TEXT}
+DESCRIBING = ("SeriesDescription", "ProtocolName", "SequenceName", FILE_NAME)
+"""What describes a series in words."""
+KEYWORDS = (
+    *(keyword for fact in FACTS for keyword in (fact.keyword, *fact.others)),
+    _REGION,
+    _AGENT,
+)
+"""Elements of an object that are read here."""
+
+_TERMS = """
+ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER OTHER NONE MIXED UNKNOWN YES NO SE IR GR EP RM
+SK MTC SS TRSS SP MP OSP FC FS PFP PFF CG RG PPG IP WE GEMS FAST EDR SEQ EPI FMRI 1D 2D 3D
+M P R I FFE PCA TSE TFE MAGNITUDE PHASE REAL IMAGINARY VELOCITY DENSITY ND NORM DIS2D DIS3D
+MOSAIC MEAN RMS STD MAX MIN MAP MAPS FIELD FIELDMAP B0 B1 DIFFUSION ANISO ISO ADC EADC EXP FA
+TRACEW TRACE TENSOR COLFA DTI PERFUSION ASL CBF CBV MTT TTP TMAX RCBF RCBV RCMTT RTTP RELCBF
+RELCBV RELMTT SUBTRACTION FLOW ENCODED FLUID ATTENUATED PROTON STIR TAGGING TEMPERATURE
+T1 T2 STAR R1 R2 TOF WATER FAT IN OUT OPP SWI MNIP MINIP MIP MPR VOLUME RESAMPLED REFORMATTED
+CURVED PROJECTION IMAGE QUANTITY CSA CT SOM5 SPI SEQ TEST ANGIO STATIC DYNAMIC GATED WHOLE BODY
+EMISSION TRANSMISSION TOMO RECON SPIN GRADIENT BOTH SCREEN SAVE DOSEINFO MODE HELICAL CINE SCOUT
+AP PA LL RL RLD LLD RLO LLO CC MLO ML LM LMO FB SIO XCC XCCL XCCM CV AT LEFT RIGHT
+"""
+TERMS = frozenset(_TERMS.split())
+"""Words of code strings that identify nobody: those of DICOM PS3.3 C.7.6.1, C.8.3, C.8.11 and
+C.8.13, and of vendors."""
+ANY_TERM = "OTHER"
+"""Stands for what is no such term."""
+
+
+def facts_of(
+    items: Callable[[str], list[Dataset]], asked: Sequence[Fact] = FACTS
+) -> dict[str, str]:
+    """Read the facts of an object, or of one of its frames.
+
+    Parameters
+    ----------
+    items : callable
+        See `cues.Items`.
+    asked : sequence of Fact
+
+    Returns
+    -------
+    dict
+        In the order of `asked`.
+    """
+    found = {fact.keyword: _read(fact, items) for fact in asked}
+    return {keyword: value for keyword, value in found.items() if value}
+
+
+def described(facts: Facts) -> str:
+    """The texts that describe a series, each once, divided by bars."""
+    return " | ".join(dict.fromkeys(facts[k] for k in DESCRIBING if facts.get(k)))
+
+
+def number_text(value: float) -> str:
+    """Number as a fact."""
+    return f"{value:.6g}"
+
+
+def _read(fact: Fact, items: Callable[[str], list[Dataset]]) -> str:
+    return _stated(fact, items) or (_meaning(items, fact.code) if fact.code else "")
+
+
+def _stated(fact: Fact, items: Callable[[str], list[Dataset]]) -> str:
+    sources = [source for group in fact.groups or ("",) for source in items(group)]
+    for keyword in (*fact.others, fact.keyword):
+        for source in sources:
+            if has(source, keyword) and (found := _value(fact, source, keyword)):
+                return found
+    return ""
+
+
+def _value(fact: Fact, source: Dataset, keyword: str) -> str:
+    if fact.form is Form.NUMBER:
+        found = numbers([source], keyword, 1)
+        return number_text(found[0]) if found else ""
+    found_text = text(source, keyword)
+    shouted = fact.form is Form.TERMS and fact.keyword != "BodyPartExamined"
+    return found_text.upper() if shouted else found_text
+
+
+def _meaning(items: Callable[[str], list[Dataset]], keyword: str) -> str:
+    """Meaning of the first code of a sequence, of the object or in the group of its anatomy."""
+    holders = [s for group in ("", "FrameAnatomySequence") for s in items(group)]
+    codes = [code for holder in holders for code in sequence(holder, keyword)[:1]]
+    return next((t for code in codes if (t := text(code, "CodeMeaning"))), "")
+
+
+def shared(facts: Facts) -> Facts:
+    """Return facts, the same object for equal ones: files of a series have them in common."""
+    return _shared(tuple(facts.items())) if facts else _NONE
+
+
+_NONE: Facts = {}
+
+
+@lru_cache(maxsize=1 << 12)
+def _shared(pairs: tuple[tuple[str, str], ...]) -> Facts:
+    return dict(pairs)
