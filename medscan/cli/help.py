@@ -8,6 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from medscan.cli.command import WORDS
 from medscan.cli.examples import examples_of
 
 TYPES = {
@@ -83,7 +84,12 @@ class _Plain:
 
 
 class Command(_Plain, TyperCommand):
-    """A command."""
+    """A command, which remembers the words that it was given; see `recorded_command`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words after the name of the command."""
+        ctx.meta[WORDS] = list(args)
+        return super().parse_args(ctx, args)
 
 
 class Group(_Plain, TyperGroup):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medscan.choices import EngineName, Order, Precision, Rescan, Shard
+from medscan.cli.command import recorded_command
 from medscan.cli.logs import logging_to, progressing, tell
 from medscan.cli.options import (
     BUDGET,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 
 def scan(
+    context: typer.Context,
     archive: Archives,
     detector: Detectors = None,
     target_fpr: Annotated[
@@ -188,7 +190,6 @@ def scan(
     )
     from medscan.scan import manifest_of
 
-    share = f" --shard {only_shard}" if only_shard else ""
     options = ScanOptions(
         Inputs(
             roots=tuple(archive),
@@ -211,7 +212,7 @@ def scan(
             accounting=accounting,
             log_file=log_file,
             prune_s=prune,
-            command=f"medscan scan {'ARCHIVE ' * len(archive)}--out {out.name}{share}",
+            command=recorded_command(context),
         ),
         Compute(device, precision, batch_size, workers),
         Privacy(identify, hash_paths, thumbnails, burned_in),

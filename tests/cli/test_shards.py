@@ -62,7 +62,8 @@ def test_shards_and_their_report(inside, words, tmp_path):
         assert code == 0
         assert out.startswith(f"shard {n}/3: {share['studies']} studies scanned")
     command = results.open(tmp_path / "work" / "s2.h5").run().command
-    assert command == "medscan scan ARCHIVE --out s2.h5 --shard 2/3"
+    shared = "--detector tiny-flair.safetensors --shard 2/3 --out s2.h5 --key-file key --device cpu"
+    assert command == f"medscan scan ARCHIVE {shared} --workers 0"
     code, _, err = inside("report", "s1.h5", "s3.h5", "--out", "some")
     assert (code, err) == (0, "medscan: not in this report: shards 2/3\n")
     code, _, err = inside("report", "s1.h5", "s2.h5", "s3.h5", "--out", "all")
