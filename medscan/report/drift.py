@@ -11,22 +11,27 @@ from numpy.typing import NDArray
 
 from medscan.report.cards import Card, Cards
 from medscan.report.worklist import Row
+from medscan.results import StackResult
 
 FEWEST = 8
 """Fewest stacks, and fewest normals, that are compared."""
-LEVEL = 0.01
+LEVEL = 0.05
 """Significance level: a smaller p is reported as a difference."""
 BINS = 30
 SIZE = (420, 120)
 """Width and height of the histogram."""
-_ALIKE = (
-    "The scores differ from those of the calibration's normal slices no more than chance explains."
+_NOT_SHOWN = (
+    "No difference from the calibration's normal slices was found, which does not show that there "
+    "is none."
 )
 _SHIFTED = (
     "The scores are {side} than those of the calibration's normal slices, by more than chance "
-    "explains. Either there are more abnormal studies here, or the scanner, protocol or population "
-    "differs from what the detector was fitted for; then its thresholds and percentages do not "
-    "apply."
+    "explains."
+)
+_CAUSES = (
+    "Either there are more abnormal studies here than among normals, or the scanner, protocol or "
+    "population differs from what the detector was fitted for; then its thresholds and percentages "
+    "do not apply."
 )
 
 
@@ -39,10 +44,12 @@ class Drift:
     card : Card
     stacks, slices, normals : int
         Number of each that were compared.
+    flagged : int
+        Number of these stacks that are flagged.
     statistic, p : float
         Two-sample Kolmogorov-Smirnov; NaN with too few scores to compare.
     sentence : str
-        Their meaning in words.
+        The flag rate expected and seen, and whether the scores differ, in words.
     ours, theirs : Markup
         Histograms as SVG paths: of these results, and of the normals.
     low, high : float
@@ -56,6 +63,7 @@ class Drift:
     stacks: int
     slices: int
     normals: int
+    flagged: int
     statistic: float
     p: float
     sentence: str
@@ -68,31 +76,44 @@ class Drift:
 
 def drifts(rows: Sequence[Row], cards: Cards) -> list[Drift]:
     """Compare the scores of each detector that scored anything, ordered by its name."""
-    by_detector: dict[str, list[NDArray[np.float64]]] = {}
+    by_detector: dict[str, list[StackResult]] = {}
     for stack in (stack for row in rows for stack in row.study.stacks):
-        scores = stack.slice_score[np.isfinite(stack.slice_score)].astype(np.float64)
-        if len(scores):
-            by_detector.setdefault(str(stack.info["detector_hash"]), []).append(scores)
-    compared = [drift(cards[h], stacks) for h, stacks in by_detector.items() if h in cards]
+        if np.isfinite(stack.slice_score).any():
+            by_detector.setdefault(str(stack.info["detector_hash"]), []).append(stack)
+    compared = [
+        drift(cards[h], [_scores(s) for s in stacks], sum(s.flagged for s in stacks))
+        for h, stacks in by_detector.items()
+        if h in cards
+    ]
     return sorted(compared, key=lambda d: (str(d.card.facts["name"]), str(d.card.facts["hash"])))
 
 
-def drift(card: Card, stacks: Sequence[NDArray[np.float64]]) -> Drift:
-    """Compare scores with a detector's normals by the two-sample Kolmogorov-Smirnov statistic.
+def _scores(stack: StackResult) -> NDArray[np.float64]:
+    return stack.slice_score[np.isfinite(stack.slice_score)].astype(np.float64)
 
-    Slices of one stack resemble each other, which would make any difference look certain; the test
-    therefore takes one slice per stack, sampled with a fixed seed.
+
+def drift(card: Card, stacks: Sequence[NDArray[np.float64]], flagged: int) -> Drift:
+    """Compare scores with a detector's normals, and its flags with its target rate.
+
+    Slices of one stack resemble each other, which would make any difference look certain; the
+    two-sample Kolmogorov-Smirnov test therefore takes one slice per stack, sampled with a fixed
+    seed.
 
     Parameters
     ----------
     card : Card
     stacks : sequence of float64 (n,)
         Finite slice scores of each stack.
+    flagged : int
+        Number of the stacks that are flagged.
     """
     normals = np.asarray(card.facts.get("normals") or [], dtype=np.float64)
     rng = np.random.default_rng(0)
     sample = np.array([rng.choice(scores) for scores in stacks])
-    statistic, p, sentence = _test(sample, normals)
+    rates, unusual = _flag_rates(flagged, len(stacks), float(card.facts["target_fpr"]))
+    statistic, p, difference = _test(sample, normals)
+    causes = [_CAUSES] * (unusual or p < LEVEL)
+    sentence = " ".join([rates, *([] if unusual and p >= LEVEL else [difference]), *causes])
     scores = np.concatenate(stacks)
     low, high = (float(f(np.concatenate([scores, normals]))) for f in (np.min, np.max))
     edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
@@ -102,6 +123,7 @@ def drift(card: Card, stacks: Sequence[NDArray[np.float64]]) -> Drift:
         len(stacks),
         len(scores),
         len(normals),
+        flagged,
         statistic,
         p,
         sentence,
@@ -113,6 +135,28 @@ def drift(card: Card, stacks: Sequence[NDArray[np.float64]]) -> Drift:
     )
 
 
+def _flag_rates(flagged: int, count: int, target: float) -> tuple[str, bool]:
+    """Say how many series are flagged and how many normal ones would be; whether more than chance.
+
+    Returns
+    -------
+    (str, bool)
+        The sentence, and whether chance explains so high or low a number only with p < `LEVEL`.
+    """
+    from scipy.stats import binomtest
+
+    p = float(binomtest(flagged, count, target).pvalue) if 0 < target < 1 else 1.0
+    unusual = p < LEVEL
+    seen = f"{flagged} of {count} series are flagged ({flagged / count:.0%})"
+    expected = f"of normal series about {target:.1%} would be".replace(".0%", "%")
+    chance = f", a difference that chance does not explain (p {_p(p)})" * unusual
+    return f"{seen}; {expected}{chance}.".replace("%", " %"), unusual
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
+
+
 def _test(sample: NDArray[np.float64], normals: NDArray[np.float64]) -> tuple[float, float, str]:
     """Statistic, p and their meaning in words."""
     from scipy.stats import ks_2samp
@@ -120,11 +164,11 @@ def _test(sample: NDArray[np.float64], normals: NDArray[np.float64]) -> tuple[fl
     fewest = min(len(sample), len(normals))
     if fewest < FEWEST:
         what = "series" if len(sample) <= len(normals) else "normal slices of the calibration"
-        return float("nan"), float("nan"), f"Too few {what} ({fewest}) to compare."
+        return float("nan"), float("nan"), f"Too few {what} ({fewest}) to compare their scores."
     test = ks_2samp(sample, normals)
     statistic, p = float(test.statistic), float(test.pvalue)
     if p >= LEVEL:
-        return statistic, p, _ALIKE
+        return statistic, p, _NOT_SHOWN
     side = "higher" if np.median(sample) > np.median(normals) else "lower"
     return statistic, p, _SHIFTED.format(side=side)
 
