@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan import results
-from medscan.archive import Pseudonyms, Series, Stack
+from medscan.archive import Bucket, Pseudonyms, Series, Stack
 from medscan.detector import Detector
 from medscan.errors import DiskError
 from medscan.imaging import Slice, Window
@@ -50,7 +50,10 @@ class Forecast:
     slices: int = 0
     by_detector: dict[str, dict[str, int]] = field(default_factory=dict)
     arriving: int = 0
+    files: dict[str, int] = field(default_factory=dict)
+    """Every file found, by bucket: of studies that are due, as if nothing went wrong."""
     set_aside: dict[str, int] = field(default_factory=dict)
+    """Every file that is not in the first bucket, by reason."""
     seconds: float = 0.0
     entries: list[FileEntry] = field(default_factory=list, repr=False)
 
@@ -64,8 +67,10 @@ class Forecast:
         lines = [f"{self.studies} studies found, {self.unchanged} of them unchanged"]
         if self.arriving:
             lines.append(f"{self.arriving} more are still arriving")
-        for name, counts in sorted(self.by_detector.items()):
-            lines.append(f"  {name}: {counts['stacks']} stacks, {counts['slices']} slices")
+        for name, due in sorted(self.by_detector.items()):
+            lines.append(f"  {name}: {due['stacks']} stacks, {due['slices']} slices")
+        counts = ", ".join(f"{count} {bucket}" for bucket, count in self.files.items())
+        lines.append(f"{sum(self.files.values())} files found: {counts}")
         lines += [f"  not scanned: {n} {reason}" for reason, n in sorted(self.set_aside.items())]
         minutes, seconds = divmod(round(self.seconds), 60)
         lines.append(f"{self.slices} slices to score: about {minutes} min {seconds} s")
@@ -123,9 +128,10 @@ def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
         forecast.entries = account(
             surveyed.catalogue, plan, ledger.work, Task.expected_outcomes, pseudonyms
         )
-    aside = Counter(str(o.reason) for o in surveyed.catalogue.set_aside)
-    aside.update(str(o.reason) for task in plan for o in task.out_of_scope_outcomes())
-    forecast.set_aside = dict(aside)
+    buckets = Counter(entry.bucket for entry in forecast.entries)
+    forecast.files = {str(bucket): buckets[bucket] for bucket in Bucket}
+    aside = (entry for entry in forecast.entries if entry.bucket is not Bucket.SCANNED)
+    forecast.set_aside = dict(Counter(str(entry.outcome.reason) for entry in aside))
     return due[: options.budget.max_studies]
 
 

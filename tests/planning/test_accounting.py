@@ -94,8 +94,12 @@ def test_a_second_scan_tells_the_same(options, messy, tmp_path):
 
 
 def test_a_dry_run_foresees_what_a_scan_finds(options, messy, tmp_path):
-    foreseen = table(forecast_scan(options).entries, tmp_path)
+    forecast = forecast_scan(options)
+    foreseen = table(forecast.entries, tmp_path)
     assert [row["path"] for row in foreseen] == found_below(messy)
+    assert sum(forecast.files.values()) == len(foreseen)
+    assert sum(forecast.set_aside.values()) == len(foreseen) - forecast.files["scanned"]
+    assert f"{len(foreseen)} files found: {forecast.files['scanned']} scanned" in forecast.text()
     assert foreseen == table(scan(options).entries, tmp_path)
     assert not options.outputs.ledger_path.with_suffix(".new").exists()
 
