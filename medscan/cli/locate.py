@@ -26,13 +26,14 @@ def locate(
     from medscan import results as reader
     from medscan.archive import Pseudonyms
     from medscan.inspect import locate_files
-    from medscan.planning import key_beside, read_key
+    from medscan.planning import key_beside, read_key, results_pseudonyms
     from medscan.text import printable
 
     file = reader.open(results)
     studies = set(file.keys())
     wanted = {word: _paths(file.study(word)) if word in studies else {word} for word in name}
-    pseudonyms = Pseudonyms(read_key(key_file or key_beside(results)))
+    pseudonyms = results_pseudonyms(results, file.key_fingerprint(), key_file)
+    pseudonyms = pseudonyms or Pseudonyms(read_key(key_beside(results)))
     located = set()
     for hidden, path in locate_files(archive, set().union(*wanted.values()), pseudonyms):
         located.add(hidden)

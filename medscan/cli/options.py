@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "They are searched before all others.",
     "XDG_DATA_HOME": "Folder below which `medscan weights` keeps backbones, in medscan/weights. "
     "Default: ~/.local/share.",
+    "MEDSCAN_KEY_FILE": "Key file of the site, unless --key-file names one.",
     "OMP_NUM_THREADS": "Number of cores that the model may use on a CPU.",
     "RAY_ADDRESS": "Head node of the Ray cluster for --engine ray, unless --address names one.",
 }
@@ -132,13 +133,16 @@ Detectors = Annotated[
     list[Path] | None,
     option(INPUT, "Detector file, or name of a shipped one; may be repeated."),
 ]
+
+
+def key_option(heading: str, text: str) -> Any:
+    """Return the option `--key-file`; all commands look for an unnamed key in the same places."""
+    where = "$MEDSCAN_KEY_FILE, or beside the results"
+    return option(heading, text, envvar="MEDSCAN_KEY_FILE", show_default=where)
+
+
 KeyFile = Annotated[
-    Path | None,
-    option(
-        INPUT,
-        "Key file of the scan, to find files by hashed paths.",
-        show_default="beside the results",
-    ),
+    Path | None, key_option(INPUT, "Key file of the scan, to find files by hashed paths.")
 ]
 PlaneOption = Annotated[
     Plane | None,

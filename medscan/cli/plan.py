@@ -19,6 +19,7 @@ from medscan.cli.options import (
     PlaneOption,
     PrecisionOption,
     Workers,
+    key_option,
     option,
 )
 
@@ -31,7 +32,7 @@ def plan(
     ledger: Annotated[
         Path | None, option(INPUT, "Ledger of a scan; headers recorded there are not read again.")
     ] = None,
-    key_file: Annotated[Path | None, option(INPUT, "Key file that the scans will use.")] = None,
+    key_file: Annotated[Path | None, key_option(INPUT, "Key file that the scans will use.")] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.FP32,
     batch_size: BatchSize = None,

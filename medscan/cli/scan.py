@@ -29,6 +29,7 @@ from medscan.cli.options import (
     clock_time,
     duration,
     gib,
+    key_option,
     option,
     shard,
 )
@@ -93,11 +94,7 @@ def scan(
     ] = None,
     key_file: Annotated[
         Path | None,
-        option(
-            OUTPUT,
-            "Secret key that pseudonyms are made with; created if missing.",
-            show_default="beside --out",
-        ),
+        key_option(OUTPUT, "Secret key that pseudonyms are made with; created if missing."),
     ] = None,
     accounting: Annotated[
         Path | None, option(OUTPUT, "CSV file to write, with one row per file found.")
