@@ -19,7 +19,7 @@ from medscan.report.pictures import jpeg, source_id
 from medscan.report.run import failure_messages, run_view
 from medscan.report.source import Drawn, draw_slices
 from medscan.report.study import StudyView, views_of
-from medscan.report.wording import compare_with_normals, day, notes_of, patient_of
+from medscan.report.wording import compare_with_normals, day, notes_of, patient_of, uid_of
 from medscan.report.worklist import Change, Row, compare, featured, rank, worst_slice
 from medscan.results import Results, StackResult, StudyResult
 
@@ -156,6 +156,7 @@ class Report:
             notes=notes_of(row),
             facts=list(_facts(row)),
             verdicts=list(verdicts_of(study.key, decisions)) if decisions else [],
+            uid=uid_of(row),
             key=study.key if _SAFE.fullmatch(study.key) else "",
         )
 
@@ -213,7 +214,8 @@ def picture_name(stack: str, slice_index: int) -> str:
 
 def _facts(row: Row) -> Iterator[tuple[str, str]]:
     info = row.study.info
-    yield "StudyInstanceUID", str(info.get("StudyInstanceUID") or "")
+    if not uid_of(row):  # else it stands at the top
+        yield "StudyInstanceUID", str(info.get("StudyInstanceUID") or "")
     yield "Key", row.study.key
     yield "Path", str(info.get("path") or "")
     yield "Patient", patient_of(row).removeprefix("patient ")

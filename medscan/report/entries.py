@@ -18,6 +18,7 @@ from medscan.report.wording import (
     number,
     patient_of,
     reason_of,
+    uid_of,
 )
 from medscan.report.worklist import Change, Changes, Row
 from medscan.results import StackResult
@@ -52,6 +53,7 @@ FIELDS = (
     "verdict",
     "key",
     "ids",
+    "uid",
     "normals",
 )
 """Fields of an entry; the template and the script use the same names for a row's cells."""
@@ -95,6 +97,7 @@ def index_entry(
         "verdict": verdict,
         "key": row.study.key,
         "note": "; ".join(notes_of(row)),
+        "uid": uid_of(row),
         "ids": f"{row.study.key} {info.get('StudyInstanceUID', '')}",
     }
     if row.worst is not None:

@@ -119,6 +119,8 @@ class StudyView:
         Terms and values.
     verdicts : list of str
         A radiologist's, on the study and its parts, in words.
+    uid : str
+        See `wording.uid_of`.
     key : str
         Key by which saved verdicts name it; empty unless it is a plain name.
     """
@@ -132,6 +134,7 @@ class StudyView:
     notes: Sequence[str]
     facts: Sequence[tuple[str, str]]
     verdicts: Sequence[str]
+    uid: str
     key: str
 
 

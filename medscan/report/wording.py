@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 
 from medscan.archive import REASONS
@@ -20,6 +21,7 @@ MEANINGS = {str(reason): meaning for reason, (_, meaning) in REASONS.items()}
 
 PROVISIONAL = "provisional threshold: too few normals"
 
+_UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+", re.ASCII)
 _STATES = {
     State.SCORED: "scored",
     State.BACKGROUND: "empty (background only)",
@@ -70,6 +72,15 @@ def patient_of(row: Row) -> str:
     patient_id = info.get("patient_id")
     pseudonym = f"patient {info['patient']}" * bool(info["patient"])
     return f"patient ID {patient_id}" if patient_id else pseudonym
+
+
+def uid_of(row: Row) -> str:
+    """The StudyInstanceUID by which other programs find the study; empty where it has none.
+
+    An invalid one is none: without `--identify` a hash stands in its place.
+    """
+    uid = str(row.study.info.get("StudyInstanceUID", ""))
+    return uid if _UID.fullmatch(uid) else ""
 
 
 def notes_of(row: Row) -> list[str]:

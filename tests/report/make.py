@@ -114,10 +114,15 @@ def stack(key="s1", peak=0.7, n=24, *, pictures=3, size=SIZE, grid=GRID, **info)
     )
 
 
+def uid(key):
+    """A valid StudyInstanceUID for the key of a study."""
+    return f"1.2.840.{int(key.encode().hex(), 16)}"
+
+
 def study(key, stacks=(), **info):
     """A study of stacks; without any it was not scored."""
     facts = {
-        "StudyInstanceUID": f"1.2.840.{key}",
+        "StudyInstanceUID": uid(key),
         "date": "20240131",
         "modality": "MR",
         "patient": "p-1f2e3d",

@@ -202,6 +202,54 @@ def test_it_can_be_read_at_200_percent(tab, report):
     assert wide <= 0, "a study never scrolls sideways"
 
 
+def copied(tab):
+    """What the clipboard holds, pasted with the keyboard, as a person would."""
+    tab.evaluate("document.body.prepend(document.createElement('textarea'))")
+    tab.locator("body > textarea").focus()
+    tab.keyboard.press("Control+v")
+    return tab.locator("body > textarea").input_value()
+
+
+@pytest.mark.parametrize("way", ["clipboard", "refused", "missing"])
+@pytest.mark.parametrize("page", ["out/index.html", "out/studies/bbb.html", "single.html"])
+def test_the_uid_is_copied_with_mouse_or_keyboard(tab, report, page, way):
+    if way != "clipboard":
+        value = (
+            "{writeText: () => Promise.reject(new Error())}" if way == "refused" else "undefined"
+        )
+        tab.add_init_script(f"Object.defineProperty(navigator, 'clipboard', {{value: {value}}})")
+    tab.goto((report / page).as_uri())
+    index = "studies" not in page
+    button = tab.get_by_role("button", name="Copy UID").nth(1 if index else 0)
+    if way == "clipboard":
+        button.click()
+    else:
+        button.focus()
+        tab.keyboard.press("Enter")
+    tab.get_by_role("button", name="Copied").wait_for()
+    assert tab.url == (report / page).as_uri(), "the row was not opened"
+    if way != "clipboard":
+        assert tab.evaluate("document.activeElement.textContent") == "Copied"
+    assert copied(tab) == make.uid("bbb")
+    button.get_by_text("Copy UID").wait_for()
+
+
+def test_only_a_valid_uid_can_be_copied(tab, tmp_path):
+    studies = [
+        make.study("aaa", [make.stack("s1", 0.9, 3)], StudyInstanceUID="0123456789abcdef"),
+        make.study("bbb", [make.stack("s1", 0.8, 3)], StudyInstanceUID="1234567890123456"),
+        make.study("ccc", [make.stack("s1", 0.7, 3)], StudyInstanceUID=""),
+        make.study("ddd", [make.stack("s1", 0.6, 3)], StudyInstanceUID="1.2." + "3" * 61),
+    ]
+    write_report([make.results(tmp_path, studies)], tmp_path / "out")
+    for page in sorted((tmp_path / "out").rglob("*.html")):
+        tab.goto(page.as_uri())
+        tab.locator("h1").wait_for()
+        assert tab.get_by_role("button", name="Copy UID").count() == 0, page
+    tab.goto((tmp_path / "out" / "studies" / "aaa.html").as_uri())
+    assert tab.get_by_text("0123456789abcdef").is_visible()
+
+
 def test_single_file_opens_a_study_in_place(tab, report):
     tab.goto((report / "single.html").as_uri())
     tab.locator("#rows a").nth(0).click()

@@ -38,7 +38,7 @@ def test_verdicts_on_studies_stacks_and_slices(read):
         "aaa,first,abnormal,13,s1,x\n"
         "aaa,,Normal,,s2,x\n"
         "bbb,,normal,,,\n"
-        "1.2.840.ccc,,UNSURE,,s1,\n"
+        f"{make.uid('ccc')},,UNSURE,,s1,\n"
         "ddd,,,1,,\n"
         "\n"
         "eee,,normal\n"
@@ -86,7 +86,10 @@ def test_whatever_a_spreadsheet_writes(read, data):
         ("aaa,abnormal,3,s9", "row 2: study aaa has no stack 's9'"),
         ("eee,abnormal,3,", "row 2: study eee has 0 stacks"),
         ("ddd,normal,,\nddd,abnormal,,", "row 3: it says abnormal, but row 2 says normal"),
-        ("ddd,normal,,\n1.2.840.ddd,unsure,,", "row 3: it says unsure, but row 2 says normal"),
+        (
+            f"ddd,normal,,\n{make.uid('ddd')},unsure,,",
+            "row 3: it says unsure, but row 2 says normal",
+        ),
         ("aaa,abnormal,3,s1\nbbb,normal,,\naaa,normal,,", "row 4: it contradicts row 2"),
         ("aaa,unsure,,s1\naaa,abnormal,3,s1", "row 3: it contradicts row 2"),
         ("=cmd|' /C calc'!A0,normal,,", "row 2: the results have no study '=cmd|"),

@@ -24,7 +24,7 @@ def test_a_row_a_study_worst_first(tmp_path):
     assert rows[0] == {
         "rank": "1",
         "study": "aaa",
-        "study_instance_uid": "1.2.840.aaa",
+        "study_instance_uid": make.uid("aaa"),
         "date": "20240131",
         "modality": "MR",
         "patient": "p-1f2e3d",

@@ -102,6 +102,35 @@
     };
   }
 
+  // --- copying --------------------------------------------------------------------------------
+
+  /** Put a text on the clipboard; returns whether it is there. */
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      // Refused, or missing, as on pages that plain HTTP brought: the old way works there.
+      const field = Object.assign(document.createElement("textarea"), { value: text, className: "quiet" });
+      const focused = document.activeElement;
+      document.body.append(field);
+      field.focus({ preventScroll: true });
+      field.select();
+      const done = document.execCommand("copy");
+      field.remove();
+      focused?.focus({ preventScroll: true });
+      return done;
+    }
+  }
+
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest(".copy"), name = button?.dataset.name ?? button?.textContent;
+    if (!button) return;
+    button.dataset.name = name;
+    button.textContent = (await copy(button.dataset.copy)) ? "Copied" : "Not copied";
+    setTimeout(() => { button.textContent = name; }, 2000);
+  });
+
   // --- the index ------------------------------------------------------------------------------
 
   const NUMBERS = new Set(["rank", "score", "percentile", "series", "slices"]);
@@ -138,6 +167,8 @@
       for (const cell of all("[data-f]", row)) cell.textContent = s[cell.dataset.f];
       for (const path of all("[data-d]", row)) path.setAttribute("d", s[path.dataset.d]);
       if (s.href) $("a", row).setAttribute("href", s.href);
+      const uid = { hidden: !s.uid, title: `StudyInstanceUID ${s.uid}` };
+      Object.assign($(".copy", row), uid).dataset.copy = s.uid;
       image.hidden = !s.icon;
       if (s.icon) image.src = s.icon;
       return row;
@@ -224,8 +255,8 @@
         state.down = sort === state.sort ? !state.down : BEST_FIRST.has(sort);
         state.sort = sort;
         choose();
-      } else if (!event.target.closest("a") && !String(getSelection())) {
-        $("a[href]", event.target.closest("#rows tr") ?? document.createElement("i"))?.click();
+      } else if (!event.target.closest("a, button") && !String(getSelection())) {
+        $("th a[href]", event.target.closest("#rows tr") ?? document.createElement("i"))?.click();
       }
     });
     for (const button of all("[data-turn]")) {
@@ -237,7 +268,7 @@
     document.addEventListener("keydown", (event) => {
       if (typing(event) || !plain(event)) return;
       if (event.key === "j" || event.key === "k") move(event.key === "j" ? 1 : -1);
-      if (event.key === "Enter" && event.target.matches("#rows tr")) $("a[href]", event.target)?.click();
+      if (event.key === "Enter" && event.target.matches("#rows tr")) $("th a[href]", event.target)?.click();
       if (event.key === "/") {
         event.preventDefault();
         form.elements.text.focus();
