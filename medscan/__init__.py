@@ -32,6 +32,7 @@ it, and only what their `__init__` offers.
     fit/          a few labelled images -> a detector
     report/       results.h5 -> HTML worklist, CSV, JSON lines
     feedback/     verdicts on results -> a new detector
+    inherited/    header of a DICOM image -> what objects made from it carry
     export/       results.h5 -> DICOM, NIfTI, PNG, tables
     graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals

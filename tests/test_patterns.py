@@ -14,7 +14,7 @@ from re import _compiler, _constants, _parser
 import pytest
 
 import medscan
-from medscan.export import identity
+from medscan.inherited import identity
 from medscan.planning.routing import SEQUENCE
 
 PACKAGE = Path(medscan.__file__).parent

@@ -15,10 +15,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from medscan.export import dicom
-from medscan.export.inherited import set_body_part
 from medscan.export.job import ExportJob, LeftOut, each_stack, key_slices, may_carry_text
 from medscan.export.origins import Part, origins_of
 from medscan.export.overlay import overlays
+from medscan.inherited import set_body_part
 from medscan.results import StackResult, StudyResult
 
 LETTERS = (("L", "R"), ("P", "A"), ("H", "F"))

@@ -22,9 +22,9 @@ from pydicom.sr.codedict import codes
 from medscan.choices import Grid
 from medscan.errors import ExportError
 from medscan.export import dicom
-from medscan.export.inherited import frame_anatomy
 from medscan.export.job import ExportJob, LeftOut, each_stack, scored_slices
 from medscan.export.origins import Part, decimals, has_position, parts_of, thickness
+from medscan.inherited import frame_anatomy
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
 

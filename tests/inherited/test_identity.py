@@ -10,7 +10,7 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
-from medscan.export.identity import IDENTITY, copy_identity
+from medscan.inherited import IDENTITY, copy_identity
 from tests.export.make import exported, scanned, single
 
 DATED = {"StudyDate": "20240131", "StudyTime": "101112"}
