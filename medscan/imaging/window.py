@@ -127,7 +127,7 @@ def measure(
     if white is not None and (by_encoding or not samples.size):
         return Window(0.0, white, voi)
     ends = {"full": Rule("", 0.0, 100.0), "voi": _PERCENTILE}.get(rule.name, rule)
-    low, high = np.percentile(samples, (ends.low, ends.high))
+    low, high = np.percentile(samples, (ends.low, ends.high), overwrite_input=True)
     return Window(float(low), float(high), voi)
 
 
@@ -148,10 +148,14 @@ def apply_window(plane: PixelPlane, window: Window) -> NDArray[np.float32]:
     else:
         low, high = window.header or (window.low, window.high)
         width = max(high - low, float(np.finfo(np.float32).tiny))
-        grey = (values.astype(np.float64) - low) / width
-    grey = np.clip(grey, 0.0, 1.0)
-    shown = 1.0 - grey if plane.inverted else grey
-    return np.nan_to_num(shown).astype(np.float32)
+        grey = values.astype(np.float64)
+        grey -= low
+        grey /= width
+    np.clip(grey, 0.0, 1.0, out=grey)
+    if plane.inverted:
+        np.subtract(1.0, grey, out=grey)
+    grey[np.isnan(grey)] = 0.0
+    return grey.astype(np.float32)
 
 
 def even_indices(count: int, most: int) -> NDArray[np.intp]:
@@ -185,9 +189,12 @@ def is_background(plane: PixelPlane, window: Window) -> bool:
     width = max(white - black, float(np.finfo(np.float32).tiny))
     ends = np.array([values.min(), values.max()], np.float64)
     span = np.ptp(np.clip((ends - black) / width, 0.0, 1.0))
-    lit = np.count_nonzero(values > black + DARK * width) / values.size
-    spot = np.count_nonzero(values > black + BRIGHT * width) >= SPOT
-    return bool(span < FLAT or (lit < LIT_FRACTION and not spot))
+    if span < FLAT:
+        return True
+    lit = np.count_nonzero(values > black + DARK * width)
+    if lit / values.size >= LIT_FRACTION:
+        return False
+    return bool(np.count_nonzero(values > black + BRIGHT * width) < SPOT)
 
 
 def show(plane: PixelPlane, window: Window) -> tuple[NDArray[np.float32], bool, bool]:
@@ -233,7 +240,8 @@ def _ct_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Wi
     values = np.concatenate(samples)
     if not values.size:  # colour
         return _CT
-    low, high = np.percentile(values, (_PERCENTILE.low, _PERCENTILE.high))
+    ends = (_PERCENTILE.low, _PERCENTILE.high)
+    low, high = np.percentile(values, ends, overwrite_input=True)
     return Window(float(low), float(high), header=header)
 
 
@@ -288,5 +296,7 @@ def _sample(plane: PixelPlane) -> NDArray[np.float32]:
     """Grey values of pixels spread evenly over a plane; none of a colour plane."""
     if plane.colour:
         return np.zeros(0, dtype=np.float32)
+    if max(plane.pixels.shape) <= MEASURED_SIDE:
+        return plane.pixels.ravel()
     rows, columns = (even_indices(n, MEASURED_SIDE) for n in plane.pixels.shape)
     return plane.pixels[np.ix_(rows, columns)].ravel()

@@ -30,7 +30,7 @@ from medscan import archive, detector, imaging, results
 from medscan.archive import Pseudonyms, Series, Stack, Study
 from medscan.errors import FileError
 from medscan.reading.decoders import Decoders
-from medscan.reading.jobs import CHUNK, DrawJob
+from medscan.reading.jobs import CHUNK, DrawJob, StackMemory, draw_job
 from medscan.scoring.stacks import KEPT, StackBuilder, study_result
 
 MAX_FILE_BYTES = 1 << 30
@@ -59,6 +59,12 @@ def jobs_of(stacks: Stacks) -> Iterator[DrawJob]:
             )
 
 
+def drawn_here(stacks: Stacks) -> None:
+    memory = StackMemory()
+    for job in jobs_of(stacks):
+        assert not any(isinstance(item, FileError) for item in draw_job(job, memory))
+
+
 def drawn(decoders: Decoders, stacks: Stacks) -> None:
     for _, slices in decoders.draw(jobs_of(stacks)):
         assert not any(isinstance(item, FileError) for item in slices)
@@ -72,24 +78,24 @@ def tell_decoding(stacks: Stacks, rounds: int) -> None:
         groups[header.file_meta.TransferSyntaxUID.name].append(item)
     for syntax, group in sorted(groups.items()):
         files = [frame.file.full for _, _, stack in group for frame in stack.frames]
-        with Decoders(0, 60) as here:
-            spent = best(
-                rounds,
-                {
-                    "pydicom": lambda files=files: [pydicom.dcmread(f).pixel_array for f in files],
-                    "medscan": lambda here=here, group=group: drawn(here, group),
-                },
-            )
+        spent = best(
+            rounds,
+            {
+                "pydicom": lambda files=files: [pydicom.dcmread(f).pixel_array for f in files],
+                "medscan": lambda group=group: drawn_here(group),
+            },
+        )
         ratio, cost = spent["medscan"] / spent["pydicom"], 1000 * spent["medscan"] / len(files)
         print(f"decode, {syntax}: {cost:.2f} ms a slice, {ratio:.2f} times bare pydicom")
 
 
 def tell_workers(stacks: Stacks, rounds: int) -> None:
-    with Decoders(0, 60) as here, Decoders(1, 60) as one, Decoders(2, 60) as two:
-        pools = {"this process": here, "1 worker": one, "2 workers": two}
+    with Decoders(1, 60) as one, Decoders(2, 60) as two:
+        pools = {"1 worker": one, "2 workers": two}
         for pool in pools.values():
             drawn(pool, stacks[:2])  # pays for the start
-        spent = best(rounds, {n: lambda p=pool: drawn(p, stacks) for n, pool in pools.items()})
+        runs = {n: lambda p=pool: drawn(p, stacks) for n, pool in pools.items()}
+        spent = best(rounds, {"this process": lambda: drawn_here(stacks)} | runs)
     for name, seconds in spent.items():
         faster = spent["this process"] / seconds
         rate = sum(len(stack.frames) for _, _, stack in stacks) / seconds
