@@ -74,6 +74,7 @@ class ExportFormat(StrEnum):
     """What `medscan export --to` writes."""
 
     NIFTI = "nifti"
+    BIDS = "bids"
     DICOM_PM = "dicom-pm"
     DICOM_SEG = "dicom-seg"
     DICOM_SC = "dicom-sc"

@@ -1,6 +1,7 @@
 """Files on disk -> studies, series, stacks and frames; every file in exactly one bucket."""
 
 import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
+from medscan.archive.bids import BidsName, bids_name
 from medscan.archive.dicom import BURNED_IN
 from medscan.archive.geometry import (
     Cut,
@@ -45,6 +46,7 @@ __all__ = [
     "REASONS",
     "TRANSIENT_REASONS",
     "ArchiveFile",
+    "BidsName",
     "Bucket",
     "Catalogue",
     "Cut",
@@ -63,6 +65,7 @@ __all__ = [
     "Stack",
     "Study",
     "VolumeLayout",
+    "bids_name",
     "content_of",
     "cut_geometry",
     "digest_of",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT = "Format"
 
 _NAMED = "; they name the patients, as their sources do"
+_LABELLED = "; they bear the names that BIDS data sets give their subjects"
 _UNMASKED = "; sources are written as they are, with any text burned into their pixels"
 
 
@@ -30,7 +31,7 @@ def export(
         ),
     ],
     archive: Annotated[
-        list[Path] | None, archive_option(", for dicom-... and --with-source")
+        list[Path] | None, archive_option(", for dicom-..., bids and --with-source")
     ] = None,
     study: Annotated[
         list[str] | None,
@@ -88,7 +89,8 @@ def export(
         sources = Sources(archive, [pseudonyms_for(file, key_file) for file in chosen], names)
     job = ExportJob(chosen, folder, sources, grid, with_source, seg_type)
     written, left = _count(exporter(to.value)(job))
-    warning = _NAMED if identifies else _UNMASKED if with_source else ""
+    labelled = to is ExportFormat.BIDS and bool(archive)
+    warning = _NAMED if identifies else _LABELLED if labelled else _UNMASKED if with_source else ""
     typer.echo(f"{written} files written to {folder}{warning if written else ''}")
     if left or damage:
         raise typer.Exit(3)

@@ -1,4 +1,4 @@
-"""results.h5 -> files for other programs: NIfTI, DICOM, PNG, NumPy, CSV; a detector -> ONNX."""
+"""results.h5 -> files for other programs: NIfTI, BIDS, DICOM, PNG, CSV ...; a detector -> ONNX."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from medscan.export.job import Exporter, ExportJob, LeftOut
 
 FORMATS = {
     "nifti": "nifti",
+    "bids": "bids",
     "dicom-pm": "parametric_map",
     "dicom-seg": "segmentation",
     "dicom-sc": "capture",

@@ -50,11 +50,32 @@ def export(job: ExportJob) -> Iterator[Path | LeftOut]:
 
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
-    stem, values = f"{study.key}_{stack.key}", _map_values(stack, job.grid)
-    yield from _volumes(job.out / f"{stem}_map", stack, job.grid, values, "anomaly map")
+    stem = f"{study.key}_{stack.key}"
+    yield from write_map(stack, job.grid, *_paths(job.out, f"{stem}_map"))
     if job.with_source:
-        values, path = _source_values(job, study, stack), job.out / f"{stem}_source"
-        yield from _volumes(path, stack, Grid.SOURCE, values, "source")
+        values = _source_values(job, study, stack)
+        yield from _volumes(
+            stack, Grid.SOURCE, values, "source", *_paths(job.out, f"{stem}_source")
+        )
+
+
+def _paths(folder: Path, stem: str) -> tuple[Path, Path]:
+    """Paths of a volume, and of the upright one beside it."""
+    return folder / f"{stem}.nii.gz", folder / f"{stem}_upright.nii.gz"
+
+
+def write_map(stack: StackResult, grid: Grid, path: Path, upright: Path) -> Iterator[Path]:
+    """Write the anomaly map of a stack as `export` describes it, and yield the path of each file.
+
+    Parameters
+    ----------
+    stack : StackResult
+    grid : Grid
+    path : Path
+    upright : Path
+        Written too if the stack is tilted.
+    """
+    return _volumes(stack, grid, _map_values(stack, grid), "anomaly map", path, upright)
 
 
 def _map_values(stack: StackResult, grid: Grid) -> SliceValues:
@@ -99,7 +120,7 @@ def _size(stack: StackResult, grid: Grid) -> tuple[int, int]:
 
 
 def _volumes(
-    path: Path, stack: StackResult, grid: Grid, slice_values: SliceValues, what: str
+    stack: StackResult, grid: Grid, slice_values: SliceValues, what: str, path: Path, upright: Path
 ) -> Iterator[Path]:
     """Write a volume, and if ITK cannot open it because its axes are askew, an upright one."""
     layers, (rows, columns) = layers_of(stack), _size(stack, grid)
@@ -109,14 +130,13 @@ def _volumes(
         return slice_values(index) if index >= 0 else np.zeros((rows, columns), np.float32)
 
     header = _header(stack, grid, (columns, rows, len(layers)), what)
-    yield _volume(path.with_name(f"{path.name}.nii.gz"), header, values)
+    yield _volume(path, header, values)
     if header["sform_code"] > 0 and header["qform_code"] == 0 and _is_askew(header.get_sform()):
-        upright = UprightGrid.over(header.get_sform(), (columns, rows, len(layers)))
-        turned = _new_header((upright.columns, upright.rows, len(layers)), f"upright {what}")
-        turned.set_qform(upright.affine, code=int(header["sform_code"]))
-        turned.set_sform(upright.affine, code=int(header["sform_code"]))
-        placed = path.with_name(f"{path.name}_upright.nii.gz")
-        yield _volume(placed, turned, lambda layer: upright.place(values(layer), layer))
+        over = UprightGrid.over(header.get_sform(), (columns, rows, len(layers)))
+        turned = _new_header((over.columns, over.rows, len(layers)), f"upright {what}")
+        turned.set_qform(over.affine, code=int(header["sform_code"]))
+        turned.set_sform(over.affine, code=int(header["sform_code"]))
+        yield _volume(upright, turned, lambda layer: over.place(values(layer), layer))
 
 
 def _is_askew(affine: NDArray[np.float64]) -> bool:

@@ -72,7 +72,7 @@ def test_no_command_tells_who_the_patient_is(run, grave, archive, detector_file,
     run(*scan, *told, "--workers", 0, "--rescan", "all")
     run("report", "night.h5", "--out", "again", "--archive", archive, "--slices", "--jsonl")
     run("report", "night.h5", "--out", "one", "--single-file")
-    for target in ("nifti", "npz", "png", "csv"):
+    for target in ("nifti", "bids", "npz", "png", "csv"):
         run("export", "night.h5", "--to", target, "--out", target, "--archive", archive)
         assert list((tmp_path / "work" / target).iterdir()), target
     run("verify", "night.h5", "--archive", archive, "--detector", detector_file)

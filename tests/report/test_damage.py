@@ -25,7 +25,7 @@ def used(results, out):
     write_report([results], out)
     for table in TABLES:
         write_csv([results], out / f"{table}.csv", table)
-    for name in ("nifti", "png", "npz", "csv"):
+    for name in ("nifti", "bids", "png", "npz", "csv"):
         list(exporter(name)(ExportJob([results], out / name)))
 
 
