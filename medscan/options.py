@@ -218,6 +218,8 @@ class Outputs:
         None: not written.
     prune_s : float or None
         Seconds of absence after which a result is dropped; None: never.
+    link_template : str or None
+        See `medscan.links`; None: that of the results before, empty: none.
     command : str
         The command line as results.h5 records it.
     """
@@ -228,6 +230,7 @@ class Outputs:
     accounting: Path | None = None
     log_file: Path | None = None
     prune_s: float | None = None
+    link_template: str | None = None
     command: str = "medscan scan"
 
     @property

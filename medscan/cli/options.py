@@ -13,6 +13,7 @@ import typer
 
 from medscan.choices import Plane, Precision, Shard
 from medscan.errors import UsageError
+from medscan.links import parse_template
 from medscan.text import printable
 
 SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
@@ -147,6 +148,17 @@ KeyFile = Annotated[
 PlaneOption = Annotated[
     Plane | None,
     option(INPUT, "Plane to cut volume files in."),
+]
+LinkTemplate = Annotated[
+    str | None,
+    option(
+        OUTPUT,
+        "Address to link each study to, such as "
+        "https://viewer/studies/{StudyInstanceUID}; empty: none.",
+        metavar="TEMPLATE",
+        parser=parse_template,
+        show_default="that of earlier results",
+    ),
 ]
 Device = Annotated[str, option(COMPUTE, "auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medscan.cli.logs import tell
-from medscan.cli.options import INPUT, OUTPUT, KeyFile, archive_option, option, whole_number
+from medscan.cli.options import (
+    INPUT,
+    OUTPUT,
+    KeyFile,
+    LinkTemplate,
+    archive_option,
+    option,
+    whole_number,
+)
 from medscan.files import private_files
 
 if TYPE_CHECKING:
@@ -37,6 +45,7 @@ def report(
             show_default="name of the first file, ending in .report",
         ),
     ] = None,
+    link_template: LinkTemplate = None,
     single_file: Annotated[
         bool,
         option(OUTPUT, "Write one page that holds everything, to send by mail.", "--single-file"),
@@ -73,6 +82,7 @@ def report(
         keys=tuple(pseudonyms_for(file, key_file) for file in files) if archive else (None,),
         decisions=report.read_decisions(decisions, files) if decisions else None,
         keeps_slices=keep_slices,
+        link_template=link_template,
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})
     folder = out or results[0].with_suffix(".report")

@@ -23,6 +23,7 @@ from medscan.cli.options import (
     BatchSize,
     Detectors,
     Device,
+    LinkTemplate,
     PlaneOption,
     PrecisionOption,
     Workers,
@@ -102,6 +103,7 @@ def scan(
     log_file: Annotated[
         Path | None, option(OUTPUT, "Log file to append to, one JSON object per line.")
     ] = None,
+    link_template: LinkTemplate = None,
     prune: Annotated[
         float | None,
         option(
@@ -209,6 +211,7 @@ def scan(
             accounting=accounting,
             log_file=log_file,
             prune_s=prune,
+            link_template=link_template,
             command=recorded_command(context),
         ),
         Compute(device, precision, batch_size, workers),

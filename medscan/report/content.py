@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medscan.links import link_to
 from medscan.report.agreement import agreement, verdicts_of
 from medscan.report.cards import card_of, cards_of
 from medscan.report.entries import FIELDS, IndexEntry, blank_entry, choices, index_entry
@@ -50,6 +51,9 @@ class Report:
         decisions = options.decisions
         self.agreement = agreement(self.rows, decisions) if decisions else None
         self.featured = featured(self.rows, options.most)
+        self._templates = {
+            file.path: run.link_template for file, run in zip(results, runs, strict=True)
+        }
         self._failures = failure_messages(runs)
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
         """Addresses of the pictures drawn from the archive: by study and stack, then slice."""
@@ -157,6 +161,7 @@ class Report:
             facts=list(_facts(row)),
             verdicts=list(verdicts_of(study.key, decisions)) if decisions else [],
             uid=uid_of(row),
+            link=self.link(row),
             key=study.key if _SAFE.fullmatch(study.key) else "",
         )
 
@@ -170,8 +175,20 @@ class Report:
         decisions = self.options.decisions
         verdict = decisions.verdict(row.study.key) if decisions else None
         return index_entry(
-            row, self.cards, self.changes, href=href, icon=icon, verdict=verdict or ""
+            row,
+            self.cards,
+            self.changes,
+            href=href,
+            icon=icon,
+            link=self.link(row),
+            verdict=verdict or "",
         )
+
+    def link(self, row: Row) -> str:
+        """Address of a study in another program; empty without a template or a valid UID."""
+        named, uid = self.options.link_template, uid_of(row)
+        template = self._templates[row.results.path] if named is None else named
+        return link_to(uid, template) if uid else ""
 
     def index(self, entries: Sequence[IndexEntry]) -> dict[str, Any]:
         """The context of the index's template."""

@@ -54,6 +54,7 @@ FIELDS = (
     "key",
     "ids",
     "uid",
+    "link",
     "normals",
 )
 """Fields of an entry; the template and the script use the same names for a row's cells."""
@@ -62,7 +63,14 @@ IndexEntry = dict[str, str]
 
 
 def index_entry(
-    row: Row, cards: Cards, changes: Changes | None, *, href: str, icon: str, verdict: str = ""
+    row: Row,
+    cards: Cards,
+    changes: Changes | None,
+    *,
+    href: str,
+    icon: str,
+    link: str = "",
+    verdict: str = "",
 ) -> IndexEntry:
     """A study as texts that are safe to show, by the names of `FIELDS`.
 
@@ -73,6 +81,8 @@ def index_entry(
     changes : Changes or None
     href, icon : str
         Addresses of its page and of its picture; empty for none.
+    link : str
+        Its address in another program; empty for none.
     verdict : str
         A radiologist's; empty for none.
     """
@@ -98,6 +108,7 @@ def index_entry(
         "key": row.study.key,
         "note": "; ".join(notes_of(row)),
         "uid": uid_of(row),
+        "link": link,
         "ids": f"{row.study.key} {info.get('StudyInstanceUID', '')}",
     }
     if row.worst is not None:

@@ -34,6 +34,8 @@ class ReportOptions:
         A radiologist's verdicts on the studies.
     keeps_slices : bool
         Whether slices that an earlier report in the same folder drew are shown again.
+    link_template : str or None
+        See `medscan.links`; None: that of each file, empty: none.
     """
 
     most: int | None = FEATURED
@@ -43,6 +45,7 @@ class ReportOptions:
     keys: tuple[Pseudonyms | None, ...] = (None,)
     decisions: Decisions | None = None
     keeps_slices: bool = True
+    link_template: str | None = None
 
 
 DEFAULT = ReportOptions()

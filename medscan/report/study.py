@@ -121,6 +121,8 @@ class StudyView:
         A radiologist's, on the study and its parts, in words.
     uid : str
         See `wording.uid_of`.
+    link : str
+        Its address in another program; empty for none.
     key : str
         Key by which saved verdicts name it; empty unless it is a plain name.
     """
@@ -135,6 +137,7 @@ class StudyView:
     facts: Sequence[tuple[str, str]]
     verdicts: Sequence[str]
     uid: str
+    link: str
     key: str
 
 

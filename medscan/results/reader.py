@@ -111,6 +111,7 @@ class Results:
                 identify=bool(attributes.get("identify", False)),
                 hash_paths=bool(attributes.get("hash_paths", True)),
                 shard=str(attributes.get("shard", "")),
+                link_template=str(attributes.get("link_template", "")),
             )
 
     def damaged(self) -> list[str]:

@@ -33,7 +33,7 @@ LISTS = ("orientation", "pixel_spacing", "origin", "last", "qform", "sform", "fo
 WORK = ("content", "maker", "root", "tools")
 """Attributes of a study that say how its result came about; `root` is read with it too."""
 MARKS = ("stale", "absent")
-MANNER = ("precision", "plane", "identify", "hash_paths")
+MANNER = ("precision", "plane", "identify", "hash_paths", "link_template")
 """Attributes of the root with options of the scan."""
 FILES = "files"
 """Data set of a study: the outcomes of its files, as JSON."""

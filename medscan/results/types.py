@@ -217,6 +217,9 @@ class RunInfo:
         Whether identities were written unchanged, and paths as hashes.
     shard : str
         Shard of the archive that was scanned, such as 3/16; empty: all of it.
+    link_template : str
+        Template of links to its studies as the file has it, which may not be valid; see
+        `medscan.links`. Empty: none.
     """
 
     created: str
@@ -237,4 +240,5 @@ class RunInfo:
     identify: bool = False
     hash_paths: bool = True
     shard: str = ""
+    link_template: str = ""
     damage: list[str] = field(default_factory=list)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def publish_results(
         identify=privacy.identify,
         hash_paths=privacy.hashes_paths,
         shard=str(inputs.shard or ""),
+        link_template=_link_template(outputs),
     )
     parts = parts_of(outputs)
     damaged = results.publish(outputs.out, run, parts, changes)
@@ -106,6 +108,19 @@ def publish_results(
     for part in parts:
         remove(part)
     remove_leftovers(outputs)
+
+
+def link_changed(outputs: Outputs) -> bool:
+    """Whether the published results hold another template of links than the one that is named."""
+    named = outputs.link_template
+    return named is not None and _link_template(replace(outputs, link_template=None)) != named
+
+
+def _link_template(outputs: Outputs) -> str:
+    """Return the template of links: the one named, else that of the results before."""
+    if outputs.link_template is not None:
+        return outputs.link_template
+    return results.open(outputs.out).run().link_template if outputs.out.exists() else ""
 
 
 def _tables(summary: Summary) -> tuple[list[Any], list[Any]]:

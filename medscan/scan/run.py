@@ -43,7 +43,13 @@ from medscan.scan.lock import locked
 from medscan.scan.nights import compare_with_last, remember_night
 from medscan.scan.part import FinishedStudy
 from medscan.scan.pipeline import Watch
-from medscan.scan.publish import Publish, accounts_changed, publish_results, publish_worklist
+from medscan.scan.publish import (
+    Publish,
+    accounts_changed,
+    link_changed,
+    publish_results,
+    publish_worklist,
+)
 from medscan.scan.summary import Summary
 from medscan.scan.unchanged import is_final, recall_summary, remember_summary, signature
 
@@ -278,7 +284,7 @@ class _Run:
         # An empty shard gets a file too: a missing file would mean that it was not scanned.
         needs_file = bool(plan or options.inputs.shard)
         accounts = needs_file and accounts_changed(options.outputs, summary)
-        changed = changes or accounts or summary.damage
+        changed = changes or accounts or link_changed(options.outputs) or summary.damage
         # After a failure, changed marks alone are not published: studies may only seem absent.
         if summary.scanned or has_parts or (changed and not summary.failure):
             with summary.stage("publish"):

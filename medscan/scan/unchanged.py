@@ -38,6 +38,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
         options.identity,
         inputs.named,
         str(inputs.shard or ""),
+        outputs.link_template,
         inputs.tools,
         str(inputs.bounds),
         PREPROCESSING,

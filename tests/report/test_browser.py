@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
-from medscan.report import write_html, write_report
+from medscan.report import ReportOptions, write_html, write_report
 from medscan.report.content import Report
 from medscan.report.options import DEFAULT
 from medscan.report.page import asset, render
@@ -248,6 +248,57 @@ def test_only_a_valid_uid_can_be_copied(tab, tmp_path):
         assert tab.get_by_role("button", name="Copy UID").count() == 0, page
     tab.goto((tmp_path / "out" / "studies" / "aaa.html").as_uri())
     assert tab.get_by_text("0123456789abcdef").is_visible()
+
+
+LINK = "https://viewer.example/v?a=b&study={StudyInstanceUID}"
+
+
+def links(tab):
+    """Addresses outside the report that a page offers."""
+    outside = tab.locator("a[target]:visible")
+    assert outside.evaluate_all("all => all.every((a) => a.rel === 'noreferrer')")
+    return outside.evaluate_all("all => all.map((a) => a.href)")
+
+
+@pytest.mark.parametrize("page", ["out/index.html", "out/studies/aaa.html", "single.html"])
+def test_studies_are_linked_to_another_program(tab, tmp_path, page):
+    studies = [
+        make.study("aaa", [make.stack("s1", 0.9, 3)]),
+        make.study("bbb", [make.stack("s1", 0.8, 3)], StudyInstanceUID="1.2'><b>x"),
+    ]
+    results = make.results(tmp_path, studies, make.run(link_template=LINK))
+    options = ReportOptions(most=0)
+    write_report([results], tmp_path / "out", options)
+    write_html([results], tmp_path / "single.html", options)
+    tab.goto((tmp_path / page).as_uri())
+    assert links(tab) == [f"https://viewer.example/v?a=b&study={make.uid('aaa')}"]
+    if page == "single.html":  # whose studies have no pages of their own
+        tab.locator("#rows tr").nth(0).click(position={"x": 5, "y": 5})
+        tab.keyboard.press("j")
+        tab.keyboard.press("Enter")
+        assert tab.url == (tmp_path / page).as_uri(), "a row opens its study and nothing else"
+
+
+@pytest.mark.parametrize("template", ["javascript:document.title='pwned//{StudyInstanceUID}'", ""])
+def test_a_template_that_is_not_one_makes_no_link(tab, tmp_path, template):
+    results = make.results(tmp_path, make.few_studies(), make.run(link_template=template))
+    for options, folder in ((DEFAULT, "own"), (ReportOptions(link_template=""), "none")):
+        write_report([results], tmp_path / folder, options)
+        for page in ("index.html", "studies/aaa.html"):
+            tab.goto((tmp_path / folder / page).as_uri())
+            assert links(tab) == []
+
+
+def test_a_report_names_its_own_template(tab, tmp_path):
+    one = make.results(tmp_path, make.few_studies()[:1], make.run(link_template=LINK))
+    two = make.results(tmp_path, make.few_studies()[1:2], make.run(), "two.h5")
+    write_report([one, two], tmp_path / "out")
+    tab.goto((tmp_path / "out" / "index.html").as_uri())
+    assert links(tab) == [LINK.replace("{StudyInstanceUID}", make.uid("aaa"))]
+    options = ReportOptions(link_template="http://other/{StudyInstanceUID}")
+    write_report([one, two], tmp_path / "out", options)
+    tab.goto((tmp_path / "out" / "index.html").as_uri())
+    assert links(tab) == [f"http://other/{make.uid(key)}" for key in ("aaa", "bbb")]
 
 
 def test_single_file_opens_a_study_in_place(tab, report):

@@ -169,6 +169,9 @@
       if (s.href) $("a", row).setAttribute("href", s.href);
       const uid = { hidden: !s.uid, title: `StudyInstanceUID ${s.uid}` };
       Object.assign($(".copy", row), uid).dataset.copy = s.uid;
+      const link = $(".link", row);
+      link.hidden = !s.link;
+      if (s.link) link.href = s.link;
       image.hidden = !s.icon;
       if (s.icon) image.src = s.icon;
       return row;
