@@ -252,7 +252,7 @@ class Detector:
         self.check_backbone(backbone)
         method, header = self._build(path, backbone), read_header(path)
         for name, shape in header.shapes.items():
-            _resize_bank(method, name, shape)
+            _resize(method, name, shape)
         if misfit := header.misfit(method.state_dict()):
             raise DetectorError(
                 f"detector {path}: its tensors are not those of method {self.method}: {misfit}"
@@ -274,15 +274,17 @@ class Detector:
             raise DetectorError(f"detector {path}: {error}") from error
 
 
-def _resize_bank(method: Method, name: str, shape: tuple[int, ...]) -> None:
-    """Resize a bank's buffer (levels, M, D), whose M depends on the shots, to the saved shape."""
+def _resize(method: Method, name: str, shape: tuple[int, ...]) -> None:
+    """Give a buffer whose size depends on the shots the saved shape."""
     module_name, _, leaf = name.rpartition(".")
-    modules = dict(method.named_modules())
-    buffer = getattr(modules.get(module_name), leaf, None)
-    if leaf != "rows" or buffer is None or len(shape) != 3:
+    module = dict(method.named_modules()).get(module_name)
+    axes = getattr(module, "grows", {}).get(leaf)
+    if module is None or axes is None or 0 in shape:
         return
-    if (shape[0], shape[2]) == (buffer.shape[0], buffer.shape[2]):
-        setattr(modules[module_name], leaf, buffer.new_zeros(shape))
+    buffer = getattr(module, leaf)
+    fixed = [axis for axis in range(buffer.ndim) if axis not in axes]
+    if len(shape) == buffer.ndim and all(shape[axis] == buffer.shape[axis] for axis in fixed):
+        setattr(module, leaf, buffer.new_zeros(shape))
 
 
 def read(path: Path) -> Detector:

@@ -13,8 +13,11 @@ from torch import Tensor
 from medscan.errors import MedscanError
 from medscan.fit.shots import Shots
 from medscan.fit.train import Prepared, Progress, remember, scores, train
-from medscan.methods import Method
+from medscan.methods import Examples, Method
 from medscan.normals import Calibration, conformal_threshold
+
+MEMBERS = 4
+"""Models that a method fitted at once is the mean of, where no number of folds is asked for."""
 
 
 def calibrate(
@@ -63,6 +66,31 @@ def calibrate(
         scored = zip(part.shots.labels.tolist(), found.tolist(), maps, strict=True)
         held += compress(scored, _counted(part.shots).tolist())
     return summarise(held, target_fpr)
+
+
+def solve(
+    method: Method, data: Prepared, *, folds: int, target_fpr: float, seed: int
+) -> Calibration:
+    """Fit a method that learns from all shots at once, and calibrate it on those it left out.
+
+    Parameters
+    ----------
+    method : Method
+        Freshly built; learns in place.
+    data, folds, target_fpr, seed
+        As in `calibrate`. Without folds the method still leaves out a fourth of the patients at a
+        time, but is not calibrated.
+    """
+    shots = data.shots
+    parts = patient_folds(shots.labels, shots.patients, folds or MEMBERS, seed)
+    typical = torch.ones(len(shots), dtype=torch.bool) if shots.typical is None else shots.typical
+    examples = Examples(data.tokens, shots.labels, data.masks, shots.masked, typical)
+    unseen = method.solve(examples, parts)
+    method.eval().to(method.backbone.device)
+    labels = shots.labels[unseen.which].tolist()
+    scored = zip(labels, unseen.scores.tolist(), unseen.maps, strict=True)
+    held = list(compress(scored, _counted(shots)[unseen.which].tolist()))
+    return summarise(held if folds else [], target_fpr)
 
 
 def _counted(shots: Shots) -> Tensor:

@@ -16,7 +16,7 @@ from medscan.choices import Plane
 from medscan.clip import Backbone
 from medscan.detector import Detector, Domain
 from medscan.errors import UsageError
-from medscan.fit.calibrate import calibrate, summarise
+from medscan.fit.calibrate import calibrate, solve, summarise
 from medscan.fit.data import Item, read_items, stem
 from medscan.fit.shots import Shots, draw_shots, load_items, merged_shots
 from medscan.fit.train import Progress, prepare, remember, train
@@ -117,9 +117,7 @@ def fit_shots(
         return method.to(backbone.device)
 
     method, calibration = _fitted(shots, fresh, options, progress, judge)
-    made = _detector(
-        method, shots, settings, calibration, options, judged=bool(judge and settings.epochs)
-    )
+    made = _detector(method, shots, calibration, options, judged=bool(judge and settings.epochs))
     return made, method
 
 
@@ -185,7 +183,11 @@ def _fitted(
     method = fresh()
     if shots is None:
         return method.eval(), summarise([], options.target_fpr)
+    method.look(shots.images)
     data = prepare(method, shots, options.seed)
+    if method.at_once:
+        fpr, seed = options.target_fpr, options.seed
+        return method, solve(method, data, folds=options.folds, target_fpr=fpr, seed=seed)
     told = progress("fitting") if progress else None
     whole = train(method, data, options.seed, told, judge)
     remember(method, data)
@@ -205,7 +207,6 @@ def _fitted(
 def _detector(
     method: Method,
     shots: Shots | None,
-    settings: Settings,
     calibration: Calibration,
     options: FitOptions,
     *,
@@ -220,7 +221,7 @@ def _detector(
         protocol=options.protocol,
         organ=options.organ,
         masked=method.masked,
-        settings=asdict(settings),
+        settings=asdict(method.settings),
         backbone=options.backbone,
         backbone_digest=method.backbone.digest,
         domain=options.domain,

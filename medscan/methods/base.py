@@ -77,6 +77,43 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
+class Examples:
+    """All shots, for a method that learns from them at once.
+
+    Parameters
+    ----------
+    prepared : Tensor (I, V, ...)
+        Output of `Method.prepare` for V variants of I images; the first is the image itself.
+    labels : Tensor (I,)
+        float32, 1 abnormal.
+    masks : Tensor (I, V, S, S) or None
+        bool; None when the data set has no masks.
+    masked : Tensor (I,)
+        bool; False where the mask is unknown, as in `Batch`.
+    typical : Tensor (I,)
+        bool; False for a shot that was picked out, and says nothing of where its label scores.
+    """
+
+    prepared: Tensor
+    labels: Tensor
+    masks: Tensor | None
+    masked: Tensor
+    typical: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Scores (n,) and maps (n, G, G) of the shots where `which` (I,), bool, is True.
+
+    Each is by a model that had seen no image of its patient.
+    """
+
+    which: Tensor
+    scores: Tensor
+    maps: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Levels:
     """Output of a method at each tap, for maps (`seg`) and for image scores (`det`).
 
@@ -125,6 +162,8 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     learns_from: ClassVar[tuple[int, ...]] = (0, 1)
     """Labels of which fitting needs shots."""
+    at_once: ClassVar[bool] = False
+    """Whether fitting calls `solve` instead of training, remembering and training folds anew."""
     settings: Any
 
     def __init__(
@@ -150,6 +189,9 @@ class Method(nn.Module, ABC):
         """Images (B, 3, S, S) in [0, 1] -> input of the tower, on its device."""
         images = images.to(self.backbone.device)
         return self.backbone.normalise(images) if self.settings.normalise else images
+
+    def look(self, images: Tensor) -> None:
+        """See all shots (I, 3, S, S) before the first is prepared, to settle settings by them."""
 
     @abstractmethod
     def prepare(self, images: Tensor) -> Tensor:
@@ -197,6 +239,23 @@ class Method(nn.Module, ABC):
         patients : Tensor (I,)
             int64, the patient of each.
         """
+
+    def solve(self, shots: Examples, folds: Sequence[Tensor]) -> Unseen:
+        """Learn from all shots at once; only of a method that is fitted `at_once`.
+
+        Parameters
+        ----------
+        shots : Examples
+            On the CPU.
+        folds : sequence of Tensor (I,)
+            bool; shots of disjoint patients, to be left out together.
+
+        Returns
+        -------
+        Unseen
+            What the detector is calibrated on; empty without folds.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def score(self, levels: Levels) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from medscan.clip import LARGEST_SIDE, Backbone
 from medscan.errors import UsageError
-from medscan.methods import cocoop, conrad, madclip, medvmad, mvfa, patchcore, winclip
+from medscan.methods import cocoop, conrad, discriminant, madclip, medvmad, mvfa, patchcore, winclip
 from medscan.methods.base import Method, Settings
 from medscan.text import printable
 
@@ -37,6 +37,9 @@ METHODS: dict[str, System] = {
     "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
     "madclip": System(madclip.Madclip, madclip.MadclipSettings, madclip.PAPER),
     "patchcore": System(patchcore.Patchcore, patchcore.PatchcoreSettings, patchcore.PAPER),
+    "discriminant": System(
+        discriminant.Discriminant, discriminant.DiscriminantSettings, discriminant.PAPER
+    ),
     "clip": System(winclip.WinCLIP, winclip.WinCLIPSettings, winclip.PAPER, {}),
     "medvmad": System(medvmad.Medvmad, medvmad.MedvmadSettings, medvmad.PAPER, {}),
     "conrad": System(conrad.Conrad, conrad.ConradSettings, conrad.PAPER, {}),

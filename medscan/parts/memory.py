@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,6 +83,8 @@ class MemoryBank(nn.Module):
     rows: Tensor
     middle: Tensor
     spread: Tensor
+    grows: ClassVar[dict[str, tuple[int, ...]]] = {"rows": (1,)}
+    """Axes of buffers that are as long as there are shots, or rows of them."""
 
     def __init__(self, levels: int, width: int) -> None:
         super().__init__()
@@ -135,6 +140,75 @@ class MemoryBank(nn.Module):
         linear = (gaps - self.middle.view(-1, 1, 1)) / self.spread.view(-1, 1, 1)
         # Beside probabilities, an unclamped level of very similar normals would outweigh the rest.
         return linear.clamp(0, 1) if cut else linear
+
+
+class PartedMemory(nn.Module):
+    """Normal patches in parts by patient, where an image of a part is compared with all others.
+
+    The distance of an image of no part is the mean over memories that lack one part each, so that
+    it lies on the scale of theirs.
+
+    Parameters
+    ----------
+    levels, width : int
+        Number of levels, and d of the patches.
+    """
+
+    rows: Tensor
+    scale: Tensor
+    grows: ClassVar[dict[str, tuple[int, ...]]] = {"rows": (1, 2)}
+
+    def __init__(self, levels: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(levels, 1, 1, width))
+        self.register_buffer("scale", torch.ones(levels))
+
+    def fill(self, parts: Sequence[Tensor], size: int) -> None:
+        """Store patches, and the inverse deviation of the distances between parts.
+
+        Parameters
+        ----------
+        parts : sequence of Tensor (I, L, N, d)
+            Normal images of each part, N patches at each of L levels.
+        size : int
+            Rows that `coreset` keeps of each level, over all parts; 0 keeps all.
+        """
+        flat = [part.float().transpose(0, 1).flatten(1, 2) for part in parts]
+        least = min(part.shape[1] for part in flat)
+        least = min(least, max(1, size // len(parts))) if size else least
+        kept = [torch.stack([rows[coreset(rows, least)] for rows in part]) for part in flat]
+        self.rows = torch.stack(kept, 1)
+        self.scale = torch.ones(len(self.rows))
+        if len(parts) > 1:
+            between = [self.without(number).gaps(part) for number, part in enumerate(parts)]
+            self.scale = 1 / torch.cat(between).std((0, 2)).clamp_min(1e-6)
+
+    def without(self, part: int) -> PartedMemory:
+        """The memory of all other parts, as one."""
+        levels, parts, _, width = self.rows.shape
+        others = [number for number in range(parts) if number != part]
+        memory = PartedMemory(levels, width)
+        memory.rows = self.rows[:, others].flatten(1, 2)[:, None]
+        memory.scale = self.scale
+        return memory
+
+    def gaps(self, patches: Tensor) -> Tensor:
+        """Scaled distances (B, L, N) of patches (B, L, N, d) to the nearest of any part."""
+        return self._by_part(patches).amin(0)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Largest distance (B,) of patches (B, L, N, d), summed over the levels."""
+        gaps = self._by_part(patches)
+        others = [[n for n in range(len(gaps)) if n != part] or [0] for part in range(len(gaps))]
+        return torch.stack([gaps[kept].amin(0).sum(1).amax(1) for kept in others]).mean(0)
+
+    def _by_part(self, patches: Tensor) -> Tensor:
+        """Scaled distances (parts, B, L, N) to the nearest of each part."""
+        gaps = [
+            torch.stack([distances(queries, part) for part in rows]) * scale
+            for queries, rows, scale in zip(patches.unbind(1), self.rows, self.scale, strict=True)
+        ]
+        return torch.stack(gaps, 2)
 
 
 def _middle_and_spread(gaps: Tensor) -> tuple[float, float]:

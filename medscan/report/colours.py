@@ -34,8 +34,8 @@ _CLEAR, _FULL, OPACITY = 0.2, 0.5, 0.6
 
 STOPS = (0.0, 0.5, 1.0)
 """Positions of `Scale.low`, `middle` and `high` on the scale."""
-UNBOUNDED = ("patchcore",)
-"""Methods whose patch scores are distances without a maximum; those of all others end at 1."""
+UNBOUNDED = ("discriminant", "patchcore")
+"""Methods whose patch scores have no maximum; those of all others end at 1."""
 
 
 @cache

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from medscan import clip
-from medscan.methods import METHODS, build, settings_of
+from medscan.methods import METHODS, Examples, build, settings_of
 
 BATCH = 8
 
@@ -46,8 +46,22 @@ def learnt(name: str, tower, *, masked: bool = True):
             parameter.data += 0.05 * torch.randn_like(parameter)
     method = method.eval().requires_grad_(False)
     with torch.inference_mode():
-        method.remember([method.prepare(images(tower, 4, 2))], torch.arange(4))
+        prepared = method.prepare(images(tower, 4, 2))
+        if method.at_once:
+            solve(method, prepared)
+        else:
+            method.remember([prepared], torch.arange(4))
     return method
+
+
+def solve(method, prepared):
+    """Two folds of a normal and an abnormal image each; its lesion covers two patches."""
+    side = method.backbone.size
+    masks = torch.zeros(4, 1, side, side, dtype=torch.bool)
+    masks[1::2, :, :16, :32] = True
+    every = torch.ones(4, dtype=torch.bool)
+    shots = Examples(prepared[:, None], torch.arange(4) % 2, masks, every, every)
+    method.solve(shots, [torch.arange(4) < 2, torch.arange(4) >= 2])
 
 
 @pytest.mark.parametrize("masked", [True, False])

@@ -77,3 +77,43 @@ def test_scaled_distances_are_probabilities_in_scale():
     assert far.min() >= 0
     assert far.max() <= 1
     assert bank((normals[:1],), scaled=False).abs().max() < 1e-5
+
+
+def parts(count: int) -> list[torch.Tensor]:
+    """So many parts of two images, three levels and ten patches each."""
+    return [rows(60, seed).view(2, 3, 10, 8) for seed in range(count)]
+
+
+def test_a_parted_memory_compares_with_all_other_parts():
+    bank, shots = memory.PartedMemory(3, 8), parts(4)
+    bank.fill(shots, 0)
+    assert bank.rows.shape == (3, 4, 20, 8)
+    own = bank.gaps(shots[1])
+    assert own.abs().max() < 1e-3  # each of its patches is stored
+    others = bank.without(1).gaps(shots[1])
+    for level in range(3):
+        rest = torch.cat([part[:, level] for n, part in enumerate(shots) if n != 1]).flatten(0, 1)
+        wanted = memory.distances(shots[1][:, level], rest) * bank.scale[level]
+        assert torch.allclose(others[:, level], wanted, atol=1e-4)
+
+
+def test_distances_between_parts_have_deviation_one():
+    bank, shots = memory.PartedMemory(3, 8), parts(4)
+    bank.fill(shots, 0)
+    between = torch.cat([bank.without(n).gaps(part) for n, part in enumerate(shots)])
+    assert torch.allclose(between.std((0, 2)), torch.ones(3), atol=1e-4)
+
+
+def test_a_new_image_is_scored_by_the_mean_of_the_memories_that_lack_a_part():
+    bank, new = memory.PartedMemory(3, 8), rows(60, 77).view(2, 3, 10, 8)
+    bank.fill(parts(4), 6)
+    assert bank.rows.shape == (3, 4, 1, 8)
+    wanted = torch.stack([bank.without(n)(new) for n in range(4)]).mean(0)
+    assert torch.allclose(bank(new), wanted, atol=1e-5)
+
+
+def test_one_part_alone_is_the_memory():
+    bank = memory.PartedMemory(3, 8)
+    bank.fill(parts(1), 0)
+    assert bank(parts(1)[0]).abs().max() < 1e-3
+    assert torch.equal(bank.scale, torch.ones(3))

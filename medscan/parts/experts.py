@@ -1,0 +1,135 @@
+"""Four scores of an image from its tokens, each learnt in closed form, by models that are averaged.
+
+- patches: a Fisher discriminant at each level, from masks, or else by multiple instances: the mean
+  of four that start from all patches of the abnormal shots or from those farthest from the normals,
+  and keep a small or a large share of them. The score is the largest of the two middle levels'
+  sum, the map the sum of all levels'.
+- image: a ridge regression on what describes the tokens of all levels.
+- memory: the distance of the patch that is farthest from those of normal shots.
+- lesions, where there are masks: as patches, by multiple instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from medscan.parts import discriminant, regression
+from medscan.parts.discriminant import Moments, PatchShots, Planes
+from medscan.parts.fusion import Expectation
+from medscan.parts.memory import PartedMemory
+
+MASK_RIDGE, WEAK_RIDGE, IMAGE_RIDGE = 0.03, 0.1, 1.0
+"""Of the discriminants with and without masks, and of the regression."""
+SHARES, ROUNDS = (0.05, 0.15), 3
+"""Parts of an abnormal image's patches that multiple instances keep, and how often they choose."""
+EXPECTED = {
+    "patches": Expectation(0.88, 2),
+    "image": Expectation(0.78, 1),
+    "memory": Expectation(0.75, 1),
+    "lesions": Expectation(0.78, 1),
+}
+"""Scores in their order, and what is expected of them."""
+
+
+class Experts(nn.Module):
+    """The mean of some models, one for each part of the shots that it has not seen.
+
+    Parameters
+    ----------
+    levels, width : int
+        L and d of the tokens.
+    middle : sequence of int
+        Levels that score an image, from 0.
+    masked : bool
+        Whether the shots have masks.
+    """
+
+    image: Tensor
+
+    def __init__(self, levels: int, width: int, middle: Sequence[int], *, masked: bool) -> None:
+        super().__init__()
+        self.shape, self.middle, self.masked = (levels, width), list(middle), masked
+        self.names = [name for name in EXPECTED if masked or name != "lesions"]
+        self.patches = Planes(levels, width)
+        self.lesions = Planes(levels, width) if masked else None
+        self.memory = PartedMemory(len(self.middle), width)
+        self.register_buffer("image", torch.zeros(4 * levels * width + 1))
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, L, T, d) -> scores (B, b) in the order of `names`, and patch scores (B, N)."""
+        patches = tokens[:, :, 1:]
+        shown = self.patches(patches)
+        found = [
+            self._largest(shown),
+            regression.project(regression.describe(tokens), self.image),
+            self.memory(patches[:, self.middle]),
+        ]
+        if self.lesions is not None:
+            found.append(self._largest(self.lesions(patches)))
+        return torch.stack(found, 1), shown.sum(1).mean(-1)
+
+    def _largest(self, projected: Tensor) -> Tensor:
+        """Largest sum of the middle levels' projections (B, L, N, M), mean of the models: (B,)."""
+        return projected[:, self.middle].sum(1).amax(1).mean(1)
+
+    def learn(self, parts: Sequence[PatchShots], count: int, rows: int) -> list[Experts]:
+        """Become the mean of models that leave out one part each.
+
+        Parameters
+        ----------
+        parts : sequence of PatchShots
+        count : int
+            Number of parts, the first ones, that a model leaves out. With 0 there is one model of
+            all shots.
+        rows : int
+            Patches that the memory keeps of each level; 0 keeps all.
+
+        Returns
+        -------
+        list of Experts
+            The models.
+        """
+        normals = [part.tokens[part.labels == 0][:, self.middle, 1:] for part in parts]
+        self.memory.fill([one for one in normals if len(one)], rows)
+        models = [
+            self._model([p for n, p in enumerate(parts) if n != part], self.memory.without(part))
+            for part in range(count)
+        ]
+        models = models or [self._model(parts, self.memory)]
+        self.image = torch.stack([model.image for model in models]).mean(0)
+        self.patches.join([model.patches for model in models])
+        if self.lesions is not None:
+            self.lesions.join([model.lesions for model in models if model.lesions is not None])
+        return models
+
+    def _model(self, parts: Sequence[PatchShots], memory: PartedMemory) -> Experts:
+        """One model of all these shots."""
+        model = Experts(*self.shape, self.middle, masked=self.masked)
+        model.memory = memory
+        tokens, labels = (torch.cat([getattr(p, n) for p in parts]) for n in ("tokens", "labels"))
+        patches = tokens[:, :, 1:]
+        normal = discriminant.added(part.normal for part in parts)
+        weak = model.patches if model.lesions is None else model.lesions
+        weak.planes = model._without_masks(patches[labels == 1], normal)
+        if self.masked:
+            lesion = torch.cat([part.lesion for part in parts])
+            clean = discriminant.added(part.clean for part in parts)
+            planes = discriminant.with_masks(patches, lesion, clean, MASK_RIDGE)
+            model.patches.planes = planes[None]
+        model.image = regression.ridge(regression.describe(tokens), labels, IMAGE_RIDGE)
+        return model
+
+    def _without_masks(self, patches: Tensor, normal: Sequence[Moments]) -> Tensor:
+        """Planes (1, L, d + 1) by multiple instances, from abnormal images (J, L, N, d)."""
+        far = self.memory.gaps(patches[:, self.middle]).sum(1)
+        found = [
+            discriminant.without_masks(
+                patches, first, normal, WEAK_RIDGE, share=share, rounds=ROUNDS
+            )
+            for first in (None, far)
+            for share in SHARES
+        ]
+        return torch.stack(found).mean(0, keepdim=True)
