@@ -2,54 +2,51 @@
 
 Most files of an archive are well-formed explicit or implicit VR little endian, and only a few dozen
 elements of their headers are needed. One pass over the bytes collects these. Anything that is not
-plain (other byte order, lengths that do not add up, wanted sequences of undefined length ...) is
-left to pydicom, which knows every dialect; so is every value that is not plain text or a number.
+plain (other byte order, lengths that do not add up ...) is left to pydicom, which knows every
+dialect; so is every value that is not plain text, a number or a sequence.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import KeysView
+from contextlib import suppress
 from functools import lru_cache
 from struct import Struct, error
 from typing import Any, BinaryIO
 
 from pydicom.charset import convert_encodings
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 from pydicom.uid import PrivateTransferSyntaxes
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
+from medscan.archive.spans import (
+    CHARSET,
+    UNDEFINED,
+    NotPlainError,
+    Raw,
+    element,
+    end_of,
+    items_of,
+    vr_of,
+)
 from medscan.errors import CorruptError
 
 PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 AHEAD = 2**14
 """Bytes of a file that are read first: most headers are shorter."""
-_FAR = 2**18
-"""Bytes that are read next where the header is longer; beyond these it is not plain."""
-_UNDEFINED = 0xFFFFFFFF
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_CHARSET, _IMAGE_TYPE = 0x00080005, 0x00080008
-_DEEP, _OPEN = 16, -1
-_SYNTAX = 0x00020010
+_FAR = (2**18, 2**24)
+"""Bytes that are read next, and then, where the header is longer; beyond these it is not plain."""
+_IMAGE_TYPE, _SYNTAX = 0x00080008, 0x00020010
 _FOREIGN = re.compile(rb"1\.2\.840\.10008\.1\.2(\.2|\.1\.99)")
 _UID = re.compile(rb"([0-9.]+)[\0 ]*")
 _IMPLICIT = b"1.2.840.10008.1.2"
-_LONG = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
-_SHORT = frozenset(vr.encode() for vr in VR if len(vr) == 2) - _LONG
-_HEAD, _IMPLICIT_HEAD, _LENGTH = Struct("<HH2sH"), Struct("<HHL"), Struct("<L")
-_TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "IS", "LO", "SH", "UI"))
+_NUMBERS = {"FD": Struct("<d"), "FL": Struct("<f"), "UL": Struct("<L"), "US": Struct("<H")}
+_TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "SH", "TM", "UI"))
 _LATIN = frozenset(("iso8859", "latin_1", "utf8"))
 _DECIMAL = re.compile(r"[+-]?(\d+(?:\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _tag_of = lru_cache(maxsize=4096)(tag_for_keyword)
-
-Raw = dict[int, tuple[bytes | None, bytes]]
-"""VR (None where it is implicit) and bytes by tag."""
-
-
-class _NotPlainError(Exception):
-    """The header is not plain: pydicom must read it."""
 
 
 class _Decimal(float):
@@ -69,17 +66,25 @@ class Elements:
     ----------
     raw : Raw
     file_meta : Elements or None
-        Meta information (group 2) of the data set; None in the meta information itself.
+        Meta information (group 2) of the data set; None in the meta information itself, and in
+        items of sequences.
+    encodings : tuple of str
+        Of texts, unless an element says otherwise.
     """
 
     __slots__ = ("_encodings", "_raw", "_values", "file_meta")
 
-    def __init__(self, raw: Raw, file_meta: Elements | None = None) -> None:
+    def __init__(
+        self,
+        raw: Raw,
+        file_meta: Elements | None = None,
+        encodings: tuple[str, ...] = ("iso8859",),
+    ) -> None:
         self._raw = raw
         self._values: dict[str | int, Any] = {}
         self.file_meta = file_meta
-        vr, charset = raw.get(_CHARSET, (None, b""))
-        self._encodings = _encodings(vr, charset) if charset else ("iso8859",)
+        vr, charset = raw.get(CHARSET, (None, b""))
+        self._encodings = _encodings(vr, charset) if charset else encodings
 
     def __contains__(self, key: str | int) -> bool:
         return (key if isinstance(key, int) else _tag_of(key)) in self._raw
@@ -108,14 +113,27 @@ class Elements:
             return None
         if code is None and tag >> 16 & 1:
             return raw
-        vr = dictionary_VR(tag) if code is None else code.decode()
-        plain = _plain(vr, raw) if self._encodings[0] in _LATIN else None
+        vr = vr_of(tag) if code is None else code.decode()
+        if vr == "SQ":
+            items = items_of(raw, code is None)
+            plain: Any = None if items is None else Items.of(items, self._encodings)
+        else:
+            plain = _plain(vr, raw) if self._encodings[0] in _LATIN else None
         if plain is not None:
             return plain
         element = RawDataElement(
             BaseTag(tag), None if code is None else vr, len(raw), raw, 0, code is None, True
         )
         return convert_raw_data_element(element, encoding=list(self._encodings)).value
+
+
+class Items(list[Elements]):
+    """Items of a sequence."""
+
+    @classmethod
+    def of(cls, items: list[Raw], encodings: tuple[str, ...]) -> Items:
+        """Items from their elements, whose texts have the encodings of what is around them."""
+        return cls(Elements(raw, encodings=encodings) for raw in items)
 
 
 class Guarded:
@@ -137,14 +155,16 @@ class Guarded:
 @lru_cache(maxsize=256)
 def _encodings(vr: bytes | None, charset: bytes) -> tuple[str, ...]:
     code = None if vr is None else vr.decode()
-    element = RawDataElement(BaseTag(_CHARSET), code, len(charset), charset, 0, code is None, True)
+    element = RawDataElement(BaseTag(CHARSET), code, len(charset), charset, 0, code is None, True)
     return tuple(convert_encodings(convert_raw_data_element(element).value))
 
 
 def _plain(vr: str, raw: bytes) -> Any:
     """Value of a well-formed text or number; None for anything else."""
-    if vr == "US" and len(raw) == 2:
-        return raw[0] | raw[1] << 8
+    if vr in _NUMBERS:
+        number = _NUMBERS[vr]
+        whole = len(raw) % number.size == 0
+        return _one_or_all([n for (n,) in number.iter_unpack(raw)]) if whole else None
     if vr not in _TEXT or not raw.isascii() or b"\x1b" in raw:
         return None
     parts = raw.decode("ascii").rstrip(" \0").split("\\")
@@ -197,15 +217,17 @@ def read_elements(
         Elements; tag of the pixel data (0 without any); their declared length; offset of their
         element, or else of the end of the file. None where the header is not plain.
     """
-    data = head + stream.read(AHEAD - len(head))
-    try:
-        try:
-            return _elements(data, wanted, whole=len(data) < AHEAD)
-        except IndexError:
-            data += stream.read(_FAR)
-            return _elements(data, wanted, whole=len(data) < AHEAD + _FAR)
-    except (_NotPlainError, IndexError, error):
-        return None
+    data, limit = head, 0
+    for more in (AHEAD - len(head), *_FAR):
+        data, limit = data + stream.read(more), len(data) + more
+        with suppress(IndexError):
+            try:
+                return _elements(data, wanted, whole=len(data) < limit)
+            except (NotPlainError, error):
+                return None
+        if len(data) < limit:
+            return None
+    return None
 
 
 def _elements(
@@ -221,11 +243,11 @@ def _elements(
     meta, start = _meta(data)
     implicit = _is_implicit(meta)
     if data[start : start + 2] == b"\0\0" or (implicit and data[start + 4 : start + 6].isupper()):
-        raise _NotPlainError  # a command set, or an explicit VR after all
+        raise NotPlainError  # a command set, or an explicit VR after all
     raw: Raw = {}
     tag, length, offset = _collect(data, start, wanted, raw, implicit, whole)
     if b"MOSAIC" in raw.get(_IMAGE_TYPE, (b"", b""))[1].upper():
-        raise _NotPlainError  # its private elements say how to divide it
+        raise NotPlainError  # its private elements say how to divide it
     return Elements(raw, Elements(meta)), tag, length, offset
 
 
@@ -234,9 +256,9 @@ def _meta(data: bytes) -> tuple[Raw, int]:
     meta: Raw = {}
     pos = 132
     while data[pos : pos + 2] == b"\2\0" and pos + 12 <= len(data):
-        tag, vr, value, length = _element(data, pos, implicit=False)
-        if tag in meta or length == _UNDEFINED or not (meta or (tag, length) == (0x20000, 4)):
-            raise _NotPlainError
+        tag, vr, value, length = element(data, pos, implicit=False)
+        if tag in meta or length == UNDEFINED or not (meta or (tag, length) == (0x20000, 4)):
+            raise NotPlainError
         pos = value + length
         meta[tag] = (vr, data[value:pos])
     if pos + 12 > len(data):
@@ -248,21 +270,8 @@ def _is_implicit(meta: Raw) -> bool:
     """Whether the transfer syntax is implicit VR, after refusing those that pydicom must read."""
     syntax = _UID.fullmatch(meta.get(_SYNTAX, (b"", b""))[1])
     if not syntax or _FOREIGN.fullmatch(syntax[1]) or syntax[1].decode() in PrivateTransferSyntaxes:
-        raise _NotPlainError
+        raise NotPlainError
     return syntax[1] == _IMPLICIT
-
-
-def _element(data: bytes, pos: int, implicit: bool) -> tuple[int, bytes | None, int, int]:
-    """Tag, VR, offset of the value and its length, of the element that starts at `pos`."""
-    if implicit:
-        group, number, length = _IMPLICIT_HEAD.unpack_from(data, pos)
-        return group << 16 | number, None, pos + 8, length
-    group, number, vr, length = _HEAD.unpack_from(data, pos)
-    if vr in _SHORT:
-        return group << 16 | number, vr, pos + 8, length
-    if vr in _LONG:
-        return group << 16 | number, vr, pos + 12, _LENGTH.unpack_from(data, pos + 8)[0]
-    raise _NotPlainError
 
 
 def _collect(
@@ -274,67 +283,14 @@ def _collect(
     """
     size = len(data)
     while pos + 12 <= size:
-        tag, vr, value, length = _element(data, pos, implicit)
+        tag, vr, value, length = element(data, pos, implicit)
         if tag in PIXEL_TAGS:
             return tag, length, pos
-        if length == _UNDEFINED:
-            if tag in wanted or not _is_sequence(tag, vr):
-                raise _NotPlainError
-            pos = _behind(data, value, implicit)
-            continue
-        pos = value + length
+        pos = end_of(data, tag, vr, value, length, implicit)
         if tag in wanted and pos <= size:
             raw[tag] = (vr, data[value:pos])
         elif tag >> 16 == 0xFFFE:
-            raise _NotPlainError
+            raise NotPlainError
     if pos == size and whole:
         return 0, 0, pos
     raise IndexError
-
-
-def _is_sequence(tag: int, vr: bytes | None) -> bool:
-    try:
-        return (dictionary_VR(tag).encode() if vr is None else vr) == b"SQ"
-    except KeyError:
-        return False
-
-
-def _behind(data: bytes, pos: int, implicit: bool) -> int:
-    """Offset of the end of a sequence of undefined length whose first item is at `pos`."""
-    # What is open, outermost first: a sequence (_OPEN), an item of undefined length (0), or the
-    # end of an item whose length is declared.
-    ends = [_OPEN]
-    while ends:
-        if pos == ends[-1]:
-            ends.pop()
-            continue
-        if 0 < ends[-1] < pos or len(ends) > _DEEP:
-            raise _NotPlainError
-        if pos + 8 > len(data):
-            raise IndexError
-        group, number, length = _IMPLICIT_HEAD.unpack_from(data, pos)
-        tag = group << 16 | number
-        if (ends[-1], tag) == (_OPEN, _ITEM):
-            pos += 8
-            ends.append(0 if length == _UNDEFINED else pos + length)
-        elif (ends[-1], tag) in ((_OPEN, _SEQUENCE_END), (0, _ITEM_END)) and not length:
-            pos += 8
-            ends.pop()
-        else:
-            pos = _over(data, pos, implicit, ends)
-    return pos
-
-
-def _over(data: bytes, pos: int, implicit: bool, ends: list[int]) -> int:
-    """Step over one element of an item, but into a sequence of undefined length."""
-    if pos + 12 > len(data):
-        raise IndexError
-    tag, vr, value, length = _element(data, pos, implicit)
-    if ends[-1] == _OPEN or tag >> 16 == 0xFFFE or tag == _CHARSET:
-        raise _NotPlainError
-    if length == _UNDEFINED:
-        if not _is_sequence(tag, vr):
-            raise _NotPlainError
-        ends.append(_OPEN)
-        return value
-    return value + length

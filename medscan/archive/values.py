@@ -15,6 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.multival import MultiValue
 
+from medscan.archive.elements import Items
+
 BROKEN = (
     ArithmeticError,
     AssertionError,
@@ -36,6 +38,7 @@ BROKEN = (
 _TEXT_LIMIT = 256
 _tag_of = lru_cache(maxsize=256)(tag_for_keyword)
 _SEVERAL = (list, MultiValue)
+_SEQUENCES = (pydicom.Sequence, Items)
 
 
 def has(ds: Dataset, keyword: str) -> bool:
@@ -65,7 +68,7 @@ def text(ds: Dataset, keyword: str) -> str:
     raw = value(ds, keyword)
     if type(raw) is str:  # most are: instances of MultiValue take much longer to tell
         return raw.strip(" \0\t\r\n")[:_TEXT_LIMIT]
-    if raw is None or isinstance(raw, pydicom.Sequence):
+    if raw is None or isinstance(raw, _SEQUENCES):
         return ""
     parts = raw if isinstance(raw, _SEVERAL) else [raw]
     try:
@@ -116,4 +119,4 @@ def numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ..
 def sequence(ds: Dataset, keyword: str) -> list[Dataset]:
     """Items of a sequence; an empty list where it is missing or not a sequence."""
     raw = value(ds, keyword)
-    return list(raw) if isinstance(raw, pydicom.Sequence) else []
+    return [*raw] if isinstance(raw, _SEQUENCES) else []
