@@ -153,7 +153,7 @@ class Privacy:
     Parameters
     ----------
     identify : bool
-        Write PatientID, descriptions and paths unchanged.
+        Write PatientID, AccessionNumber, descriptions and paths unchanged.
     hash_paths : bool or None
         Write hashes in place of names in paths; None: yes, unless `identify`.
     thumbnails : bool

@@ -56,6 +56,8 @@ _TAGS: list[Any] = [
     *(Tag(number) for number in (*layers.TAGS, *mosaic.TAGS)),
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
+_ACCESSION = Tag("AccessionNumber")
+"""Read only where identities are kept."""
 _UNDEFINED = 0xFFFFFFFF
 _UNKNOWN = 2**62
 """Size of an object that was not unpacked to its end."""
@@ -123,7 +125,9 @@ class _Source:
         return not self.tag and (partial or not self.offset)
 
 
-def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record:
+def read_dicom(
+    file: ArchiveFile, stream: BinaryIO, content: Content, *, identify: bool = False
+) -> Record:
     """Read the header of a DICOM object, up to its pixel data.
 
     Parameters
@@ -134,6 +138,8 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record:
     content : Content
         What its first bytes reveal. A file without "DICM" counts as DICOM only if it turns out to
         be an image.
+    identify : bool
+        Read the accession number too.
 
     Raises
     ------
@@ -144,7 +150,7 @@ def read_dicom(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record:
     """
     source = _Source(stream, file.size)
     try:
-        ds = _parse(content, source)
+        ds = _parse(content, source, [_ACCESSION] * identify)
     except (*BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -177,19 +183,21 @@ def _unparsed(file: ArchiveFile, content: Content, source: _Source, error: Excep
     return _broken(file, content, f"header cannot be parsed: {what}")
 
 
-def _parse(content: Content, source: _Source) -> Any:
+def _parse(content: Content, source: _Source, more: list[Any]) -> Any:
     """Parse a header up to its pixel data: a `Dataset`, or `Elements`, which read as such."""
     deflated = _deflated_from(content.head)
     if _DEFLATED in content.head and (content.gzipped or not deflated):
         raise CorruptError("it is deflated, but its meta information is not in order")
     if content.gzipped or deflated:
         source.stream, source.size = _unpacked(content, source.stream)
-    elif not content.bare and (plain := read_elements(source.stream, content.head, _WANTED)):
+    elif not content.bare and (
+        plain := read_elements(source.stream, content.head, _WANTED.union(more))
+    ):
         elements, source.tag, source.length, source.offset = plain
         return elements
     source.stream.seek(0)
     guarded = cast("BinaryIO", Guarded(source.stream))
-    return read_partial(guarded, source, force=True, specific_tags=_TAGS)
+    return read_partial(guarded, source, force=True, specific_tags=_TAGS + more)
 
 
 def _unpacked(content: Content, stream: BinaryIO) -> tuple[BinaryIO, int]:
@@ -263,6 +271,7 @@ def _header(file: ArchiveFile, ds: Dataset, source: _Source) -> Header:
         sop_instance_uid=text(ds, "SOPInstanceUID"),
         date="".join(c for c in text(ds, "StudyDate") if c.isdecimal())[:8],
         patient_id=text(ds, "PatientID"),
+        accession_number=text(ds, "AccessionNumber"),
         facts=facts.shared(said),
         series_number=integer(ds, "SeriesNumber"),
         instance_number=integer(ds, "InstanceNumber"),

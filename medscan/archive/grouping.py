@@ -220,6 +220,9 @@ def _study(
         date=min((h.date for h in members if h.date), default=""),
         patient_id=min((h.patient_id for h in members if h.patient_id), default=""),
         series=tuple(series),
+        accession_number=min(
+            (h.accession_number for h in members if h.accession_number), default=""
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from medscan.archive.facts import Facts, described, shared
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 7
+FORMAT = 8
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
@@ -116,6 +116,8 @@ class Header:
         What the file says that it is; see `facts.Facts`.
     view : str
         Plane that a radiograph shows; empty for other images.
+    accession_number : str
+        Empty unless identities are kept.
     """
 
     file: ArchiveFile
@@ -128,6 +130,7 @@ class Header:
     sop_instance_uid: str = ""
     date: str = ""
     patient_id: str = ""
+    accession_number: str = ""
     facts: Facts = field(default_factory=dict, hash=False)
     series_number: int | None = None
     instance_number: int | None = None
@@ -161,7 +164,7 @@ def tools() -> str:
 
 
 _names = [f.name for f in fields(Header)]
-_SHARED = ("study_uid", "series_uid", "date", "patient_id")
+_SHARED = ("study_uid", "series_uid", "date", "patient_id", "accession_number")
 """Texts that files of a study have in common; each is kept in memory once."""
 _header_values = attrgetter(*_names[_names.index("study_uid") :])
 _shared_indices = [_names.index(name) - _names.index("study_uid") for name in _SHARED]

@@ -123,6 +123,7 @@ class Pseudonyms:
             series_uid=self.uid(record.series_uid),
             sop_instance_uid=self.uid(record.sop_instance_uid),
             patient_id=self.patient(record.patient_id),
+            accession_number="",
             facts=_facts(self, tuple(record.facts.items())),
             layers=tuple(_layer(self, layer) for layer in record.layers),
         )

@@ -15,12 +15,14 @@ from medscan.archive.volume import read_volume
 from medscan.errors import FileError
 
 
-def read_header(file: ArchiveFile) -> Record:
+def read_header(file: ArchiveFile, *, identify: bool = False) -> Record:
     """Read the header of one file, by its content; open it once and raise nothing.
 
     Parameters
     ----------
     file : ArchiveFile
+    identify : bool
+        Read the accession number too.
 
     Returns
     -------
@@ -33,7 +35,7 @@ def read_header(file: ArchiveFile) -> Record:
         with open_regular(file.full) as stream, warnings.catch_warnings():
             # What matters in the warnings of libraries becomes an outcome.
             warnings.simplefilter("ignore")
-            return _read(file, stream)
+            return _read(file, stream, identify=identify)
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -41,10 +43,10 @@ def read_header(file: ArchiveFile) -> Record:
         return Outcome(file, Reason.UNREADABLE, detail)
 
 
-def _read(file: ArchiveFile, stream: BinaryIO) -> Record:
+def _read(file: ArchiveFile, stream: BinaryIO, *, identify: bool) -> Record:
     content = sniff(stream.read(HEAD))
     if content.kind is Kind.DICOM:
-        return read_dicom(file, stream, content)
+        return read_dicom(file, stream, content, identify=identify)
     if content.kind is not None and content.kind.is_volume:
         return read_volume(file, stream, content)
     if content.kind is Kind.PICTURE:

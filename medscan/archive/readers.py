@@ -174,10 +174,11 @@ def _given_up(file: ArchiveFile, error: DecoderError) -> ReadFile:
 def read_texts(rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None) -> list[str]:
     """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record."""
     gc.set_threshold(100_000, 50, 100)  # headers leave little garbage, and much to search
+    identify = pseudonyms is not None and pseudonyms.identify
     texts = []
     for number, row in enumerate(rows):
         announce(number)
-        record = read_header(ArchiveFile(*row))  # type: ignore[arg-type]
+        record = read_header(ArchiveFile(*row), identify=identify)  # type: ignore[arg-type]
         record = record if pseudonyms is None else pseudonyms.record(record)
         texts.append(json.dumps(to_json(record)))
     return texts

@@ -269,6 +269,7 @@ class Study:
 
     `key` is a hash of the UID, or of the path below the root: safe as a group or file name.
     `patient_id` identifies the patient: it leaves the program only as a keyed pseudonym.
+    `accession_number`, the order that it was made for, is empty unless identities are kept.
     """
 
     key: str
@@ -276,6 +277,7 @@ class Study:
     date: str
     patient_id: str
     series: tuple[Series, ...]
+    accession_number: str = ""
 
     def files(self) -> list[ArchiveFile]:
         """Every file that the study's frames come from, sorted by path."""

@@ -153,7 +153,7 @@ def scan(
         ),
     ] = None,
     identify: Annotated[
-        bool, option(PRIVACY, "Write PatientID, descriptions and paths unchanged.")
+        bool, option(PRIVACY, "Write PatientID, AccessionNumber, descriptions and paths unchanged.")
     ] = False,
     hash_paths: Annotated[
         bool | None,

@@ -20,7 +20,14 @@ from medscan.report.pictures import jpeg, source_id
 from medscan.report.run import failure_messages, run_view
 from medscan.report.source import Drawn, draw_slices
 from medscan.report.study import StudyView, views_of
-from medscan.report.wording import compare_with_normals, day, notes_of, patient_of, uid_of
+from medscan.report.wording import (
+    accession_of,
+    compare_with_normals,
+    day,
+    notes_of,
+    patient_of,
+    uid_of,
+)
 from medscan.report.worklist import Change, Row, compare, featured, rank, worst_slice
 from medscan.results import Results, StackResult, StudyResult
 
@@ -160,6 +167,7 @@ class Report:
             notes=notes_of(row),
             facts=list(_facts(row)),
             verdicts=list(verdicts_of(study.key, decisions)) if decisions else [],
+            accession=accession_of(row),
             uid=uid_of(row),
             link=self.link(row),
             key=study.key if _SAFE.fullmatch(study.key) else "",

@@ -10,6 +10,7 @@ from medscan.report.cards import Cards, card_of, profile_of
 from medscan.report.pictures import MOST_POINTS
 from medscan.report.wording import (
     TEXT_LIMIT,
+    accession_of,
     compare_with_normals,
     day,
     flag_of,
@@ -33,6 +34,7 @@ FIELDS = (
     "rank",
     "name",
     "patient",
+    "accession",
     "score",
     "percentile",
     "flag",
@@ -94,6 +96,7 @@ def index_entry(
         "rank": "" if row.rank is None else str(row.rank),
         "name": row.name,
         "patient": patient_of(row),
+        "accession": f"accession {accession_of(row)}" * bool(accession_of(row)),
         "score": number(row.study.score),
         "percentile": number(row.study.percentile, 1),
         "flag": flag_of(row),

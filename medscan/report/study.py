@@ -119,8 +119,8 @@ class StudyView:
         Terms and values.
     verdicts : list of str
         A radiologist's, on the study and its parts, in words.
-    uid : str
-        See `wording.uid_of`.
+    accession, uid : str
+        See `wording.accession_of` and `wording.uid_of`.
     link : str
         Its address in another program; empty for none.
     key : str
@@ -136,6 +136,7 @@ class StudyView:
     notes: Sequence[str]
     facts: Sequence[tuple[str, str]]
     verdicts: Sequence[str]
+    accession: str
     uid: str
     link: str
     key: str

@@ -39,6 +39,7 @@ COLUMNS: dict[str, str] = {
     "stale": "1 if a detector or the preprocessing has changed since the scan, else 0.",
     "absent": "When its files were first found missing, ISO 8601; empty if they exist.",
     "patient_id": "PatientID; empty unless the scan ran with --identify.",
+    "accession_number": "AccessionNumber; empty unless the scan ran with --identify.",
 }
 """Meaning of each column of the table of studies, in their order."""
 
@@ -186,6 +187,7 @@ def _study(row: Row) -> Iterator[list[Value]]:
         int(study.mark.stale),
         study.mark.absent,
         info.get("patient_id", ""),
+        info.get("accession_number", ""),
     ]
 
 

@@ -83,6 +83,11 @@ def uid_of(row: Row) -> str:
     return uid if _UID.fullmatch(uid) else ""
 
 
+def accession_of(row: Row) -> str:
+    """The accession number if it was kept."""
+    return str(row.study.info.get("accession_number", ""))
+
+
 def notes_of(row: Row) -> list[str]:
     """Reasons to read a study's result with care."""
     mark, worst = row.study.mark, row.worst

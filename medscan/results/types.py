@@ -137,8 +137,8 @@ class StudyResult:
     info : dict
         StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), path (the
         folder or file below the archive root), slices (number scored), and with `--identify` also
-        patient_id. `skipped`: list of [description, reason] for stacks that no detector was fitted
-        for. When read from a file also `root`, as in `Work`, if the file has it.
+        patient_id and accession_number. `skipped`: list of [description, reason] for stacks that no
+        detector was fitted for. When read from a file also `root`, as in `Work`, if it has one.
     score, percentile : float
         Those of the stack with the highest score; NaN when nothing was scored.
     flagged : bool

@@ -292,7 +292,7 @@ def study_result(
         "skipped": skipped,
     }
     if pseudonyms.identify:
-        info["patient_id"] = study.patient_id
+        info |= {"patient_id": study.patient_id, "accession_number": study.accession_number}
     scored = [s for s in stacks if not math.isnan(s.score)]
     worst = max(scored, key=lambda s: s.score, default=None)
     return StudyResult(

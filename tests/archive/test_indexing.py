@@ -51,10 +51,10 @@ def _serve_with(act, *args):
     """Read headers, but act when the one that kills is read."""
     real = readers.read_header
 
-    def read(file):
+    def read(file, **more):
         if file.path.endswith(KILLER):
             act()
-        return real(file)
+        return real(file, **more)
 
     readers.read_header = read
     worker.serve(*args)

@@ -70,6 +70,7 @@ def test_a_header_loses_its_patient_and_keeps_what_is_needed():
     assert (found.layers[0].label[0], found.layers[0].phase) == ("1.2.3", (12.5,))
     text = json.dumps(to_json(found)).upper()
     assert not [word for word in ("DOE", "JANE", "4711") if word in text]
+    assert HIDING.record(header(accession_number="A1")).accession_number == ""
     assert HIDING.record(found).patient_id != found.patient_id  # never twice
 
 

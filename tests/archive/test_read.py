@@ -22,7 +22,9 @@ from medscan.archive import (
     Reason,
     from_json,
     index,
+    read_header,
     to_json,
+    walk,
 )
 
 from .conftest import Cache, as_file, dataset, outcome, stacks_of, write
@@ -48,6 +50,15 @@ def test_what_routing_needs_is_read(tmp_path):
     (layer,) = header.layers
     assert (layer.rows, layer.columns, layer.spacing) == (4, 6, (0.5, 0.7))
     assert layer.orientation == (1, 0, 0, 0, 1, 0)
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_the_accession_number_is_read_only_where_identities_are_kept(tmp_path, plain, monkeypatch):
+    if not plain:  # then pydicom reads the header
+        monkeypatch.setattr("medscan.archive.dicom.read_elements", lambda *_: None)
+    (file,) = walk(write(tmp_path / "one", AccessionNumber=" A1 "))
+    assert read_header(file).accession_number == ""
+    assert read_header(file, identify=True).accession_number == "A1"
 
 
 def test_headers_survive_json(tmp_path):

@@ -107,9 +107,10 @@ def test_the_search_finds_what_was_asked_for(run, archive, detector_file, tmp_pa
     found = seeded.found_below(tmp_path)
     assert found["files.csv"] == set(seeded.SEEDS)
     for name in ("night.h5", "night.html", "night.csv", "night.h5.ledger"):
-        assert {seeded.SURNAME, seeded.ID} <= found[name], name
+        assert {seeded.SURNAME, seeded.ID, seeded.ACCESSION} <= found[name], name
     study = _known()
     assert study.info["patient_id"] == seeded.ID
+    assert study.info["accession_number"] == seeded.ACCESSION
     assert seeded.SURNAME in study.stacks[0].info["description"]
 
 
@@ -119,7 +120,11 @@ def test_paths_in_clear_without_the_rest(run, archive, detector_file, tmp_path):
     assert seeded.SURNAME in (tmp_path / "work" / "files.csv").read_text()
     study = _known()
     assert study.stacks[0].path[1].startswith(f"{seeded.TELLING}/")
-    assert not {"patient_id", "description"} & study.info.keys() & study.stacks[0].info.keys()
+    assert (
+        not {"patient_id", "accession_number", "description"}
+        & study.info.keys()
+        & study.stacks[0].info.keys()
+    )
     keys = results.open("night.h5").keys()
     run(*scan, "--hash-paths")
     assert results.open("night.h5").keys() == keys

@@ -16,7 +16,8 @@ def studies():
     stack = make.stack("s1", 0.9, 3, **info, **names)
     stack = dataclasses.replace(stack, path=[WORDS] * 3, sop_instance_uid=[WORDS] * 3)
     long = make.stack("s1", 0.8, 3, description="A" * 10_000)
-    texts = {"path": WORDS, "patient": WORDS, "patient_id": WORDS, "date": WORDS}
+    names = ("path", "patient", "patient_id", "accession_number", "date")
+    texts = dict.fromkeys(names, WORDS)
     return [
         make.study("aaa", [stack], modality=WORDS, skipped=[[WORDS, WORDS]], **texts),
         make.study("bbb", [long], path="B" * 10_000 + "\udcff\x1b[31m"),

@@ -301,6 +301,20 @@ def test_a_report_names_its_own_template(tab, tmp_path):
     assert links(tab) == [f"http://other/{make.uid(key)}" for key in ("aaa", "bbb")]
 
 
+def test_an_accession_number_is_shown_found_and_copied(tab, tmp_path):
+    first = make.study("aaa", [make.stack("s1", 0.9, 3)], accession_number="A'<b>7")
+    second = make.study("bbb", [make.stack("s1", 0.8, 3)], accession_number="B8")
+    write_report([make.results(tmp_path, [first, second])], tmp_path / "out")
+    tab.goto((tmp_path / "out" / "index.html").as_uri())
+    tab.get_by_label("Search").fill("a'<b>7")
+    assert names(tab) == ["site/aaa"]
+    assert tab.get_by_text("accession A'<b>7").is_visible()
+    tab.goto((tmp_path / "out" / "studies" / "aaa.html").as_uri())
+    tab.get_by_role("button", name="Copy number").click()
+    tab.get_by_role("button", name="Copied").wait_for()
+    assert copied(tab) == "A'<b>7"
+
+
 def test_single_file_opens_a_study_in_place(tab, report):
     tab.goto((report / "single.html").as_uri())
     tab.locator("#rows a").nth(0).click()

@@ -44,6 +44,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "stale": "0",
         "absent": "",
         "patient_id": "",
+        "accession_number": "",
     }
     assert rows[2]["provisional"] == "1"
     assert rows[4]["score"] == rows[4]["threshold"] == rows[4]["worst_frame"] == ""
@@ -70,9 +71,11 @@ def test_hostile_text_is_defused_and_stays_on_its_line(tmp_path):
 
 
 def test_patient_id_is_there_with_identify_only(tmp_path):
-    study = make.study("aaa", [make.stack("s1", n=1)], patient_id="12345")
+    named = {"patient_id": "12345", "accession_number": "=A1"}
+    study = make.study("aaa", [make.stack("s1", n=1)], **named)
     write_csv([make.results(tmp_path, [study])], tmp_path / "w.csv")
-    assert rows_of(tmp_path / "w.csv")[0]["patient_id"] == "12345"
+    row = rows_of(tmp_path / "w.csv")[0]
+    assert (row["patient_id"], row["accession_number"]) == ("12345", "'=A1")
 
 
 def test_reason_when_every_slice_is_background(tmp_path):

@@ -134,7 +134,7 @@
   // --- the index ------------------------------------------------------------------------------
 
   const NUMBERS = new Set(["rank", "score", "percentile", "series", "slices"]);
-  const SEARCHED = ["name", "patient", "ids", "about", "reason", "detector", "date"];
+  const SEARCHED = ["name", "patient", "accession", "ids", "about", "reason", "detector", "date"];
   const BEST_FIRST = new Set(["score", "percentile", "date", "series", "slices"]);
 
   function index(table) {
