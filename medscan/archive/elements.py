@@ -24,6 +24,7 @@ from pydicom.uid import PrivateTransferSyntaxes
 from medscan.archive.spans import (
     CHARSET,
     UNDEFINED,
+    VRS,
     NotPlainError,
     Raw,
     element,
@@ -242,7 +243,7 @@ def _elements(
     """
     meta, start = _meta(data)
     implicit = _is_implicit(meta)
-    if data[start : start + 2] == b"\0\0" or (implicit and data[start + 4 : start + 6].isupper()):
+    if data[start : start + 2] == b"\0\0" or (implicit and data[start + 4 : start + 6] in VRS):
         raise NotPlainError  # a command set, or an explicit VR after all
     raw: Raw = {}
     tag, length, offset = _collect(data, start, wanted, raw, implicit, whole)

@@ -15,7 +15,8 @@ _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _ITEM_END_BYTES = b"\xfe\xff\x0d\xe0\0\0\0\0"
 _DEEP, _OPEN = 16, -1
 _LONG = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
-_SHORT = frozenset(vr.encode() for vr in VR if len(vr) == 2) - _LONG
+VRS = frozenset(vr.encode() for vr in VR if len(vr) == 2)
+_SHORT = VRS - _LONG
 _HEAD, _IMPLICIT_HEAD, _LENGTH = Struct("<HH2sH"), Struct("<HHL"), Struct("<L")
 
 Raw = dict[int, tuple[bytes | None, bytes]]

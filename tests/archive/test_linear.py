@@ -84,7 +84,7 @@ PLAIN = {
 
 
 def dicom(tag, text, elements=None):
-    """A data set in which one value is long: too long for the quick reader of plain headers."""
+    """A data set in which one value is long."""
 
     def write(size):
         values = PLAIN | (elements or {}) | {tag: filled(text, size + size // 5)}
