@@ -153,7 +153,10 @@ def _matrices(header: Header) -> list[tuple[int, int]]:
 
 def _place(header: Header) -> tuple[object, ...]:
     """What tells one slice of a series from another."""
-    layers = [(y.position, y.orientation, y.phase, y.dimensions, y.echo_ms) for y in header.layers]
+    layers = [
+        (y.position, y.orientation, y.depth_mm, y.phase, y.dimensions, y.echo_ms)
+        for y in header.layers
+    ]
     return header.instance_number, layers
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from medscan.archive.facts import Facts, described, shared
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 8
+FORMAT = 9
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
@@ -52,6 +52,8 @@ class Layer:
         UID of the frame of reference that positions are in.
     echo_ms : float or None
         Echo time.
+    depth_mm : float or None
+        Position along the normal, where only that within a volume of ultrasound is known.
     facts : dict
         Where it says something else than its object as a whole, and its b-value.
     """
@@ -66,6 +68,7 @@ class Layer:
     dimensions: tuple[int, ...] = ()
     frame_of_reference: str = ""
     echo_ms: float | None = None
+    depth_mm: float | None = None
     facts: Facts = field(default_factory=dict, hash=False)
 
 

@@ -10,13 +10,16 @@ from pydicom.dataset import Dataset
 from medscan.archive import cues, diffusion, facts, nuclear
 from medscan.archive.cues import Items, cues_of, dimensions_of
 from medscan.archive.facts import FRAME_TYPES, Facts
-from medscan.archive.geometry import orthonormal
+from medscan.archive.geometry import normal_of, orthonormal
 from medscan.archive.header import Layer
 from medscan.archive.nuclear import nuclear_layers
 from medscan.archive.values import has, numbers, sequence, text
 
 _SHARED, _PER_FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 _POSITION, _ORIENTATION = "ImagePositionPatient", "ImageOrientationPatient"
+_IN_VOLUME = ("PlanePositionVolumeSequence", "ImagePositionVolume")
+_TURNED_IN_VOLUME = ("PlaneOrientationVolumeSequence", "ImageOrientationVolume")
+"""Functional groups and elements of Enhanced US Volumes."""
 _KINDS = (
     ("MRImageFrameTypeSequence", "ComplexImageComponent"),
     ("MRArterialSpinLabelingSequence", "ASLContext"),
@@ -101,6 +104,7 @@ def _layer(sources: list[Dataset], rows: int, columns: int, said: Facts | None =
     """Read a layer from sources in reverse: the frame's own groups, the shared ones, the object."""
     items = _items(sources)
     position = numbers(items("PlanePositionSequence"), _POSITION, 3)
+    turned = orthonormal(numbers(items("PlaneOrientationSequence"), _ORIENTATION, 6))
     measures, echo = items("PixelMeasuresSequence"), items("MREchoSequence")
     spacing = numbers(measures, "PixelSpacing", 2) or numbers(measures, "ImagerPixelSpacing", 2)
     echo_time = next((t for k in _ECHO_TIMES if (t := numbers(echo, k, 1))), None)
@@ -109,15 +113,27 @@ def _layer(sources: list[Dataset], rows: int, columns: int, said: Facts | None =
         rows=rows,
         columns=columns,
         position=(position[0], position[1], position[2]) if position else None,
-        orientation=orthonormal(numbers(items("PlaneOrientationSequence"), _ORIENTATION, 6)),
+        orientation=turned,
         spacing=(spacing[0], spacing[1]) if spacing and min(spacing) > 0 else None,
         label=_label(items, sources[0]),
         phase=phase,
         dimensions=dimensions_of(items),
         frame_of_reference=text(sources[0], "FrameOfReferenceUID"),
         echo_ms=echo_time[0] if echo_time else None,
+        depth_mm=None if position and turned else _depth(items),
         facts=facts.shared(_beyond(said, items, phase)),
     )
+
+
+def _depth(items: Items) -> float | None:
+    """Position along the normal of a volume of ultrasound (PS3.3 C.7.6.16.2.21, C.8.24.2).
+
+    Its frame of reference is the transducer's, whose directions say nothing of the patient's.
+    """
+    (place_group, place), (turn_group, turn) = _IN_VOLUME, _TURNED_IN_VOLUME
+    position = numbers(items(place_group)[:-1], place, 3)
+    turned = orthonormal(numbers(items(turn_group)[:-1], turn, 6))
+    return float(normal_of(turned) @ position) if position and turned else None
 
 
 def _beyond(said: Facts | None, items: Items, phase: tuple[float | None, ...]) -> Facts:

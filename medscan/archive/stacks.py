@@ -26,6 +26,8 @@ _EVEN = 0.05
 """Gaps that differ from their median by less, relatively, are even."""
 _UPRIGHT = np.cos(np.deg2rad(1.0))
 """Smallest cosine between the normal and the way from first to last frame of an upright stack."""
+_WITHIN_VOLUME = "positions within its own volume, not in the patient"
+"""Note on volumes of ultrasound whose place in the patient nothing tells."""
 _MANY_FRAMES_OF_REFERENCE = "frame of reference differs from slice to slice"
 """Note on stacks in which it does, against PS3.3 C.7.4.1.1.1."""
 
@@ -57,7 +59,7 @@ def dicom_stacks(headers: Iterable[Header], key: str) -> tuple[Stack, ...]:
 
 
 def _volumes(group: Frames) -> list[tuple[Frames, str]]:
-    return [(group, "")] if group[0].layer.position is None else volumes(group)
+    return volumes(group) if _along(group) else [(group, "")]
 
 
 def _numbered(key: str, n: int) -> str:
@@ -77,8 +79,10 @@ def _agreement(frame: LayerFrame) -> tuple[object, ...]:
     located = layer.position is not None and layer.orientation is not None
     # Without positions, a multi-frame object is a film: two of them are two films.
     film = "" if located or frame.header.frames == 1 else frame.header.file.full
+    in_volume = layer.depth_mm is not None
     # Without positions, frontal and lateral radiographs of one series must not share a stack.
-    return (layer.rows, layer.columns, layer.label, located, film, located or frame.header.view)
+    view = located or frame.header.view
+    return (layer.rows, layer.columns, layer.label, located, in_volume, film, view)
 
 
 def _tie_breaker(part: Frames) -> tuple[object, ...]:
@@ -155,11 +159,9 @@ def same_position_mm(layer: Layer) -> float:
 
 def _sort_along_normal(group: Frames) -> Frames:
     """Order frames by their positions along their common normal."""
-    first = group[0].layer
-    if first.orientation is None or first.position is None:
+    first, along = group[0].layer, _along(group)
+    if not along:
         return sorted(group, key=LayerFrame.order)
-    normal = normal_of(first.orientation)
-    along = [float(normal @ np.array(f.layer.position)) for f in group]
     ordered = sorted(zip(along, group, strict=True), key=lambda pair: pair[0])
     # Equal positions may differ in their last digits: number the places, then sort within each.
     steps = np.diff([position for position, _ in ordered]) > same_position_mm(first)
@@ -171,12 +173,22 @@ def _sort_along_normal(group: Frames) -> Frames:
     return sorted(frames, key=lambda f: (f.place, f.order()))
 
 
+def _along(group: Frames) -> list[float]:
+    """Positions of frames along their common normal, millimetres; empty if they are not known."""
+    first = group[0].layer
+    if first.position is not None and first.orientation is not None:
+        normal = normal_of(first.orientation)
+        return [float(normal @ np.array(f.layer.position)) for f in group]
+    depths = [f.layer.depth_mm for f in group]
+    return [] if None in depths else [d for d in depths if d is not None]
+
+
 def _stack(part: Frames, key: str, note: str) -> Stack:
     first = part[0].layer
-    located = first.position is not None and first.orientation is not None
-    distances = np.diff([f.along for f in part]) if located else np.empty(0)
+    placed = bool(_along(part[:1]))
+    distances = np.diff([f.along for f in part]) if placed else np.empty(0)
     frames = tuple(
-        Frame(f.header.file, f.index, f.header.sop_instance_uid, f.along if located else None)
+        Frame(f.header.file, f.index, f.header.sop_instance_uid, f.along if placed else None)
         for f in part
     )
     spread = bool(distances.size) and distances.max() > same_position_mm(first)
@@ -207,8 +219,9 @@ def _plane(frame: LayerFrame) -> Plane | None:
 def _notes(part: Frames, distances: Vector, note: str) -> list[str]:
     first = part[0].layer
     notes = sorted({text for frame in part for text in frame.header.notes})
-    if first.position is None or first.orientation is None:
+    if not _along(part[:1]):
         return [*notes, "no position"]
+    notes += [_WITHIN_VOLUME] if first.depth_mm is not None else []
     notes += [note] if note else []
     if len({f.layer.frame_of_reference for f in part}) > 1:
         notes.append(_MANY_FRAMES_OF_REFERENCE)
