@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from medscan.archive import facts, layers, mosaic
+from medscan.archive import facts, layers, mosaic, slides
 from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
 from medscan.archive.fragments import check_fragments
 from medscan.archive.header import MAX_FRAMES, Header, Record
@@ -52,7 +52,8 @@ _KEYWORDS = [
     "BitsAllocated",
 ]
 _TAGS: list[Any] = [
-    *(Tag(k) for k in (*_KEYWORDS, *KEYWORDS, *facts.KEYWORDS, *layers.KEYWORDS, *mosaic.KEYWORDS)),
+    *(Tag(k) for k in (*_KEYWORDS, *KEYWORDS, *facts.KEYWORDS, *layers.KEYWORDS)),
+    *(Tag(k) for k in (*mosaic.KEYWORDS, *slides.KEYWORDS)),
     *(Tag(number) for number in (*layers.TAGS, *mosaic.TAGS)),
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
@@ -244,6 +245,8 @@ def _not_an_image(file: ArchiveFile, ds: Dataset, source: _Source) -> Outcome | 
         return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
     if "LOCALIZER" in image_type(ds, "ImageType"):
         return Outcome(file, Reason.LOCALIZER, "its image type says so")
+    if refusal := slides.slide_refusal(ds, sop_class, image_type(ds)):
+        return Outcome(file, Reason.WHOLE_SLIDE, refusal)
     if mosaic.is_mosaic(ds) and mosaic.mosaic_of(ds) is None:
         return Outcome(file, Reason.MOSAIC, "its header does not describe its slices")
     return None
@@ -284,10 +287,11 @@ def _notes(ds: Dataset) -> tuple[str, ...]:
     """What later rooms must know of the frames: mosaics, and text that may name the patient."""
     kinds = image_type(ds, "ImageType")
     notes = ["mosaic"] if mosaic.is_mosaic(ds) else []
+    notes += ["tiles of a slide"] if slides.is_tiled(ds) else []
     declared = text(ds, "BurnedInAnnotation").upper() == "YES"
     screen = any(word in kinds for word in ("SCREEN", "SCANNED", "CAPTURE"))
     captured = f"{text(ds, 'SOPClassUID')}.".startswith(f"{_SECONDARY_CAPTURE}.")
-    if declared or screen or captured:
+    if declared or screen or captured or slides.shows_label(ds):
         notes.append(BURNED_IN)
     return tuple(notes)
 

@@ -54,6 +54,7 @@ class Reason(StrEnum):
     DERIVED = "derived"
     LOCALIZER = "localizer"
     MOSAIC = "mosaic"
+    WHOLE_SLIDE = "whole-slide"
     DUPLICATE = "duplicate"
     OUT_OF_SCOPE = "out-of-scope"
     BACKGROUND = "background"
@@ -86,6 +87,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
         "a localizer (scout), which only helps to plan other images",
     ),
     Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic whose header does not say how to divide it"),
+    Reason.WHOLE_SLIDE: (Bucket.SKIPPED, "a large level, or the label, of a slide of microscopy"),
     Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
