@@ -17,17 +17,19 @@ import multiprocessing
 import os
 import pickle
 import resource
+import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Any, TypeVar
+from struct import Struct
+from typing import Any, BinaryIO, TypeVar
 
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES
 from medscan.errors import DecoderError, TimedOutError
@@ -44,6 +46,10 @@ STEP_S = 0.5
 """Longest single wait for a worker."""
 STARTUP_S = 300.0
 """Longest time until a worker begins its first call of a function: it imports what that needs."""
+_LENGTH = Struct("<Q")
+"""Comes before each message of a worker: its bytes."""
+_AT_ONCE = 1 << 18
+"""Bytes that are read from a pipe at once: about as many as it holds."""
 KEPT = 1
 """Idle workers that are kept for the next call."""
 
@@ -73,14 +79,21 @@ class Answer:
 
 # --- in the worker process ----------------------------------------------------------------------
 
-_names: list[Connection] = []
+_names: list[BinaryIO] = []
 """Where a worker names the files that it opens; empty in other processes."""
 
 
 def announce(file: object) -> None:
     """Name the file that a worker opens next, which then has the full time."""
-    for connection in _names:
-        connection.send(file)
+    for pipe in _names:
+        _write(pipe, file)
+
+
+def _write(pipe: BinaryIO, message: object) -> None:
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    pipe.write(_LENGTH.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
 
 
 def bound_memory(max_file_bytes: int) -> None:
@@ -111,12 +124,13 @@ def serve(connection: Connection, names: Connection, parent: int, _function: obj
     for number in (signal.SIGINT, signal.SIGTERM):  # a terminal sends them to workers too
         signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C libraries write there, and cron would mail it
-    _names.append(names)
+    _names.append(os.fdopen(os.dup(names.fileno()), "wb"))
+    calls, answers = (os.fdopen(os.dup(connection.fileno()), mode) for mode in ("rb", "wb"))
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         while True:
-            function, args = connection.recv()
+            function, args = pickle.load(calls)  # noqa: S301 - from its owner
             announce(None)  # what the call needs has been imported
-            connection.send(_answer(function, args))
+            _write(answers, _answer(function, args))
 
 
 def _within_memory(function: Callable[..., Result], args: tuple[object, ...]) -> Result:
@@ -168,6 +182,7 @@ class Worker:
         self.connection, worker_end = context.Pipe()
         # Names have a pipe of their own, which nobody waits for: thousands come in a second.
         self.names, names_end = context.Pipe(duplex=False)
+        self._answers, self._named = _Messages(self.connection), _Messages(self.names)
         args = (worker_end, names_end, os.getpid(), function)
         self.process = context.Process(target=serve, args=args, daemon=True)
         self.process.start()
@@ -189,38 +204,35 @@ class Worker:
         self.reading, self.limit_s, self.busy = None, limit_s, True
         self.left_s = limit_s if function in self.known else STARTUP_S
         self.known.add(function)
-        with suppress(BrokenPipeError, ConnectionResetError), self._bounded():
-            self.connection.send((function, args))
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._send(pickle.dumps((function, args), pickle.HIGHEST_PROTOCOL))
 
-    @contextmanager
-    def _bounded(self) -> Iterator[None]:
-        """Kill a process that stops in the middle of a message: the pipe would block for ever."""
-        timer = threading.Timer(self.left_s, self.process.kill)
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def _send(self, message: bytes) -> None:
+        """Write a message as fast as the worker reads it, while it has time."""
+        rest = memoryview(message)
+        while rest and not self.late:
+            try:
+                rest = rest[os.write(self.connection.fileno(), rest) :]
+            except BlockingIOError:
+                started = time.monotonic()
+                _wait_to_write(self.connection)
+                self.left_s -= time.monotonic() - started
 
     def answer(self) -> Answer | None:
-        """Return the worker's answer, or None while there is none."""
+        """Return the worker's answer, or None while there is none, or not all of it."""
         self._take_names()
-        try:
-            if self.connection.poll():
-                with self._bounded():
-                    answer: Answer = self.connection.recv()
-                self.busy = False
-                return answer
-        except (EOFError, OSError):
-            self.gone = True
+        for message in self._answers.take():
+            self.busy = False
+            answer: Answer = pickle.loads(message)  # noqa: S301 - from our own process
+            return answer
+        self.gone = self._answers.ended
         return None
 
     def _take_names(self) -> None:
         """Note which file the worker has opened last, and give it the full time."""
-        with suppress(EOFError, OSError):  # a dead worker is noticed by its other pipe
-            while self.names.poll():
-                self.reading = self.names.recv()
-                self.left_s = self.limit_s
+        for name in self._named.take()[-1:]:
+            self.reading = pickle.loads(name)  # noqa: S301 - from our own process
+            self.left_s = self.limit_s
 
     @property
     def alive(self) -> bool:
@@ -264,6 +276,48 @@ class Worker:
         self.process.join()
         self.connection.close()
         self.names.close()
+
+
+class _Messages:
+    """Messages of a worker, taken without waiting: it may stop in the middle of one.
+
+    Parameters
+    ----------
+    pipe : Connection
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        os.set_blocking(pipe.fileno(), False)
+        self.pipe, self.ended = pipe, False
+        self._bytes = bytearray()
+
+    def take(self) -> list[bytes]:
+        """Return the messages that have come whole; note the end of the pipe."""
+        with suppress(BlockingIOError, ConnectionResetError):
+            while not self.ended:
+                part = os.read(self.pipe.fileno(), _AT_ONCE)
+                self._bytes += part
+                self.ended = not part
+        messages, start = [], 0
+        while (end := self._end(start)) <= len(self._bytes):
+            messages.append(bytes(self._bytes[start + _LENGTH.size : end]))
+            start = end
+        del self._bytes[:start]
+        return messages
+
+    def _end(self, start: int) -> int:
+        """Where the message that starts there ends, or at least its length."""
+        first = start + _LENGTH.size
+        if first > len(self._bytes):
+            return first
+        return first + int(_LENGTH.unpack_from(self._bytes, start)[0])
+
+
+def _wait_to_write(pipe: Connection) -> None:
+    """Wait a little until a pipe takes more bytes, or its reader is gone."""
+    poll = select.poll()
+    poll.register(pipe.fileno(), select.POLLOUT)
+    poll.poll(1000 * STEP_S)
 
 
 def wait_for(workers: list[Worker]) -> None:

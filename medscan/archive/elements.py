@@ -23,6 +23,9 @@ from pydicom.uid import PrivateTransferSyntaxes
 
 from medscan.archive.spans import (
     CHARSET,
+    HEAD,
+    IMPLICIT_HEAD,
+    SHORT,
     UNDEFINED,
     VRS,
     NotPlainError,
@@ -30,6 +33,7 @@ from medscan.archive.spans import (
     element,
     end_of,
     items_of,
+    long_length,
     vr_of,
 )
 from medscan.errors import CorruptError
@@ -39,6 +43,8 @@ AHEAD = 2**14
 """Bytes of a file that are read first: most headers are shorter."""
 _FAR = (2**18, 2**24)
 """Bytes that are read next, and then, where the header is longer; beyond these it is not plain."""
+_BRIEF = 64
+"""Bytes of the longest values that are remembered."""
 _IMAGE_TYPE, _SYNTAX = 0x00080008, 0x00020010
 _FOREIGN = re.compile(rb"1\.2\.840\.10008\.1\.2(\.2|\.1\.99)")
 _UID = re.compile(rb"([0-9.]+)[\0 ]*")
@@ -119,7 +125,8 @@ class Elements:
             items = items_of(raw, code is None)
             plain: Any = None if items is None else Items.of(items, self._encodings)
         else:
-            plain = _plain(vr, raw) if self._encodings[0] in _LATIN else None
+            convert = _plain_again if len(raw) <= _BRIEF else _plain
+            plain = convert(vr, raw) if self._encodings[0] in _LATIN else None
         if plain is not None:
             return plain
         element = RawDataElement(
@@ -174,6 +181,10 @@ def _plain(vr: str, raw: bytes) -> Any:
     if vr == "IS":
         return _one_or_all([_integer(part) for part in parts])
     return _one_or_all([part.rstrip(" \0") for part in parts])
+
+
+_plain_again = lru_cache(maxsize=4096)(_plain)
+"""As `_plain`: the slices of a series have most values in common."""
 
 
 def _one_or_all(values: list[Any]) -> Any:
@@ -282,15 +293,21 @@ def _collect(
 
     Without pixel data, return 0, 0 and the offset of the end.
     """
-    size = len(data)
+    size, head = len(data), IMPLICIT_HEAD if implicit else HEAD
     while pos + 12 <= size:
-        tag, vr, value, length = element(data, pos, implicit)
+        # As `element` does: to call it hundreds of times a header would take twice as long.
+        group, number, vr, length = head.unpack_from(data, pos)
+        tag, value = group << 16 | number, pos + 8
+        if vr not in SHORT:
+            value, length = pos + 12, long_length(data, pos, vr)
         if tag in PIXEL_TAGS:
             return tag, length, pos
-        pos = end_of(data, tag, vr, value, length, implicit)
+        pos = value + length
+        if length == UNDEFINED:
+            pos = end_of(data, tag, vr or None, value, length, implicit)
         if tag in wanted and pos <= size:
-            raw[tag] = (vr, data[value:pos])
-        elif tag >> 16 == 0xFFFE:
+            raw[tag] = (vr or None, data[value:pos])
+        elif group == 0xFFFE:
             raise NotPlainError
     if pos == size and whole:
         return 0, 0, pos

@@ -16,8 +16,11 @@ _ITEM_END_BYTES = b"\xfe\xff\x0d\xe0\0\0\0\0"
 _DEEP, _OPEN = 16, -1
 _LONG = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 VRS = frozenset(vr.encode() for vr in VR if len(vr) == 2)
-_SHORT = VRS - _LONG
-_HEAD, _IMPLICIT_HEAD, _LENGTH = Struct("<HH2sH"), Struct("<HHL"), Struct("<L")
+SHORT = VRS - _LONG | {b""}
+"""VRs whose lengths have two bytes, or are implicit."""
+HEAD, IMPLICIT_HEAD = Struct("<HH2sH"), Struct("<HH0sL")
+"""Group and number of an element, VR (empty where it is implicit), length if the VR is `SHORT`."""
+_ITEM_HEAD, _LENGTH = Struct("<HHL"), Struct("<L")
 
 Raw = dict[int, tuple[bytes | None, bytes]]
 """VR (None where it is implicit) and bytes by tag."""
@@ -31,15 +34,18 @@ class NotPlainError(Exception):
 
 def element(data: bytes, pos: int, implicit: bool) -> tuple[int, bytes | None, int, int]:
     """Tag, VR, offset of the value and its length, of the element that starts at `pos`."""
-    if implicit:
-        group, number, length = _IMPLICIT_HEAD.unpack_from(data, pos)
-        return group << 16 | number, None, pos + 8, length
-    group, number, vr, length = _HEAD.unpack_from(data, pos)
-    if vr in _SHORT:
-        return group << 16 | number, vr, pos + 8, length
-    if vr in _LONG:
-        return group << 16 | number, vr, pos + 12, _LENGTH.unpack_from(data, pos + 8)[0]
-    raise NotPlainError
+    head = IMPLICIT_HEAD if implicit else HEAD
+    group, number, vr, length = head.unpack_from(data, pos)
+    if vr in SHORT:
+        return group << 16 | number, vr or None, pos + 8, length
+    return group << 16 | number, vr, pos + 12, long_length(data, pos, vr)
+
+
+def long_length(data: bytes, pos: int, vr: bytes) -> int:
+    """Length of an element that starts at `pos` and has a VR of long values."""
+    if vr not in _LONG:
+        raise NotPlainError
+    return int(_LENGTH.unpack_from(data, pos + 8)[0])
 
 
 def end_of(data: bytes, tag: int, vr: bytes | None, value: int, length: int, implicit: bool) -> int:
@@ -71,7 +77,7 @@ def _behind(data: bytes, pos: int, implicit: bool) -> int:
             raise NotPlainError
         if pos + 8 > len(data):
             raise IndexError
-        group, number, length = _IMPLICIT_HEAD.unpack_from(data, pos)
+        group, number, length = _ITEM_HEAD.unpack_from(data, pos)
         tag = group << 16 | number
         if (ends[-1], tag) == (_OPEN, _ITEM):
             pos += 8
@@ -105,7 +111,7 @@ def items_of(data: bytes, implicit: bool) -> list[Raw] | None:
     pos = 0
     try:
         while pos < len(data):
-            group, number, length = _IMPLICIT_HEAD.unpack_from(data, pos)
+            group, number, length = _ITEM_HEAD.unpack_from(data, pos)
             if (group << 16 | number, length) == (_SEQUENCE_END, 0):
                 return items
             if group << 16 | number != _ITEM:

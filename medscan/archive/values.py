@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from functools import lru_cache
@@ -39,6 +38,8 @@ _TEXT_LIMIT = 256
 _tag_of = lru_cache(maxsize=256)(tag_for_keyword)
 _SEVERAL = (list, MultiValue)
 _SEQUENCES = (pydicom.Sequence, Items)
+_FAR = 1e9
+"""No number of a header is as large: positions are millimetres, times milliseconds."""
 
 
 def has(ds: Dataset, keyword: str) -> bool:
@@ -80,6 +81,8 @@ def text(ds: Dataset, keyword: str) -> str:
 def integer(ds: Dataset, keyword: str) -> int | None:
     """First value of an element as a whole number; None where that is impossible."""
     raw = value(ds, keyword)
+    if type(raw) is int:
+        return raw
     if isinstance(raw, _SEVERAL):
         raw = raw[0] if raw else None
     try:
@@ -91,9 +94,8 @@ def integer(ds: Dataset, keyword: str) -> int | None:
 def integers(ds: Dataset, keyword: str) -> tuple[int, ...]:
     """All values of an element as whole numbers; empty where one of them is not."""
     raw = value(ds, keyword)
-    parts = list(raw) if isinstance(raw, _SEVERAL) else [raw]
     try:
-        return tuple(map(int, parts))
+        return tuple(map(int, _parts(raw)))
     except (ValueError, TypeError, OverflowError):
         return ()
 
@@ -104,16 +106,23 @@ def numbers(sources: list[Dataset], keyword: str, count: int) -> tuple[float, ..
         raw = value(ds, keyword)
         if raw is None:
             continue
-        parts = list(raw) if isinstance(raw, _SEVERAL) else [raw]
+        parts = _parts(raw)
         if len(parts) < count or parts[0] is None:
             continue
         try:
-            floats = tuple(float(p) for p in parts[:count])
+            floats = tuple(map(float, parts[:count]))
         except (ValueError, TypeError, OverflowError):
             continue
-        if all(math.isfinite(n) and abs(n) < 1e9 for n in floats):
+        if all([-_FAR < n < _FAR for n in floats]):  # false for NaN
             return floats
     return None
+
+
+def _parts(raw: Any) -> list[Any]:
+    """All values of an element, of which most have one."""
+    if isinstance(raw, (float, int, str)):  # instances of MultiValue take much longer to tell
+        return [raw]
+    return list(raw) if isinstance(raw, _SEVERAL) else [raw]
 
 
 def sequence(ds: Dataset, keyword: str) -> list[Dataset]:
