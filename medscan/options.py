@@ -43,6 +43,8 @@ class Inputs:
     detectors : tuple of (Path, Detector)
     named : bool
         Whether the user named the detectors; see `medscan.planning.route`.
+    dropped_detectors : tuple of str
+        Names of detectors whose earlier scores are dropped, unless this scan gives them again.
     plane : Plane or None
         Plane that volume files are cut in; None: the one that all detectors agree on.
     shard : Shard or None
@@ -64,6 +66,7 @@ class Inputs:
     roots: tuple[Path, ...] = ()
     detectors: tuple[tuple[Path, Detector], ...] = ()
     named: bool = False
+    dropped_detectors: tuple[str, ...] = ()
     plane: Plane | None = None
     shard: Shard | None = None
     settle_s: float = 0.0

@@ -57,6 +57,8 @@ class Reason(StrEnum):
     WHOLE_SLIDE = "whole-slide"
     DUPLICATE = "duplicate"
     OUT_OF_SCOPE = "out-of-scope"
+    KEPT = "kept"
+    OUTDATED = "outdated"
     BACKGROUND = "background"
     TOO_SMALL = "too-small"
     ARRIVING = "arriving"
@@ -90,6 +92,14 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.WHOLE_SLIDE: (Bucket.SKIPPED, "a large level, or the label, of a slide of microscopy"),
     Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
+    Reason.KEPT: (
+        Bucket.SKIPPED,
+        "an earlier scan scored it, with a detector that this one did not ask for: kept",
+    ),
+    Reason.OUTDATED: (
+        Bucket.SKIPPED,
+        "its files have changed, and its detector was not asked for: the score was dropped",
+    ),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
     Reason.TOO_SMALL: (Bucket.SKIPPED, "its planes are smaller than --min-side"),
     Reason.ARRIVING: (Bucket.SKIPPED, "its study may be incomplete: left for the next scan"),

@@ -48,6 +48,14 @@ def scan(
     context: typer.Context,
     archive: Archives,
     detector: Detectors = None,
+    drop_detector: Annotated[
+        list[str] | None,
+        option(
+            INPUT,
+            "Drop earlier scores of the detector of this name; may be repeated.",
+            metavar="NAME",
+        ),
+    ] = None,
     target_fpr: Annotated[
         float | None, option(INPUT, "Recompute thresholds for this false-positive rate.")
     ] = None,
@@ -194,6 +202,7 @@ def scan(
             roots=tuple(archive),
             detectors=read_detectors(detector, target_fpr),
             named=bool(detector),
+            dropped_detectors=tuple(drop_detector or ()),
             plane=plane,
             shard=only_shard,
             settle_s=settle,

@@ -35,7 +35,15 @@ from medscan.files import make_folder, remove, replacing
 from medscan.options import ScanOptions
 from medscan.planning import Task
 from medscan.results import Work
-from medscan.scan import Assignment, FinishedStudy, Room, Square, finish_study
+from medscan.scan import (
+    Assignment,
+    FinishedStudy,
+    Room,
+    Square,
+    finish_study,
+    recall,
+    scores_of,
+)
 from medscan.scoring import study_result
 
 log = logging.getLogger("medscan.scan")
@@ -207,9 +215,12 @@ class Driver:
         files = sorted(task.study.files())
         rows = [[path(file.path), str(Reason.DECODER_DIED), why] for file in files]
         root = self.pseudonyms.root(files[0])
-        work = Work(task.content, task.maker, root, self.options.inputs.tools, rows)
-        result = study_result(task.study, [], task.skipped_stacks(), self.pseudonyms, work)
-        self._finish(task, finish_study(self.options.outputs.parts, result, why))
+        options = self.options
+        stacks = recall(task, options.outputs, options.privacy)
+        tools, scores = options.inputs.tools, scores_of(stacks)
+        work = Work(task.content, task.maker, root, tools, rows, scores)
+        result = study_result(task.study, stacks, task.skipped_stacks(), self.pseudonyms, work)
+        self._finish(task, finish_study(options.outputs.parts, result, why))
 
     # --- studies -------------------------------------------------------------------------------
 

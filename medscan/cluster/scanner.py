@@ -46,6 +46,7 @@ from medscan.scan import (
     Watchdog,
     finish_study,
     has_entries,
+    recall,
 )
 from medscan.scoring import Scorer, loaded_scorers
 
@@ -176,6 +177,7 @@ class Scanner:
             Watchdog(),
             draw,
             keep,
+            recall=partial(recall, outputs=self.options.outputs, privacy=self.options.privacy),
         )
         pipeline.run(tasks)
 

@@ -268,14 +268,24 @@ def _abnormal_example(
 
 
 def _in_domain(row: Row, parent: Detector) -> list[StackResult]:
-    """Scored stacks of a study whose detector has the domain of the parent."""
+    """Scored stacks of a study whose detector has the domain of the parent.
+
+    Of several results of one stack, that of the parent counts, else the newest.
+    """
     domains = {d.get("hash"): d.get("domain") for d in row.results.run().detectors}
     domain = str(parent.domain)
-    return [
+    fitting = [
         stack
         for stack in row.study.stacks
         if not np.isnan(stack.score) and domains.get(stack.info["detector_hash"]) == domain
     ]
+    fitting.sort(key=lambda s: (s.info["detector_hash"] == parent.digest, _scanned(s)))
+    chosen = {stack.source_key: stack for stack in fitting}
+    return sorted(chosen.values(), key=lambda stack: stack.key)
+
+
+def _scanned(stack: StackResult) -> str:
+    return str(stack.info.get("scanned") or "")
 
 
 def _random_slice(parent: Detector, row: Row, stack: StackResult) -> int:

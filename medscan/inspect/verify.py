@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -222,7 +222,9 @@ def _tasks(
 ) -> Iterator[Task]:
     """Make tasks of the sample that score each stack with the same detector as the results."""
     by_hash = {detector.digest: detector for _, detector in detectors}
-    used = {t.key: {s.key: by_hash[s.info["detector_hash"]] for s in t.stacks} for t in sample}
+    used = {
+        t.key: {s.source_key: by_hash[s.info["detector_hash"]] for s in t.stacks} for t in sample
+    }
     for task in plan:
         if (detector_of := used.get(task.study.key)) is not None:
             stacks = (
@@ -243,23 +245,51 @@ def _compare_all(
     needed = {s.info["detector_hash"]: s.info["detector"] for t in sample for s in t.stacks}
     here = tuple((path, d) for path, d in options.inputs.detectors if d.digest in needed)
     missing = needed.keys() - {detector.digest for _, detector in here}
+    # A detector that the last scan did not ask for may be gone; what it scored stays unchecked.
+    sample = [_without_kept(study, missing) for study in sample]
+    missing &= {s.info["detector_hash"] for t in sample for s in t.stacks}
     verification.problems += [
         f"detector {needed[digest]} with hash {digest[:12]} is not here: what it scored cannot be "
         "scored again"
         for digest in sorted(missing)
     ]
     chosen = [t for t in sample if not missing & {s.info["detector_hash"] for s in t.stacks}]
-    if not chosen:
+    if not any(study.stacks for study in chosen):
         return
     options = replace(options, inputs=replace(options.inputs, detectors=here))
-    rescored = _rescore(options, run, chosen, verification)
-    for study in (study for study in chosen if study.key in rescored):
-        new = rescored[study.key]
-        if new is None:
-            verification.problems.append(f"study {study.key}: is not in the archive")
-            continue
-        verification.rescored += 1
-        _compare(study, new, tolerance, verification)
+    verified = set[str]()
+    for round_ in _rounds(chosen):
+        rescored = _rescore(options, run, round_, verification)
+        for study in (study for study in round_ if study.key in rescored):
+            new = rescored[study.key]
+            if new is None:
+                verification.problems.append(f"study {study.key}: is not in the archive")
+                continue
+            verified.add(study.key)
+            _compare(study, new, tolerance, verification)
+    verification.rescored = len(verified)
+
+
+def _without_kept(study: StudyResult, detectors: Collection[str]) -> StudyResult:
+    """Leave out stacks that the last scan did not ask for and whose detector is one of these."""
+    stacks = (s for s in study.stacks if s.key in study.mark.kept)
+    gone = {s.key for s in stacks if s.info["detector_hash"] in detectors}
+    return replace(study, stacks=tuple(s for s in study.stacks if s.key not in gone))
+
+
+def _rounds(sample: Sequence[StudyResult]) -> list[list[StudyResult]]:
+    """Divide studies so that each round scores a stack once, with one of its detectors."""
+    rounds: list[list[StudyResult]] = []
+    for study in sample:
+        left = list(study.stacks)
+        for number in range(len(left)):
+            first = {stack.source_key: stack for stack in reversed(left)}
+            now = [stack for stack in left if first[stack.source_key] is stack]
+            left = [stack for stack in left if first[stack.source_key] is not stack]
+            if now:
+                rounds += [[] for _ in range(number + 1 - len(rounds))]
+                rounds[number].append(replace(study, stacks=tuple(now)))
+    return rounds
 
 
 def _compare(
@@ -267,7 +297,7 @@ def _compare(
 ) -> None:
     new_stacks = {stack.key: stack for stack in new.stacks}
     for stack in old.stacks:
-        new_stack = new_stacks.get(stack.key)
+        new_stack = new_stacks.get(stack.source_key)
         where = f"study {old.key}: stack {stack.key}"
         if new_stack is None or new_stack.info["detector_hash"] != stack.info["detector_hash"]:
             verification.problems.append(f"{where}: is not scored by the same detector")

@@ -14,12 +14,12 @@ from medscan.planning.keyfile import (
     results_pseudonyms,
 )
 from medscan.planning.ledger import DecoderTrouble, Ledger
-from medscan.planning.marks import MarkChanges, mark_changes
+from medscan.planning.marks import MarkChanges, dropped_scores, mark_changes
 from medscan.planning.plan import (
     PREPROCESSING,
     FindWork,
-    Task,
     due_tasks,
+    is_new,
     is_quarantined,
 )
 from medscan.planning.reconcile import (
@@ -35,6 +35,7 @@ from medscan.planning.reconcile import (
 )
 from medscan.planning.routing import fits, route
 from medscan.planning.survey import Survey, Walk, scan_pseudonyms, survey_archive, walk
+from medscan.planning.task import Task
 
 __all__ = [
     "KEY_BYTES",
@@ -50,10 +51,12 @@ __all__ = [
     "account",
     "check",
     "check_outputs",
+    "dropped_scores",
     "due_tasks",
     "fingerprint_of",
     "fits",
     "forget",
+    "is_new",
     "is_quarantined",
     "key_beside",
     "mark_changes",

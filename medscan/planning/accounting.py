@@ -16,7 +16,8 @@ from medscan.archive import (
     Stack,
     Study,
 )
-from medscan.planning.plan import FindWork, Task
+from medscan.planning.plan import FindWork, is_new
+from medscan.planning.task import Task
 from medscan.results import Work
 
 
@@ -90,10 +91,11 @@ def account(
 
 def _outcomes(task: Task, work: Work | None, predict: PredictOutcomes) -> Iterable[Outcome]:
     """Return an outcome for each file of a study."""
-    if work is None or work.content != task.content:
+    if is_new(task, work) or work is None:
         return predict(task)
+    aside = {outcome.file: outcome for outcome in task.aside_outcomes()}
     rows = zip(task.study.files(), work.outcomes, strict=True)
-    return [Outcome(file, Reason(reason), detail) for file, (_, reason, detail) in rows]
+    return [aside.get(file, Outcome(file, Reason(why), detail)) for file, (_, why, detail) in rows]
 
 
 def _first_frames(study: Study) -> dict[ArchiveFile, tuple[Series, Stack, int]]:

@@ -18,17 +18,18 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from medscan.archive import ArchiveFile
 from medscan.errors import DiskError, LedgerError
-from medscan.results import Mark, Work
+from medscan.results import Changes, Dropped, Mark, Score, Work
 
-VERSION = 4
+VERSION = 5
 """Version of the tables; those of another version are dropped, since all can be made again."""
 TABLES = {
     "headers": """
@@ -37,7 +38,8 @@ TABLES = {
     "catalogue": "name TEXT PRIMARY KEY, content BLOB NOT NULL, sum INTEGER NOT NULL",
     "work": """
         study TEXT PRIMARY KEY, content TEXT NOT NULL, maker TEXT NOT NULL, root TEXT NOT NULL,
-        tools TEXT NOT NULL, outcomes TEXT NOT NULL, stale INTEGER NOT NULL, absent TEXT NOT NULL,
+        tools TEXT NOT NULL, outcomes TEXT NOT NULL, scores TEXT NOT NULL, stale INTEGER NOT NULL,
+        absent TEXT NOT NULL, kept TEXT NOT NULL, skipped TEXT NOT NULL,
         published INTEGER NOT NULL, sum INTEGER NOT NULL
         """,
     "trouble": """
@@ -52,6 +54,7 @@ KEEP_S = 5.0
 BUSY_S = 30.0
 """Longest wait for another process that is writing."""
 NO_MARK = Mark()
+NOTHING: Dropped = MappingProxyType({})
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 _HEADERS = "SELECT path, size, mtime_ns, header, sum FROM headers WHERE root = ? AND path IN ({})"
@@ -203,28 +206,30 @@ class Ledger:
 
     def check(self) -> None:
         """Raise LedgerError if any row of the work is damaged."""
-        query = """
-            SELECT study, content, maker, root, tools, outcomes, stale, absent, sum FROM work
-        """
+        query = "SELECT * FROM work"
         with self._sqlite_errors(), closing(self._database.execute(query)) as rows:
-            intact = all(_sum(*row[:-1]) == row[-1] for row in rows)
+            intact = all(_sum(*row[:-2]) == row[-1] for row in rows)  # `published` is not in it
         if not intact:
             raise LedgerError(f"ledger {self.path} is damaged")
 
     def work(self, study: str) -> Work | None:
         """Return how the result of a study came about; None if it has no result."""
-        query = "SELECT content, maker, root, tools, outcomes FROM work WHERE study = ?"
+        query = "SELECT content, maker, root, tools, outcomes, scores FROM work WHERE study = ?"
         rows = self._all(query, (study,))
         if not rows:
             return None
-        content, maker, root, tools, outcomes = rows[0]
+        content, maker, root, tools, outcomes, scores = rows[0]
         with self._sqlite_errors():
-            return Work(content, maker, root, tools, json.loads(outcomes))
+            made = tuple(Score(*score) for score in json.loads(scores))
+            return Work(content, maker, root, tools, json.loads(outcomes), made)
 
     def mark(self, study: str) -> Mark:
         """Return how later scans have marked a result."""
-        rows = self._all("SELECT stale, absent FROM work WHERE study = ?", (study,))
-        return Mark(bool(rows[0][0]), rows[0][1]) if rows else Mark()
+        query = "SELECT stale, absent, kept, skipped FROM work WHERE study = ?"
+        for stale, absent, kept, skipped in self._all(query, (study,)):
+            with self._sqlite_errors():
+                return Mark(bool(stale), absent, tuple(json.loads(kept)), skipped)
+        return NO_MARK
 
     def below(self, root: str) -> list[str]:
         """Return the studies with results below an archive root."""
@@ -256,15 +261,20 @@ class Ledger:
                 self._put_work(study, work, mark, published=True)
             self._put_meta("results", stamp)
 
-    def published(self, stamp: str, changes: Mapping[str, Mark | None]) -> None:
-        """Record that the results file holds all work, with changed marks; None: result dropped."""
+    def published(self, stamp: str, changes: Changes, dropped: Dropped = NOTHING) -> None:
+        """Record that the results file holds all work, with changed marks; None: result dropped.
+
+        `dropped` holds stacks of these studies whose results were dropped.
+        """
         with self._transaction():
             for study, mark in changes.items():
                 if mark is None:
                     self._database.execute("DELETE FROM work WHERE study = ?", (study,))
                     continue
                 if (work := self.work(study)) is not None:
-                    self._put_work(study, work, mark, published=True)
+                    gone = dropped.get(study, ())
+                    left = tuple(score for score in work.scores if score.group not in gone)
+                    self._put_work(study, replace(work, scores=left), mark, published=True)
             self._database.execute("UPDATE work SET published = 1 WHERE NOT published")
             self._put_meta("results", stamp)
 
@@ -272,8 +282,9 @@ class Ledger:
         self, study: str, work: Work, mark: Mark = NO_MARK, *, published: bool = False
     ) -> None:
         facts = (work.content, work.maker, work.root, work.tools, json.dumps(work.outcomes))
-        values = (study, *facts, int(mark.stale), mark.absent)
-        query = "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        marks = (int(mark.stale), mark.absent, json.dumps(mark.kept), mark.skipped)
+        values = (study, *facts, json.dumps(work.scores), *marks)
+        query = "INSERT OR REPLACE INTO work VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         self._database.execute(query, (*values, published, _sum(*values)))
 
     def counts(self) -> tuple[int, int, int]:

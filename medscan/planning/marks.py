@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from medscan.archive import Outcome, Pseudonyms, Reason
-from medscan.planning.ledger import Ledger
-from medscan.planning.plan import Task
+from medscan.planning.ledger import NOTHING, Ledger
+from medscan.planning.plan import is_stale
 from medscan.planning.survey import Walked, file_of
-from medscan.results import Mark, Work
+from medscan.planning.task import Task
+from medscan.results import Dropped, Mark, Work
 
 MarkChanges = dict[str, Mark | None]
 """New marks by study; None: drop the result."""
@@ -22,6 +25,7 @@ def mark_changes(
     ledger: Ledger,
     pseudonyms: Pseudonyms,
     prune_s: float | None,
+    dropped: Dropped = NOTHING,
 ) -> MarkChanges:
     """Find the marks of older results that must change.
 
@@ -40,9 +44,13 @@ def mark_changes(
         Pseudonyms that the ledger was written with.
     prune_s : float or None
         Seconds of absence after which a result is dropped; None: never.
+    dropped : mapping
+        See `dropped_scores`.
     """
-    marks = {task.study.key: _mark(task, ledger.work(task.study.key)) for task in plan}
+    marks = {task.study.key: _mark(task, ledger) for task in plan}
     changes: MarkChanges = {key: m for key, m in marks.items() if m and m != ledger.mark(key)}
+    # What is dropped from a study is recorded together with its mark.
+    changes |= {key: marks[key] for key in dropped if marks[key]}
     now = datetime.datetime.now(datetime.UTC)
     for items in _grouped_by_root(walked):
         with_results = ledger.below(pseudonyms.root(file_of(items[0])))
@@ -53,10 +61,17 @@ def mark_changes(
     return changes
 
 
-def _mark(task: Task, work: Work | None) -> Mark | None:
+def _mark(task: Task, ledger: Ledger) -> Mark | None:
+    work = ledger.work(task.study.key)
     if work is None:
         return None
-    return Mark(stale=(work.content, work.maker) != (task.content, task.maker))
+    kept = {score.asked for score in task.earlier.kept}
+    skipped = task.skipped_stacks(ledger.mark(task.study.key))
+    return Mark(
+        stale=is_stale(task, work),
+        kept=tuple(score.group for score in work.scores if score.asked in kept),
+        skipped=json.dumps(skipped) if skipped else "",
+    )
 
 
 def _grouped_by_root(walked: Iterable[Walked]) -> Iterable[list[Walked]]:
@@ -96,11 +111,11 @@ def _absences(
     for key in studies:
         work, mark = ledger.work(key), ledger.mark(key)
         if work is None or not files.lack_all(work):
-            new: Mark | None = Mark(mark.stale)
+            new: Mark | None = replace(mark, absent="")
         elif _is_prunable(mark, now, prune_s):
             new = None
         else:
-            new = Mark(mark.stale, mark.absent or now.isoformat(timespec="seconds"))
+            new = replace(mark, absent=mark.absent or now.isoformat(timespec="seconds"))
         if new != mark:
             changes[key] = new
     return changes
@@ -111,3 +126,15 @@ def _is_prunable(mark: Mark, now: datetime.datetime, prune_s: float | None) -> b
     if prune_s is None or not mark.absent:
         return False
     return (now - datetime.datetime.fromisoformat(mark.absent)).total_seconds() >= prune_s
+
+
+def dropped_scores(plan: Sequence[Task], ledger: Ledger) -> dict[str, frozenset[str]]:
+    """Return, by study, the keys of the stacks whose scores are to be dropped from the results."""
+    dropped: dict[str, frozenset[str]] = {}
+    for task in plan:
+        asked = {score.asked for score in task.earlier.dropped}
+        work = ledger.work(task.study.key) if asked else None
+        groups = frozenset(s.group for s in work.scores if s.asked in asked) if work else ()
+        if groups:
+            dropped[task.study.key] = frozenset(groups)
+    return dropped

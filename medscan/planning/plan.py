@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medscan.archive import (
@@ -26,8 +26,10 @@ from medscan.detector import Detector
 from medscan.errors import FileError
 from medscan.options import ScanOptions
 from medscan.planning.ledger import DecoderTrouble, Ledger
+from medscan.planning.reasons import why_not
 from medscan.planning.routing import route
-from medscan.results import Work
+from medscan.planning.task import Task
+from medscan.results import Score, Work, earlier_scores
 
 PREPROCESSING = 5
 """Increase it whenever a change to reading, windowing, drawing or aggregating changes a score."""
@@ -55,73 +57,6 @@ def by_content(file: ArchiveFile) -> object:
         return by_time(file)
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a scan has to do for one study.
-
-    Two hashes decide later whether the study must be scanned again. `content` covers what is asked
-    for, files and options: when it differs, the result no longer answers that, and the study is
-    scanned. `maker` covers the versions that made the result: when only that differs, the result
-    stays valid but is stale, and is replaced with `--rescan stale` only.
-
-    Parameters
-    ----------
-    study : Study
-    stacks : tuple of (Series, Stack, Detector)
-        Stacks to score, each with its detector.
-    out_of_scope : tuple of (Series, Stack)
-        Stacks that no detector was fitted for.
-    content : str
-        SHA-256 of the study's files, the options that change a result, its stacks, and the names
-        and target rates of their detectors.
-    maker : str
-        SHA-256 of the hashes of detectors and backbones, and the version of preprocessing.
-    companions : tuple of ArchiveFile
-        Files with the voxels, where the study's own files are only headers.
-    """
-
-    study: Study
-    stacks: tuple[tuple[Series, Stack, Detector], ...]
-    out_of_scope: tuple[tuple[Series, Stack], ...]
-    content: str
-    maker: str
-    companions: tuple[ArchiveFile, ...] = ()
-
-    def out_of_scope_outcomes(self) -> list[Outcome]:
-        """Return the outcomes of the files that no scored stack uses."""
-        used = {f.file for _, stack, _ in self.stacks for f in stack.frames}
-        unused = {f.file: series for series, stack in self.out_of_scope for f in stack.frames}
-        return [
-            Outcome(file, Reason.OUT_OF_SCOPE, _description(series))
-            for file, series in sorted(unused.items(), key=lambda pair: pair[0])
-            if file not in used
-        ]
-
-    def expected_outcomes(self) -> list[Outcome]:
-        """Return the outcomes of its files if nothing goes wrong."""
-        used = {f.file for _, stack, _ in self.stacks for f in stack.frames}
-        scanned = (Outcome(file, Reason.SCANNED) for file in sorted(used))
-        return [*self.out_of_scope_outcomes(), *scanned]
-
-    def left_over_outcomes(self) -> list[Outcome]:
-        """Return the outcomes of its files if the scan stops before this study."""
-        return [Outcome(file, Reason.LEFT_OVER) for file in self.study.files()]
-
-    def skipped_stacks(self) -> list[list[str]]:
-        """Return [description, reason] of each stack that is not scored."""
-        return [
-            [
-                f"{stack.key} {_description(series)} {stack.plane or ''}".strip(),
-                Reason.OUT_OF_SCOPE.value,
-            ]
-            for series, stack in self.out_of_scope
-        ]
-
-
-def _description(series: Series) -> str:
-    return " ".join(filter(None, (series.modality or "unknown modality", series.body_part)))
-
-
 def make_plan(
     catalogue: Catalogue,
     detectors: Sequence[Detector],
@@ -131,6 +66,7 @@ def make_plan(
     identity: str,
     pseudonyms: Pseudonyms,
     fingerprint: Fingerprint = by_time,
+    drop: Collection[str] = (),
 ) -> list[Task]:
     """Make a task for every study, sorted by study key.
 
@@ -146,15 +82,16 @@ def make_plan(
     pseudonyms : Pseudonyms
         Pseudonyms that the ledger was written with.
     fingerprint : callable
+    drop : collection of str
+        Names of detectors whose earlier scores are to be dropped.
     """
     studies = [_with_own_key(study, find_work, pseudonyms) for study in catalogue.studies]
-    # A result holds pseudonyms: with another secret key it must be made again.
-    identity = f"{identity} {pseudonyms.digest('identity')}"
+    routing = _Routing(detectors, named, identity, pseudonyms, fingerprint, frozenset(drop))
     companions: dict[ArchiveFile, list[ArchiveFile]] = {}
     for companion, header in catalogue.companions.items():
         companions.setdefault(header, []).append(companion)
     return [
-        _make_task(study, companions, detectors, identity, fingerprint, named=named)
+        _make_task(study, companions, routing, find_work(study.key))
         for study in sorted(studies, key=lambda study: study.key)
     ]
 
@@ -172,15 +109,31 @@ def _with_own_key(study: Study, find_work: FindWork, pseudonyms: Pseudonyms) -> 
     return replace(study, key=key_of(f"path:{full}"))
 
 
+@dataclass(frozen=True, slots=True)
+class _Routing:
+    """What all tasks of a plan are made with; see `make_plan`."""
+
+    detectors: Sequence[Detector]
+    named: bool
+    identity: str
+    pseudonyms: Pseudonyms
+    fingerprint: Fingerprint
+    drop: frozenset[str]
+
+    @property
+    def disclosure(self) -> str:
+        """What a result discloses, and its secret key: with another it must be made again."""
+        names = self.pseudonyms
+        return f"{names.identify} {names.hash_paths} {names.digest('identity')}"
+
+
 def _make_task(
     study: Study,
     companions_of: Mapping[ArchiveFile, Sequence[ArchiveFile]],
-    detectors: Sequence[Detector],
-    identity: str,
-    fingerprint: Fingerprint,
-    *,
-    named: bool,
+    routing: _Routing,
+    work: Work | None,
 ) -> Task:
+    detectors, named = routing.detectors, routing.named
     stacks: list[tuple[Series, Stack, Detector]] = []
     out_of_scope: list[tuple[Series, Stack]] = []
     for series in study.series:
@@ -192,23 +145,63 @@ def _make_task(
                 stacks.append((series, stack, detector))
     files = study.files()
     companions = tuple(sorted(c for file in files for c in companions_of.get(file, ())))
+    prints = {file: [file.path, routing.fingerprint(file)] for file in (*files, *companions)}
+    sources = {
+        stack.key: _digest([routing.disclosure, *_prints(stack, prints, companions_of)])
+        for series in study.series
+        for stack in series.stacks
+    }
     # These names are hashed: renaming one would have every archive scanned again.
     content = {
-        "identity": identity,
-        "files": [[file.path, fingerprint(file)] for file in (*files, *companions)],
-        "stacks": [
-            [stack.key, stack.plane, detector.name, detector.calibration.target_fpr]
-            for _, stack, detector in stacks
-        ],
-        "beyond": [stack.key for _, stack in out_of_scope],
+        "identity": f"{routing.identity} {routing.disclosure}",
+        "files": list(prints.values()),
+        "stacks": list(sources),
     }
-    maker = {
-        "preprocessing": PREPROCESSING,
-        "detectors": [[d.digest, d.backbone_digest] for _, _, d in stacks],
-    }
-    return Task(
-        study, tuple(stacks), tuple(out_of_scope), _digest(content), _digest(maker), companions
+    asked = tuple(_asked(sources[stack.key], stack, detector) for _, stack, detector in stacks)
+    earlier = earlier_scores(work, asked, sources, routing.drop)
+    task = Task(
+        study,
+        tuple(stacks),
+        tuple(out_of_scope),
+        _digest(content),
+        _digest([PREPROCESSING]),
+        companions,
+        asked,
+        earlier,
+        tuple(why_not(*entry, detectors, named=named) for entry in out_of_scope),
     )
+    return replace(task, kept_outcomes=_kept_outcomes(task, work, routing.pseudonyms))
+
+
+def _prints(
+    stack: Stack,
+    prints: Mapping[ArchiveFile, object],
+    companions_of: Mapping[ArchiveFile, Sequence[ArchiveFile]],
+) -> Iterator[object]:
+    """Yield the fingerprints of a stack's files."""
+    for file in sorted({frame.file for frame in stack.frames}):
+        yield prints[file]
+        yield from (prints[companion] for companion in sorted(companions_of.get(file, ())))
+
+
+def _asked(source: str, stack: Stack, detector: Detector) -> Score:
+    """Return what is asked of a stack to score."""
+    question = [source, stack.plane, detector.name, detector.calibration.target_fpr]
+    maker = [PREPROCESSING, detector.digest, detector.backbone_digest]
+    digests = source, _digest(question), _digest(maker)
+    return Score(stack.key, stack.key, detector.name, *digests)
+
+
+def _kept_outcomes(task: Task, work: Work | None, pseudonyms: Pseudonyms) -> tuple[Outcome, ...]:
+    """Return what an earlier scan found of the files that only kept scores were made from."""
+    if work is None or not task.earlier.kept:
+        return ()
+    kept = {score.stack for score in task.earlier.kept}
+    frames = (f for _, stack in task.out_of_scope if stack.key in kept for f in stack.frames)
+    files = {frame.file for frame in frames} - task.used_files()
+    found = {path: (reason, detail) for path, reason, detail in work.outcomes}
+    told = ((file, found.get(pseudonyms.path(file.path))) for file in sorted(files))
+    return tuple(Outcome(file, Reason(o[0]), o[1]) for file, o in told if o is not None)
 
 
 def _digest(facts: object) -> str:
@@ -233,9 +226,9 @@ def is_due(
     """
     if work is None or is_new(task, work):
         return True
-    if rescan is Rescan.ALL or (rescan is Rescan.STALE and work.maker != task.maker):
+    if rescan is Rescan.ALL or (rescan is Rescan.STALE and is_stale(task, work)):
         return True
-    reasons = failure_reasons(work)
+    reasons = failure_reasons(task, work)
     if not reasons or is_quarantined(task, trouble):
         return False
     # Failures are tried again where the outcome may differ: other tools, or chance.
@@ -261,8 +254,32 @@ def due_tasks(plan: Sequence[Task], ledger: Ledger, options: ScanOptions) -> lis
 
 
 def is_new(task: Task, work: Work | None) -> bool:
-    """Whether the study has no result of its present content."""
-    return work is None or work.content != task.content
+    """Whether the study has no result of its present content, or lacks a score that is asked for.
+
+    A stack whose files all failed has no score, but is not tried again for that.
+    """
+    if work is None or work.content != task.content:
+        return True
+    scored = {score.asked for score in work.scores}
+    if all(score.asked in scored for score in task.asked):
+        return False
+    failed = {
+        file
+        for file, (_, reason, _) in zip(task.study.files(), work.outcomes, strict=True)
+        if Reason(reason).bucket is Bucket.FAILED
+    }
+    pairs = zip(task.stacks, task.asked, strict=True)
+    missing = (stack for (_, stack, _), score in pairs if score.asked not in scored)
+    return not all(frame.file in failed for stack in missing for frame in stack.frames)
+
+
+def is_stale(task: Task, work: Work) -> bool:
+    """Whether a score that is asked for would now be made in another way, or of other files."""
+    makers = {score.asked: score.maker for score in work.scores}
+    remade = any(makers.get(s.asked, s.maker) != s.maker for s in task.asked)
+    replaced = {(score.stack, score.detector) for score in task.asked if score.asked not in makers}
+    waiting = any((score.stack, score.detector) in replaced for score in work.scores)
+    return remade or waiting or work.maker != task.maker or work.content != task.content
 
 
 def is_quarantined(task: Task, trouble: DecoderTrouble | None) -> bool:
@@ -270,9 +287,11 @@ def is_quarantined(task: Task, trouble: DecoderTrouble | None) -> bool:
     return bool(trouble and trouble.quarantined and trouble.content == task.content)
 
 
-def failure_reasons(work: Work) -> set[Reason]:
-    """Return the reasons for which files of a study failed."""
-    reasons = {Reason(reason) for _, reason, _ in work.outcomes}
+def failure_reasons(task: Task, work: Work) -> set[Reason]:
+    """Return the reasons for which files of a study's stacks to score failed."""
+    used = task.used_files()
+    rows = zip(task.study.files(), work.outcomes, strict=True)
+    reasons = {Reason(reason) for file, (_, reason, _) in rows if file in used}
     return {reason for reason in reasons if reason.bucket is Bucket.FAILED}
 
 

@@ -10,9 +10,10 @@ from medscan import archive
 from medscan.archive import ArchiveFile, Catalogue, Outcome, Pseudonyms
 from medscan.options import Inputs, Outputs, Privacy
 from medscan.planning.ledger import Ledger
-from medscan.planning.plan import FindWork, Task, by_content, by_time, make_plan
+from medscan.planning.plan import FindWork, by_content, by_time, make_plan
 from medscan.planning.routing import SEQUENCE
 from medscan.planning.settle import hold_back_arriving, hold_back_unlisted
+from medscan.planning.task import Task
 
 Walked = ArchiveFile | Outcome
 """A file, or the outcome of one that cannot be read at all."""
@@ -144,6 +145,7 @@ def survey_archive(
         identity=identity,
         pseudonyms=pseudonyms,
         fingerprint=by_content if inputs.paranoid else by_time,
+        drop=inputs.dropped_detectors,
     )
     return Survey(catalogue, plan, young + unlisted)
 

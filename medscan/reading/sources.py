@@ -127,7 +127,7 @@ class Sources:
         return contents.instances[uids]
 
     def _stack(self, study: StudyResult, result: StackResult) -> Stack:
-        candidates = self._contents(_plane(result)).stacks.get(result.key, [])
+        candidates = self._contents(_plane(result)).stacks.get(result.source_key, [])
         if not candidates:
             raise SourceError("its file is not in the archive named")
         root = study.info.get("root")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
@@ -210,7 +210,8 @@ class Report:
             },
             "total": len(entries),
             "flagged": sum(row.study.flagged for row in self.rows),
-            "unscored": sum(row.rank is None for row in self.rows),
+            "unscored": Counter(row.why_unscored for row in self.rows if row.rank is None),
+            "kept": sum(bool(row.kept) for row in self.rows),
             "choices": {field: choices(entries, field) for field in ("modality", "detector")},
             "changes": self.changes,
             "kinds": [change for change in Change if change is not Change.SAME],

@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from medscan.archive import Reason
 from medscan.report.cards import Cards
 from medscan.report.drift import Drift, drifts
 from medscan.report.wording import MEANINGS
 from medscan.report.worklist import Row
 from medscan.results import RunInfo
 
+UNDECIDED = (Reason.ARRIVING, Reason.LEFT_OVER)
+"""Reasons to leave a file for the next scan."""
 LISTED = 500
 """Failures that the page lists at most; results.h5 holds all."""
 
@@ -30,6 +33,8 @@ class RunView:
         At most `LISTED`.
     left_out : int
         Number of failures beyond those.
+    waiting : int
+        Files left for the next scan.
     runs : list of RunInfo
         Oldest first.
     cards : dict
@@ -40,6 +45,7 @@ class RunView:
     reasons: list[tuple[str, str, str, int]]
     failures: list[tuple[str, str, str, str]]
     left_out: int
+    waiting: int
     runs: list[RunInfo]
     cards: Cards
     drifts: list[Drift]
@@ -55,6 +61,7 @@ def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunV
         reasons=_reasons(runs),
         failures=failures[:LISTED],
         left_out=max(0, len(failures) - LISTED),
+        waiting=sum(why in UNDECIDED for run in runs for _, why in run.skipped),
         runs=sorted(runs, key=lambda run: (run.created, run.command)),
         cards=cards,
         drifts=drifts(rows, cards),

@@ -14,7 +14,7 @@ from medscan.report.cards import Card, Cards, card_of, profile_of
 from medscan.report.colours import Scale
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
-from medscan.report.wording import compare_with_normals, kind_of, states_of
+from medscan.report.wording import compare_with_normals, kept_note, kind_of, states_of
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
 from medscan.text import printable
@@ -80,6 +80,8 @@ class StackView:
         Why it has no pictures; empty if it has.
     states, orientation, spacing : str
         Counts of its slices by state, their orientation on the screen, and distances, in words.
+    kept : str
+        That its score is kept from an earlier scan, in words; empty if it is not.
     """
 
     stack: StackResult
@@ -95,6 +97,7 @@ class StackView:
     states: str
     orientation: str
     spacing: str
+    kept: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +169,13 @@ def views_of(
     """
     ordered = sorted(study.stacks, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score)))
     return [
-        _stack_view(s, card_of(s, cards), pictures.get(s.key, {}), failures, every=every)
+        _stack_view(study, s, card_of(s, cards), pictures.get(s.key, {}), failures, every=every)
         for s in ordered
     ]
 
 
 def _stack_view(
+    study: StudyResult,
     stack: StackResult,
     card: Card | None,
     pictures: Addresses,
@@ -180,6 +184,7 @@ def _stack_view(
     every: bool,
 ) -> StackView:
     shown = list(range(len(stack.state))) if every else sorted(pictures)
+    when = study.kept_from(stack)
     return StackView(
         stack=stack,
         card=card,
@@ -198,6 +203,7 @@ def _stack_view(
         orientation=_ORIENTATION.get(str(stack.info["plane"]), "")
         * bool(stack.info["orientation"]),
         spacing=_spacing(stack),
+        kept=kept_note(str(stack.info["detector"]), when) if when else "",
     )
 
 

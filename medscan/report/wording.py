@@ -54,7 +54,7 @@ def compare_with_normals(score: float, percentile: float, card: Card | None) -> 
 def reason_of(row: Row) -> str:
     """Why nothing was scored, or what was left out: each reason once, with its series."""
     by_meaning: dict[str, list[str]] = defaultdict(list)
-    for what, why in row.skipped:
+    for what, why, _ in row.skipped:
         by_meaning[MEANINGS.get(why, why)].append(what)
     skipped = [f"{meaning}: {', '.join(series)}" for meaning, series in by_meaning.items()]
     return "; ".join([*skipped, *row.unscored]) or "no slice was scored" * (row.worst is None)
@@ -93,7 +93,13 @@ def notes_of(row: Row) -> list[str]:
     mark, worst = row.study.mark, row.worst
     notes = [PROVISIONAL] if worst and worst.info["provisional"] else []
     notes += ["outdated: scored by an earlier detector or version"] * mark.stale
+    notes += [kept_note(name, when) for name, when in row.kept.items()]
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
+
+
+def kept_note(detector: str, when: str) -> str:
+    """Say that a score is that of an earlier scan."""
+    return f"score of {detector} kept from the scan of {when[:10]}; not asked for in the last scan"
 
 
 def kind_of(stack: StackResult, *, with_modality: bool = True) -> str:

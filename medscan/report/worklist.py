@@ -6,10 +6,39 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from medscan.results import Results, StackResult, State, StudyResult, distinct
+
+
+class LeftOut(NamedTuple):
+    """A series that was not scored, or a score that was dropped.
+
+    Parameters
+    ----------
+    what : str
+        Key and kind of the series.
+    why : str
+        Name of the reason.
+    tried : list of str
+        A sentence for each detector that was tried; empty in files of older versions.
+    """
+
+    what: str
+    why: str
+    tried: list[str]
+
+    @classmethod
+    def of(cls, entry: Sequence[Any]) -> LeftOut:
+        """Read an entry of `StudyResult.info`."""
+        what, why, *others = entry
+        return cls(str(what), str(why), [str(text) for text in (others[0] if others else ())])
+
+    def __str__(self) -> str:
+        tried = f" ({'; '.join(self.tried)})" if self.tried else ""
+        return f"{self.what}: {self.why}{tried}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +85,30 @@ class Row:
     @property
     def reason(self) -> str:
         """Why nothing was scored, or what was left out."""
-        return "; ".join([*(f"{what}: {why}" for what, why in self.skipped), *self.unscored])
+        return "; ".join([*map(str, self.skipped), *self.unscored])
 
     @property
-    def skipped(self) -> list[tuple[str, str]]:
-        """Each series that was left out, and the name of the reason."""
-        return [(str(what), str(why)) for what, why in self.study.info.get("skipped") or []]
+    def skipped(self) -> list[LeftOut]:
+        """What was left out."""
+        return [LeftOut.of(entry) for entry in self.study.info.get("skipped") or []]
+
+    @property
+    def kept(self) -> dict[str, str]:
+        """When each detector scored it that the last scan did not ask for, by name; ISO 8601."""
+        times = ((s.info["detector"], self.study.kept_from(s)) for s in self.study.stacks)
+        return {str(name): when for name, when in sorted(times) if when}
+
+    @property
+    def why_unscored(self) -> str:
+        """Why it has no score, in a few words; empty if it has one."""
+        if self.rank is not None:
+            return ""
+        states = {s for stack in self.study.stacks for s in stack.state.tolist()}
+        if State.FAILED in states:
+            return "not readable"
+        if State.BACKGROUND in states:
+            return "background only"
+        return "out of scope" if self.skipped else "no image"
 
     @property
     def unscored(self) -> list[str]:

@@ -5,13 +5,14 @@ from pathlib import Path
 
 from medscan.errors import DamagedError
 from medscan.files import replacing
+from medscan.results.kept import Earlier, Entry, earlier_scores, outdated_entries
 from medscan.results.maps import on_frame, on_square, sample
 from medscan.results.merge import distinct, select_studies, source_paths
 from medscan.results.opening import opened
-from medscan.results.reader import Results, read_part
+from medscan.results.reader import Results, read_part, read_stacks
 from medscan.results.shards import missing_shards
-from medscan.results.store import publish, write_part
-from medscan.results.types import Mark, RunInfo, StackResult, State, StudyResult, Work
+from medscan.results.store import Changes, Dropped, publish, write_part
+from medscan.results.types import Mark, RunInfo, Score, StackResult, State, StudyResult, Work
 
 
 def open(path: Path | str) -> Results:
@@ -58,22 +59,30 @@ def damage_lines(files: Iterable[Results]) -> list[str]:
 
 
 __all__ = [
+    "Changes",
+    "Dropped",
+    "Earlier",
+    "Entry",
     "Mark",
     "Results",
     "RunInfo",
+    "Score",
     "StackResult",
     "State",
     "StudyResult",
     "Work",
     "damage_lines",
     "distinct",
+    "earlier_scores",
     "missing_shards",
     "on_frame",
     "on_square",
     "open",
     "opened",
+    "outdated_entries",
     "publish",
     "read_part",
+    "read_stacks",
     "readable",
     "replacing",
     "sample",

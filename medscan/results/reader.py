@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,15 @@ from medscan.results.opening import damaged_studies, is_damaged, opened
 from medscan.results.records import read_records
 from medscan.results.seal import verified
 from medscan.results.store import ARRAYS, FILES, LISTS, MARKS, NAMES, TEXTS, WORK
-from medscan.results.types import Mark, RunInfo, StackResult, StudyResult, Work, merge_results
+from medscan.results.types import (
+    Mark,
+    RunInfo,
+    Score,
+    StackResult,
+    StudyResult,
+    Work,
+    merge_results,
+)
 
 NEEDED = ("SeriesInstanceUID", "modality", "body_part", "plane", "kind", "detector",
           "detector_hash", "threshold", "slice_threshold", "provisional", "rows", "columns", "size",
@@ -38,6 +46,41 @@ def read_part(path: Path) -> Work | None:
         return None
     with h5py.File(io.BytesIO(data), "r") as file:
         return _read_work(file["studies"][path.stem]) if path.stem in file["studies"] else None
+
+
+def read_stacks(part: Path, out: Path, study: str, asked: Collection[str]) -> list[StackResult]:
+    """Read the stacks of a study that answer something: from its part file, else the results.
+
+    Parameters
+    ----------
+    part, out : Path
+        A part file, which need not exist, and the results file.
+    study : str
+    asked : collection of str
+        See `Score`.
+
+    Raises
+    ------
+    DamagedError
+        If the results are damaged.
+    """
+    data = verified(part) if asked and part.exists() else None
+    if data is not None:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            return _answers(file["studies"][study], asked)
+    if not asked:
+        return []
+    with opened(out) as file:
+        return _answers(file["studies"][study], asked)
+
+
+def _answers(group: Any, asked: Collection[str]) -> list[StackResult]:
+    names = (name for name in sorted(group) if name != FILES)
+    return [
+        _read_stack(group[name], arrays=True)
+        for name in names
+        if group[name].attrs.get("asked", "") in asked
+    ]
 
 
 def _text(value: Any) -> str:
@@ -210,14 +253,28 @@ def _read_study(group: Any, *, arrays: bool) -> StudyResult:
 
 
 def _read_mark(group: Any) -> Mark:
-    return Mark(bool(group.attrs.get("stale", False)), str(group.attrs.get("absent", "")))
+    skipped = str(group.attrs.get("skipped", "[]"))
+    return Mark(
+        bool(group.attrs.get("stale", False)),
+        str(group.attrs.get("absent", "")),
+        tuple(json.loads(group.attrs.get("kept", "[]"))),
+        "" if skipped == "[]" else skipped,
+    )
 
 
 def _read_work(group: Any) -> Work | None:
     if FILES not in group:
         return None
     facts = {name: str(group.attrs[name]) for name in WORK}
-    return Work(**facts, outcomes=json.loads(group[FILES].asstr()[()]))
+    outcomes = json.loads(group[FILES].asstr()[()])
+    scores = tuple(_read_score(group[name]) for name in sorted(group) if name != FILES)
+    return Work(**facts, outcomes=outcomes, scores=scores)
+
+
+def _read_score(group: Any) -> Score:
+    name = group.name.rsplit("/", 1)[-1]
+    facts = {field: str(group.attrs.get(field, "")) for field in Score._fields}
+    return Score(**facts | {"group": name, "stack": facts["stack"] or name})
 
 
 def _read_stack(group: Any, *, arrays: bool) -> StackResult:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +20,7 @@ from medscan.errors import DamagedError, DiskError
 from medscan.files import forgiving, free_bytes, replacing
 from medscan.results.opening import SCHEMA, damaged_studies, opened
 from medscan.results.seal import USER_BLOCK, blocks_read, seal, verified
-from medscan.results.types import Mark, RunInfo, StackResult, StudyResult
+from medscan.results.types import Mark, RunInfo, StackResult, State, StudyResult
 
 SPARE = 4 << 20
 """Bytes that a results file may need in addition to its studies."""
@@ -28,11 +29,11 @@ TEXTS = ("path", "sop_instance_uid")
 NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
 LISTS = ("orientation", "pixel_spacing", "origin", "last", "qform", "sform", "form_codes", "notes",
-         "skipped")  # fmt: skip
+         "skipped", "kept")  # fmt: skip
 """Attributes that are lists, stored as JSON."""
 WORK = ("content", "maker", "root", "tools")
 """Attributes of a study that say how its result came about; `root` is read with it too."""
-MARKS = ("stale", "absent")
+MARKS = ("stale", "absent", "kept")
 MANNER = ("precision", "plane", "identify", "hash_paths", "link_template")
 """Attributes of the root with options of the scan."""
 FILES = "files"
@@ -40,6 +41,11 @@ FILES = "files"
 COMPRESSED = {"compression": "gzip", "shuffle": True}
 SMALL = 4096
 """Bytes up to which an array is stored uncompressed: an index of chunks would be larger."""
+
+Changes = Mapping[str, Mark | None]
+"""New marks by study; None: drop the study."""
+Dropped = Mapping[str, Collection[str]]
+"""Keys of stacks to drop, by study."""
 
 
 def write_part(path: Path, study: StudyResult) -> None:
@@ -65,7 +71,7 @@ def _write_study(parent: Any, study: StudyResult) -> None:
     group.attrs["score"] = study.score
     group.attrs["percentile"] = study.percentile
     group.attrs["flagged"] = study.flagged
-    _put_mark(group, study.mark)
+    _put_attributes(group, {name: getattr(study.mark, name) for name in MARKS})
     if study.work is not None:
         _put_attributes(group, {name: getattr(study.work, name) for name in WORK})
         group.create_dataset(FILES, data=json.dumps(study.work.outcomes))
@@ -74,7 +80,8 @@ def _write_study(parent: Any, study: StudyResult) -> None:
 
 
 def _put_mark(group: Any, mark: Mark) -> None:
-    _put_attributes(group, {name: getattr(mark, name) for name in MARKS})
+    facts = {name: getattr(mark, name) for name in MARKS}
+    _put_attributes(group, facts | {"skipped": json.loads(mark.skipped or "[]")})
 
 
 def _write_stack(group: Any, stack: StackResult) -> None:
@@ -118,7 +125,8 @@ def publish(
     path: Path,
     run: RunInfo,
     parts: Sequence[Path],
-    changes: Mapping[str, Mark | None] = MappingProxyType({}),
+    changes: Changes = MappingProxyType({}),
+    dropped: Dropped = MappingProxyType({}),
 ) -> list[Path]:
     """Replace results.h5 in one rename: its studies and those of the parts, except damaged ones.
 
@@ -130,8 +138,8 @@ def publish(
         Attributes and tables of the new file's root.
     parts : sequence of Path
         Files of `write_part`; their studies replace older results.
-    changes : mapping
-        New marks by study; None: drop the study.
+    changes, dropped : mapping
+        See `Changes` and `Dropped`.
 
     Returns
     -------
@@ -155,40 +163,59 @@ def publish(
             _write_run(file, run)
             studies = file.create_group("studies")
             # Parts come first: a study that is copied is not replaced by its older result.
-            damaged = [part for part in parts if not _copy_part(part, studies, changes)]
+            damaged = [part for part in parts if not _copy_part(part, studies, changes, dropped)]
             if path.exists():
-                _copy_old(path, studies, wanted)
+                _copy_old(path, studies, wanted, dropped)
         seal_results(aside)
     return damaged
 
 
-def _copy_part(part: Path, studies: Any, changes: Mapping[str, Mark | None]) -> bool:
+def _copy_part(part: Path, studies: Any, changes: Changes, dropped: Dropped) -> bool:
     """Copy the study of a part file; return whether the file is intact."""
     data = verified(part)
     if data is None:
         return False
     with h5py.File(io.BytesIO(data), "r") as file:
-        _copy_studies(file["studies"], studies, changes)
+        _copy_studies(file["studies"], studies, changes, dropped)
     return True
 
 
-def _copy_old(path: Path, studies: Any, changes: Mapping[str, Mark | None]) -> None:
+def _copy_old(path: Path, studies: Any, changes: Changes, dropped: Dropped) -> None:
     try:
         with opened(path) as old:
-            _copy_studies(old["studies"], studies, changes)
+            _copy_studies(old["studies"], studies, changes, dropped)
     except DamagedError as error:
         raise DiskError(f"{error}; finished studies are kept beside it") from error
 
 
-def _copy_studies(old: Any, studies: Any, changes: Mapping[str, Mark | None]) -> None:
+def _copy_studies(old: Any, studies: Any, changes: Changes, dropped: Dropped) -> None:
     """Copy studies that have not been copied yet and are not dropped."""
     for key in old:
         mark = changes.get(key, Mark())
         if key in studies or mark is None:
             continue
-        old.copy(old[key], studies)
+        if key in dropped:
+            _copy_without(old[key], studies.create_group(key), dropped[key])
+        else:
+            old.copy(old[key], studies)
         if key in changes:
             _put_mark(studies[key], mark)
+
+
+def _copy_without(old: Any, group: Any, dropped: Collection[str]) -> None:
+    """Copy a study without some stacks; its totals become those of the others."""
+    for name, value in old.attrs.items():
+        group.attrs.create(name, value, dtype=old.attrs.get_id(name).dtype)
+    for name in old:
+        if name not in dropped:
+            old.copy(old[name], group)
+    stacks = [group[name] for name in group if name != FILES]
+    scored = [stack for stack in stacks if not math.isnan(stack.attrs["score"])]
+    worst = max(scored, key=lambda stack: float(stack.attrs["score"]), default=None)
+    for name in ("score", "percentile"):
+        group.attrs[name] = math.nan if worst is None else worst.attrs[name]
+    group.attrs["flagged"] = any(s.attrs["score"] >= s.attrs["threshold"] for s in scored)
+    group.attrs["slices"] = sum(int((s["state"][()] == State.SCORED).sum()) for s in stacks)
 
 
 def seal_results(path: Path) -> None:

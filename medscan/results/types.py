@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class StackResult:
         unknown; `slice_spacing` is NaN when unknown. Of a NIfTI volume, `qform` and
         `sform` are lists of 16 floats, row by row, from (column, row, slice) to RAS millimetres,
         empty where the header has none, and `form_codes` holds its qform_code and sform_code.
-        `description` is there only with `--identify`.
+        `description` is there only with `--identify`. `stack`, `source`, `asked`, `maker` and
+        `scanned` are those of its `Score`.
     score : float
         Score of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
     percentile : float
@@ -79,9 +80,46 @@ class StackResult:
     thumbnail_index: NDArray[np.int32]
 
     @property
+    def source_key(self) -> str:
+        """Key of the stack in the archive: results of two detectors may share it."""
+        return str(self.info.get("stack") or self.key)
+
+    @property
     def flagged(self) -> bool:
         """Whether the score reaches the detector's threshold."""
         return bool(self.score >= self.info["threshold"])
+
+
+class Score(NamedTuple):
+    """How the score of one stack came about.
+
+    Parameters
+    ----------
+    group : str
+        Key of the stack's result in the study.
+    stack : str
+        Key of the stack in the archive: two detectors may have scored the same one.
+    detector : str
+        Name of the detector.
+    source, asked, maker : str
+        Hashes of the stack's files, of what was asked of them, and of what answered; see
+        `medscan.planning.plan.Task`. Empty in files of older versions.
+    scanned : str
+        When it was scored, ISO 8601, UTC.
+    """
+
+    group: str
+    stack: str
+    detector: str
+    source: str = ""
+    asked: str = ""
+    maker: str = ""
+    scanned: str = ""
+
+    @property
+    def when(self) -> str:
+        """The day on which it was scored, in words."""
+        return f"on {self.scanned[:10]}" if self.scanned else "by an earlier version of medscan"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +139,8 @@ class Work:
         tried again when they change.
     outcomes : list of [path, reason, detail]
         Outcome of each of its files, in the order of their paths below the archive root.
+    scores : tuple of Score
+        Of its stacks, in the order of their keys.
     """
 
     content: str
@@ -108,6 +148,7 @@ class Work:
     root: str
     tools: str
     outcomes: list[list[str]]
+    scores: tuple[Score, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +161,17 @@ class Mark:
         Whether a detector, or the preprocessing, has changed since.
     absent : str
         When a scan first found its files missing, ISO 8601, UTC; empty while they exist.
+    kept : tuple of str
+        Keys of the stacks whose detector the last scan did not ask for: their scores are those of
+        an earlier scan.
+    skipped : str
+        JSON: the stacks that the last scan did not score, as in `StudyResult.info`; empty for none.
     """
 
     stale: bool = False
     absent: str = ""
+    kept: tuple[str, ...] = ()
+    skipped: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +185,9 @@ class StudyResult:
     info : dict
         StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), path (the
         folder or file below the archive root), slices (number scored), and with `--identify` also
-        patient_id and accession_number. `skipped`: list of [description, reason] for stacks that no
-        detector was fitted for. When read from a file also `root`, as in `Work`, if it has one.
+        patient_id and accession_number. `skipped`: list of [description, reason, sentences] for
+        stacks that were not scored; files of older versions have no sentences. When read from a
+        file also `root`, as in `Work`, if it has one.
     score, percentile : float
         Those of the stack with the highest score; NaN when nothing was scored.
     flagged : bool
@@ -158,6 +207,10 @@ class StudyResult:
     work: Work | None = None
     mark: Mark = Mark()
 
+    def kept_from(self, stack: StackResult) -> str:
+        """Return when a stack was scored that the last scan did not ask for; else empty."""
+        return str(stack.info["scanned"]) if stack.key in self.mark.kept else ""
+
 
 def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
     """Add to a study the series that only an older result has scored, and update its score.
@@ -174,8 +227,10 @@ def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
     # A description in `skipped` starts with the key of its stack.
     skipped = [e for e in study.info.get("skipped") or [] if str(e[0]).split(" ")[0] not in added]
     slices = sum(int((s.state == State.SCORED).sum()) for s in stacks.values())
+    kept = (*study.mark.kept, *(key for key in older.mark.kept if key in added))
     return replace(
         study,
+        mark=replace(study.mark, kept=kept),
         info=study.info | {"skipped": skipped, "slices": slices},
         score=worst.score,
         percentile=worst.percentile,

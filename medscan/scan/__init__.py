@@ -6,6 +6,7 @@ Imports no torch until a model is loaded.
 from medscan.scan.disk import Room, Square, has_entries
 from medscan.scan.engine import Assignment, Engine, LocalEngine, Tally
 from medscan.scan.guard import Stop, Watchdog, stopping
+from medscan.scan.kept import recall, scores_of
 from medscan.scan.lock import locked
 from medscan.scan.manifest import manifest_of, versions
 from medscan.scan.part import FinishedStudy, finish_study
@@ -32,7 +33,9 @@ __all__ = [
     "has_entries",
     "locked",
     "manifest_of",
+    "recall",
     "scan",
+    "scores_of",
     "stopping",
     "versions",
 ]

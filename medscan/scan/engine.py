@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from medscan.archive import Pseudonyms
@@ -18,6 +19,7 @@ from medscan.reading import Decoders
 from medscan.results import StudyResult
 from medscan.scan.disk import Room
 from medscan.scan.guard import Stop, StoppedError, Watchdog
+from medscan.scan.kept import recall
 from medscan.scan.part import FinishedStudy, finish_study
 from medscan.scan.pipeline import Pipeline, Watch
 from medscan.scoring import Scorer, loaded_scorers
@@ -120,6 +122,7 @@ class LocalEngine:
                 decoders.draw,
                 keep,
                 assignment.watch,
+                partial(recall, outputs=options.outputs, privacy=options.privacy),
             )
             pipeline.failed = assignment.failed
             started = time.perf_counter()

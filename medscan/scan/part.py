@@ -24,6 +24,8 @@ class FinishedStudy:
     decoder_failure : str
         How its decoder died; empty if it did not.
     flagged : bool
+    stacks : int
+        Stacks that were given to a detector.
     slices, failed : int
         Slices that were scored, and slices that could not be.
     seconds : float
@@ -35,6 +37,7 @@ class FinishedStudy:
     work: Work | None
     decoder_failure: str
     flagged: bool
+    stacks: int
     slices: int
     failed: int
     seconds: float
@@ -55,13 +58,15 @@ def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> Finis
         If it cannot be written.
     """
     results.write_part(parts / f"{study.key}.h5", study)
+    new = [stack for stack in study.stacks if stack.key not in study.mark.kept]
     return FinishedStudy(
         study=study.key,
         work=study.work,
         decoder_failure=decoder_failure,
         flagged=study.flagged,
-        slices=int(study.info["slices"]),
-        failed=sum(int((stack.state == State.FAILED).sum()) for stack in study.stacks),
-        seconds=sum(float(stack.info["seconds"]) for stack in study.stacks[:1]),
-        header_unused=sum(HEADER_UNUSED in stack.info["notes"] for stack in study.stacks),
+        stacks=len(new),
+        slices=sum(int((stack.state == State.SCORED).sum()) for stack in new),
+        failed=sum(int((stack.state == State.FAILED).sum()) for stack in new),
+        seconds=sum(float(stack.info["seconds"]) for stack in new[:1]),
+        header_unused=sum(HEADER_UNUSED in stack.info["notes"] for stack in new),
     )

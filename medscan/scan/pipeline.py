@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from medscan.archive import Outcome, Pseudonyms, Reason, Series, Stack
 from medscan.detector import Detector
@@ -21,9 +21,10 @@ from medscan.errors import DeviceError, DiskError, FileError, LedgerError, Medsc
 from medscan.options import Inputs, Privacy
 from medscan.planning import Task
 from medscan.reading import CHUNK, DrawJob, Drawn
-from medscan.results import StackResult, StudyResult, Work
+from medscan.results import Mark, StackResult, StudyResult, Work
 from medscan.scan.disk import Room, has_entries
 from medscan.scan.guard import Stop, StoppedError, Watchdog
+from medscan.scan.kept import dated, scores_of, with_kept
 from medscan.scoring import (
     Scored,
     Scorer,
@@ -41,6 +42,8 @@ Keep = Callable[[StudyResult, str], None]
 """Takes a complete study, and how its decoder died; empty if it did not."""
 Decode = Callable[[Iterable[DrawJob]], Generator[tuple[DrawJob, Drawn], None, None]]
 """Draws jobs in their order, and takes each only shortly before it is drawn."""
+Recall = Callable[[Task], list[StackResult]]
+"""Reads the results of a study that earlier scans have made and that stay; see `Task.earlier`."""
 Watch = Callable[[int, int, int, int], None]
 """`watch(done, studies, slices, failures)` after each batch; failures are of files and slices."""
 
@@ -82,6 +85,8 @@ class Pipeline:
         See `Keep`.
     watch : callable or None
         See `Watch`.
+    recall : callable
+        See `Recall`.
     """
 
     def __init__(
@@ -96,11 +101,12 @@ class Pipeline:
         decode: Decode,
         keep: Keep,
         watch: Watch | None = None,
+        recall: Recall = lambda _: [],
     ) -> None:
         self.inputs, self.privacy, self.pseudonyms = inputs, privacy, pseudonyms
         self.scorers, self.room = scorers, room
         self.stop, self.watchdog, self.keep, self.watch = stop, watchdog, keep, watch
-        self.decode = decode
+        self.decode, self.recall = decode, recall
         self.studies: dict[str, _Study] = {}
         self.total = self.done = self.slices = self.failed = 0
 
@@ -214,8 +220,9 @@ class Pipeline:
             return
         spent = time.monotonic() - study.begun
         stacks = [builder.result(spent, self.pseudonyms) for builder in study.builders.values()]
+        stacks = dated(stacks, task.asked)
         failures = (o.detail for o in outcomes if o.reason in _TROUBLE)
-        outcomes = [*task.out_of_scope_outcomes(), *outcomes]
+        outcomes = [*task.unused_outcomes(), *outcomes]
         self._keep_result(task, stacks, outcomes, next(failures, ""))
 
     def _keep_result(
@@ -225,9 +232,12 @@ class Pipeline:
         outcomes: Sequence[Outcome],
         decoder_failure: str = "",
     ) -> None:
-        work = self._work(task, outcomes)
+        new = {stack.key for stack in stacks}
+        stacks = with_kept(stacks, self.recall(task))
+        work = self._work(task, outcomes, stacks)
         result = study_result(task.study, stacks, task.skipped_stacks(), self.pseudonyms, work)
-        self.keep(result, decoder_failure)
+        kept = tuple(stack.key for stack in stacks if stack.key not in new)
+        self.keep(replace(result, mark=Mark(kept=kept)), decoder_failure)
         self.room.mark_written(task)
         self.done += 1
 
@@ -259,9 +269,10 @@ class Pipeline:
             self.stop.failure = f"{root} is gone, or empty: it was there when the scan began"
         return root is not None
 
-    def _work(self, task: Task, outcomes: Sequence[Outcome]) -> Work:
+    def _work(self, task: Task, outcomes: Sequence[Outcome], stacks: Sequence[StackResult]) -> Work:
         path = self.pseudonyms.path
         by_file = sorted(outcomes, key=lambda outcome: outcome.file)
         rows = [[path(o.file.path), str(o.reason), o.detail] for o in by_file]
         root = self.pseudonyms.root(task.study.files()[0])
-        return Work(task.content, task.maker, root, self.inputs.tools, rows)
+        scores = scores_of(stacks)
+        return Work(task.content, task.maker, root, self.inputs.tools, rows, scores)

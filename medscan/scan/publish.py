@@ -20,7 +20,7 @@ from medscan.planning import (
     set_parts_aside,
     stamp_of,
 )
-from medscan.results import RunInfo
+from medscan.results import Dropped, RunInfo
 from medscan.scan.summary import Summary
 from medscan.scoring import AGGREGATION, describe
 
@@ -53,6 +53,7 @@ def publish_results(
     summary: Summary,
     ledger: Ledger,
     changes: MarkChanges,
+    dropped: Dropped,
     key_fingerprint: str,
     seconds: float,
 ) -> None:
@@ -69,6 +70,8 @@ def publish_results(
     ledger : Ledger
     changes : dict
         See `medscan.planning.mark_changes`.
+    dropped : mapping
+        See `medscan.planning.dropped_scores`.
     key_fingerprint : str
     seconds : float
         Time that the scan has taken so far.
@@ -99,12 +102,12 @@ def publish_results(
         link_template=_link_template(outputs),
     )
     parts = parts_of(outputs)
-    damaged = results.publish(outputs.out, run, parts, changes)
+    damaged = results.publish(outputs.out, run, parts, changes, dropped)
     if damaged:  # since they were written or checked, in this scan
         summary.damage.append(set_parts_aside(outputs, damaged))
     for part in damaged:
         ledger.forget(part.stem)
-    ledger.published(stamp_of(outputs.out), changes)
+    ledger.published(stamp_of(outputs.out), changes, dropped)
     for part in parts:
         remove(part)
     remove_leftovers(outputs)

@@ -23,6 +23,7 @@ from medscan.planning import (
     Walk,
     account,
     check,
+    dropped_scores,
     due_tasks,
     fingerprint_of,
     is_quarantined,
@@ -37,6 +38,7 @@ from medscan.planning import (
     survey_archive,
     walk,
 )
+from medscan.scan.coverage import cover
 from medscan.scan.engine import Assignment, Engine, LocalEngine
 from medscan.scan.guard import Stop, StoppedError, Watchdog, stopping
 from medscan.scan.lock import locked
@@ -268,6 +270,7 @@ class _Run:
         if study.work is not None:
             self.ledger.finish(study.study, study.work, study.decoder_failure)
         self.summary.scanned += 1
+        self.summary.unscored += not study.stacks
         self.summary.flagged += study.flagged
         self.summary.header_unused += study.header_unused
         log.info("study scanned", extra=study.facts())
@@ -277,9 +280,9 @@ class _Run:
         options, summary, plan = self.options, self.summary, self.plan
         self.watchdog.feed("results are published")
         self._account(catalogue, plan)
-        changes = mark_changes(
-            walked.files, plan, self.ledger, self.pseudonyms, options.outputs.prune_s
-        )
+        dropped = dropped_scores(plan, self.ledger)
+        prune_s = options.outputs.prune_s
+        changes = mark_changes(walked.files, plan, self.ledger, self.pseudonyms, prune_s, dropped)
         night, worse = compare_with_last(self.ledger, summary.entries, changes)
         # An empty shard gets a file too: a missing file would mean that it was not scanned.
         needs_file = bool(plan or options.inputs.shard)
@@ -289,13 +292,13 @@ class _Run:
         if summary.scanned or has_parts or (changed and not summary.failure):
             with summary.stage("publish"):
                 seconds = round(time.monotonic() - self.started, 3)
-                publish_results(
-                    options, summary, self.ledger, changes, self.key_fingerprint, seconds
-                )
+                key = self.key_fingerprint
+                publish_results(options, summary, self.ledger, changes, dropped, key, seconds)
             summary.pruned = sum(mark is None for mark in changes.values())
         if not summary.failure:  # after one, files may only seem to be gone
             summary.worse = worse
             remember_night(self.ledger, night)
+        summary.coverage = cover(plan, self.ledger.work)
         summary.quarantined = sum(map(self._is_quarantined, plan))
         _, summary.stale, summary.absent = self.ledger.counts()
 

@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from medscan.archive import Bucket
 from medscan.planning import FileEntry
 from medscan.profile import Profile
+from medscan.scan.coverage import Coverage
 
 log = logging.getLogger("medscan.scan")
 
@@ -25,6 +26,7 @@ class Summary:
     reasons: dict[str, int] = field(default_factory=dict)
     studies: int = 0
     scanned: int = 0
+    unscored: int = 0
     unchanged: int = 0
     arriving: int = 0
     left: int = 0
@@ -35,6 +37,7 @@ class Summary:
     slices: int = 0
     flagged: int = 0
     header_unused: int = 0
+    coverage: Coverage = field(default_factory=Coverage)
     seconds: float = 0.0
     stopped: str = ""
     failure: str = ""
@@ -49,8 +52,9 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields but the entries, for JSON."""
-        names = [f.name for f in fields(self) if f.name not in ("entries", "profile")]
-        return {name: getattr(self, name) for name in names} | {"profile": self.profile.as_dict()}
+        names = [f.name for f in fields(self) if f.name not in ("entries", "profile", "coverage")]
+        others = {"coverage": asdict(self.coverage), "profile": self.profile.as_dict()}
+        return {name: getattr(self, name) for name in names} | others
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -79,11 +83,13 @@ class Summary:
             written = f"results in {self.out}" if Path(self.out).exists() else "no results written"
             text = f"{self._work()}; {total} files: {counts}; {written}"
         text = f"shard {self.shard}: {text}" if self.shard else text
-        return "; ".join([text, *self._result_notes(), *self.notes])
+        text = "; ".join(filter(None, [text, self.coverage.text()]))
+        return "; ".join([text, *self._result_notes(), *self.coverage.notes(), *self.notes])
 
     def _work(self) -> str:
+        scanned = self.scanned - self.unscored
         text = (
-            f"{self.scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
+            f"{scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
             f"{self.flagged} flagged, {self.unchanged} unchanged"
         )
         if self.stopped:

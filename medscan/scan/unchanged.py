@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from medscan.archive import TRANSIENT_REASONS, Outcome, Pseudonyms, Reason
 from medscan.choices import Rescan
 from medscan.options import ScanOptions
 from medscan.planning import PREPROCESSING, Ledger, Walk, parts_of, stamp_of
+from medscan.scan.coverage import Coverage
 from medscan.scan.summary import Summary
 
 NOTE_NAME = "unchanged"
@@ -28,6 +30,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
     """Return a hash of everything that decides what a scan does; empty if the scan must run."""
     inputs, outputs, rescan = options.inputs, options.outputs, options.budget.rescan
     must_run = outputs.accounting or inputs.paranoid or outputs.prune_s is not None
+    must_run = bool(must_run or inputs.dropped_detectors)
     # A root that is one file may have its voxels in another file, which the walk does not see.
     if must_run or rescan is not Rescan.NONE or not all(map(Path.is_dir, inputs.roots)):
         return ""
@@ -54,14 +57,19 @@ def recall_summary(options: ScanOptions, ledger: Ledger, current: str, summary: 
         return False
     for name in KEPT_FIELDS:
         setattr(summary, name, kept[name])
+    summary.coverage = Coverage(**kept["coverage"])
     summary.unchanged = summary.studies
     return True
 
 
 def remember_summary(ledger: Ledger, current: str, summary: Summary) -> None:
     """Store the summary for the next scan, in case nothing changes until then."""
-    kept = {name: getattr(summary, name) for name in KEPT_FIELDS} | {"signature": current}
-    ledger.note(NOTE_NAME, json.dumps(kept))
+    kept = {name: getattr(summary, name) for name in KEPT_FIELDS}
+    told = {
+        "signature": current,
+        "coverage": asdict(replace(summary.coverage, outdated=0, dropped=0)),
+    }
+    ledger.note(NOTE_NAME, json.dumps(kept | told))
 
 
 def is_final(walked: Walk, outcomes: Iterable[Outcome], summary: Summary) -> bool:
