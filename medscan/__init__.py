@@ -27,6 +27,7 @@ it, and only what their `__init__` offers.
     reading/      stacks -> drawn slices, in worker processes that may die
     scoring/      slices -> scores and maps; slices of a stack -> its result
     planning/     archive and ledger -> what is due, by which detector, and why not
+    coverage.py   a plan after its scan -> how many studies have a score, and why others have none
     scan/         due studies -> results.h5: lock, pipeline, budgets, publication
     cluster/      the same on a Ray cluster
     inspect/      doctor, dry run, shard plan, verify, locate

@@ -13,6 +13,7 @@ from typing import Any
 
 from medscan import results
 from medscan.archive import Bucket, Catalogue
+from medscan.coverage import cover
 from medscan.errors import LedgerError, UsageError
 from medscan.files import remove
 from medscan.options import ScanOptions
@@ -38,7 +39,6 @@ from medscan.planning import (
     survey_archive,
     walk,
 )
-from medscan.scan.coverage import cover
 from medscan.scan.engine import Assignment, Engine, LocalEngine
 from medscan.scan.guard import Stop, StoppedError, Watchdog, stopping
 from medscan.scan.lock import locked

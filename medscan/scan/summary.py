@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from medscan.archive import Bucket
+from medscan.coverage import Coverage
 from medscan.planning import FileEntry
 from medscan.profile import Profile
-from medscan.scan.coverage import Coverage
 
 log = logging.getLogger("medscan.scan")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from medscan.archive import TRANSIENT_REASONS, Outcome, Pseudonyms, Reason
 from medscan.choices import Rescan
+from medscan.coverage import Coverage
 from medscan.options import ScanOptions
 from medscan.planning import PREPROCESSING, Ledger, Walk, parts_of, stamp_of
-from medscan.scan.coverage import Coverage
 from medscan.scan.summary import Summary
 
 NOTE_NAME = "unchanged"
