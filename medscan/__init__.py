@@ -23,6 +23,7 @@ it, and only what their `__init__` offers.
     detector.py   a fitted method in one file: weights, domain, window, calibration
     metrics.py    scores and truth -> AUROC and others, with intervals
     results/      results.h5: what a scan found, and the reader of it
+    routing/      what an image says that it is -> the detector that is for it
     options.py    what a scan is asked for, in five groups
     reading/      stacks -> drawn slices, in worker processes that may die
     scoring/      slices -> scores and maps; slices of a stack -> its result

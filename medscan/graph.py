@@ -21,8 +21,8 @@ from medscan.detector import Detector
 from medscan.errors import ExportError, UsageError
 from medscan.files import replacing
 from medscan.imaging import Slice
-from medscan.planning import fits
 from medscan.reading import measure, render
+from medscan.routing import Answer, judge, verdict
 
 if TYPE_CHECKING:
     from medscan.methods import Method
@@ -221,7 +221,7 @@ def _middle_slices(
     for study in archive.index(roots, plane).studies:
         for series in study.series:
             for stack in series.stacks:
-                if fits(detector.domain, series, stack, named=True):
+                if verdict(judge(detector.domain, stack)) is not Answer.CONTRADICTS:
                     middle = [stack.frames[len(stack.frames) // 2]]
                     window = measure(stack, detector.window, series.modality)
                     rendered = render(stack, middle, size, window)

@@ -42,7 +42,7 @@ class Inputs:
         Folders or files of the archive.
     detectors : tuple of (Path, Detector)
     named : bool
-        Whether the user named the detectors; see `medscan.planning.route`.
+        Whether the user named the detectors; see `medscan.routing.route`.
     dropped_detectors : tuple of str
         Names of detectors whose earlier scores are dropped, unless this scan gives them again.
     plane : Plane or None

@@ -15,13 +15,14 @@ import pytest
 
 import medscan
 from medscan.inherited import identity
-from medscan.planning.routing import SEQUENCE
+from medscan.routing import PATTERN
 
 PACKAGE = Path(medscan.__file__).parent
 OWN_WORDS = {"cli"}
 """Rooms whose patterns see only the words of a command line or of medscan itself."""
 ELSEWHERE = {
-    "self.pattern": [SEQUENCE],
+    "self.pattern": [PATTERN],
+    "either(words)": [PATTERN],
     "_STRICTER.get(keyword, _TEXT)": [*identity._STRICTER.values(), identity._TEXT],
 }
 """Patterns that are chosen where they are used."""

@@ -3,6 +3,7 @@
 import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
 from medscan.archive.bids import BidsName, bids_name
 from medscan.archive.dicom import BURNED_IN
+from medscan.archive.facts import DESCRIBING, FACTS, FILE_NAME, TERMS, Facts
 from medscan.archive.geometry import (
     Cut,
     DisplayTransform,
@@ -42,8 +43,12 @@ from medscan.archive.walk import walk
 
 __all__ = [
     "BURNED_IN",
+    "DESCRIBING",
+    "FACTS",
+    "FILE_NAME",
     "MAKER",
     "REASONS",
+    "TERMS",
     "TRANSIENT_REASONS",
     "ArchiveFile",
     "BidsName",
@@ -51,6 +56,7 @@ __all__ = [
     "Catalogue",
     "Cut",
     "DisplayTransform",
+    "Facts",
     "Frame",
     "Header",
     "HeaderCache",

@@ -29,6 +29,7 @@ class Form(Enum):
     TERMS = "terms"
     """Code strings: defined terms, in capitals."""
     NUMBER = "number"
+    UID = "uid"
     TEXT = "text"
     """Free text, which may hold a name."""
 
@@ -55,6 +56,7 @@ _TIMING, _MODIFIER = "MRTimingAndRelatedParametersSequence", "MRModifierSequence
 _REGION, _AGENT = "AnatomicRegionSequence", "ContrastBolusAgentSequence"
 
 FACTS = (
+    Fact("SOPClassUID", Form.UID),
     Fact("Modality", Form.TERMS),
     Fact("BodyPartExamined", Form.TERMS, code=_REGION),
     Fact("StudyDescription", Form.TEXT),
@@ -76,6 +78,7 @@ FACTS = (
     Fact("RepetitionTime", Form.NUMBER, (_TIMING,)),
     Fact("FlipAngle", Form.NUMBER, (_TIMING,)),
     Fact("DiffusionBValue", Form.NUMBER),
+    Fact("NumberOfTemporalPositions", Form.NUMBER),
     Fact("ContrastBolusAgent", Form.TEXT, code=_AGENT),
     Fact("ViewPosition", Form.TERMS),
 )
@@ -83,6 +86,7 @@ FACTS = (
 IN_GROUPS = tuple(fact for fact in FACTS if fact.groups)
 """Those that may differ from frame to frame of an enhanced object."""
 
+_NO_AGENT = ("NO", "NONE", "N", "N/A", "NA", "-", "WITHOUT")
 FORMS = {fact.keyword: fact.form for fact in FACTS} | {FILE_NAME: Form.TEXT}
 DESCRIBING = ("SeriesDescription", "ProtocolName", "SequenceName", FILE_NAME)
 """What describes a series in words."""
@@ -160,6 +164,8 @@ def _value(fact: Fact, source: Dataset, keyword: str) -> str:
         found = numbers([source], keyword, 1)
         return number_text(found[0]) if found else ""
     found_text = text(source, keyword)
+    if keyword == "ContrastBolusAgent" and found_text.upper() in _NO_AGENT:
+        return ""
     shouted = fact.form is Form.TERMS and fact.keyword != "BodyPartExamined"
     return found_text.upper() if shouted else found_text
 

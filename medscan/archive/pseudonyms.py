@@ -59,7 +59,7 @@ class Pseudonyms:
     words : tuple of str
         Upper-case words that detectors look for in descriptions, modalities and body parts: kept.
     pattern : str
-        Regular expression of further parts of a description to keep.
+        Regular expression whose group 1 is a further part of a description to keep.
     identify : bool
         Write identities unchanged.
     hash_paths : bool
@@ -68,14 +68,14 @@ class Pseudonyms:
 
     key: bytes = field(repr=False)
     words: tuple[str, ...] = ()
-    pattern: str = "(?!)"
+    pattern: str = "(?!)()"
     identify: bool = False
     hash_paths: bool = True
 
     @property
     def rule(self) -> str:
         """Digest of everything `record` depends on: cached results hold while it stays the same."""
-        facts = ("1", self.digest("rule"), str(self.identify), self.pattern, *self.words)
+        facts = ("2", self.digest("rule"), str(self.identify), self.pattern, *self.words)
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def digest(self, text: str, length: int = 16) -> str:
@@ -142,6 +142,8 @@ class Pseudonyms:
             return self._body_part(value)
         if form is Form.NUMBER:
             return value if _NUMBER_FACT.fullmatch(value) else ""
+        if form is Form.UID:
+            return self.uid(value)
         if form is Form.TERMS:
             return "\\".join(map(_term, value.split("\\")))
         kept = self._description(value.upper()) if form else ""
@@ -149,7 +151,7 @@ class Pseudonyms:
 
     def _description(self, text: str) -> str:
         kept = [word for word in self.words if word in text]
-        kept += (match[0] for match in re.finditer(self.pattern, text))
+        kept += (match[1] for match in re.finditer(self.pattern, text))
         return " | ".join(dict.fromkeys(kept))
 
     def _modality(self, text: str) -> str:

@@ -57,6 +57,7 @@ class Reason(StrEnum):
     WHOLE_SLIDE = "whole-slide"
     DUPLICATE = "duplicate"
     OUT_OF_SCOPE = "out-of-scope"
+    UNSTATED = "unstated"
     KEPT = "kept"
     OUTDATED = "outdated"
     BACKGROUND = "background"
@@ -91,7 +92,11 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic whose header does not say how to divide it"),
     Reason.WHOLE_SLIDE: (Bucket.SKIPPED, "a large level, or the label, of a slide of microscopy"),
     Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
-    Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "no detector was fitted for images of this kind"),
+    Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "its header says that no detector is for it"),
+    Reason.UNSTATED: (
+        Bucket.SKIPPED,
+        "its header does not say whether a detector is for it: name the detector to have it scored",
+    ),
     Reason.KEPT: (
         Bucket.SKIPPED,
         "an earlier scan scored it, with a detector that this one did not ask for: kept",

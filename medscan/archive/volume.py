@@ -55,6 +55,8 @@ def read_volume(file: ArchiveFile, stream: BinaryIO, content: Content) -> Record
         raise TooLargeError(f"it declares {frames} slices")
     kind = content.kind or Kind.ITK
     facts = {FILE_NAME: stem(file.path)}
+    if geometry.shape[3:] and geometry.shape[3] > 1:
+        facts["NumberOfTemporalPositions"] = str(geometry.shape[3])
     return Header(file, kind, 0, (), geometry, facts=facts, notes=layout.notes)
 
 

@@ -229,7 +229,7 @@ def _tasks(
         if (detector_of := used.get(task.study.key)) is not None:
             stacks = (
                 (series, stack, detector_of[stack.key])
-                for series, stack in task.out_of_scope
+                for series, stack, _ in task.out_of_scope
                 if stack.key in detector_of
             )
             yield replace(task, stacks=tuple(stacks))

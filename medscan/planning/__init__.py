@@ -33,7 +33,6 @@ from medscan.planning.reconcile import (
     remove_leftovers,
     stamp_of,
 )
-from medscan.planning.routing import fits, route
 from medscan.planning.survey import Survey, Walk, scan_pseudonyms, survey_archive, walk
 from medscan.planning.task import Task
 
@@ -54,7 +53,6 @@ __all__ = [
     "dropped_scores",
     "due_tasks",
     "fingerprint_of",
-    "fits",
     "forget",
     "is_new",
     "is_quarantined",
@@ -68,7 +66,6 @@ __all__ = [
     "reconcile_shard",
     "remove_leftovers",
     "results_pseudonyms",
-    "route",
     "scan_pseudonyms",
     "set_parts_aside",
     "stamp_of",

@@ -26,10 +26,9 @@ from medscan.detector import Detector
 from medscan.errors import FileError
 from medscan.options import ScanOptions
 from medscan.planning.ledger import DecoderTrouble, Ledger
-from medscan.planning.reasons import why_not
-from medscan.planning.routing import route
 from medscan.planning.task import Task
 from medscan.results import Score, Work, earlier_scores
+from medscan.routing import Route, route
 
 PREPROCESSING = 5
 """Increase it whenever a change to reading, windowing, drawing or aggregating changes a score."""
@@ -76,7 +75,7 @@ def make_plan(
     detectors : sequence of Detector
     find_work : callable
     named : bool
-        See `medscan.planning.routing.route`.
+        See `medscan.routing.route`.
     identity : str
         The options that change results; see `ScanOptions.identity`.
     pseudonyms : Pseudonyms
@@ -135,14 +134,17 @@ def _make_task(
 ) -> Task:
     detectors, named = routing.detectors, routing.named
     stacks: list[tuple[Series, Stack, Detector]] = []
-    out_of_scope: list[tuple[Series, Stack]] = []
+    out_of_scope: list[tuple[Series, Stack, Route]] = []
+    assumed: dict[str, tuple[str, ...]] = {}
     for series in study.series:
         for stack in series.stacks:
-            detector = route(series, stack, detectors, named=named)
-            if detector is None:
-                out_of_scope.append((series, stack))
-            else:
-                stacks.append((series, stack, detector))
+            found = route(stack, detectors, named=named)
+            if found.detector is None:
+                out_of_scope.append((series, stack, found))
+                continue
+            stacks.append((series, stack, found.detector))
+            if found.assumed:
+                assumed[stack.key] = found.assumed
     files = study.files()
     companions = tuple(sorted(c for file in files for c in companions_of.get(file, ())))
     prints = {file: [file.path, routing.fingerprint(file)] for file in (*files, *companions)}
@@ -157,7 +159,10 @@ def _make_task(
         "files": list(prints.values()),
         "stacks": list(sources),
     }
-    asked = tuple(_asked(sources[stack.key], stack, detector) for _, stack, detector in stacks)
+    asked = tuple(
+        _asked(sources[stack.key], stack, detector, assumed.get(stack.key, ()))
+        for _, stack, detector in stacks
+    )
     earlier = earlier_scores(work, asked, sources, routing.drop)
     task = Task(
         study,
@@ -168,7 +173,7 @@ def _make_task(
         companions,
         asked,
         earlier,
-        tuple(why_not(*entry, detectors, named=named) for entry in out_of_scope),
+        assumed,
     )
     return replace(task, kept_outcomes=_kept_outcomes(task, work, routing.pseudonyms))
 
@@ -184,9 +189,9 @@ def _prints(
         yield from (prints[companion] for companion in sorted(companions_of.get(file, ())))
 
 
-def _asked(source: str, stack: Stack, detector: Detector) -> Score:
+def _asked(source: str, stack: Stack, detector: Detector, assumed: Sequence[str]) -> Score:
     """Return what is asked of a stack to score."""
-    question = [source, stack.plane, detector.name, detector.calibration.target_fpr]
+    question = [source, stack.plane, detector.name, detector.calibration.target_fpr, *assumed]
     maker = [PREPROCESSING, detector.digest, detector.backbone_digest]
     digests = source, _digest(question), _digest(maker)
     return Score(stack.key, stack.key, detector.name, *digests)
@@ -197,7 +202,7 @@ def _kept_outcomes(task: Task, work: Work | None, pseudonyms: Pseudonyms) -> tup
     if work is None or not task.earlier.kept:
         return ()
     kept = {score.stack for score in task.earlier.kept}
-    frames = (f for _, stack in task.out_of_scope if stack.key in kept for f in stack.frames)
+    frames = (f for _, stack, _ in task.out_of_scope if stack.key in kept for f in stack.frames)
     files = {frame.file for frame in frames} - task.used_files()
     found = {path: (reason, detail) for path, reason, detail in work.outcomes}
     told = ((file, found.get(pseudonyms.path(file.path))) for file in sorted(files))

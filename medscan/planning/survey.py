@@ -11,9 +11,9 @@ from medscan.archive import ArchiveFile, Catalogue, Outcome, Pseudonyms
 from medscan.options import Inputs, Outputs, Privacy
 from medscan.planning.ledger import Ledger
 from medscan.planning.plan import FindWork, by_content, by_time, make_plan
-from medscan.planning.routing import SEQUENCE
 from medscan.planning.settle import hold_back_arriving, hold_back_unlisted
 from medscan.planning.task import Task
+from medscan.routing import PATTERN
 
 Walked = ArchiveFile | Outcome
 """A file, or the outcome of one that cannot be read at all."""
@@ -26,7 +26,7 @@ def scan_pseudonyms(inputs: Inputs, privacy: Privacy, key: bytes) -> Pseudonyms:
     domains = [detector.domain for _, detector in inputs.detectors]
     words = {word.upper() for d in domains for word in (d.modality, d.body_part, d.sequence)}
     return Pseudonyms(
-        key, tuple(sorted(words - {""})), SEQUENCE, privacy.identify, privacy.hashes_paths
+        key, tuple(sorted(words - {""})), PATTERN, privacy.identify, privacy.hashes_paths
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from medscan.archive import ArchiveFile, Outcome, Reason, Series, Stack, Study
 from medscan.detector import Detector
 from medscan.planning.ledger import NO_MARK
 from medscan.results import Earlier, Entry, Mark, Score, outdated_entries
+from medscan.routing import Route, listed
 
 NOTHING_EARLIER = Earlier()
 
@@ -28,8 +30,8 @@ class Task:
     study : Study
     stacks : tuple of (Series, Stack, Detector)
         Stacks to score, each with its detector.
-    out_of_scope : tuple of (Series, Stack)
-        Stacks that no detector was fitted for.
+    out_of_scope : tuple of (Series, Stack, Route)
+        Stacks that no detector scores, and what was tried.
     content : str
         SHA-256 of the study's files, the options that change a result, and its stacks.
     maker : str
@@ -40,21 +42,22 @@ class Task:
         What is asked of each stack to score; not when, since it is not scored yet.
     earlier : Earlier
         Scores of earlier scans that this one does not ask for.
-    why_not : tuple of (list of str)
-        For each stack out of scope, a sentence for each detector that was tried.
+    assumed : dict
+        What is assumed of a stack to score, by its key, such as "modality MR": the user named its
+        detector, and its header does not say.
     kept_outcomes : tuple of Outcome
         Of files that no stack to score uses, but a kept score was made from: as of that scan.
     """
 
     study: Study
     stacks: tuple[tuple[Series, Stack, Detector], ...]
-    out_of_scope: tuple[tuple[Series, Stack], ...]
+    out_of_scope: tuple[tuple[Series, Stack, Route], ...]
     content: str
     maker: str
     companions: tuple[ArchiveFile, ...] = ()
     asked: tuple[Score, ...] = ()
     earlier: Earlier = NOTHING_EARLIER
-    why_not: tuple[list[str], ...] = ()
+    assumed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept_outcomes: tuple[Outcome, ...] = ()
 
     def used_files(self) -> set[ArchiveFile]:
@@ -76,10 +79,14 @@ class Task:
     def out_of_scope_outcomes(self) -> list[Outcome]:
         """Return the outcomes of the files that no scored stack uses."""
         used = self.used_files()
-        unused = {f.file: series for series, stack in self.out_of_scope for f in stack.frames}
+        unused = {
+            f.file: (_reason(route), f"{_description(series)}: {route.why()}".removesuffix(": "))
+            for series, stack, route in self.out_of_scope
+            for f in stack.frames
+        }
         return [
-            Outcome(file, Reason.OUT_OF_SCOPE, _description(series))
-            for file, series in sorted(unused.items(), key=lambda pair: pair[0])
+            Outcome(file, *why)
+            for file, why in sorted(unused.items(), key=lambda pair: pair[0])
             if file not in used
         ]
 
@@ -94,7 +101,15 @@ class Task:
 
     def kinds(self) -> str:
         """Return what the stacks out of scope show, such as `CT CHEST`, each kind once."""
-        return ", ".join(sorted({_description(series) for series, _ in self.out_of_scope}))
+        return ", ".join(sorted({_description(series) for series, _, _ in self.out_of_scope}))
+
+    def missing(self) -> str:
+        """Return what a detector asks for and no header says, as "modality"; else empty.
+
+        Parts that a named detector would only assume; a stack that says more counts.
+        """
+        nearest = [route.nearest for _, _, route in self.out_of_scope if route.nearest]
+        return listed(min((trial.missing for trial in nearest), key=len, default=()))
 
     def skipped_stacks(self, last: Mark = NO_MARK) -> list[Entry]:
         """Return [description, reason, sentences] of what is not scored, or not any more.
@@ -108,13 +123,18 @@ class Task:
         out_of_scope = [
             [
                 f"{stack.key} {_description(series)} {stack.plane or ''}".strip(),
-                Reason.OUT_OF_SCOPE.value,
-                tried,
+                _reason(route).value,
+                route.sentences(),
             ]
-            for (series, stack), tried in zip(self.out_of_scope, self.why_not, strict=True)
+            for series, stack, route in self.out_of_scope
             if stack.key not in kept
         ]
         return [*out_of_scope, *outdated_entries(self.earlier, last, self.asked)]
+
+
+def _reason(route: Route) -> Reason:
+    """Why a stack is not scored: its header says that it is something else, or does not say."""
+    return Reason.UNSTATED if route.nearest else Reason.OUT_OF_SCOPE
 
 
 def _description(series: Series) -> str:

@@ -18,6 +18,8 @@ NOTE_NAME = "last scan"
 """Name of the note in the ledger."""
 UNDECIDED = (Reason.ARRIVING, Reason.LEFT_OVER)
 """Reasons that say nothing about whether a file is sound."""
+BEYOND = (Reason.OUT_OF_SCOPE, Reason.UNSTATED)
+"""Reasons of files that no detector scores; details begin with the kind of image."""
 KINDS_NAMED = 3
 """Kinds of image named in one line."""
 
@@ -82,14 +84,14 @@ def _night(entries: Iterable[FileEntry], last: Night) -> Night:
     reasons = Counter(entry.outcome.reason for entry in entries)
     failed = {_name(entry) for entry in entries if entry.bucket is Bucket.FAILED}
     undecided = {_name(entry) for entry in entries if entry.outcome.reason in UNDECIDED}
-    beyond = {e.outcome.detail for e in entries if e.outcome.reason is Reason.OUT_OF_SCOPE}
+    beyond = [e.outcome for e in entries if e.outcome.reason in BEYOND]
     return Night(
         reasons.total(),
         reasons[Reason.SCANNED],
-        reasons[Reason.OUT_OF_SCOPE],
+        len(beyond),
         len(undecided),
         tuple(sorted(failed | undecided.intersection(last.failed))),
-        tuple(sorted(beyond)),
+        tuple(sorted({outcome.detail.partition(": ")[0] for outcome in beyond})),
     )
 
 

@@ -142,7 +142,7 @@ class Pipeline:
                 return
             key, builders = task.study.key, []
             with self._isolating(task):
-                builders = [self._builder(*entry) for entry in task.stacks]
+                builders = [self._builder(task, *entry) for entry in task.stacks]
                 self.studies[key] = _Study(task, {b.stack.key: b for b in builders})
             for builder in builders:
                 yield from self._stack_jobs(task, builder)
@@ -151,14 +151,23 @@ class Pipeline:
                 # Its slices may all be scored already, or it has none.
                 self._finish_if_complete(key)
 
-    def _builder(self, series: Series, stack: Stack, detector: Detector) -> StackBuilder:
+    def _builder(
+        self, task: Task, series: Series, stack: Stack, detector: Detector
+    ) -> StackBuilder:
         backbone = self.scorers[detector.digest].method.backbone
         privacy = self.privacy
         thumbnails = thumbnail_policy(
             series.modality, stack, wanted=privacy.thumbnails, burned_in=privacy.burned_in
         )
         return StackBuilder(
-            series, stack, detector, backbone.size, backbone.grid, backbone.patch, thumbnails
+            series,
+            stack,
+            detector,
+            backbone.size,
+            backbone.grid,
+            backbone.patch,
+            thumbnails,
+            task.assumed.get(stack.key, ()),
         )
 
     def _stack_jobs(self, task: Task, builder: StackBuilder) -> Iterator[DrawJob]:

@@ -98,6 +98,8 @@ class StackBuilder:
         pixels.
     thumbnails : str
         See `thumbnail_policy`: "kept", or why no thumbnails are.
+    assumed : tuple of str
+        What the stack does not say, and its detector asks for, such as "modality MR".
     """
 
     series: Series
@@ -107,6 +109,7 @@ class StackBuilder:
     grid: int
     patch: int
     thumbnails: str
+    assumed: tuple[str, ...] = ()
     score: NDArray[np.float32] = field(init=False)
     state: NDArray[np.uint8] = field(init=False)
     heatmap: NDArray[np.float16] = field(init=False)
@@ -212,6 +215,7 @@ class StackBuilder:
             "form_codes": list(stack.form_codes),
             "notes": [*stack.notes, *[HEADER_UNUSED] * self.header_unused],
             "thumbnails": self.thumbnails,
+            "assumed": list(self.assumed),
             "seconds": round(seconds, 3),
         }
         if identify:

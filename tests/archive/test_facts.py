@@ -4,6 +4,7 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
 from medscan.archive import index
 from medscan.archive.facts import FACTS, KEYWORDS, TERMS, facts_of, shared
@@ -30,10 +31,11 @@ def test_a_dicom_object_states_its_facts(tmp_path):
             ScanningSequence=["SE", "IR"],
             EchoTime="9.250000E+01",
             InversionTime=2500,
-            ContrastBolusAgent="",
+            ContrastBolusAgent="NONE",
         )
     )
     assert found.facts == {
+        "SOPClassUID": CTImageStorage,
         "Modality": "MR",
         "BodyPartExamined": "Upper leg",
         "SeriesDescription": "t2 flair",
@@ -106,6 +108,11 @@ def test_a_volume_and_a_picture_have_the_name_of_their_file(tmp_path):
     stacks = [s.series[0].stacks[0] for s in index([tmp_path]).studies]
     assert sorted(stack.facts["FileName"] for stack in stacks) == ["film", "x_FLAIR"]
     assert outcome(tmp_path / "film.png").description == "film"
+
+
+def test_a_volume_in_several_times_says_how_many(tmp_path):
+    nib.save(nib.Nifti1Image(np.zeros((2, 3, 4, 5), np.int16), np.eye(4)), tmp_path / "v.nii")
+    assert outcome(tmp_path / "v.nii").facts["NumberOfTemporalPositions"] == "5"
 
 
 def test_broken_values_are_not_stated():

@@ -14,7 +14,7 @@ from medscan.archive.header import Layer
 
 KEY = b"k" * 32
 NAME = "DOE^JANE"
-HIDING = Pseudonyms(KEY, ("BRAIN", "FLAIR", "STIR"), "FLAIR|T2")
+HIDING = Pseudonyms(KEY, ("BRAIN", "FLAIR", "STIR"), "(FLAIR|T2)")
 FILE = ArchiveFile(f"{NAME}/scan one/{NAME}.dcm", Path(f"/archive/{NAME}"), 1, 2)
 
 

@@ -125,9 +125,10 @@ def test_a_stopped_scan_accounts_for_what_it_left(options, root, tmp_path):
 
 
 def test_a_file_with_frames_in_several_stacks_has_one_row(options, root, tmp_path):
-    tiny.write_nifti(root / "fmri.nii.gz", np.stack([tiny.head_volume(1)] * 2, -1))
+    vectors = np.stack([tiny.head_volume(1)] * 2, -1)[..., None, :]
+    tiny.write_nifti(root / "vectors.nii.gz", vectors)
     rows = table(scan(options).entries, tmp_path)
-    assert [row["path"] for row in rows] == ["fmri.nii.gz"]
+    assert [row["path"] for row in rows] == ["vectors.nii.gz"]
     assert (rows[0]["bucket"], rows[0]["study"], rows[0]["series"]) == ("scanned", "", "")
     (study,) = results.open(options.outputs.out).studies()
     stack = next(s for s in study.stacks if s.key == rows[0]["stack"])
