@@ -1,7 +1,7 @@
 """Files on disk -> studies, series, stacks and frames; every file in exactly one bucket."""
 
 import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
-from medscan.archive.bids import BidsName, bids_name
+from medscan.archive.bids import BidsName, bids_name, study_path
 from medscan.archive.dicom import BURNED_IN
 from medscan.archive.facts import DESCRIBING, FACTS, FILE_NAME, TERMS, Facts
 from medscan.archive.geometry import (
@@ -13,7 +13,16 @@ from medscan.archive.geometry import (
     normal_of,
 )
 from medscan.archive.grouping import group, key_of
-from medscan.archive.header import Header, Layer, Record, from_json, to_json
+from medscan.archive.header import (
+    NOTHING,
+    Header,
+    Layer,
+    Record,
+    Sidecar,
+    Stated,
+    from_json,
+    to_json,
+)
 from medscan.archive.indexing import HeaderCache, index, walk_all
 from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
@@ -21,6 +30,7 @@ from medscan.archive.opening import open_below, open_regular
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.shard import shard_number
+from medscan.archive.sidecar import DOMAIN_KEYS, stated_domain
 from medscan.archive.snapshot import digest_of
 from medscan.archive.sniff import content_of, is_litter
 from medscan.archive.types import (
@@ -44,9 +54,11 @@ from medscan.archive.walk import walk
 __all__ = [
     "BURNED_IN",
     "DESCRIBING",
+    "DOMAIN_KEYS",
     "FACTS",
     "FILE_NAME",
     "MAKER",
+    "NOTHING",
     "REASONS",
     "TERMS",
     "TRANSIENT_REASONS",
@@ -68,7 +80,9 @@ __all__ = [
     "Reason",
     "Record",
     "Series",
+    "Sidecar",
     "Stack",
+    "Stated",
     "Study",
     "VolumeLayout",
     "bids_name",
@@ -89,6 +103,8 @@ __all__ = [
     "open_regular",
     "read_header",
     "shard_number",
+    "stated_domain",
+    "study_path",
     "to_json",
     "volume_layout",
     "walk",

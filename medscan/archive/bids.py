@@ -2,16 +2,18 @@
 
 The Brain Imaging Data Structure (BIDS 1.11, bids-specification.readthedocs.io) names a file twice:
 `sub-01/ses-2/anat/sub-01_ses-2_acq-3d_FLAIR.nii.gz`. A name counts only if its folders say the
-same.
+same. Labels are the site's own: of all entities, only those that BIDS defines values of are facts.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from medscan.archive.types import ArchiveFile
+from medscan.archive.facts import FILE_NAME, Facts
+from medscan.archive.header import Header, Record
+from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
 MODALITIES = {
     "anat": "MR",
@@ -28,8 +30,45 @@ MODALITIES = {
 
 `ct` is that of BIDS extension proposal 24, the others those of BIDS 1.11.
 """
-DESCRIPTION = "dataset_description.json"
-"""File in the folder of every BIDS data set."""
+BODY_PART = "BRAIN"
+"""Body part of MR images, unless something else is stated."""
+MASKS = ("mask", "dseg", "probseg", "defacemask")
+"""Suffixes of what is no image, but drawn on one."""
+_PLAIN = """
+T1w T2w PDw T2starw FLAIR PDT2 angio T2star PD UNIT1 MP2RAGE MTR MTsat
+bold cbv sbref dwi ADC colFA trace epi asl m0scan pet ct
+"""
+_WORDS = dict(zip(_PLAIN.split(), _PLAIN.split(), strict=True)) | {
+    "inplaneT1": "T1 inplane",
+    "inplaneT2": "T2 inplane",
+    "FLASH": "FLASH",
+    "MEGRE": "T2star MEGRE",
+    "MESE": "T2 MESE",
+    "VFA": "T1 map VFA",
+    "IRT1": "T1 map IRT1",
+    "MPM": "MTR MPM",
+    "MTS": "MTR MTS",
+    "T1rho": "T1rho map",
+    "phase": "phase images",
+    "noRF": "calibration noRF",
+    "FA": "FA map",
+    "expADC": "eADC",
+    "svs": "MRS svs",
+    "mrsi": "MRS mrsi",
+    "unloc": "MRS unloc",
+    "mrsref": "MRS mrsref",
+}
+"""How suffixes are called in the descriptions of series."""
+_GRADIENT_ECHOES = ("FLASH", "MEGRE", "VFA")
+_MAPS = ("T1", "T2", "T2star", "R1", "R2", "R2star", "PD", "MTR", "MWF", "MTV", "Chi", "S0", "M0")
+_WORDS |= {f"{name}map": f"{name} map" for name in _MAPS}
+_FIELD_MAPS = """
+phasediff phase1 phase2 magnitude1 magnitude2 magnitude fieldmap TB1DAM TB1EPI TB1AFI TB1TFL TB1RFM
+RB1COR TB1SRGE TB1map RB1map
+"""
+_WORDS |= {suffix: f"fieldmap {suffix}" for suffix in _FIELD_MAPS.split()}
+_PARTS = {"mag": "MAGNITUDE", "phase": "PHASE", "real": "REAL", "imag": "IMAGINARY"}
+"""Complex Image Component (PS3.3 C.8.13.3.1.1) by the label of `part`."""
 _ENTITY = re.compile(r"([a-zA-Z0-9]+)-([a-zA-Z0-9+]+)")
 _SUBJECT = re.compile(r"sub-[a-zA-Z0-9+]+")
 _SESSION = re.compile(r"ses-[a-zA-Z0-9+]+")
@@ -62,9 +101,27 @@ class BidsName:
     suffix: str
 
     @property
-    def modality(self) -> str:
-        """Modality of the image."""
-        return MODALITIES[self.data_type]
+    def depth(self) -> int:
+        """Number of folders from that of the data set to the file."""
+        return 3 if self.session else 2
+
+    @property
+    def all_entities(self) -> frozenset[str]:
+        """Every part of the name but the suffix, such as `acq-3d`."""
+        others = (f"{key}-{label}" for key, label in self.entities)
+        return frozenset((self.subject, *filter(None, [self.session]), *others))
+
+    def facts(self) -> Facts:
+        """What the name says of the image; see `facts.Facts`."""
+        labels = dict(self.entities)
+        facts = {
+            "Modality": MODALITIES[self.data_type],
+            "ScanningSequence": "GR" if self.suffix in _GRADIENT_ECHOES else "",
+            "ComplexImageComponent": _PARTS.get(labels.get("part", ""), ""),
+            "ContrastBolusAgent": labels.get("ce", ""),
+            FILE_NAME: _WORDS.get(self.suffix, ""),
+        }
+        return {keyword: value for keyword, value in facts.items() if value}
 
 
 def bids_name(path: str) -> BidsName | None:
@@ -90,6 +147,23 @@ def bids_name(path: str) -> BidsName | None:
         return None
     others = tuple((label[1], label[2]) for label in labels if label)
     return BidsName("/".join(folders), subject, session, data_type, others, suffix)
+
+
+def named(header: Header) -> Record:
+    """Add to a header what the file's name in a BIDS data set says; set masks aside.
+
+    The patient is the subject of the data set, by its path below the archive root: the same label
+    in two data sets means two people.
+    """
+    name = bids_name(header.file.full.as_posix())
+    if header.kind is Kind.DICOM or name is None:
+        return header
+    if name.suffix in MASKS:
+        return Outcome(header.file, Reason.DERIVED, "a mask")
+    folders = PurePosixPath(header.file.path).parts[: -name.depth]
+    patient = PurePosixPath(*folders[:-1], name.subject).as_posix()
+    # The rest of the name, such as a task, may mislead.
+    return replace(header, facts={**header.facts, **name.facts()}, patient_id=patient)
 
 
 def study_path(file: ArchiveFile) -> str:

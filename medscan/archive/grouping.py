@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 
+from medscan.archive.beside import join_sidecars
+from medscan.archive.bids import study_path
 from medscan.archive.bounds import file_refusal, study_refusal
-from medscan.archive.header import Header, Record, to_json
+from medscan.archive.header import NOTHING, Header, Record, Stated, to_json
 from medscan.archive.nifti import voxel_names
 from medscan.archive.stacks import dicom_stacks, volume_stacks
 from medscan.archive.types import ArchiveFile, Catalogue, Kind, Outcome, Reason, Series, Study
@@ -23,12 +25,13 @@ def group(
     plane: Plane | None = None,
     name: Callable[[str], str] = str,
     bounds: Bounds | None = None,
+    stated: Stated = NOTHING,
 ) -> Catalogue:
     """Group the records of files into a catalogue.
 
     Parameters
     ----------
-    records : iterable of Header or Outcome
+    records : iterable of Header, Outcome or Sidecar
         One for each file, in any order: the catalogue does not depend on it.
     plane : Plane or None
         Plane to cut volume files in; None: perpendicular to their largest spacing.
@@ -36,12 +39,14 @@ def group(
         Replaces a path in the keys of studies and stacks that have no UID.
     bounds : Bounds or None
         Bounds beyond which files and studies are set aside; None: there are none.
+    stated : Stated
+        What is stated of all images that are not DICOM.
 
     Returns
     -------
     Catalogue
     """
-    ordered = sorted(records, key=lambda record: record.file)
+    ordered = sorted(join_sidecars(records, stated), key=lambda record: record.file)
     headers = [record for record in ordered if isinstance(record, Header)]
     outcomes = {record.file: record for record in ordered if isinstance(record, Outcome)}
     headers, companions, orphans = _pair(headers, outcomes)
@@ -174,8 +179,11 @@ def _set_refused_aside(
 def identity_of(
     file: ArchiveFile, study: str = "", series: str = "", name: Callable[[str], str] = str
 ) -> str:
-    """Name that the files of a study share: its UID, else its series' UID, else the file's path."""
-    return study or (f"series:{series}" if series else f"path:{name(file.path)}")
+    """Name that the files of a study share.
+
+    Its UID, else its series' UID, else a path: the session's in a BIDS data set, or the file's.
+    """
+    return study or (f"series:{series}" if series else f"path:{name(study_path(file))}")
 
 
 def _studies(
@@ -191,31 +199,55 @@ def _studies(
         if identity.startswith("path:"):
             # The same path below another root is another study, named by its full path.
             owner = first_root.setdefault(identity, header.file.root)
-            full = name(str(header.file.full))
+            full = name(str(header.file.root / study_path(header.file)))
             identity = identity if owner == header.file.root else f"path:{full}"
         groups[identity].append(header)
     studies: list[Study] = []
     broken: list[Outcome] = []
     for identity, members in sorted(groups.items()):
-        refused = study_refusal(members, plane, bounds) if bounds else []
-        if refused:
-            broken.extend(refused)
-            continue
-        try:
-            studies.append(_study(identity, members, plane, name))
-        except CorruptError as error:  # only a volume file raises it, and is alone in its study
-            broken.extend(Outcome(h.file, Reason.CORRUPT, str(error)) for h in members)
+        kept, refused = _within_bounds(identity, members, plane, bounds)
+        series, failed = _all_series(kept, plane, name)
+        broken += refused + failed
+        if series:
+            studies.append(_study(identity, kept, series))
     return tuple(studies), broken
 
 
-def _study(
-    identity: str, members: list[Header], plane: Plane | None, name: Callable[[str], str]
-) -> Study:
+def _within_bounds(
+    identity: str, members: list[Header], plane: Plane | None, bounds: Bounds | None
+) -> tuple[list[Header], list[Outcome]]:
+    """The files of a study, or none if it is too large; a session of BIDS is bounded file by file.
+
+    Sessions hold long series that no detector is for, beside the one image that one is.
+    """
+    if bounds is None:
+        return members, []
+    alone = identity.startswith("path:")
+    parts = [[member] for member in members] if alone else [members]
+    refused = [outcome for part in parts for outcome in study_refusal(part, plane, bounds)]
+    files = {outcome.file for outcome in refused}
+    return [member for member in members if member.file not in files], refused
+
+
+def _all_series(
+    members: list[Header], plane: Plane | None, name: Callable[[str], str]
+) -> tuple[list[Series], list[Outcome]]:
+    """Series of a study, and outcomes of volume files that contradict themselves."""
     groups: defaultdict[str, list[Header]] = defaultdict(list)
     for header in members:
         groups[header.series_uid or f"path:{name(header.file.path)}"].append(header)
-    series = [_series(uid, headers, plane) for uid, headers in groups.items()]
+    series: list[Series] = []
+    broken: list[Outcome] = []
+    for uid, headers in groups.items():
+        try:
+            series.append(_series(uid, headers, plane))
+        except CorruptError as error:  # only a volume file raises it, and is a series by itself
+            broken += (Outcome(h.file, Reason.CORRUPT, str(error)) for h in headers)
     series.sort(key=lambda s: (s.number is None, s.number or 0, s.stacks[0].key))
+    return series, broken
+
+
+def _study(identity: str, members: list[Header], series: list[Series]) -> Study:
     return Study(
         key=key_of(identity),
         # The same in all members, unless a malformed UID imitates another study's identity.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
@@ -156,8 +157,56 @@ class Header:
         return described(self.facts)
 
 
-Record = Header | Outcome
-"""What reading a file gives: its header, or the outcome of a file without one."""
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What is said of images whose headers do not say it.
+
+    Parameters
+    ----------
+    facts : dict
+        See `facts.Facts`.
+    plane : str
+        Plane that pictures show; empty if it is not stated.
+    """
+
+    facts: Facts = field(default_factory=dict, hash=False)
+    plane: str = ""
+
+
+NOTHING = Stated()
+"""Nothing is stated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What a file that is no image says of those beside it.
+
+    Parameters
+    ----------
+    file : ArchiveFile
+    detail : str
+        What it is, for people.
+    stated : Stated
+        Of the images that it is about; these follow from its name.
+    people : dict
+        Facts of people by their name in a BIDS data set, such as `sub-01`.
+    derived : bool
+        Whether the data set in its folder is of derivatives.
+    """
+
+    file: ArchiveFile
+    detail: str
+    stated: Stated = NOTHING
+    people: Mapping[str, Facts] = field(default_factory=dict, hash=False)
+    derived: bool = False
+
+    def outcome(self) -> Outcome:
+        """What became of it: it is no image."""
+        return Outcome(self.file, Reason.NOT_AN_IMAGE, self.detail)
+
+
+Record = Header | Outcome | Sidecar
+"""What reading a file gives: its header, what it says of other files, or its outcome."""
 
 
 @cache
@@ -173,6 +222,7 @@ _header_values = attrgetter(*_names[_names.index("study_uid") :])
 _shared_indices = [_names.index(name) - _names.index("study_uid") for name in _SHARED]
 _facts_index = _names.index("facts") - _names.index("study_uid")
 _layer_values = attrgetter(*(f.name for f in fields(Layer)))
+_stated_values = attrgetter(*(f.name for f in fields(Stated)))
 _volume_values = attrgetter(*(f.name for f in fields(VolumeGeometry)))
 
 
@@ -184,6 +234,9 @@ def to_json(record: Record) -> dict[str, Any]:
     if isinstance(record, Outcome):
         values = [record.reason.value, record.detail, record.study, record.series]
         return {"format": FORMAT, "tools": tools(), "outcome": values}
+    if isinstance(record, Sidecar):
+        said = [record.detail, *_stated_values(record.stated), record.people, record.derived]
+        return {"format": FORMAT, "sidecar": said}
     layers = [_layer_values(layer) for layer in record.layers]
     volume = None if record.volume is None else _volume_values(record.volume)
     return {
@@ -204,6 +257,9 @@ def from_json(file: ArchiveFile, data: dict[str, Any]) -> Record | None:
             return None
         reason, *texts = data["outcome"]
         return Outcome(file, Reason(reason), *texts)
+    if "sidecar" in data:
+        detail, facts, plane, people, derived = data["sidecar"]
+        return Sidecar(file, detail, Stated(facts, plane), people, derived)
     kind, frames, layers, volume, *rest = data["header"]
     for index in _shared_indices:
         rest[index] = sys.intern(rest[index])

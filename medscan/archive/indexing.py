@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from medscan.archive.grouping import group
-from medscan.archive.header import Header, Record, from_json
+from medscan.archive.header import NOTHING, Header, Record, Stated, from_json
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.readers import Readers
 from medscan.archive.shard import is_needed, restrict_to_shard
@@ -53,6 +53,7 @@ def index(
     walked: Sequence[Entry] | None = None,
     shard: Shard | None = None,
     bounds: Bounds | None = None,
+    stated: Stated = NOTHING,
 ) -> Catalogue:
     """Walk archives, read the headers of their files and group them.
 
@@ -79,6 +80,9 @@ def index(
         Shard to return; None: everything. Headers of other shards are read, but not kept.
     bounds : Bounds or None
         Bounds beyond which files and studies are set aside; None: there are none.
+    stated : Stated
+        What is stated of all images that are not DICOM; of one of them, its own name or a file
+        beside it may state something else.
 
     Returns
     -------
@@ -91,7 +95,7 @@ def index(
         walked = list(walk_all(tops)) if walked is None else walked
         name = ""
         if catalogue_cache is not None:
-            name = _catalogue_name(walked, plane, pseudonyms, shard, bounds)
+            name = _catalogue_name(walked, plane, pseudonyms, shard, bounds, stated)
             unchanged = _recall(walked, name, catalogue_cache)
             if unchanged is not None:
                 return unchanged
@@ -107,7 +111,8 @@ def index(
             if shard is None or is_needed(shard, record):
                 records.append(record)
             progress(count)
-        catalogue = group(records, plane, pseudonyms.digest if pseudonyms else str, bounds)
+        named = pseudonyms.digest if pseudonyms else str
+        catalogue = group(records, plane, named, bounds, stated)
         if shard is not None:
             catalogue = restrict_to_shard(catalogue, shard)
         if catalogue_cache is not None and repeatable:
@@ -121,9 +126,10 @@ def _catalogue_name(
     pseudonyms: Pseudonyms | None,
     shard: Shard | None,
     bounds: Bounds | None,
+    stated: Stated,
 ) -> str:
     rule = f"{pseudonyms.rule} {pseudonyms.hash_paths}" if pseudonyms else ""
-    return digest_of(walked, plane, f"{rule} {shard or ''} {bounds or ''}".rstrip())
+    return digest_of(walked, plane, f"{rule} {shard or ''} {bounds or ''} {stated}")
 
 
 def _recall(walked: Sequence[Entry], name: str, cache: HeaderCache) -> Catalogue | None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from medscan.archive.facts import ANY_TERM, FORMS, TERMS, Facts, Form
-from medscan.archive.header import Layer, Record
+from medscan.archive.header import Layer, Record, Sidecar
 from medscan.archive.types import ArchiveFile, Outcome
 
 _MODALITIES = """
@@ -117,6 +117,9 @@ class Pseudonyms:
             return record
         if isinstance(record, Outcome):
             return replace(record, study=self.uid(record.study), series=self.uid(record.series))
+        if isinstance(record, Sidecar):
+            stated = replace(record.stated, facts=_facts(self, tuple(record.stated.facts.items())))
+            return replace(record, stated=stated, people={})
         return replace(
             record,
             study_uid=self.uid(record.study_uid),

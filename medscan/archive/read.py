@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from typing import BinaryIO
 
+from medscan.archive.bids import named
 from medscan.archive.dicom import read_dicom
-from medscan.archive.header import Record
+from medscan.archive.header import Header, Record
 from medscan.archive.opening import open_regular
 from medscan.archive.picture import read_picture
+from medscan.archive.sidecar import is_sidecar, read_sidecar
 from medscan.archive.sniff import HEAD, Content, claims_image, sniff
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import read_volume
@@ -28,14 +30,17 @@ def read_header(file: ArchiveFile, *, identify: bool = False) -> Record:
     -------
     Header
         Of an image.
+    Sidecar
+        Of a file that describes images.
     Outcome
-        Of a file that is not an image, or is broken.
+        Of any other file that is not an image, or is broken.
     """
     try:
         with open_regular(file.full) as stream, warnings.catch_warnings():
             # What matters in the warnings of libraries becomes an outcome.
             warnings.simplefilter("ignore")
-            return _read(file, stream, identify=identify)
+            record = _read(file, stream, identify=identify)
+            return named(record) if isinstance(record, Header) else record
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -51,6 +56,8 @@ def _read(file: ArchiveFile, stream: BinaryIO, *, identify: bool) -> Record:
         return read_volume(file, stream, content)
     if content.kind is Kind.PICTURE:
         return read_picture(file, stream)
+    if is_sidecar(file.path) and not content.recognised:
+        return read_sidecar(file, stream)
     return _not_an_image(file, content)
 
 

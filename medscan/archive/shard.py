@@ -1,13 +1,14 @@
 """Shards of an archive: disjoint parts of its studies, complete and the same on every machine.
 
 A study is assigned by the hash of its UID; without a UID, of its series' UID; without that, of its
-path below the archive root. A file that belongs to no study is assigned by itself in the same way.
+path below the archive root, in a BIDS data set the path of its session. A file that belongs to no
+study is assigned by itself in the same way.
 """
 
 from __future__ import annotations
 
 from medscan.archive.grouping import identity_of, key_of
-from medscan.archive.header import Record
+from medscan.archive.header import Record, Sidecar
 from medscan.archive.types import Catalogue, Outcome, Study
 from medscan.choices import Shard
 
@@ -15,10 +16,10 @@ from medscan.choices import Shard
 def is_needed(shard: Shard, record: Record) -> bool:
     """Whether grouping the files of a shard depends on this one, which may belong to another.
 
-    A file without an image may hold the voxels of a header file in any shard. An image without
-    study and series UIDs may have copies in any shard.
+    A file without an image may hold the voxels of a header file in any shard, or describe images
+    of any. An image without study and series UIDs may have copies in any shard.
     """
-    if isinstance(record, Outcome) or (record.volume and record.volume.companion):
+    if isinstance(record, Outcome | Sidecar) or (record.volume and record.volume.companion):
         return True
     uids = record.study_uid, record.series_uid
     unnamed = record.sop_instance_uid and not any(uids)

@@ -12,6 +12,7 @@ from medscan.archive import (
     ArchiveFile,
     Bucket,
     Catalogue,
+    Kind,
     Outcome,
     Pseudonyms,
     Reason,
@@ -20,6 +21,7 @@ from medscan.archive import (
     Study,
     key_of,
     open_regular,
+    study_path,
 )
 from medscan.choices import Order, Rescan
 from medscan.detector import Detector
@@ -104,7 +106,8 @@ def _with_own_key(study: Study, find_work: FindWork, pseudonyms: Pseudonyms) -> 
     earlier = None if study.uid else find_work(study.key)
     if earlier is None or earlier.root == pseudonyms.root(study.files()[0]):
         return study
-    full = pseudonyms.digest(str(study.files()[0].full))
+    file = study.files()[0]
+    full = pseudonyms.digest(str(file.root / study_path(file)))
     return replace(study, key=key_of(f"path:{full}"))
 
 
@@ -149,7 +152,9 @@ def _make_task(
     companions = tuple(sorted(c for file in files for c in companions_of.get(file, ())))
     prints = {file: [file.path, routing.fingerprint(file)] for file in (*files, *companions)}
     sources = {
-        stack.key: _digest([routing.disclosure, *_prints(stack, prints, companions_of)])
+        stack.key: _digest(
+            [routing.disclosure, *_prints(stack, prints, companions_of), *_facts_beside(stack)]
+        )
         for series in study.series
         for stack in series.stacks
     }
@@ -159,6 +164,8 @@ def _make_task(
         "files": list(prints.values()),
         "stacks": list(sources),
     }
+    if facts := [f for series in study.series if (f := _facts_beside(series.stacks[0]))]:
+        content["facts"] = facts
     asked = tuple(
         _asked(sources[stack.key], stack, detector, assumed.get(stack.key, ()))
         for _, stack, detector in stacks
@@ -207,6 +214,12 @@ def _kept_outcomes(task: Task, work: Work | None, pseudonyms: Pseudonyms) -> tup
     found = {path: (reason, detail) for path, reason, detail in work.outcomes}
     told = ((file, found.get(pseudonyms.path(file.path))) for file in sorted(files))
     return tuple(Outcome(file, Reason(o[0]), o[1]) for file, o in told if o is not None)
+
+
+def _facts_beside(stack: Stack) -> list[tuple[str, str]]:
+    """Facts that other files state of a stack: these may change while its own file does not."""
+    beside = stack.kind is not Kind.DICOM and len(stack.facts) > 1
+    return sorted(stack.facts.items()) if beside else []
 
 
 def _digest(facts: object) -> str:

@@ -75,7 +75,7 @@ class Row:
     def series(self) -> int:
         """Number of series with at least one scored slice."""
         scored = [s for s in self.study.stacks if (s.state == State.SCORED).any()]
-        return len({s.info["SeriesInstanceUID"] for s in scored})
+        return len({s.series for s in scored})
 
     @property
     def slices(self) -> int:

@@ -85,6 +85,11 @@ class StackResult:
         return str(self.info.get("stack") or self.key)
 
     @property
+    def series(self) -> str:
+        """What its series is told by within the study: its UID, or of a volume the key."""
+        return str(self.info["SeriesInstanceUID"]) or self.key.partition("-")[0]
+
+    @property
     def flagged(self) -> bool:
         """Whether the score reaches the detector's threshold."""
         return bool(self.score >= self.info["threshold"])
@@ -217,9 +222,9 @@ def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
 
     Two scans with detectors of different domains each score some series of a study.
     """
-    series = {s.info["SeriesInstanceUID"] for s in study.stacks if not math.isnan(s.score)}
+    series = {s.series for s in study.stacks if not math.isnan(s.score)}
     scored = [s for s in older.stacks if not math.isnan(s.score)]
-    added = {s.key: s for s in scored if s.info["SeriesInstanceUID"] not in series}
+    added = {s.key: s for s in scored if s.series not in series}
     if not added:
         return study
     stacks = {s.key: s for s in study.stacks} | added

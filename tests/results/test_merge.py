@@ -74,6 +74,16 @@ def test_series_that_only_an_older_scan_scored_are_not_lost(organs):
         assert held(select_studies(files, flagged=True)) == {"chest": ["a"], "head": []}
 
 
+def test_volumes_of_a_session_have_no_uid_and_are_told_apart(tmp_path):
+    old = make.study("a", [make.stack("s1", 0.9, SeriesInstanceUID="")])
+    new = make.study("a", [make.stack("s2-2", 0.4, SeriesInstanceUID="")])
+    later = make.run(created="2026-01-04T00:00:00+00:00")
+    files = [make.results(tmp_path, [old], name="old.h5")]
+    files.append(make.results(tmp_path, [new], later, "new.h5"))
+    (row,) = rank(files)
+    assert ([stack.key for stack in row.study.stacks], row.series) == (["s1", "s2-2"], 2)
+
+
 def test_a_series_that_was_scored_again_is_the_newer_one(organs, tmp_path):
     again = make.study("a", [make.stack("s1", 0.3)])
     latest = make.results(
