@@ -54,8 +54,8 @@ def report(
         int | None,
         option(
             OUTPUT,
-            "How many studies get pictures, with --archive or --single-file: flagged ones "
-            "first, then by rank.",
+            "How many studies get pictures, with --archive or --single-file: those that rank "
+            "first.",
             metavar="N|all",
             parser=whole_number("--pictures", "all"),
         ),

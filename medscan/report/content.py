@@ -156,11 +156,10 @@ class Report:
         """
         row, decisions = self.rows[index], self.options.decisions
         pictures = self.pictures(study, put)
-        card = card_of(row.worst, self.cards) if row.worst else None
         return StudyView(
             row=row,
-            stacks=views_of(study, self.cards, pictures, self._failures, every=every),
-            normals=compare_with_normals(row.study.score, row.study.percentile, card),
+            stacks=views_of(study, row.place, self.cards, pictures, self._failures, every=every),
+            normals=compare_with_normals(row.place.study),
             before=self._page_at(index - 1),
             after=self._page_at(index + 1),
             change=self.changes.by_key[study.key][1] if self.changes else "",

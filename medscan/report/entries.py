@@ -36,7 +36,6 @@ FIELDS = (
     "patient",
     "accession",
     "score",
-    "percentile",
     "flag",
     "note",
     "line",
@@ -97,8 +96,7 @@ def index_entry(
         "name": row.name,
         "patient": patient_of(row),
         "accession": f"accession {accession_of(row)}" * bool(accession_of(row)),
-        "score": number(row.study.score),
-        "percentile": number(row.study.percentile, 1),
+        "score": number(row.score),
         "flag": flag_of(row),
         "reason": reason_of(row),
         "modality": str(info.get("modality") or ""),
@@ -116,6 +114,7 @@ def index_entry(
     }
     if row.worst is not None:
         texts |= _describe_worst(row.worst, cards)
+        texts["normals"] = compare_with_normals(row.place.study)
     return {field: _safe(texts.get(field, "")) for field in FIELDS}
 
 
@@ -132,7 +131,6 @@ def _describe_worst(stack: StackResult, cards: Cards) -> dict[str, str]:
         "hot": plot.hot,
         "limit": plot.limit,
         "words": plot.words,
-        "normals": compare_with_normals(stack.score, stack.percentile, card),
         "about": kind_of(stack, with_modality=False),
         "detector": str(stack.info["detector"]),
     }

@@ -14,6 +14,7 @@ from medscan.report.cards import Card, Cards, card_of, profile_of
 from medscan.report.colours import Scale
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
+from medscan.report.standing import Place
 from medscan.report.wording import compare_with_normals, kept_note, kind_of, states_of
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
@@ -109,7 +110,7 @@ class StudyView:
     row : Row
         Of the worklist.
     stacks : list of StackView
-        Highest score first.
+        Most abnormal first.
     normals : str
         Comparison with the normals, in words.
     before, after : str
@@ -147,18 +148,20 @@ class StudyView:
 
 def views_of(
     study: StudyResult,
+    place: Place,
     cards: Cards,
     pictures: Mapping[str, Addresses],
     failures: Mapping[str, str],
     *,
     every: bool,
 ) -> list[StackView]:
-    """The stacks of a study, highest score first.
+    """The stacks of a study, most abnormal first.
 
     Parameters
     ----------
     study : StudyResult
         With all arrays.
+    place : Place
     cards : dict
     pictures : dict
         Addresses of pictures by key of the stack.
@@ -167,16 +170,18 @@ def views_of(
     every : bool
         Put all slices into the viewer, else only those with a picture.
     """
-    ordered = sorted(study.stacks, key=lambda s: (np.isnan(s.score), -np.nan_to_num(s.score)))
     return [
-        _stack_view(study, s, card_of(s, cards), pictures.get(s.key, {}), failures, every=every)
-        for s in ordered
+        _stack_view(
+            study, s, place, card_of(s, cards), pictures.get(s.key, {}), failures, every=every
+        )
+        for s in place.sorted(study.stacks)
     ]
 
 
 def _stack_view(
     study: StudyResult,
     stack: StackResult,
+    place: Place,
     card: Card | None,
     pictures: Addresses,
     failures: Mapping[str, str],
@@ -189,7 +194,7 @@ def _stack_view(
         stack=stack,
         card=card,
         title=kind_of(stack) or "Series",
-        normals=compare_with_normals(stack.score, stack.percentile, card),
+        normals=compare_with_normals(place.of(stack), "series"),
         profile=profile_of(stack, card, PROFILE_SIZE),
         slices=_slices(stack, card.scale if card else None, pictures, shown),
         key_slices=_key_slices(stack, pictures, shown),

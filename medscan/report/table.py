@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from medscan.report.standing import Standing
+from medscan.report.wording import compare_with_normals
 from medscan.report.worklist import Row, rank, worst_slice
 from medscan.results import Results, StackResult, State, replacing
 from medscan.text import cell, printable
@@ -24,15 +26,17 @@ COLUMNS: dict[str, str] = {
     "modality": "Modality, as in DICOM.",
     "patient": "Pseudonym of the patient: equal for all studies of one patient.",
     "path": "Folder or file below the archive root.",
-    "score": "Anomaly score of the study, 6 decimals.",
-    "percentile": "Share of calibration normals with a lower score, percent, 2 decimals.",
+    "score": "Anomaly score of its most abnormal stack, 6 decimals.",
+    "percentile": "Share of normal stacks with a lower score, percent, 2 decimals.",
+    "expected": "Share of normal studies to expect at this place or above, 6 decimals.",
+    "normals": "The comparison with normals in words.",
     "threshold": "Score from which the detector flags, 6 decimals.",
     "flagged": "1 if any stack reaches its detector's threshold, else 0.",
     "provisional": "1 if the threshold was set from too few normals, else 0.",
     "detector": "Name of the detector that gave the score.",
     "series": "Number of series with scored slices.",
     "slices": "Number of scored slices.",
-    "worst_series_instance_uid": "SeriesInstanceUID of the stack with the highest score.",
+    "worst_series_instance_uid": "SeriesInstanceUID of the most abnormal stack.",
     "worst_sop_instance_uid": "SOPInstanceUID of its slice with the highest score.",
     "worst_frame": "Frame number of that slice in its file, from 0.",
     "reason": "Why nothing was scored, or what was left out.",
@@ -56,6 +60,8 @@ SERIES_COLUMNS: dict[str, str] = {
     "plane": "axial, coronal, sagittal, or empty.",
     "score": "Anomaly score of the stack, 6 decimals; empty if no slice was scored.",
     "percentile": "Share of normal stacks with a lower score, percent, 2 decimals.",
+    "expected": "Share of normal stacks of as many slices to expect here or above, 6 decimals.",
+    "normals": "The comparison with normals in words.",
     "threshold": "Score from which a stack of as many slices is flagged, 6 decimals.",
     "flagged": "1 if the score reaches the threshold, else 0.",
     "provisional": "1 if the threshold was set from too few normals, else 0.",
@@ -112,7 +118,7 @@ def write_csv(results: Sequence[Results], path: Path, table: str = "results") ->
     path : Path
         Replaced in one rename.
     table : str
-        "results": a row per study, highest score first; "series": a row per stack; "slices": a row
+        "results": a row per study, most abnormal first; "series": a row per stack; "slices": a row
         per slice; both in the order of the studies.
 
     Raises
@@ -175,8 +181,9 @@ def _study(row: Row) -> Iterator[list[Value]]:
         info.get("modality", ""),
         info.get("patient", ""),
         info.get("path", ""),
-        decimals(study.score),
-        decimals(study.percentile, 2),
+        decimals(row.score),
+        decimals(worst.percentile, 2) if worst else None,
+        *_compared(row.place.study, "studies"),
         decimals(worst.info["threshold"]) if worst else None,
         int(study.flagged),
         int(bool(worst and worst.info["provisional"])),
@@ -195,6 +202,11 @@ def _study(row: Row) -> Iterator[list[Value]]:
     ]
 
 
+def _compared(standing: Standing, what: str) -> tuple[Decimal | None, str]:
+    words = compare_with_normals(standing, what) if standing.compared else ""
+    return decimals(standing.expected), words
+
+
 def _series(row: Row) -> Iterator[list[Value]]:
     for stack in row.study.stacks:
         info, scored = stack.info, not math.isnan(stack.score)
@@ -210,6 +222,7 @@ def _series(row: Row) -> Iterator[list[Value]]:
             info["plane"],
             decimals(stack.score),
             decimals(stack.percentile, 2),
+            *_compared(row.place.of(stack), "series"),
             decimals(info["threshold"]),
             int(stack.flagged),
             int(info["provisional"]),

@@ -7,7 +7,7 @@ import re
 from collections import Counter, defaultdict
 
 from medscan.archive import REASONS
-from medscan.report.cards import Card
+from medscan.report.standing import Standing
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State
 
@@ -34,21 +34,34 @@ def flag_of(row: Row) -> str:
     return FLAGS[2] if row.rank is None else FLAGS[0 if row.study.flagged else 1]
 
 
-def compare_with_normals(score: float, percentile: float, card: Card | None) -> str:
-    """Say how much of the normals a series scores above.
+def compare_with_normals(standing: Standing, what: str = "studies") -> str:
+    """Say how many normals score lower, and how many normal studies to expect here or above.
 
-    The percentile ranks it among normal series of as many slices, which are simulated from the
-    detector's normal slices; their number is given only where the score exceeds every one of them.
+    The first number compares with the normal slices that the detector was calibrated on, the second
+    is corrected for how many slices, series and detectors there were.
+
+    Parameters
+    ----------
+    standing : Standing
+    what : str
+        "studies" or "series".
     """
-    normals = (card.facts.get("normals") if card else None) or [math.inf]
-    if math.isnan(percentile):
+    if not standing.compared:
         return "no normals to compare with"
-    if score > max(normals):
-        return f"above all {len(normals)} normals"
-    if percentile >= 100:
-        return "above all normals"
+    # Of n that can be expected at least one: never rarer than it is.
+    one_in = math.floor(1 / standing.expected + 1e-6)
+    fewer = "fewer than " * (standing.below == standing.normals > 0)
+    share = f"{fewer}1 in {one_in}" if one_in > 1 else "most"
+    return f"more abnormal than {_lower_normals(standing)} (expect {share} normal {what} here)"
+
+
+def _lower_normals(standing: Standing) -> str:
+    below, normals = standing.below, standing.normals
+    if normals:
+        return f"all {normals} normals" if below == normals else f"{below} of {normals} normals"
     # 99.95 would be rounded to 100.0.
-    return f"above {min(percentile, 99.9):.1f} % of normals"
+    percent = f"{min(standing.percentile, 99.9):.1f} %"
+    return "all normals" if standing.percentile >= 100 else f"{percent} of normals"
 
 
 def reason_of(row: Row) -> str:

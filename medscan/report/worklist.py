@@ -1,15 +1,17 @@
-"""Studies of one or several results files as one list, highest score first."""
+"""Studies of one or several results files as one list, most abnormal first."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from medscan.report.standing import Place, normals_by_detector, place
 from medscan.results import Results, StackResult, State, StudyResult, distinct
 
 
@@ -53,11 +55,14 @@ class Row:
         The file that it is in.
     study : StudyResult
         Without heatmaps and thumbnails.
+    place : Place
+        Where it stands among normals.
     """
 
     rank: int | None
     results: Results
     study: StudyResult
+    place: Place
 
     @property
     def name(self) -> str:
@@ -67,9 +72,13 @@ class Row:
 
     @property
     def worst(self) -> StackResult | None:
-        """The stack with the highest score; None where nothing was scored."""
-        scored = [s for s in self.study.stacks if not np.isnan(s.score)]
-        return max(scored, key=lambda s: s.score, default=None)
+        """The most abnormal stack; None where nothing was scored."""
+        return self.place.worst
+
+    @property
+    def score(self) -> float:
+        """Score of the most abnormal stack; NaN where nothing was scored."""
+        return self.worst.score if self.worst else math.nan
 
     @property
     def series(self) -> int:
@@ -132,9 +141,10 @@ def worst_slice(stack: StackResult) -> int:
 
 
 def rank(results: Sequence[Results]) -> list[Row]:
-    """List the studies of all files, each once as by `distinct`: highest score first.
+    """List the studies of all files, each once as by `distinct`: flagged first, then by place.
 
-    Studies without a score come last; ties are in order of their keys.
+    Studies without a score come last; ties are in order of their keys. The order of two studies
+    depends on their own stacks and detectors only, see `medscan.report.standing`.
     """
     written = tuple(file.path.stat().st_mtime_ns for file in results)
     return list(_ranked(tuple(results), written))
@@ -143,20 +153,22 @@ def rank(results: Sequence[Results]) -> list[Row]:
 @lru_cache(maxsize=2)
 def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Row, ...]:
     """Rank once for all tables and pages; modification times tell when a file was rewritten."""
-    ranked = sorted(
-        ((file, study) for file in distinct(results) for study in file.ranked()),
-        key=lambda pair: (np.isnan(pair[1].score), -np.nan_to_num(pair[1].score), pair[1].key),
-    )
+    normals = normals_by_detector(file.run() for file in results)
+    studies = ((file, study) for file in distinct(results) for study in file.ranked())
+    rows = [Row(None, file, study, place(study, normals)) for file, study in studies]
+    rows.sort(key=_order)
     return tuple(
-        Row(None if np.isnan(study.score) else number, file, study)
-        for number, (file, study) in enumerate(ranked, start=1)
+        replace(row, rank=number) if row.worst else row for number, row in enumerate(rows, start=1)
     )
+
+
+def _order(row: Row) -> tuple[object, ...]:
+    return row.worst is None, not row.study.flagged, row.place.order, row.study.key
 
 
 def featured(rows: Sequence[Row], most: int | None) -> set[str]:
-    """Keys of the `most` studies (None: all) shown in full: flagged ones first, then by rank."""
+    """Keys of the `most` studies (None: all) shown in full: those that rank first."""
     scored = [row for row in rows if row.rank is not None]
-    scored.sort(key=lambda row: not row.study.flagged)
     return {row.study.key for row in scored[:most]}
 
 
@@ -197,8 +209,8 @@ class Changes:
 def compare(rows: Sequence[Row], old: Results) -> Changes:
     """Compare a worklist with older results.
 
-    A study has moved when its score differs and so does its rank among the studies that both lists
-    hold; studies that came or went move no other.
+    A study has moved when its place among normals differs and so does its rank among the studies
+    that both lists hold; studies that came or went move no other.
     """
     before = {row.study.key: row for row in rank([old])}
     now = {row.study.key: row for row in rows}
@@ -227,7 +239,7 @@ def _change(
     if now.study.flagged != before.study.flagged:
         change = Change.FLAGGED if now.study.flagged else Change.CLEARED
         return change, str(change)
-    if old_rank == new_rank or now.study.score == before.study.score:
+    if old_rank == new_rank or now.place.order == before.place.order:
         return Change.SAME, ""
     if old_rank is None or new_rank is None:
         return Change.MOVED, "moved: scored now"

@@ -18,6 +18,7 @@ from medscan.scoring.stacks import (
     stack_calibration,
     study_result,
     thumbnail_policy,
+    top_count,
 )
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "stack_calibration",
     "study_result",
     "thumbnail_policy",
+    "top_count",
     "tower_of",
 ]

@@ -49,12 +49,17 @@ def thumbnail_policy(modality: str, stack: Stack, *, wanted: bool, burned_in: bo
     return "withheld: may carry burned-in text" if textual and not burned_in else KEPT
 
 
+def top_count(count: int) -> int:
+    """Return how many of `count` scored slices, the highest, make the score of their stack."""
+    return max(1, math.ceil(TOP_FRACTION * count))
+
+
 def aggregate(scores: NDArray[np.float32]) -> float:
     """Return the mean of the top 5 %, at least one, of slice scores (n,); NaN does not count."""
     scored = np.sort(scores[~np.isnan(scores)].astype(np.float64))
     if not len(scored):
         return math.nan
-    return float(scored[-max(1, math.ceil(TOP_FRACTION * len(scored))) :].mean())
+    return float(scored[-top_count(len(scored)) :].mean())
 
 
 @lru_cache(maxsize=256)
@@ -72,7 +77,7 @@ def stack_calibration(slices: Calibration, count: int) -> Calibration:
         return slices
     rng = np.random.default_rng(0)
     drawn = rng.choice(np.array(slices.normals), (2000, count))
-    top = max(1, math.ceil(TOP_FRACTION * count))
+    top = top_count(count)
     simulated = np.partition(drawn, count - top, axis=1)[:, count - top :].mean(axis=1)
     threshold, _ = conformal_threshold(tuple(simulated.tolist()), slices.target_fpr)
     return replace(

@@ -46,9 +46,10 @@ def every_page(folder):
 def test_the_index_lists_studies_in_order_with_words(folder):
     text = Page(folder / "index.html").text
     assert "2 of 5 studies flagged, 1 not scored" in text
-    order = [text.index(f"site/{key}") for key in ("aaa", "bbb", "ccc", "ddd", "eee")]
+    order = [text.index(f"site/{key}") for key in ("aaa", "bbb", "ddd", "ccc", "eee")]
     assert order == sorted(order)
-    for words in ("not flagged", "not scored", "provisional threshold", "above 80.0 % of normals"):
+    flags = ("not flagged", "not scored", "provisional threshold")
+    for words in (*flags, "more abnormal than 3 of 5 normals (expect 1 in 2 normal studies here)"):
         assert words in text
     assert "2024-01-31" in text
     assert "no detector was fitted for images of this kind: series 1.2.3.9" in text
@@ -69,7 +70,8 @@ def test_the_run_page_adds_up_and_says_what_it_is(folder):
 
 def test_a_study_page_says_what_was_scanned_and_what_was_not(folder):
     text = Page(folder / "studies" / "aaa.html").text
-    assert "flagged score 0.950 , above all 5 normals; rank 1 of 5" in text
+    assert "flagged score 0.950 , more abnormal than all 5 normals (expect fewer" in text
+    assert "1 in 2 normal studies here); rank 1 of 5" in text
     assert "MR brain FLAIR axial" in text
     times = "\N{MULTIPLICATION SIGN}"
     assert f"160 {times} 192, pixels 1 {times} 1 mm, slices 3 mm apart" in text

@@ -10,6 +10,7 @@ from medscan.imaging import Letterbox
 from medscan.report.cards import cards_of
 from medscan.report.orientation import PaneMarks, letters, pane_marks
 from medscan.report.pictures import profile
+from medscan.report.standing import place
 from medscan.report.study import views_of
 from tests.report import make
 
@@ -70,7 +71,8 @@ def test_nothing_is_claimed_of_what_is_not_known():
 
 def view(stack, pictures=None, **options):
     study = make.study("aaa", [stack])
-    found = views_of(study, cards_of([make.run()]), {"s1": pictures or {}}, {}, **options)
+    where, cards = place(study, {}), cards_of([make.run()])
+    found = views_of(study, where, cards, {"s1": pictures or {}}, {}, **options)
     return found[0]
 
 

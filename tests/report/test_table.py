@@ -31,6 +31,9 @@ def test_a_row_a_study_worst_first(tmp_path):
         "path": "site/aaa",
         "score": "0.950000",
         "percentile": "80.00",
+        "expected": "0.370194",
+        "normals": "more abnormal than all 5 normals "
+        "(expect fewer than 1 in 2 normal studies here)",
         "threshold": "0.600000",
         "flagged": "1",
         "provisional": "0",
@@ -46,7 +49,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "patient_id": "",
         "accession_number": "",
     }
-    assert rows[2]["provisional"] == "1"
+    assert rows[3]["provisional"] == "1"
     assert rows[4]["score"] == rows[4]["threshold"] == rows[4]["worst_frame"] == ""
     assert rows[4]["reason"] == "series 1.2.3.9: out-of-scope"
 
@@ -109,7 +112,7 @@ def test_a_row_a_series(tmp_path):
     rows = rows_of(tmp_path / "s.csv")
     assert [(r["rank"], r["study"], r["stack"]) for r in rows] == [
         *[("1", "aaa", "s1"), ("1", "aaa", "s2"), ("2", "bbb", "s1")],
-        *[("3", "ccc", "s1"), ("4", "ddd", "s1")],
+        *[("3", "ddd", "s1"), ("4", "ccc", "s1")],
     ]
     first = rows[0]
     assert (first["score"], first["flagged"], first["worst_number"]) == ("0.950000", "1", "13")

@@ -69,7 +69,7 @@ def test_verdicts_of_several_studies_come_together_in_one_file(tab, report, resu
     tab.wait_for_url("**/bbb.html")
     tab.keyboard.press("n")
     tab.keyboard.press("j")
-    tab.wait_for_url("**/ccc.html")
+    tab.wait_for_url("**/ddd.html")
     tab.get_by_role("button", name="Unsure").click()
     tab.get_by_role("button", name="Take back").click()
     assert told.inner_text() == ""

@@ -1,29 +1,37 @@
+import math
+
 import pytest
 
-from medscan.report.cards import cards_of
+from medscan.report.standing import Standing
 from medscan.report.wording import compare_with_normals
-from tests.report import make
 
-NAN = float("nan")
+
+def standing(expected, below=0, normals=0, percentile=math.nan):
+    return Standing(math.log(expected), expected, below, normals, percentile)
 
 
 @pytest.mark.parametrize(
-    ("score", "percentile", "words"),
+    ("place", "words"),
     [
-        (0.51, 100.0, "above all 5 normals"),
-        (0.5, 100.0, "above all normals"),  # of the simulated series only
-        (0.49, 99.95, "above 99.9 % of normals"),
-        (0.45, 80.0, "above 80.0 % of normals"),
-        (0.05, 0.0, "above 0.0 % of normals"),
-        (0.9, NAN, "no normals to compare with"),
+        (standing(0.05, 59, 60), "59 of 60 normals (expect 1 in 20 normal studies here)"),
+        (standing(1 / 61, 9, 9), "all 9 normals (expect fewer than 1 in 61 normal studies here)"),
+        (standing(0.0339, 58, 60), "58 of 60 normals (expect 1 in 29 normal studies here)"),
+        (standing(0.5, 30, 60), "30 of 60 normals (expect 1 in 2 normal studies here)"),
+        (standing(0.9, 3, 60), "3 of 60 normals (expect most normal studies here)"),
+        (standing(1.0, 0, 60), "0 of 60 normals (expect most normal studies here)"),
+        (standing(0.2, percentile=80.0), "80.0 % of normals (expect 1 in 5 normal studies here)"),
+        (standing(0.2, percentile=99.96), "99.9 % of normals (expect 1 in 5 normal studies here)"),
+        (standing(0.01, percentile=100.0), "all normals (expect 1 in 100 normal studies here)"),
     ],
-)
-def test_a_score_is_compared_with_the_normals(score, percentile, words):
-    (card,) = cards_of([make.run()]).values()
-    assert compare_with_normals(score, percentile, card) == words
+)  # fmt: skip
+def test_a_place_among_normals_in_words(place, words):
+    assert compare_with_normals(place) == f"more abnormal than {words}"
 
 
-def test_normals_are_counted_only_where_the_file_holds_them():
-    (card,) = cards_of([make.run(detectors=[make.DETECTOR | {"normals": []}])]).values()
-    assert compare_with_normals(0.9, 100.0, card) == "above all normals"
-    assert compare_with_normals(0.9, 100.0, None) == "above all normals"
+def test_series_are_compared_with_series():
+    words = compare_with_normals(standing(0.05, 59, 60), "series")
+    assert words == "more abnormal than 59 of 60 normals (expect 1 in 20 normal series here)"
+
+
+def test_without_normals_nothing_is_claimed():
+    assert compare_with_normals(Standing()) == "no normals to compare with"

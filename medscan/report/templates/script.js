@@ -133,9 +133,9 @@
 
   // --- the index ------------------------------------------------------------------------------
 
-  const NUMBERS = new Set(["rank", "score", "percentile", "series", "slices"]);
+  const NUMBERS = new Set(["rank", "score", "series", "slices"]);
   const SEARCHED = ["name", "patient", "accession", "ids", "about", "reason", "detector", "date"];
-  const BEST_FIRST = new Set(["score", "percentile", "date", "series", "slices"]);
+  const BEST_FIRST = new Set(["score", "date", "series", "slices"]);
 
   function index(table) {
     const { fields, rows, page: size } = data($("#data"));

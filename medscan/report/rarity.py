@@ -1,0 +1,177 @@
+"""How rare a score is among the normals of its detector, whatever the unit of its scores.
+
+The share of normals that score as high is told in two ways:
+
+- `Normals.counted` counts: of n normals and a new one, which are exchangeable, the new one is among
+  the highest j with probability j / (n + 1) (the conformal p-value: Vovk, Gammerman and Shafer,
+  Algorithmic Learning in a Random World, 2005; Bates et al., Annals of Statistics 51, 2023). It
+  assumes nothing else, but is the same for all scores above the highest normal. Pages show it.
+- `Normals.log_share` falls with every step of the score, also beyond the highest normal. Lists
+  follow it. Up to the median it is the count, interpolated between neighbouring normals. Above it,
+  excesses over the median are taken as exponential (peaks over a threshold: Davison and Smith,
+  Journal of the Royal Statistical Society B 52, 1990). The ratio of a new excess to the mean of k
+  others then follows an F distribution with 2 and 2k degrees of freedom, so that few normals give a
+  heavy tail instead of a certain one.
+
+An excess is thus measured by those of the detector's own normals: multiplying all its scores by a
+number changes nothing. Scores that are probabilities are compared as log odds, which have no end
+either: else they could never go as far beyond their normals as distances can.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from medscan.report.colours import UNBOUNDED
+from medscan.scoring import top_count
+
+MOST_PEAKS = 50
+"""Normals that the tail is taken from: those above the median, at most this many."""
+DRAWS = 2000
+"""Stacks that are simulated."""
+LONGEST = 2000
+"""Slices of a stack that is simulated: the mean of the top 5 % of more is hardly another."""
+_CERTAIN = 1e-9
+"""Distance from 0 and 1 of the outermost probabilities that are told apart."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Normals:
+    """Scores of normals, of slices or of stacks.
+
+    Parameters
+    ----------
+    scores : float64 (n,)
+        Sorted; log odds if they are probabilities.
+    bounded : bool
+        Whether they are.
+    start : float
+        Where the tail starts: their median, or a higher score.
+    peaks : int
+        Number of normals above it.
+    excess : float
+        Sum of what these exceed it by.
+    """
+
+    scores: Floats
+    bounded: bool
+    start: float
+    peaks: int
+    excess: float
+
+    @classmethod
+    def of(cls, scores: ArrayLike, *, bounded: bool) -> Normals | None:
+        """None without two different scores, which have no scale to measure others by."""
+        ordered = np.sort(_on_scale(np.asarray(scores, np.float64), bounded=bounded))
+        if not len(ordered) or ordered[0] == ordered[-1]:
+            return None
+        start = ordered[len(ordered) - min(len(ordered) // 2, MOST_PEAKS) - 1]
+        if start == ordered[-1]:
+            start = ordered[ordered < start][-1]
+        above = ordered[ordered > start]
+        return cls(ordered, bounded, float(start), len(above), float((above - start).sum()))
+
+    def below(self, score: float) -> int:
+        """Number of normals with a lower score."""
+        return int(np.searchsorted(self.scores, _on_scale(score, bounded=self.bounded)))
+
+    def counted(self, score: float) -> float:
+        """Share of normals that score as high, by counting; never 0."""
+        return (1 + len(self.scores) - self.below(score)) / (1 + len(self.scores))
+
+    def log_share(self, score: float) -> float:
+        """Natural logarithm of the share of normals that score as high; see the module."""
+        value, n = float(_on_scale(score, bounded=self.bounded)), len(self.scores)
+        if value > self.start:
+            tail = math.log((self.peaks + 1) / (n + 1))
+            return tail - self.peaks * math.log1p((value - self.start) / self.excess)
+        below = int(np.searchsorted(self.scores, value))
+        upper = self.scores[below]
+        if below:
+            lower = self.scores[below - 1]
+            part = float((value - lower) / (upper - lower))
+        else:
+            part = math.exp(float(value - upper) * self.peaks / self.excess)
+        return math.log((n + 1 - below - part) / (n + 1))
+
+    def score_at(self, shares: Floats) -> Floats:
+        """Scores that these shares of normals reach, on their own scale."""
+        n = len(self.scores)
+        scores = np.interp(shares, np.arange(1, n + 1) / (n + 1), self.scores[::-1])
+        tail = (self.peaks + 1) / (n + 1)
+        further = (tail / np.minimum(shares, tail)) ** (1 / self.peaks) - 1
+        scores = np.where(shares < tail, self.start + self.excess * further, scores)
+        return 1 / (1 + np.exp(-scores)) if self.bounded else scores
+
+
+def _on_scale(scores: ArrayLike, *, bounded: bool) -> Floats:
+    values = np.asarray(scores, np.float64)
+    if not bounded:
+        return values
+    odds = values.clip(_CERTAIN, 1 - _CERTAIN)
+    return np.asarray(np.log(odds) - np.log1p(-odds))
+
+
+def normals_of(detector: Mapping[str, Any]) -> Normals | None:
+    """The normals of an entry of `RunInfo.detectors`; None if they are no scale."""
+    scores = np.asarray(detector.get("normals") or [], np.float64)
+    bounded = detector.get("method") not in UNBOUNDED
+    # An older file may not name the method: what is beyond 0 and 1 is no probability.
+    return Normals.of(scores, bounded=bounded and bool(np.all((scores >= 0) & (scores <= 1))))
+
+
+def stack_shares(slices: Normals, score: float, count: int) -> tuple[float, float]:
+    """Shares of normal stacks of `count` slices that score as high.
+
+    As for its threshold, slices are taken as independent; those of a real stack resemble one
+    another, so that the shares err to the large side. Up to 20 slices the score of a stack is its
+    highest slice's and the share of stacks follows from that of slices; the score of longer ones is
+    simulated. No count can tell of a smaller share than 1 / (n + 1) with n normals.
+
+    Returns
+    -------
+    (float, float)
+        Natural logarithm of `Normals.log_share`'s share, and `Normals.counted`'s share.
+    """
+    if top_count(count) == 1:
+        return log_any(slices.log_share(score), count), any_of(slices.counted(score), count)
+    stacks = _simulated(slices, min(count, LONGEST))
+    return stacks.log_share(score), max(stacks.counted(score), 1 / (1 + len(slices.scores)))
+
+
+@lru_cache(maxsize=1024)
+def _simulated(slices: Normals, count: int) -> Normals:
+    """Scores of normal stacks: each the mean of the `top_count` highest of `count` normal slices.
+
+    The smallest of `count` uniform shares are drawn as sums of exponential spacings (Rényi, Acta
+    Mathematica Hungarica 4, 1953).
+    """
+    top = top_count(count)
+    spacings = np.random.default_rng(0).exponential(size=(DRAWS, top)) / (count - np.arange(top))
+    shares = -np.expm1(-np.cumsum(spacings, axis=1))
+    stacks = Normals.of(slices.score_at(shares).mean(axis=1), bounded=slices.bounded)
+    return slices if stacks is None else stacks
+
+
+def any_of(share: float, count: int) -> float:
+    """Probability that one of `count` independent normals is within this share of normals.
+
+    Šidák, Journal of the American Statistical Association 62, 1967.
+    """
+    return 1.0 if share >= 1 else -math.expm1(count * math.log1p(-share))
+
+
+def log_any(log_share: float, count: int) -> float:
+    """Natural logarithm of `any_of` for that of a share, also where the share is 0 in float64."""
+    if log_share < -700:
+        return log_share + math.log(count)
+    return math.log(any_of(math.exp(log_share), count))

@@ -1,0 +1,154 @@
+"""Where studies stand among normals, whichever detectors scored them.
+
+A study's place depends on its own stacks and their detectors alone, so that it is the same every
+night. The more stacks are looked at, the more extreme the highest is among normal ones too: a
+study with twelve series has twelve chances. Therefore
+
+1. each stack's share is that of normal stacks of as many slices that score as high
+   (`medscan.report.rarity.stack_shares`);
+2. the smallest share of the stacks of a detector is corrected for their number;
+3. the smallest corrected share of the detectors is corrected for the number of detectors.
+
+Each correction is Šidák's, which is exact for independent scores. Series of one patient resemble
+one another, which makes the corrected share of a large study too large rather than too small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from medscan.report.rarity import DRAWS, Normals, any_of, log_any, normals_of, stack_shares
+from medscan.results import RunInfo, StackResult, State, StudyResult
+
+NormalsByDetector = Mapping[str, Normals]
+"""Normals of the detectors that have usable ones, by hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a stack or a study stands among normals; numbers are NaN if it cannot be compared.
+
+    Parameters
+    ----------
+    log_share : float
+        Natural logarithm of the share of normal ones expected here or above; ranks follow it.
+    expected : float
+        The same share as far as it can be counted.
+    below, normals : int
+        Normal slices with a lower score, and all normal slices of the detector; 0 if unknown.
+    percentile : float
+        As in `StackResult`.
+    """
+
+    log_share: float = math.nan
+    expected: float = math.nan
+    below: int = 0
+    normals: int = 0
+    percentile: float = math.nan
+
+    @property
+    def compared(self) -> bool:
+        """Whether there were normals to compare with."""
+        return not math.isnan(self.log_share)
+
+    def among(self, count: int) -> Standing:
+        """Correct for having been chosen as the most extreme of `count`."""
+        return replace(
+            self,
+            log_share=log_any(self.log_share, count),
+            expected=any_of(self.expected, count),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a study and its scored stacks stand.
+
+    Parameters
+    ----------
+    stacks : dict
+        Standing of each scored stack by its key.
+    worst : StackResult or None
+        The most abnormal stack; None where nothing was scored.
+    study : Standing
+        Corrected for stacks and detectors.
+    """
+
+    stacks: Mapping[str, Standing] = field(default_factory=dict)
+    worst: StackResult | None = None
+    study: Standing = Standing()
+
+    @property
+    def order(self) -> tuple[bool, float, str, float]:
+        """Sorts places, most abnormal first.
+
+        Those that cannot be compared come last, by detector and then by score.
+        """
+        if self.study.compared:
+            return (False, self.study.log_share, "", 0.0)
+        if self.worst is None:
+            return (True, 0.0, "", 0.0)
+        return (True, 0.0, str(self.worst.info["detector"]), -self.worst.score)
+
+    def of(self, stack: StackResult) -> Standing:
+        """Where a stack stands, also one that was not scored."""
+        return self.stacks.get(stack.key, Standing())
+
+    def sorted(self, stacks: Iterable[StackResult]) -> list[StackResult]:
+        """Stacks, most abnormal first; those that cannot be compared by score; ties as given."""
+
+        def order(stack: StackResult) -> tuple[bool, bool, float]:
+            standing, unscored = self.of(stack), math.isnan(stack.score)
+            value = standing.log_share if standing.compared else -stack.score
+            return unscored, not standing.compared, 0.0 if unscored else value
+
+        return sorted(stacks, key=order)
+
+
+def normals_by_detector(runs: Iterable[RunInfo]) -> dict[str, Normals]:
+    """Collect the normals that several files record."""
+    records = {str(facts["hash"]): facts for run in runs for facts in run.detectors}
+    found = {key: normals_of(facts) for key, facts in records.items()}
+    return {key: normals for key, normals in found.items() if normals is not None}
+
+
+def stack_standing(stack: StackResult, normals: Normals | None) -> Standing:
+    """Standing of a scored stack.
+
+    Without usable normals, by the percentile among simulated normal stacks that its scan recorded.
+    A detector that was never calibrated has neither; then it cannot be compared.
+    """
+    if normals is not None:
+        count = int((stack.state == State.SCORED).sum())
+        shares = stack_shares(normals, stack.score, max(count, 1))
+        below = normals.below(stack.score)
+        return Standing(*shares, below, len(normals.scores), stack.percentile)
+    if math.isnan(stack.percentile):
+        return Standing()
+    share = max(1 - stack.percentile / 100, 1 / (DRAWS + 1))
+    return Standing(math.log(share), share, percentile=stack.percentile)
+
+
+def place(study: StudyResult, normals: NormalsByDetector) -> Place:
+    """Where a study stands."""
+    scored = {s.key: s for s in study.stacks if not np.isnan(s.score)}
+    stacks = {
+        key: stack_standing(s, normals.get(str(s.info["detector_hash"])))
+        for key, s in scored.items()
+    }
+    by_detector: dict[str, list[str]] = defaultdict(list)
+    for key in (key for key, standing in stacks.items() if standing.compared):
+        by_detector[str(scored[key].info["detector_hash"])].append(key)
+    best = []
+    for keys in by_detector.values():
+        key = min(keys, key=lambda key: stacks[key].log_share)
+        best.append((stacks[key].among(len(keys)), key))
+    if not best:
+        return Place(stacks, max(scored.values(), key=lambda s: s.score, default=None))
+    standing, key = min(best, key=lambda pair: pair[0].log_share)
+    return Place(stacks, scored[key], standing.among(len(best)))
