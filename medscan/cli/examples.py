@@ -20,7 +20,7 @@ medscan export night.h5 --to dicom-seg --archive /archive --out objects/
 medscan verify night.h5
 medscan verify night.h5 --archive /archive --sample 20
 medscan locate night.h5 3f2a9c10b7d4e586 --archive /archive
-medscan locate night.h5 3f2a9c10b7d4e586 --archive /a --key-file night.key
+medscan locate night.h5 morning.h5 1.2.840.113619.2.5 --archive /archive
 medscan doctor
 medscan doctor --out /srv/night.h5 --json
 medscan ledger show night.h5

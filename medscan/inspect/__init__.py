@@ -2,7 +2,7 @@
 
 from medscan.inspect.doctor import Health, examine
 from medscan.inspect.forecast import Forecast, forecast_scan
-from medscan.inspect.locate import locate_files
+from medscan.inspect.locate import Place, locate_files, named_places
 from medscan.inspect.shards import ShardForecast, ShardForecasts, forecast_shards
 from medscan.inspect.text import health_lines, verification_lines
 from medscan.inspect.verify import Verification, verify_results
@@ -10,6 +10,7 @@ from medscan.inspect.verify import Verification, verify_results
 __all__ = [
     "Forecast",
     "Health",
+    "Place",
     "ShardForecast",
     "ShardForecasts",
     "Verification",
@@ -18,6 +19,7 @@ __all__ = [
     "forecast_shards",
     "health_lines",
     "locate_files",
+    "named_places",
     "verification_lines",
     "verify_results",
 ]

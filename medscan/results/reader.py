@@ -217,6 +217,12 @@ class Results:
         for key in self.keys():
             yield self.study(key, arrays=arrays)
 
+    def infos(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the key and the info of each study, without reading its stacks."""
+        with opened(self.path) as file:
+            for key in self._keys(file):
+                yield key, _study_info(file["studies"][key])
+
     def works(self) -> Iterator[tuple[str, Work, Mark]]:
         """Yield the key, work and mark of each study that records how it came about."""
         with opened(self.path) as file:
@@ -241,7 +247,7 @@ def _rows(table: Any, columns: tuple[str, ...]) -> list[Any]:
 def _read_study(group: Any, *, arrays: bool) -> StudyResult:
     return StudyResult(
         key=group.name.rsplit("/", 1)[-1],
-        info=_info(group, "score", "percentile", "flagged", "content", "maker", "tools", *MARKS),
+        info=_study_info(group),
         score=float(group.attrs["score"]),
         percentile=float(group.attrs["percentile"]),
         flagged=bool(group.attrs["flagged"]),
@@ -250,6 +256,10 @@ def _read_study(group: Any, *, arrays: bool) -> StudyResult:
         ),
         mark=_read_mark(group),
     )
+
+
+def _study_info(group: Any) -> dict[str, Any]:
+    return _info(group, "score", "percentile", "flagged", "content", "maker", "tools", *MARKS)
 
 
 def _read_mark(group: Any) -> Mark:
