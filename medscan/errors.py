@@ -18,6 +18,7 @@
         ├── CorruptError        its content contradicts itself
         ├── UnsupportedError    this installation cannot decode its encoding
         ├── TooLargeError       its declared size exceeds the limit
+        ├── HeaderTooLargeError its header holds more than that of any image
         ├── DecoderError        its decoder died
         │   └── TimedOutError   reading it took too long
         └── OverflowedError     its score is not finite at the chosen precision
@@ -133,6 +134,12 @@ class TooLargeError(FileError):
     """The file's declared size exceeds the limit."""
 
     reason = "too-large"
+
+
+class HeaderTooLargeError(FileError):
+    """The file's header, or one value of it, is longer or deeper than that of any image."""
+
+    reason = "header-too-large"
 
 
 class DecoderError(FileError):

@@ -16,7 +16,13 @@ from pydicom.uid import UID_dictionary
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medscan.archive import facts, layers, mosaic, slides
-from medscan.archive.elements import PIXEL_TAGS, Guarded, read_elements
+from medscan.archive.elements import (
+    MAX_VALUE,
+    PIXEL_TAGS,
+    Guarded,
+    check_value,
+    read_elements,
+)
 from medscan.archive.fragments import check_fragments
 from medscan.archive.header import MAX_FRAMES, Header, Record
 from medscan.archive.layers import image_type
@@ -24,7 +30,13 @@ from medscan.archive.radiograph import KEYWORDS, view_of
 from medscan.archive.sniff import Content
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.values import BROKEN, integer, text
-from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
+from medscan.errors import (
+    CorruptError,
+    FileError,
+    HeaderTooLargeError,
+    TooLargeError,
+    TruncatedError,
+)
 
 # Broken values are handled here: pydicom shall not report them on standard error.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -58,6 +70,8 @@ _TAGS: list[Any] = [
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
 _ACCESSION = Tag("AccessionNumber")
+_READ = frozenset((*_WANTED, *map(int, (*_TAGS, _ACCESSION))))
+"""Elements whose values are read, by any reader."""
 """Read only where identities are kept."""
 _UNDEFINED = 0xFFFFFFFF
 _UNKNOWN = 2**62
@@ -110,6 +124,8 @@ class _Source:
         here = self.stream.tell()
         if tag not in PIXEL_TAGS:
             self.offset = here if length == _UNDEFINED else here + length
+            if length > MAX_VALUE and tag in _READ:
+                check_value(tag, vr, min(self.offset, self.size) - here)
             return False
         self.tag, self.length = int(tag), length
         self.offset = here - (12 if vr in EXPLICIT_VR_LENGTH_32 else 8)
@@ -149,9 +165,20 @@ def read_dicom(
     OSError
         If the file cannot be read.
     """
+    try:
+        return _read(file, stream, content, [_ACCESSION] * identify)
+    except RecursionError:
+        error = HeaderTooLargeError("its sequences lie too deep within one another")
+    except HeaderTooLargeError as too_large:
+        error = too_large
+    return _refused(file, content, error)
+
+
+def _read(file: ArchiveFile, stream: BinaryIO, content: Content, more: list[Any]) -> Record:
+    """As `read_dicom`, reading more elements than usual."""
     source = _Source(stream, file.size)
     try:
-        ds = _parse(content, source, [_ACCESSION] * identify)
+        ds = _parse(content, source, more)
     except (*BROKEN, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -164,16 +191,18 @@ def read_dicom(
     except FileError as error:
         record = Outcome(file, Reason(error.reason), str(error))
     except BROKEN as error:
-        record = _broken(file, content, f"header cannot be understood: {type(error).__name__}")
+        what = CorruptError(f"header cannot be understood: {type(error).__name__}")
+        record = _refused(file, content, what)
     if isinstance(record, Outcome):
         return replace(record, study=uids[0], series=uids[1])
     return record
 
 
-def _broken(file: ArchiveFile, content: Content, detail: str) -> Outcome:
+def _refused(file: ArchiveFile, content: Content, error: FileError) -> Outcome:
+    """Outcome of a file whose header cannot be read: without "DICM", it may be anything."""
     if content.bare:
         return Outcome(file, Reason.NOT_AN_IMAGE, "starts like DICOM, but cannot be parsed")
-    return Outcome(file, Reason.CORRUPT, detail)
+    return Outcome(file, Reason(error.reason), str(error))
 
 
 def _unparsed(file: ArchiveFile, content: Content, source: _Source, error: Exception) -> Outcome:
@@ -181,7 +210,7 @@ def _unparsed(file: ArchiveFile, content: Content, source: _Source, error: Excep
     if not content.bare and source.stream.tell() >= source.size:
         return Outcome(file, Reason.TRUNCATED, _CUT)
     what = "it contradicts itself" if isinstance(error, OSError) else type(error).__name__
-    return _broken(file, content, f"header cannot be parsed: {what}")
+    return _refused(file, content, CorruptError(f"header cannot be parsed: {what}"))
 
 
 def _parse(content: Content, source: _Source, more: list[Any]) -> Any:
@@ -192,7 +221,9 @@ def _parse(content: Content, source: _Source, more: list[Any]) -> Any:
     if content.gzipped or deflated:
         source.stream, source.size = _unpacked(content, source.stream)
     elif not content.bare and (
-        plain := read_elements(source.stream, content.head, _WANTED.union(more))
+        plain := read_elements(
+            source.stream, content.head, _WANTED.union(more) if more else _WANTED
+        )
     ):
         elements, source.tag, source.length, source.offset = plain
         return elements

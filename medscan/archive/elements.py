@@ -32,17 +32,22 @@ from medscan.archive.spans import (
     Raw,
     element,
     end_of,
+    is_sequence,
     items_of,
     long_length,
     vr_of,
 )
-from medscan.errors import CorruptError
+from medscan.errors import CorruptError, HeaderTooLargeError
 
 PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 AHEAD = 2**14
 """Bytes of a file that are read first: most headers are shorter."""
 _FAR = (2**18, 2**24)
 """Bytes that are read next, and then, where the header is longer; beyond these it is not plain."""
+MAX_VALUE = 2**21
+"""Most bytes of a text or number that is read."""
+MAX_HEADER = 2**26
+"""Most bytes of a header that are read: values of no interest do not count."""
 _BRIEF = 64
 """Bytes of the longest values that are remembered."""
 _IMAGE_TYPE, _SYNTAX = 0x00080008, 0x00020010
@@ -145,19 +150,40 @@ class Items(list[Elements]):
 
 
 class Guarded:
-    """A stream for pydicom that refuses to be read to its end.
+    """A stream for pydicom that refuses to be read to its end, or for longer than any header is.
 
     pydicom reads to the end only to inflate a deflated data set whole, however large it becomes.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
         self.seek, self.tell, self._read = stream.seek, stream.tell, stream.read
+        self._left = MAX_HEADER
 
     def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, fewer at the end of the file."""
         if size < 0:
             raise CorruptError("it is deflated, but its meta information is not in order")
-        return self._read(size)
+        data = self._read(min(size, self._left + 1))
+        self._left -= len(data)
+        if self._left < 0:
+            raise HeaderTooLargeError(f"its header is over the limit of {MAX_HEADER} bytes")
+        return data
+
+
+def check_value(tag: int, vr: str | bytes | None, length: int) -> None:
+    """Refuse a value that is longer than any image needs; sequences may be as long as headers.
+
+    Parameters
+    ----------
+    tag : int
+    vr : str, bytes or None
+        None where it is implicit.
+    length : int
+        Bytes of it that the file has.
+    """
+    if length > MAX_VALUE and not is_sequence(tag, vr):
+        name = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+        raise HeaderTooLargeError(f"element {name} of its header has {length} bytes")
 
 
 @lru_cache(maxsize=256)
@@ -306,6 +332,8 @@ def _collect(
         if length == UNDEFINED:
             pos = end_of(data, tag, vr or None, value, length, implicit)
         if tag in wanted and pos <= size:
+            if length > MAX_VALUE:
+                check_value(tag, vr or None, pos - value)
             raw[tag] = (vr or None, data[value:pos])
         elif group == 0xFFFE:
             raise NotPlainError

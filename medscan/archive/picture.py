@@ -32,7 +32,6 @@ _BROKEN = (
     AttributeError,
     EOFError,
     LookupError,
-    MemoryError,
     OSError,
     RecursionError,
     SyntaxError,

@@ -43,6 +43,8 @@ def read_header(file: ArchiveFile, *, identify: bool = False) -> Record:
             return named(record) if isinstance(record, Header) else record
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))
+    except MemoryError:
+        return Outcome(file, Reason.DECODER_DIED, "header: it does not fit into memory")
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         detail = getattr(error, "strerror", None) or type(error).__name__
         return Outcome(file, Reason.UNREADABLE, detail)

@@ -16,9 +16,11 @@ from medscan.archive.read import read_header
 from medscan.archive.types import ArchiveFile, Outcome, Reason
 from medscan.choices import FILE_TIMEOUT_S
 from medscan.errors import DecoderError, MedscanError
-from medscan.worker import Worker, announce, dismiss, hire, wait_for
+from medscan.worker import Worker, announce, bound_memory, dismiss, hire, wait_for
 
 _log = logging.getLogger("medscan.archive")
+HEADER_BYTES = 1 << 28
+"""A worker may hold four times as many, for a header and what is made of it, and 1 GiB."""
 MANY = 1024
 """Files from which on more than one worker reads: each takes a second to start."""
 _MAX_FALSE_STARTS = 3
@@ -173,6 +175,7 @@ def _given_up(file: ArchiveFile, error: DecoderError) -> ReadFile:
 
 def read_texts(rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None) -> list[str]:
     """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record."""
+    bound_memory(HEADER_BYTES)
     gc.set_threshold(100_000, 50, 100)  # headers leave little garbage, and much to search
     identify = pseudonyms is not None and pseudonyms.identify
     texts = []

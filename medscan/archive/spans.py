@@ -52,12 +52,13 @@ def end_of(data: bytes, tag: int, vr: bytes | None, value: int, length: int, imp
     """Offset of the end of an element's value."""
     if length != UNDEFINED:
         return value + length
-    if not _is_sequence(tag, vr):
+    if not is_sequence(tag, vr):
         raise NotPlainError
     return _behind(data, value, implicit)
 
 
-def _is_sequence(tag: int, vr: bytes | None) -> bool:
+def is_sequence(tag: int, vr: str | bytes | None) -> bool:
+    """Whether an element is a sequence; `vr` is None where it is implicit."""
     try:
         return (vr_of(tag) if vr is None else vr) in ("SQ", b"SQ")
     except KeyError:
@@ -98,7 +99,7 @@ def _over(data: bytes, pos: int, implicit: bool, ends: list[int]) -> int:
     if ends[-1] == _OPEN or tag >> 16 == 0xFFFE or tag == CHARSET:
         raise NotPlainError
     if length == UNDEFINED:
-        if not _is_sequence(tag, vr):
+        if not is_sequence(tag, vr):
             raise NotPlainError
         ends.append(_OPEN)
         return value

@@ -69,6 +69,7 @@ class Reason(StrEnum):
     CORRUPT = "corrupt"
     UNSUPPORTED = "unsupported-encoding"
     TOO_LARGE = "too-large"
+    HEADER_TOO_LARGE = "header-too-large"
     TOO_MANY_PLANES = "too-many-planes"
     STUDY_TOO_LARGE = "study-too-large"
     DECODER_DIED = "decoder-died"
@@ -114,12 +115,16 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.CORRUPT: (Bucket.FAILED, "its content contradicts itself"),
     Reason.UNSUPPORTED: (Bucket.FAILED, "this installation cannot decode its encoding"),
     Reason.TOO_LARGE: (Bucket.FAILED, "it declares more pixels than the limit allows"),
+    Reason.HEADER_TOO_LARGE: (
+        Bucket.FAILED,
+        "its header, or one value of it, is larger than any image needs",
+    ),
     Reason.TOO_MANY_PLANES: (Bucket.FAILED, "it holds more planes than --max-file-planes allows"),
     Reason.STUDY_TOO_LARGE: (
         Bucket.FAILED,
         "its study holds more planes than --max-study-planes allows",
     ),
-    Reason.DECODER_DIED: (Bucket.FAILED, "the process that read it died"),
+    Reason.DECODER_DIED: (Bucket.FAILED, "the process that read it died, or had no memory left"),
     Reason.TIMED_OUT: (Bucket.FAILED, "reading it took longer than --file-timeout allows"),
     Reason.OVERFLOWED: (Bucket.FAILED, "its score is not a finite number at this precision"),
 }
