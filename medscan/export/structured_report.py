@@ -18,17 +18,20 @@ from medscan.export import dicom
 from medscan.export.job import ExportJob, LeftOut, key_slices, scored_slices
 from medscan.export.origins import Origin, building, derived_uid, origins_of
 from medscan.files import make_folder
+from medscan.report import normals_of, stack_standing
 from medscan.results import StackResult, StudyResult
 
 FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
+EXPECTED = sr.CodedConcept("expected", "99MEDSCAN", "Normal series expected to score as high")
 Group = sr.MeasurementsAndQualitativeEvaluations
 
 
 def export(job: ExportJob) -> Iterator[Path | LeftOut]:
     """Write one report per study: the score of each stack, and those of its key slices.
 
-    A stack is a measurement group with its score, percentile, threshold and key images; each key
-    image follows as a group with its own score.
+    A stack is a measurement group with its score, percentile, threshold, the share of normal series
+    of as many slices that score as high, and key images; each key image follows as a group with its
+    own score.
     """
     make_folder(job.out)
     for study in job.studies():
@@ -91,6 +94,7 @@ def _groups(
     measurements = [_measurement(codes.SCT.Score, stack.score)]
     for name, value in (
         (codes.DCM.PercentileRankingOfMeasurement, stack.percentile),
+        (EXPECTED, 100 * stack_standing(stack, normals_of(detector)).expected),
         (codes.DCM.ThresholdValue, float(info["threshold"])),
     ):
         if math.isfinite(value):
@@ -119,8 +123,8 @@ def _groups(
     return groups, origins
 
 
-def _measurement(name: Code, value: float) -> sr.Measurement:
-    percent = name == codes.DCM.PercentileRankingOfMeasurement
+def _measurement(name: Code | sr.CodedConcept, value: float) -> sr.Measurement:
+    percent = name in (codes.DCM.PercentileRankingOfMeasurement, EXPECTED)
     unit = codes.UCUM.Percent if percent else codes.UCUM.NoUnits
     return sr.Measurement(name=name, value=round(value, 6), unit=unit)
 

@@ -7,8 +7,10 @@ from medscan.report.decisions import WHOLE_STUDY, Decisions, JudgedPart, Verdict
 from medscan.report.folder import write_report, write_single
 from medscan.report.options import ReportOptions
 from medscan.report.pictures import medscan_exif
+from medscan.report.rarity import normals_of
 from medscan.report.single import write_html
 from medscan.report.source import Drawn
+from medscan.report.standing import stack_standing
 from medscan.report.table import COLUMNS, TABLES, write_csv, write_json_lines
 from medscan.report.worklist import Row, rank, worst_slice
 
@@ -24,9 +26,11 @@ __all__ = [
     "Scale",
     "Verdict",
     "medscan_exif",
+    "normals_of",
     "rank",
     "read_decisions",
     "remove_old_tables",
+    "stack_standing",
     "worst_slice",
     "write_accounting",
     "write_csv",

@@ -6,8 +6,10 @@ study with twelve series has twelve chances. Therefore
 
 1. each stack's share is that of normal stacks of as many slices that score as high
    (`medscan.report.rarity.stack_shares`);
-2. the smallest share of the stacks of a detector is corrected for their number;
-3. the smallest corrected share of the detectors is corrected for the number of detectors.
+2. it is corrected for the number of stacks that the same detector scored;
+3. and for the number of detectors that scored any;
+4. the study has the smallest of these shares, of its flagged stacks if it has any: what a list
+   shows of a flagged study is what it was flagged for.
 
 Each correction is Šidák's, which is exact for independent scores. Series of one patient resemble
 one another, which makes the corrected share of a large study too large rather than too small.
@@ -16,7 +18,7 @@ one another, which makes the corrected share of a large study too large rather t
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -100,12 +102,17 @@ class Place:
         return self.stacks.get(stack.key, Standing())
 
     def sorted(self, stacks: Iterable[StackResult]) -> list[StackResult]:
-        """Stacks, most abnormal first; those that cannot be compared by score; ties as given."""
+        """Stacks, most abnormal first: the worst, other flagged ones, others, unscored ones.
 
-        def order(stack: StackResult) -> tuple[bool, bool, float]:
+        Those alike are by share, or by score if they cannot be compared.
+        """
+
+        def order(stack: StackResult) -> tuple[bool, bool, bool, bool, float]:
             standing, unscored = self.of(stack), math.isnan(stack.score)
             value = standing.log_share if standing.compared else -stack.score
-            return unscored, not standing.compared, 0.0 if unscored else value
+            first = self.worst is not None and stack.key == self.worst.key
+            rest = not stack.flagged, not standing.compared, 0.0 if unscored else value
+            return not first, unscored, *rest
 
         return sorted(stacks, key=order)
 
@@ -141,14 +148,15 @@ def place(study: StudyResult, normals: NormalsByDetector) -> Place:
         key: stack_standing(s, normals.get(str(s.info["detector_hash"])))
         for key, s in scored.items()
     }
-    by_detector: dict[str, list[str]] = defaultdict(list)
-    for key in (key for key, standing in stacks.items() if standing.compared):
-        by_detector[str(scored[key].info["detector_hash"])].append(key)
-    best = []
-    for keys in by_detector.values():
-        key = min(keys, key=lambda key: stacks[key].log_share)
-        best.append((stacks[key].among(len(keys)), key))
-    if not best:
-        return Place(stacks, max(scored.values(), key=lambda s: s.score, default=None))
-    standing, key = min(best, key=lambda pair: pair[0].log_share)
-    return Place(stacks, scored[key], standing.among(len(best)))
+    compared = [s for s in scored.values() if stacks[s.key].compared]
+    looks = Counter(str(s.info["detector_hash"]) for s in compared)
+
+    def corrected(stack: StackResult) -> Standing:
+        own = looks[str(stack.info["detector_hash"])]
+        return stacks[stack.key].among(own).among(len(looks))
+
+    if compared:
+        worst = min(compared, key=lambda s: (not s.flagged, corrected(s).log_share))
+        return Place(stacks, worst, corrected(worst))
+    by_score = sorted(scored.values(), key=lambda s: (not s.flagged, -s.score))
+    return Place(stacks, by_score[0] if by_score else None)

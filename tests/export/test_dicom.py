@@ -15,6 +15,7 @@ import SimpleITK
 from medscan.archive import Reason, index
 from medscan.choices import Grid, SegType
 from medscan.export.capture import letter
+from medscan.report import rank
 from medscan.results.maps import on_frame
 from tests.export import make
 from tests.export.make import PIXEL, SLICE, exported, multiframe, scanned, single
@@ -198,6 +199,10 @@ def test_a_report_holds_the_score_and_the_key_image(made, tmp_path):
     values = {m.name.meaning: m.value for m in whole.get_measurements()}
     assert values["Score (attribute)"] == pytest.approx(stack.score, abs=1e-6)
     assert values["Threshold Value"] == pytest.approx(stack.info["threshold"], abs=1e-6)
+    (standing,) = rank([made.results])[0].place.stacks.values()
+    expected = values["Normal series expected to score as high"]
+    assert expected == pytest.approx(100 * standing.expected, abs=1e-6)
+    assert 0 < expected < 100
     assert whole.get_qualitative_evaluations()[0].value.meaning == "Yes"
     (image,) = key.source_images
     uid = image.referenced_sop_instance_uid

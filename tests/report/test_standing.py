@@ -138,6 +138,15 @@ def test_the_most_abnormal_stack_is_not_that_of_the_highest_score():
     assert [s.key for s in found.sorted(series)] == ["s2", "s1", "s3"]
 
 
+def test_a_flagged_study_is_shown_for_what_it_was_flagged_for():
+    normals = normals_by_detector([make.run(detectors=[PROBABILITIES, OTHER])])
+    series = [stack(0.99), stack(0.06, OTHER, "s2", threshold=0.05), stack(0.3, key="s3")]
+    found = place(make.study("a", series), normals)
+    assert found.worst.key == "s2"
+    assert found.study.expected == pytest.approx(1 - (1 - 2 / 5) ** 2)
+    assert [s.key for s in found.sorted(series)] == ["s2", "s1", "s3"]
+
+
 def test_without_normals_the_percentile_of_the_scan_counts(tmp_path):
     bare = make.study("a", [stack(0.9, UNCALIBRATED)])
     older = make.study("b", [dataclasses.replace(bare.stacks[0], percentile=99.0)])
