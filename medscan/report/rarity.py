@@ -21,6 +21,7 @@ either: else they could never go as far beyond their normals as distances can.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,7 +51,7 @@ class Normals:
 
     Parameters
     ----------
-    scores : float64 (n,)
+    scores : tuple of float
         Sorted; log odds if they are probabilities.
     bounded : bool
         Whether they are.
@@ -62,7 +63,7 @@ class Normals:
         Sum of what these exceed it by.
     """
 
-    scores: Floats
+    scores: tuple[float, ...]
     bounded: bool
     start: float
     peaks: int
@@ -71,18 +72,19 @@ class Normals:
     @classmethod
     def of(cls, scores: ArrayLike, *, bounded: bool) -> Normals | None:
         """None without two different scores, which have no scale to measure others by."""
-        ordered = np.sort(_on_scale(np.asarray(scores, np.float64), bounded=bounded))
-        if not len(ordered) or ordered[0] == ordered[-1]:
+        values = np.asarray(scores, np.float64).tolist()
+        ordered = sorted(_on_scale(value, bounded=bounded) for value in values)
+        if not ordered or ordered[0] == ordered[-1]:
             return None
         start = ordered[len(ordered) - min(len(ordered) // 2, MOST_PEAKS) - 1]
         if start == ordered[-1]:
-            start = ordered[ordered < start][-1]
-        above = ordered[ordered > start]
-        return cls(ordered, bounded, float(start), len(above), float((above - start).sum()))
+            start = ordered[bisect_left(ordered, start) - 1]
+        excesses = [score - start for score in ordered if score > start]
+        return cls(tuple(ordered), bounded, start, len(excesses), math.fsum(excesses))
 
     def below(self, score: float) -> int:
         """Number of normals with a lower score."""
-        return int(np.searchsorted(self.scores, _on_scale(score, bounded=self.bounded)))
+        return bisect_left(self.scores, _on_scale(score, bounded=self.bounded))
 
     def counted(self, score: float) -> float:
         """Share of normals that score as high, by counting; never 0."""
@@ -90,17 +92,17 @@ class Normals:
 
     def log_share(self, score: float) -> float:
         """Natural logarithm of the share of normals that score as high; see the module."""
-        value, n = float(_on_scale(score, bounded=self.bounded)), len(self.scores)
+        value, n = _on_scale(score, bounded=self.bounded), len(self.scores)
         if value > self.start:
             tail = math.log((self.peaks + 1) / (n + 1))
             return tail - self.peaks * math.log1p((value - self.start) / self.excess)
-        below = int(np.searchsorted(self.scores, value))
+        below = bisect_left(self.scores, value)
         upper = self.scores[below]
         if below:
             lower = self.scores[below - 1]
-            part = float((value - lower) / (upper - lower))
+            part = (value - lower) / (upper - lower)
         else:
-            part = math.exp(float(value - upper) * self.peaks / self.excess)
+            part = math.exp((value - upper) * self.peaks / self.excess)
         return math.log((n + 1 - below - part) / (n + 1))
 
     def score_at(self, shares: Floats) -> Floats:
@@ -113,12 +115,11 @@ class Normals:
         return 1 / (1 + np.exp(-scores)) if self.bounded else scores
 
 
-def _on_scale(scores: ArrayLike, *, bounded: bool) -> Floats:
-    values = np.asarray(scores, np.float64)
+def _on_scale(score: float, *, bounded: bool) -> float:
     if not bounded:
-        return values
-    odds = values.clip(_CERTAIN, 1 - _CERTAIN)
-    return np.asarray(np.log(odds) - np.log1p(-odds))
+        return score
+    probability = min(max(score, _CERTAIN), 1 - _CERTAIN)
+    return math.log(probability) - math.log1p(-probability)
 
 
 def normals_of(detector: Mapping[str, Any]) -> Normals | None:
