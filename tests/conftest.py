@@ -22,6 +22,10 @@ hypothesis.settings.load_profile("medscan")
 # Tests run in a process a core: threads of their own would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Nor do they run with what the person who runs them has set.
+os.environ["MEDSCAN_CONFIG"] = ""
+os.environ.pop("MEDSCAN_KEY_FILE", None)
+
 
 @pytest.fixture(scope="session")
 def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

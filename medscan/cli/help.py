@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medscan.cli.command import WORDS
+from medscan.cli.config import default_words
 from medscan.cli.examples import examples_of
 
 TYPES = {
@@ -87,7 +88,8 @@ class Command(_Plain, TyperCommand):
     """A command, which remembers the words that it was given; see `recorded_command`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the words after the name of the command."""
+        """Parse the words after the name of the command, behind those of the site's file."""
+        args = [*default_words(ctx, args), *args]
         ctx.meta[WORDS] = list(args)
         return super().parse_args(ctx, args)
 

@@ -31,6 +31,8 @@ ENVIRONMENT = {
     "They are searched before all others.",
     "XDG_DATA_HOME": "Folder below which `medscan weights` keeps backbones, in medscan/weights. "
     "Default: ~/.local/share.",
+    "MEDSCAN_CONFIG": "File with the defaults of the site; see medscan-config(5). Empty: none. "
+    "Default: $XDG_CONFIG_HOME/medscan/medscan.toml, below ~/.config.",
     "MEDSCAN_KEY_FILE": "Key file of the site, unless --key-file names one.",
     "OMP_NUM_THREADS": "Number of cores that the model may use on a CPU.",
     "RAY_ADDRESS": "Head node of the Ray cluster for --engine ray, unless --address names one.",

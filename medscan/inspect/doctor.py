@@ -8,6 +8,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Health:
     backbones, detectors : list of dict
         name, hash, licence, path; detectors also domain, method, backbone and backbone_hash.
     syntaxes : list of Syntax
+    settings : list of dict
+        name, value and origin of what the environment and the site's defaults set.
     notes : list of str
         Faults that a scan can run with.
     problems : list of str
@@ -58,25 +61,32 @@ class Health:
     backbones: list[dict[str, str]] = field(default_factory=list)
     detectors: list[dict[str, str]] = field(default_factory=list)
     syntaxes: list[Syntax] = field(default_factory=list)
+    settings: list[dict[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def examine(out: Path) -> Health:
+def examine(
+    outputs: Outputs, named: Sequence[Path] = (), settings: Sequence[dict[str, str]] = ()
+) -> Health:
     """Examine everything that a scan needs.
 
     Parameters
     ----------
-    out : Path
-        Results file that a scan would write; a test file in its folder is removed again.
+    outputs : Outputs
+        What a scan would write; a test file in the folder of the results is removed again.
+    named : sequence of Path
+        Detectors that a scan would use; none: those that are shipped.
+    settings : sequence of dict
+        See `Health`.
     """
-    health = Health(time=_time(), syntaxes=syntaxes())
+    health = Health(time=_time(), syntaxes=syntaxes(), settings=list(settings))
     _examine_libraries(health)
     _examine_devices(health)
-    _examine_output(health, out)
+    _examine_output(health, outputs)
     _examine_temporary(health)
     _examine_backbones(health)
-    _examine_detectors(health)
+    _examine_detectors(health, named)
     _examine_batches(health)
     return health
 
@@ -165,11 +175,12 @@ def _examine_temporary(health: Health) -> None:
         )
 
 
-def _examine_output(health: Health, out: Path) -> None:
+def _examine_output(health: Health, outputs: Outputs) -> None:
+    out = outputs.out
     folder = out.parent.resolve()
     health.output = {"folder": str(folder), "writable": False, "free_bytes": 0}
     try:
-        check_outputs(ScanOptions(Inputs(), Outputs(out)))
+        check_outputs(ScanOptions(Inputs(), outputs))
         with tempfile.TemporaryFile(dir=folder):
             health.output["writable"] = True
         free = shutil.disk_usage(folder).free
@@ -194,14 +205,14 @@ def _examine_backbones(health: Health) -> None:
         health.notes.append(str(error))
 
 
-def _examine_detectors(health: Health) -> None:
+def _examine_detectors(health: Health, named: Sequence[Path]) -> None:
     """List the detectors that a scan uses by default, and check that their backbones are here."""
-    paths = detector.shipped()
+    paths = named or detector.shipped()
     if not paths:
         health.problems.append("there is no detector; fit one with `medscan fit`")
     for path in paths:
         try:
-            health.detectors.append(_detector(path, health))
+            health.detectors.append(_detector(detector.find(path), health))
         except MedscanError as error:
             health.problems.append(str(error))
         except OSError as error:

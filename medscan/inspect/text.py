@@ -21,6 +21,8 @@ def health_lines(health: Health) -> Iterator[str]:
         writable = "writable" if folder["writable"] else "not writable"
         yield f"{use} {folder['folder']}  {writable}  {_gib(folder['free_bytes'])} free"
     yield f"time      {health.time['now']}  {health.time['zone']}"
+    for row in health.settings:
+        yield f"setting   {row['name']} = {row['value']}  ({row['origin']})"
     for row in health.backbones:
         yield f"backbone  {row['name']}  {row['hash']}  {row['licence']}"
     for row in health.detectors:

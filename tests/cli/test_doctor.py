@@ -13,6 +13,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from medscan import clip, decoding, detector
 from medscan.inspect import doctor
+from medscan.options import Outputs
 from medscan.scan import manifest
 
 UNTOUCHED = """
@@ -53,7 +54,7 @@ def test_it_opens_no_socket_and_leaves_nothing(environment, tmp_path):
 
 
 def test_weights_are_told_with_hash_and_licence():
-    health = doctor.examine(Path("results.h5"))
+    health = doctor.examine(Outputs(Path("results.h5")))
     mini = next(row for row in health.backbones if row["name"] == clip.DEFAULT)
     assert mini["hash"] == clip.find(clip.DEFAULT).digest()
     assert mini["licence"]
@@ -136,7 +137,7 @@ def test_other_weights_than_the_detector_was_fitted_on(detector_file, tmp_path, 
     monkeypatch.setattr(
         detector, "read", lambda path: _with_digest(read(path), "0" * 64, detector_file.stem)
     )
-    (told,) = doctor.examine(tmp_path / "results.h5").problems
+    (told,) = doctor.examine(Outputs(tmp_path / "results.h5")).problems
     assert "was fitted on backbone" in told
     assert "hash 000000000000" in told
 
@@ -152,7 +153,7 @@ def test_what_else_keeps_a_scan_from_running(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "LIBRARIES", ("torch", "no-such-library"))
     free = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
-    problems = doctor.examine(tmp_path / "results.h5").problems
+    problems = doctor.examine(Outputs(tmp_path / "results.h5")).problems
     assert [problem.split()[0] for problem in problems] == [
         "no-such-library",
         str(tmp_path),
@@ -180,7 +181,7 @@ def test_gpus_are_told_where_a_driver_is(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (4 << 30, 8 << 30))
-    gpu = doctor.examine(Path("results.h5")).devices[1]
+    gpu = doctor.examine(Outputs(Path("results.h5"))).devices[1]
     assert gpu == {
         "name": "cuda:0",
         "model": "A GPU",
@@ -194,30 +195,30 @@ def test_gpus_are_told_where_a_driver_is(monkeypatch):
         raise RuntimeError("CUDA error: out of memory\nand more")
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", fails)
-    health = doctor.examine(Path("results.h5"))
+    health = doctor.examine(Outputs(Path("results.h5")))
     assert len(health.devices) == 1
     assert health.notes[0] == "cuda:0 cannot be used (CUDA error: out of memory)"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    assert "sees no GPU" in doctor.examine(Path("results.h5")).notes[0]
+    assert "sees no GPU" in doctor.examine(Outputs(Path("results.h5"))).notes[0]
 
 
 def test_little_memory_means_small_batches(monkeypatch):
-    health = doctor.examine(Path("results.h5"))
+    health = doctor.examine(Outputs(Path("results.h5")))
     batch = health.devices[0]["batch_size"]
     assert batch & (batch - 1) == 0
     assert batch > 0
     monkeypatch.setattr(doctor, "_available", lambda _: 200 << 20)
-    few = doctor.examine(Path("results.h5"))
+    few = doctor.examine(Outputs(Path("results.h5")))
     assert 0 < few.devices[0]["batch_size"] <= 16
     monkeypatch.setattr(doctor, "_available", lambda _: 10 << 20)
-    none = doctor.examine(Path("results.h5"))
+    none = doctor.examine(Outputs(Path("results.h5")))
     assert none.devices[0]["batch_size"] == 0
     assert "cpu has too little free memory for one slice" in none.notes
 
 
 def test_a_temporary_folder_that_cannot_be_written_is_a_note(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor.tempfile, "gettempdir", lambda: "/proc")
-    health = doctor.examine(tmp_path / "results.h5")
+    health = doctor.examine(Outputs(tmp_path / "results.h5"))
     assert health.temporary["writable"] is False
     assert "lossless JPEG" in health.notes[0]
     assert health.problems == []
