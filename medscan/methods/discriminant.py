@@ -126,7 +126,8 @@ class Discriminant(Method):
         scores, maps = (torch.cat(each)[places] for each in zip(*found, strict=True))
         which = scored.any(0)
         self._fuse(scores, maps, shots.labels[which], shots.typical[which])
-        return Unseen(which & bool(folds), *self._fused(scores, maps))
+        kept = slice(None) if folds else slice(0)
+        return Unseen(which & bool(folds), *self._fused(scores[kept], maps[kept]))
 
     def _can_learn(self, shots: Examples, chosen: Tensor) -> bool:
         """Whether these shots have both labels, and an abnormal one a mask if masks are used."""
@@ -170,7 +171,7 @@ class Discriminant(Method):
     # --- scores -------------------------------------------------------------------------------
 
     def score(self, levels: Levels) -> tuple[Tensor, Tensor]:
-        """Fused scores (B,), about 0 for normals, and maps (B, G, G) in units of normals."""
+        """Fused scores (B,), 0 for the median normal, and maps (B, G, G) in units of normals."""
         return self._fused(*self._judged(self.experts, levels))
 
     def _judged(self, experts: Experts, levels: Levels) -> tuple[Tensor, Tensor]:

@@ -21,7 +21,7 @@ from medscan.parts.discriminant import Moments, PatchShots, Planes
 from medscan.parts.fusion import Expectation
 from medscan.parts.memory import PartedMemory
 
-MASK_RIDGE, WEAK_RIDGE, IMAGE_RIDGE = 0.03, 0.1, 1.0
+MASK_RIDGE, WEAK_RIDGE, IMAGE_RIDGE = 0.01, 0.1, 1.0
 """Of the discriminants with and without masks, and of the regression."""
 SHARES, ROUNDS = (0.05, 0.15), 3
 """Parts of an abnormal image's patches that multiple instances keep, and how often they choose."""

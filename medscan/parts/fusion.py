@@ -1,9 +1,9 @@
 """Several scores of an image added up, each weighted by how well it did on shots it had not seen.
 
-A score is centred at the median of unseen normals and divided by the deviation within the classes.
-Its weight is the square of the distance between the classes, in deviations, that belongs to its
-AUROC: d' = sqrt(2) Phi^-1(AUROC), as for two normal distributions (Green and Swets, 1966). A few
-shots tell an AUROC poorly: it is averaged with what is expected of the score.
+A score is divided by its deviation within the classes. Its weight is the square of the distance
+between the classes, in deviations, that belongs to its AUROC: d' = sqrt(2) Phi^-1(AUROC), as for
+two normal distributions (Green and Swets, 1966). A few shots tell an AUROC poorly: it is averaged
+with what is expected of the score.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def fuse(
     scores : Tensor (I, b)
         Of I shots, by b models.
     labels : Tensor (I,)
-        1 abnormal, 0 normal; one of each at least.
+        1 abnormal, 0 normal; without abnormal ones what is expected decides.
     typical : Tensor (I,)
         bool; False for a shot that says nothing of where slices of its label score.
     expected : sequence of Expectation
@@ -49,8 +49,8 @@ def fuse(
     Returns
     -------
     (Tensor (b,), Tensor ())
-        Factors and offset: the fused score is `scores @ factors + offset`, which is about 0 for
-        normals.
+        Factors and offset: the fused score is `scores @ factors + offset`, and 0 for the median
+        normal.
     """
     abnormal, normal = scores[labels == 1], scores[(labels == 0) & typical]
     if not len(normal):
@@ -58,12 +58,12 @@ def fuse(
     deviation = _deviation_within(abnormal, normal)
     weights = torch.tensor(
         [
-            prior.weight * separation(_shrunk(auroc(a, n), prior, len(a) + len(n))) ** 2
+            prior.weight * separation(_skill(a, n, prior)) ** 2
             for a, n, prior in zip(abnormal.T, normal.T, expected, strict=True)
         ]
     )
     factors = weights / weights.sum() / deviation
-    return factors, -(factors @ normal.median(0).values)
+    return factors, -(normal @ factors).median()
 
 
 def auroc(abnormal: Tensor, normal: Tensor) -> float:
@@ -77,7 +77,10 @@ def separation(area: float) -> float:
     return math.sqrt(2) * NormalDist().inv_cdf(min(max(area, LEAST), MOST))
 
 
-def _shrunk(area: float, prior: Expectation, shots: int) -> float:
+def _skill(abnormal: Tensor, normal: Tensor, prior: Expectation) -> float:
+    """AUROC that scores (a,) and (n,) and what is expected of them tell together."""
+    shots = len(abnormal) + len(normal) if len(abnormal) else 0
+    area = auroc(abnormal, normal) if shots else prior.auroc
     return (shots * area + WORTH * prior.auroc) / (shots + WORTH)
 
 
