@@ -96,7 +96,7 @@ def with_masks(
 
 def without_masks(
     patches: Tensor,
-    first: Tensor | None,
+    scores: Tensor,
     normal: Sequence[Moments],
     ridge: float,
     *,
@@ -106,31 +106,33 @@ def without_masks(
     """Planes (L, d + 1) from images of which it is only known that a lesion is somewhere.
 
     Multiple instances: in each round the patches of an image that score highest count as abnormal,
-    all its others are left out.
+    all its others are left out, and the planes found score the patches of the next round.
 
     Parameters
     ----------
     patches : Tensor (I, L, N, d)
         Of abnormal images.
-    first : Tensor (I, N) or None
-        Scores whose highest patches are taken first; None takes all patches.
+    scores : Tensor (I, N)
+        Scores of the first round.
     normal : sequence of Moments
         Of the patches of normal images, for each of L levels.
     ridge : float
     share : float
-        Part of an image's patches that are taken.
+        Part of an image's patches that count.
     rounds : int
-        How often patches are chosen again by the planes found.
+        At least 1.
     """
-    images, _, count, _ = patches.shape
-    most = max(1, round(share * count))
-    chosen = torch.ones(images, count, dtype=torch.bool) if first is None else _top(first, most)
-    planes = with_masks(patches, chosen, normal, ridge)
+    most = max(1, round(share * scores.shape[1]))
     for _ in range(rounds):
-        pairs = zip(patches.unbind(1), planes, strict=True)
-        scores = torch.stack([project(x, plane[None])[..., 0] for x, plane in pairs]).sum(0)
         planes = with_masks(patches, _top(scores, most), normal, ridge)
+        scores = on_planes(patches, planes)
     return planes
+
+
+def on_planes(patches: Tensor, planes: Tensor) -> Tensor:
+    """Sum over the levels (I, N) of patches (I, L, N, d) projected on planes (L, d + 1)."""
+    pairs = zip(patches.unbind(1), planes, strict=True)
+    return torch.stack([project(x, plane[None])[..., 0] for x, plane in pairs]).sum(0)
 
 
 def _top(scores: Tensor, most: int) -> Tensor:
@@ -149,28 +151,31 @@ class PatchShots:
     labels : Tensor (J,)
     lesion : Tensor (J, N)
         bool; patches that are known to be abnormal.
-    normal, clean : tuple of Moments
-        Of each level's patches: of normal shots, and of all that are known to be normal.
+    normal, abnormal, clean : tuple of Moments
+        Of each level's patches: of normal and abnormal shots, and of all that are known to be
+        normal.
     """
 
     tokens: Tensor
     labels: Tensor
     lesion: Tensor
     normal: tuple[Moments, ...]
+    abnormal: tuple[Moments, ...]
     clean: tuple[Moments, ...]
 
     @classmethod
     def of(cls, tokens: Tensor, labels: Tensor, cover: Tensor, known: Tensor) -> PatchShots:
         """From the part of each patch that is covered (J, N), where that is `known` (J,)."""
-        abnormal = (labels == 1) & known
         # A lesion smaller than a patch lies in the one that it covers most of.
         least = torch.minimum(cover.amax(1), torch.tensor(LESION))[:, None]
-        lesion = (cover >= least) & abnormal[:, None]
-        clean = (cover < CLEAN) & known[:, None]
-        normal = clean & (labels == 0)[:, None]
-        levels = [x.flatten(0, 1) for x in tokens[:, :, 1:].unbind(1)]
-        sums = [tuple(Moments.of(x[m.flatten()]) for x in levels) for m in (normal, clean)]
-        return cls(tokens, labels, lesion, *sums)
+        lesion = (cover >= least) & ((labels == 1) & known)[:, None]
+        levels = tokens[:, :, 1:].unbind(1)
+        normal, abnormal = (
+            tuple(Moments.of(x[labels == label].flatten(0, 1)) for x in levels) for label in (0, 1)
+        )
+        spared = (cover < CLEAN) & ((labels == 1) & known)[:, None]
+        clean = tuple(m + Moments.of(x[spared]) for m, x in zip(normal, levels, strict=True))
+        return cls(tokens, labels, lesion, normal, abnormal, clean)
 
 
 def added(parts: Iterable[Sequence[Moments]]) -> list[Moments]:

@@ -113,7 +113,8 @@ class Experts(nn.Module):
         patches = tokens[:, :, 1:]
         normal = discriminant.added(part.normal for part in parts)
         weak = model.patches if model.lesions is None else model.lesions
-        weak.planes = model._without_masks(patches[labels == 1], normal)
+        abnormal = discriminant.added(part.abnormal for part in parts)
+        weak.planes = model._without_masks(patches[labels == 1], abnormal, normal)
         if self.masked:
             lesion = torch.cat([part.lesion for part in parts])
             clean = discriminant.added(part.clean for part in parts)
@@ -122,14 +123,21 @@ class Experts(nn.Module):
         model.image = regression.ridge(regression.describe(tokens), labels, IMAGE_RIDGE)
         return model
 
-    def _without_masks(self, patches: Tensor, normal: Sequence[Moments]) -> Tensor:
+    def _without_masks(
+        self, patches: Tensor, abnormal: Sequence[Moments], normal: Sequence[Moments]
+    ) -> Tensor:
         """Planes (1, L, d + 1) by multiple instances, from abnormal images (J, L, N, d)."""
-        far = self.memory.gaps(patches[:, self.middle]).sum(1)
+        pairs = zip(abnormal, normal, strict=True)
+        every = torch.stack([discriminant.fisher(a, n, WEAK_RIDGE) for a, n in pairs])
+        starts = (
+            discriminant.on_planes(patches, every),
+            self.memory.gaps(patches[:, self.middle]).sum(1),
+        )
         found = [
             discriminant.without_masks(
-                patches, first, normal, WEAK_RIDGE, share=share, rounds=ROUNDS
+                patches, scores, normal, WEAK_RIDGE, share=share, rounds=ROUNDS
             )
-            for first in (None, far)
+            for scores in starts
             for share in SHARES
         ]
         return torch.stack(found).mean(0, keepdim=True)

@@ -54,8 +54,9 @@ def test_multiple_instances_find_the_patches_that_differ():
     images = torch.stack([drawn(40, seed) for seed in range(12)])
     images[:6, :4, 0] += 12
     normal = [Moments.of(images[6:].flatten(0, 1))]
+    far = images[:6].norm(dim=2)
     planes = discriminant.without_masks(
-        images[:6, None], None, normal, ridge=0.1, share=0.1, rounds=3
+        images[:6, None], far, normal, ridge=0.1, share=0.1, rounds=3
     )
     scores = discriminant.project(images[:6], planes)[..., 0]
     assert {tuple(row.topk(4).indices.sort().values.tolist()) for row in scores} == {(0, 1, 2, 3)}
@@ -69,4 +70,5 @@ def test_masks_say_which_patches_are_abnormal_and_which_normal():
     part = PatchShots.of(tokens, labels, cover, known)
     assert part.lesion.int().tolist() == [[0] * 4, [1, 1, 0, 0], [0, 0, 0, 1], [0] * 4]
     assert [m.count for m in part.normal] == [4, 4]
+    assert [m.count for m in part.abnormal] == [12, 12]
     assert [m.count for m in part.clean] == [4 + 1 + 2] * 2
