@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from medscan.archive import Bucket, Reason
+from medscan.archive import Bucket, Outcome, Reason
 from medscan.planning import FindWork, Task, is_new
 from medscan.results import Work
 
@@ -16,14 +16,14 @@ KINDS_NAMED = 5
 
 @dataclass(slots=True)
 class Coverage:
-    """The studies of a plan, each counted once: `scored` to `kept_only`.
+    """Studies, each counted once: `scored` to `kept_only`.
 
     Parameters
     ----------
     scored : int
         Those with a score that this scan asked for, from now or earlier.
     unreadable, empty : int
-        Those whose slices could not be read, or show only background.
+        Those whose files could not be read, or show only background.
     out_of_scope : dict
         Those that no detector was fitted for, by kind of image.
     waiting : int
@@ -58,9 +58,9 @@ class Coverage:
         """Return the counts in words; empty without a study."""
         by = self.detectors.items() if len(self.detectors) > 1 else ()
         beyond = sorted(self.out_of_scope.items(), key=lambda pair: (-pair[1], pair[0]))
-        others = len(beyond) - KINDS_NAMED
+        others = sum(count for _, count in beyond[KINDS_NAMED:])
         kinds = [f"{count} {kind}" for kind, count in beyond[:KINDS_NAMED]]
-        kinds += [f"{others} other kinds"] * (others > 0)
+        kinds += [f"{others} of other kinds"] * bool(others)
         counts = {
             _with("scored", [f"{count} by {name}" for name, count in sorted(by)]): self.scored,
             _with("out of scope", kinds): sum(self.out_of_scope.values()),
@@ -87,16 +87,19 @@ def _with(what: str, parts: Sequence[str]) -> str:
     return f"{what} ({', '.join(parts)})" if parts else what
 
 
-def cover(plan: Sequence[Task], find_work: FindWork) -> Coverage:
+def cover(plan: Sequence[Task], set_aside: Iterable[Outcome], find_work: FindWork) -> Coverage:
     """Sum up a plan after its scan.
 
     Parameters
     ----------
     plan : sequence of Task
+    set_aside : iterable of Outcome
+        Of files in no study of the plan; where all files of a study failed, it is not readable.
     find_work : callable
         Looks up results as they are now; see `medscan.planning.FindWork`.
     """
-    coverage = Coverage()
+    failed = {o.study for o in set_aside if o.bucket is Bucket.FAILED and o.study}
+    coverage = Coverage(unreadable=len(failed - {task.study.uid for task in plan}))
     beyond, by_detector, kept = Counter[str](), Counter[str](), Counter[str]()
     since: list[str] = []
     for task in plan:

@@ -14,7 +14,7 @@ def content(path: Path) -> dict[str, bytes]:
 
     def visit(name, item):
         for key, value in item.attrs.items():
-            if key != "seconds":
+            if key not in ("seconds", "scanned"):
                 found[f"{name}@{key}"] = np.asarray(value).tobytes() + str(value).encode()
         if isinstance(item, h5py.Dataset):
             value = item[()]

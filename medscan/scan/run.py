@@ -298,7 +298,7 @@ class _Run:
         if not summary.failure:  # after one, files may only seem to be gone
             summary.worse = worse
             remember_night(self.ledger, night)
-        summary.coverage = cover(plan, self.ledger.work)
+        summary.coverage = cover(plan, catalogue.set_aside, self.ledger.work)
         summary.quarantined = sum(map(self._is_quarantined, plan))
         _, summary.stale, summary.absent = self.ledger.counts()
 

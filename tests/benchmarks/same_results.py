@@ -20,7 +20,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-TIMES = {"created", "seconds", "medscan_version"}
+TIMES = {"created", "seconds", "scanned", "medscan_version"}
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+\d:.]*|\d{4}-\d\d-\d\d \d\d:\d\d[^\"<]*")
 DATA = re.compile(r'<script type="application/json"[^>]*>(.*?)</script>', re.DOTALL)
 SHOWN = 20

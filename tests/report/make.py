@@ -1,11 +1,21 @@
 """Results files made with code: phantoms with a hot spot, and whatever a test changes in them."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 
 from medscan.report.colours import Scale
-from medscan.results import Results, RunInfo, StackResult, State, StudyResult, publish, write_part
+from medscan.results import (
+    Mark,
+    Results,
+    RunInfo,
+    StackResult,
+    State,
+    StudyResult,
+    publish,
+    write_part,
+)
 
 SIZE, PATCH = 96, 8
 GRID = SIZE // PATCH
@@ -130,15 +140,17 @@ def study(key, stacks=(), **info):
         "slices": int(sum((s.state == State.SCORED).sum() for s in stacks)),
         "skipped": [] if stacks else [["series 1.2.3.9", "out-of-scope"]],
     }
+    facts |= info
     known = [s for s in stacks if not np.isnan(s.score)]
     worst = max(known, key=lambda s: s.score, default=None)
     return StudyResult(
         key=key,
-        info=facts | info,
+        info=facts,
         score=worst.score if worst else float("nan"),
         percentile=worst.percentile if worst else float("nan"),
         flagged=any(s.flagged for s in known),
         stacks=tuple(stacks),
+        mark=Mark(skipped=json.dumps(facts["skipped"]) if facts["skipped"] else ""),
     )
 
 

@@ -45,6 +45,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "worst_frame": "0",
         "reason": "",
         "stale": "0",
+        "kept": "",
         "absent": "",
         "patient_id": "",
         "accession_number": "",
