@@ -22,10 +22,14 @@ class Coverage:
     ----------
     scored : int
         Those with a score that this scan asked for, from now or earlier.
+    assumed : int
+        Those of them whose header does not say all that the detectors ask for.
     unreadable, empty : int
         Those whose files could not be read, or show only background.
     out_of_scope : dict
         Those that no detector was fitted for, by kind of image.
+    unstated : dict
+        Those out of scope whose header does not say what a detector asks for, by what is missing.
     waiting : int
         Those that are new, changed, or lack a score: the scan did not reach them.
     kept_only : int
@@ -43,9 +47,11 @@ class Coverage:
     """
 
     scored: int = 0
+    assumed: int = 0
     unreadable: int = 0
     empty: int = 0
     out_of_scope: dict[str, int] = field(default_factory=dict)
+    unstated: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     kept_only: int = 0
     detectors: dict[str, int] = field(default_factory=dict)
@@ -61,9 +67,13 @@ class Coverage:
         others = sum(count for _, count in beyond[KINDS_NAMED:])
         kinds = [f"{count} {kind}" for kind, count in beyond[:KINDS_NAMED]]
         kinds += [f"{others} of other kinds"] * bool(others)
+        scored = [f"{count} by {name}" for name, count in sorted(by)]
+        scored += [f"{self.assumed} by assumption"] * bool(self.assumed)
+        silent = sum(self.unstated.values())
+        kinds += [f"{silent} that do not say"] * bool(silent)
         counts = {
-            _with("scored", [f"{count} by {name}" for name, count in sorted(by)]): self.scored,
-            _with("out of scope", kinds): sum(self.out_of_scope.values()),
+            _with("scored", scored): self.scored,
+            _with("out of scope", kinds): sum(self.out_of_scope.values()) + silent,
             "not readable": self.unreadable,
             "background only": self.empty,
             "scored by an earlier scan only": self.kept_only,
@@ -74,10 +84,15 @@ class Coverage:
         return f"of {total} studies " + ", ".join(told) if total else ""
 
     def notes(self) -> list[str]:
-        """Describe the scores of detectors that this scan did not ask for."""
+        """Say what a person may do about studies out of scope, and which scores are kept."""
+        lines = [
+            f"{count} {'study' if count == 1 else 'studies'} out of scope: the files do not name "
+            f"a {missing}; name a detector to score {'it' if count == 1 else 'them'}"
+            for missing, count in sorted(self.unstated.items())
+        ]
         kept = [f"{count} of {name}" for name, count in sorted(self.kept.items())]
         since = f"since {self.kept_since[:10]}; not scored now"
-        lines = [f"scores kept: {', '.join(kept)} ({since})"] * bool(kept)
+        lines += [f"scores kept: {', '.join(kept)} ({since})"] * bool(kept)
         why = "because their files have changed and their detector was not asked for"
         lines += [f"{self.outdated} scores dropped, {why}"] * bool(self.outdated)
         return lines + [f"{self.dropped} scores dropped, as asked"] * bool(self.dropped)
@@ -101,6 +116,7 @@ def cover(plan: Sequence[Task], set_aside: Iterable[Outcome], find_work: FindWor
     failed = {o.study for o in set_aside if o.bucket is Bucket.FAILED and o.study}
     coverage = Coverage(unreadable=len(failed - {task.study.uid for task in plan}))
     beyond, by_detector, kept = Counter[str](), Counter[str](), Counter[str]()
+    silent = Counter[str]()
     since: list[str] = []
     for task in plan:
         work = find_work(task.study.key)
@@ -113,8 +129,9 @@ def cover(plan: Sequence[Task], set_aside: Iterable[Outcome], find_work: FindWor
         if is_new(task, work) or work is None:
             coverage.waiting += 1
         else:
-            _count(task, work, coverage, beyond, by_detector)
+            _count(task, work, coverage, beyond, silent, by_detector)
     coverage.out_of_scope, coverage.detectors = dict(beyond), dict(by_detector)
+    coverage.unstated = dict(sorted(silent.items()))
     coverage.kept, coverage.kept_since = dict(kept), min(since, default="")
     return coverage
 
@@ -124,6 +141,7 @@ def _count(
     work: Work,
     coverage: Coverage,
     beyond: Counter[str],
+    silent: Counter[str],
     by_detector: Counter[str],
 ) -> None:
     """Count a study that has been scanned."""
@@ -136,11 +154,14 @@ def _count(
     by_detector.update(scored)
     if scored:
         coverage.scored += 1
+        coverage.assumed += bool(task.assumed)
     elif any(reason.bucket is Bucket.FAILED for seen in found.values() for reason in seen):
         coverage.unreadable += 1
     elif found:
         coverage.empty += 1
     elif task.earlier.kept:
         coverage.kept_only += 1
+    elif missing := task.missing():
+        silent[missing] += 1
     else:
         beyond[task.kinds()] += 1

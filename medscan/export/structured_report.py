@@ -23,6 +23,7 @@ from medscan.results import StackResult, StudyResult
 
 FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
 EXPECTED = sr.CodedConcept("expected", "99MEDSCAN", "Normal series expected to score as high")
+ASSUMED = sr.CodedConcept("assumed", "99MEDSCAN", "Header does not say all that algorithm is for")
 Group = sr.MeasurementsAndQualitativeEvaluations
 
 
@@ -100,13 +101,16 @@ def _groups(
         if math.isfinite(value):
             measurements.append(_measurement(name, value))
     flagged = codes.SCT.Yes if stack.flagged else codes.SCT.No
+    evaluations = [sr.QualitativeEvaluation(FLAGGED, flagged)]
+    if stack.assumed:
+        evaluations.append(sr.QualitativeEvaluation(ASSUMED, codes.SCT.Yes))
     groups = [
         Group(
             tracking_identifier=_tracking("stack", stack.key, origins[0]),
             finding_type=codes.NCIt.Abnormality,
             algorithm_id=_algorithm(detector),
             measurements=measurements,
-            qualitative_evaluations=[sr.QualitativeEvaluation(FLAGGED, flagged)],
+            qualitative_evaluations=evaluations,
             source_images=[_image(origin) for origin in origins],
         )
     ]

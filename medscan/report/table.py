@@ -43,6 +43,8 @@ COLUMNS: dict[str, str] = {
     "stale": "1 if a detector or the preprocessing has changed since the scan, else 0.",
     "kept": "Detectors that the last scan did not ask for, each with the time of the scan that its "
     "score is kept from; empty if there is none.",
+    "assumed": "What the header of its worst series does not say and its detector asks for: it was "
+    "named; empty if nothing is assumed.",
     "absent": "When its files were first found missing, ISO 8601; empty if they exist.",
     "patient_id": "PatientID; empty unless the scan ran with --identify.",
     "accession_number": "AccessionNumber; empty unless the scan ran with --identify.",
@@ -67,6 +69,7 @@ SERIES_COLUMNS: dict[str, str] = {
     "provisional": "1 if the threshold was set from too few normals, else 0.",
     "detector": "Name of the detector.",
     "detector_hash": "SHA-256 of its file.",
+    "assumed": "What its header does not say and its detector, which was named, asks for.",
     "kept": "When it was scored, if the last scan did not ask for that detector; else empty.",
     "scored": "Number of scored slices.",
     "background": "Number of slices that show only background.",
@@ -196,6 +199,7 @@ def _study(row: Row) -> Iterator[list[Value]]:
         row.reason,
         int(study.mark.stale),
         "; ".join(f"{name} {when}" for name, when in row.kept.items()),
+        "; ".join(worst.assumed) if worst else "",
         study.mark.absent,
         info.get("patient_id", ""),
         info.get("accession_number", ""),
@@ -228,6 +232,7 @@ def _series(row: Row) -> Iterator[list[Value]]:
             int(info["provisional"]),
             info["detector"],
             info["detector_hash"],
+            "; ".join(stack.assumed),
             row.study.kept_from(stack),
             *(int(np.count_nonzero(stack.state == state)) for state in State),
             worst_index + 1 if scored else None,

@@ -106,6 +106,7 @@ def notes_of(row: Row) -> list[str]:
     mark, worst = row.study.mark, row.worst
     notes = [PROVISIONAL] if worst and worst.info["provisional"] else []
     notes += ["outdated: scored by an earlier detector or version"] * mark.stale
+    notes += [assumed_note(worst)] if worst and worst.assumed else []
     notes += [kept_note(name, when) for name, when in row.kept.items()]
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
 
@@ -115,14 +116,24 @@ def kept_note(detector: str, when: str) -> str:
     return f"score of {detector} kept from the scan of {when[:10]}; not asked for in the last scan"
 
 
+def assumed_note(stack: StackResult) -> str:
+    """Say what the detector was told to take for granted."""
+    return f"assumed, since the header does not say: {', '.join(stack.assumed)}"
+
+
 def kind_of(stack: StackResult, *, with_modality: bool = True) -> str:
-    """Modality, body part, sequence and plane of a stack, as far as they are known."""
+    """Modality, body part, sequence and plane of a stack, as far as its header states them.
+
+    What was assumed is marked.
+    """
     info = stack.info
+    is_stated = not any(part.startswith("sequence ") for part in stack.assumed)
     words = [
         info["modality"] * with_modality,
         str(info["body_part"]).lower(),
-        str(info.get("sequence", "")),
+        str(info.get("sequence", "")) * is_stated,
         str(info["plane"]),
+        f"(assumed: {', '.join(stack.assumed)})" * bool(stack.assumed),
     ]
     return " ".join(word for word in words if word)
 

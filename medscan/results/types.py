@@ -31,7 +31,7 @@ class StackResult:
         Scalars: SeriesInstanceUID, modality, body_part, sequence (of its detector's domain),
         plane, kind, detector, detector_hash, method, slice_threshold (the detector's), threshold
         and provisional (of a stack with as many slices), rows, columns, patch, size, thumbnails
-        ("kept", or why not), seconds, and `notes`, a list of str. `orientation` (6),
+        ("kept", or why not), seconds, and `notes` and `assumed`, lists of str. `orientation` (6),
         `pixel_spacing` (2, rows then columns, mm) and `origin` (3) and `last` (3: the first pixel
         of the first and of the last slice) are lists in the patient's LPS frame, empty when
         unknown; `slice_spacing` is NaN when unknown. Of a NIfTI volume, `qform` and
@@ -78,6 +78,11 @@ class StackResult:
     grid_to_pixel: NDArray[np.float64]
     thumbnail: NDArray[np.uint8]
     thumbnail_index: NDArray[np.int32]
+
+    @property
+    def assumed(self) -> list[str]:
+        """What its header does not say, and its detector asks for, such as "modality MR"."""
+        return [str(part) for part in self.info.get("assumed") or []]
 
     @property
     def source_key(self) -> str:

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+INF = float("inf")
+
 
 class Range(NamedTuple):
     """Numbers from `low` to `high`; a header's 0 means that nothing was stated."""
@@ -25,7 +27,7 @@ class Range(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        return f"{self.low:g} or more" if self.high == INF else f"{self.low:g} to {self.high:g}"
 
 
 Values = Range | tuple[str, ...]
@@ -110,7 +112,7 @@ _ANY = (
     Kind(
         "TIME SERIES",
         ("DYN", "DYNAMIC...", "CINE...", "4D FLOW"),
-        ({"NumberOfTemporalPositions": Range(2, 1_000_000)},),
+        ({"NumberOfTemporalPositions": Range(2, INF)},),
         apart=True,
     ),
 )  # fmt: skip
@@ -172,7 +174,7 @@ _MR = (
         "DWI",
         ("DWI...", "DTI...", "DIFF", "DIFFUSION...", "DWIBS", "EP B...", "TRACE...", "B1000",
          "HARDI...", "DMRI"),
-        (*_typed("DIFFUSION"), {"DiffusionBValue": Range(1, 100_000)}),
+        (*_typed("DIFFUSION"), {"DiffusionBValue": Range(1, INF)}),
         implies=("EPI", "T2"), bears=("CE", "TIME SERIES"), apart=True,
     ),
     Kind(
