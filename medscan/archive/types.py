@@ -100,11 +100,11 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     ),
     Reason.KEPT: (
         Bucket.SKIPPED,
-        "an earlier scan scored it, with a detector that this one did not ask for: kept",
+        "an earlier scan scored it and this one did not: that score is kept",
     ),
     Reason.OUTDATED: (
         Bucket.SKIPPED,
-        "its files have changed, and its detector was not asked for: the score was dropped",
+        "its files changed since it was scored, and it was not scored again: the score was dropped",
     ),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
     Reason.TOO_SMALL: (Bucket.SKIPPED, "its planes are smaller than --min-side"),

@@ -123,11 +123,10 @@ class Task:
         out_of_scope = [
             [
                 f"{stack.key} {_description(series)} {stack.plane or ''}".strip(),
-                _reason(route).value,
+                str(Reason.KEPT if stack.key in kept else _reason(route)),
                 route.sentences(),
             ]
             for series, stack, route in self.out_of_scope
-            if stack.key not in kept
         ]
         return [*out_of_scope, *outdated_entries(self.earlier, last, self.asked)]
 

@@ -41,8 +41,8 @@ COLUMNS: dict[str, str] = {
     "worst_frame": "Frame number of that slice in its file, from 0.",
     "reason": "Why nothing was scored, or what was left out.",
     "stale": "1 if a detector or the preprocessing has changed since the scan, else 0.",
-    "kept": "Detectors that the last scan did not ask for, each with the time of the scan that its "
-    "score is kept from; empty if there is none.",
+    "kept": "Detectors whose score is kept from an earlier scan, which the last one did not give "
+    "again, each with the time of that scan.",
     "assumed": "What the header of its worst series does not say and its detector asks for: it was "
     "named; empty if nothing is assumed.",
     "absent": "When its files were first found missing, ISO 8601; empty if they exist.",
@@ -70,7 +70,7 @@ SERIES_COLUMNS: dict[str, str] = {
     "detector": "Name of the detector.",
     "detector_hash": "SHA-256 of its file.",
     "assumed": "What its header does not say and its detector, which was named, asks for.",
-    "kept": "When it was scored, if the last scan did not ask for that detector; else empty.",
+    "kept": "When it was scored, if the score is kept from an earlier scan; else empty.",
     "scored": "Number of scored slices.",
     "background": "Number of slices that show only background.",
     "failed": "Number of slices that could not be used.",

@@ -107,13 +107,14 @@ def notes_of(row: Row) -> list[str]:
     notes = [PROVISIONAL] if worst and worst.info["provisional"] else []
     notes += ["outdated: scored by an earlier detector or version"] * mark.stale
     notes += [assumed_note(worst)] if worst and worst.assumed else []
-    notes += [kept_note(name, when) for name, when in row.kept.items()]
+    kept = [f"{name} {when[:10]}" for name, when in row.kept.items()]
+    notes += [f"not scored in the last scan, kept: {', '.join(kept)}"] * bool(kept)
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
 
 
 def kept_note(detector: str, when: str) -> str:
     """Say that a score is that of an earlier scan."""
-    return f"score of {detector} kept from the scan of {when[:10]}; not asked for in the last scan"
+    return f"score of {detector} kept from the scan of {when[:10]}; not scored in the last scan"
 
 
 def assumed_note(stack: StackResult) -> str:

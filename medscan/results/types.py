@@ -172,8 +172,8 @@ class Mark:
     absent : str
         When a scan first found its files missing, ISO 8601, UTC; empty while they exist.
     kept : tuple of str
-        Keys of the stacks whose detector the last scan did not ask for: their scores are those of
-        an earlier scan.
+        Keys of the stacks that the last scan did not give to their detector: their scores are
+        those of an earlier scan.
     skipped : str
         JSON: the stacks that the last scan did not score, as in `StudyResult.info`; empty for none.
     """

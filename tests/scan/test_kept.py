@@ -257,9 +257,9 @@ def test_tables_and_pages_say_what_is_kept(options, wide, two, tmp_path):
     assert kept == {(FLAIR, True), (WIDE, False)}
     page = options.outputs.out.with_suffix(".html").read_text()
     day = next(iter(studies(options).values())).stacks[0].info["scanned"][:10]
-    note = f"core of {FLAIR} kept from the scan of {day}; not asked for in the last scan"
+    note = f"core of {FLAIR} kept from the scan of {day}; not scored in the last scan"
     assert page.count(f'<p class="kept">S{note}.</p>') == 2
-    assert f"s{note}" in page
+    assert f"not scored in the last scan, kept: {FLAIR} {day}" in page
     assert "<strong>2</strong> with scores kept from an earlier scan" in page
 
 
