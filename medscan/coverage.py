@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from medscan.archive import Bucket, Outcome, Reason
 from medscan.planning import FindWork, Task, is_new
-from medscan.results import Work
+from medscan.results import Work, gone_from
 
 KINDS_NAMED = 5
 """Kinds of image out of scope that the line at the end names at most."""
@@ -124,7 +124,7 @@ def cover(plan: Sequence[Task], set_aside: Iterable[Outcome], find_work: FindWor
         still = [score for score in work.scores if score.asked in asked] if work else []
         kept.update({score.detector for score in still})
         since += [score.scanned for score in still]
-        coverage.outdated += len(task.earlier.outdated)
+        coverage.outdated += len(gone_from(task.earlier, work).outdated) if work else 0
         coverage.dropped += len(task.earlier.dropped)
         if is_new(task, work) or work is None:
             coverage.waiting += 1

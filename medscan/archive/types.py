@@ -104,7 +104,8 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     ),
     Reason.OUTDATED: (
         Bucket.SKIPPED,
-        "its files changed since it was scored, and it was not scored again: the score was dropped",
+        "its files, or what may be written of them, changed since it was scored; it was not scored "
+        "again, so that score was dropped",
     ),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
     Reason.TOO_SMALL: (Bucket.SKIPPED, "its planes are smaller than --min-side"),

@@ -13,7 +13,7 @@ from medscan.planning.ledger import NOTHING, Ledger
 from medscan.planning.plan import is_stale
 from medscan.planning.survey import Walked, file_of
 from medscan.planning.task import Task
-from medscan.results import Dropped, Mark, Work
+from medscan.results import Dropped, Mark, Work, gone_from
 
 MarkChanges = dict[str, Mark | None]
 """New marks by study; None: drop the result."""
@@ -66,7 +66,8 @@ def _mark(task: Task, ledger: Ledger) -> Mark | None:
     if work is None:
         return None
     kept = {score.asked for score in task.earlier.kept}
-    skipped = task.skipped_stacks(ledger.mark(task.study.key))
+    now = replace(task, earlier=gone_from(task.earlier, work))
+    skipped = now.skipped_stacks(ledger.mark(task.study.key))
     return Mark(
         stale=is_stale(task, work),
         kept=tuple(score.group for score in work.scores if score.asked in kept),

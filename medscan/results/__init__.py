@@ -5,7 +5,13 @@ from pathlib import Path
 
 from medscan.errors import DamagedError
 from medscan.files import replacing
-from medscan.results.kept import Earlier, Entry, earlier_scores, outdated_entries
+from medscan.results.kept import (
+    Earlier,
+    Entry,
+    earlier_scores,
+    gone_from,
+    outdated_entries,
+)
 from medscan.results.maps import on_frame, on_square, sample
 from medscan.results.merge import distinct, select_studies, source_paths
 from medscan.results.opening import opened
@@ -74,6 +80,7 @@ __all__ = [
     "damage_lines",
     "distinct",
     "earlier_scores",
+    "gone_from",
     "missing_shards",
     "on_frame",
     "on_square",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medscan.archive import Reason
@@ -66,6 +66,12 @@ def earlier_scores(
 
 Entry = list[Any]
 """An entry of `skipped`: description, reason, and a list of sentences."""
+
+
+def gone_from(earlier: Earlier, work: Work) -> Earlier:
+    """Return the same without outdated scores that a result still has: it waits to be scanned."""
+    gone = tuple(score for score in earlier.outdated if score not in work.scores)
+    return replace(earlier, outdated=gone)
 
 
 def outdated_entries(earlier: Earlier, last: Mark, asked: Sequence[Score]) -> Iterator[Entry]:

@@ -7,7 +7,7 @@ import pytest
 from medscan.archive import key_of
 from medscan.errors import UsageError
 from medscan.report.worklist import rank
-from medscan.results import distinct, select_studies, source_paths
+from medscan.results import Mark, distinct, select_studies, source_paths
 from tests.report import make
 
 UID = "1.2.840.99"
@@ -47,6 +47,21 @@ def test_a_later_file_without_a_score_hides_no_study(tmp_path):
     for files in ([early, late], [late, early]):
         assert held(distinct(files)) == {"early": ["a"], "late": ["b"]}
         assert [row.study.flagged for row in rank(files)] == [True, False]
+
+
+def test_what_an_older_file_keeps_stays_kept(tmp_path):
+    chest = make.stack("s2", 0.4, scanned="2026-01-01T00:00:00+00:00")
+    chest.info["SeriesInstanceUID"] = "1.2.9"
+    older = replace(make.study("a", [chest]), mark=Mark(kept=("s2",)))
+    newer = make.study("a", [make.stack("s1", 0.9)])
+    info = make.run(created="2026-01-04T00:00:00+00:00")
+    files = [
+        make.results(tmp_path, [older], name="early.h5"),
+        make.results(tmp_path, [newer], info, "late.h5"),
+    ]
+    (row,) = rank(files)
+    assert [stack.key for stack in row.study.stacks] == ["s1", "s2"]
+    assert row.kept == {"brain-flair": "2026-01-01T00:00:00+00:00"}
 
 
 @pytest.fixture

@@ -161,6 +161,18 @@ def test_scores_of_changed_files_go_with_a_note(options, wide, two, root):
     assert set(scores(found)) == {FLAIR, WIDE}
 
 
+def test_scores_of_changed_files_that_wait_for_a_scan_are_stale(options, wide, two, root):
+    scan(options)
+    for path in (root / "a").iterdir():
+        os.utime(path, ns=(1, 1))
+    tiny.write_series(root / "0", tiny.head_volume(4, slices=2), study="1.4")
+    summary = scan(changed(wide, max_studies=1))  # the new one
+    assert (summary.coverage.waiting, summary.coverage.outdated) == (2, 0)
+    study = studies(options)["a"]
+    assert set(scores(study)) == {FLAIR}
+    assert (study.mark.stale, study.mark.kept, study.info["skipped"]) == (True, (), [])
+
+
 def test_another_series_in_the_study_costs_no_score(options, other, two, root):
     scan(options)
     before = stacks_of(options)
