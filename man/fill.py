@@ -17,12 +17,13 @@ from typing import Any
 
 import typer
 
-from medscan.archive import REASONS
+from medscan.archive import FACTS, REASONS
 from medscan.cli import app
 from medscan.cli.help import choices_of, default_of
 from medscan.cli.options import ENVIRONMENT
 from medscan.errors import EXIT_STATUSES
 from medscan.report import TABLES
+from medscan.routing import KINDS, MODALITY_WORDS, REGIONS, VIEWS, Kind, Range
 
 MAN = Path(__file__).parent
 BLOCK = re.compile(r'(\.\\" (\w+)((?: \S+)*): generated\n).*?(\.\\" end of \2\n)', re.DOTALL)
@@ -115,9 +116,79 @@ def columns(_: typer.Context, table: str) -> Iterator[str]:
     return tagged((f"Va {name}", words) for name, words in TABLES[table].columns.items())
 
 
+def facts(_: typer.Context) -> Iterator[str]:
+    """Yield a list of the elements that detectors are chosen by."""
+    names = [fact.keyword for fact in FACTS]
+    yield "\n".join(textwrap.wrap(f"{', '.join(names[:-1])} and {names[-1]}.", 76))
+
+
+def modalities(_: typer.Context) -> Iterator[str]:
+    """Yield a list of the words for each modality."""
+    return _words((name, words) for name, words in MODALITY_WORDS.items())
+
+
+def views(_: typer.Context) -> Iterator[str]:
+    """Yield a list of the words for each plane of radiographs."""
+    return _words((name, words) for name, words in VIEWS.items())
+
+
+def regions(_: typer.Context) -> Iterator[str]:
+    """Yield a list of the parts of the body, with terms, words and larger parts."""
+    rows = []
+    for region in REGIONS:
+        parts = {
+            "Terms": (region.name, *region.terms),
+            "Words": region.words,
+            "Within": region.within,
+        }
+        rows.append((region.name, _sentences(parts)))
+    return tagged(((f"Cm {name}", text) for name, text in rows), " -compact")
+
+
+def kinds(_: typer.Context, modality: str) -> Iterator[str]:
+    """Yield a list of the kinds of image of a modality."""
+    common = KINDS[""]
+    found = common if modality == "ANY" else [k for k in KINDS[modality] if k not in common]
+    return tagged(((f"Cm {kind.name}", _kind(kind)) for kind in found), " -compact")
+
+
+def _kind(kind: Kind) -> str:
+    manner = "Of no use." if kind.useless else "Apart." if kind.apart else ""
+    parts = {
+        "Words": kind.words,
+        "Or": [_conditions(rule) for rule in kind.says],
+        "Needs": [_conditions({keyword: values}) for keyword, values in kind.needs.items()],
+        "Is always": kind.implies,
+        "May be": kind.bears,
+    }
+    return f"{manner} {_sentences(parts)}"
+
+
+def _conditions(rule: Any) -> str:
+    return " with ".join(f"{keyword} {_values(values)}" for keyword, values in rule.items())
+
+
+def _values(values: Any) -> str:
+    if isinstance(values, Range):
+        return str(values)
+    return "of any value" if values == ("...",) else " or ".join(values)
+
+
+def _sentences(parts: dict[str, Any]) -> str:
+    lists = (f"{name}: {'; '.join(words)}." for name, words in parts.items() if words)
+    return " ".join(lists).replace("....", "...")
+
+
+def _words(rows: Iterable[tuple[str, Iterable[str]]]) -> Iterator[str]:
+    return tagged(((f"Cm {name}", "; ".join(words)) for name, words in rows), " -compact")
+
+
 BLOCKS: dict[str, Callable[..., Iterator[str]]] = {
     block.__name__: block
-    for block in (synopsis, options, commands, exits, environment, reasons, columns)
+    for block in (
+        *(synopsis, options, commands, exits, environment, reasons, columns),
+        *(facts, modalities, views, regions, kinds),
+    )
 }
 
 

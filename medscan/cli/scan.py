@@ -133,6 +133,14 @@ def scan(
     dry_run: Annotated[
         bool, option(OUTPUT, "Only report what would be scanned, and about how long it takes.")
     ] = False,
+    explain: Annotated[
+        str | None,
+        option(
+            OUTPUT,
+            "Only say which detector this study or file goes to, and why.",
+            metavar="STUDY|PATH",
+        ),
+    ] = None,
     until: Annotated[
         datetime.time | None,
         option(BUDGET, "Start no study after this local time.", metavar="HH:MM", parser=clock_time),
@@ -228,8 +236,9 @@ def scan(
         Budget(until, max_studies, order, rescan),
     )
     chosen = _engine(engine, address, profile=profile)
-    if dry_run:
-        typer.echo(_dry_run(options, as_json=as_json))
+    if dry_run or explain is not None:
+        asked = _explained(options, explain, as_json=as_json) if explain is not None else ""
+        typer.echo(asked or _dry_run(options, as_json=as_json))
         return
     with logging_to(log_file, replace(options.outputs, log_file=None).files):
         summary = scan_and_report(options, chosen)
@@ -278,6 +287,13 @@ def _account(outputs: Outputs, entries: list[FileEntry]) -> None:
 
     if outputs.accounting is not None:
         report.write_accounting(entries, outputs.accounting)
+
+
+def _explained(options: ScanOptions, name: str, *, as_json: bool) -> str:
+    from medscan.inspect import explain, explanation_lines
+
+    explained = explain(options, name)
+    return json.dumps(explained) if as_json else "\n".join(explanation_lines(explained))
 
 
 def _dry_run(options: ScanOptions, *, as_json: bool) -> str:

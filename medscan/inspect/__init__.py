@@ -1,6 +1,7 @@
 """Inspect a scan from outside: what it would do, whether it can run, whether its results hold."""
 
 from medscan.inspect.doctor import Health, examine
+from medscan.inspect.explain import explain, explanation_lines
 from medscan.inspect.forecast import Forecast, forecast_scan
 from medscan.inspect.locate import Place, locate_files, named_places
 from medscan.inspect.shards import ShardForecast, ShardForecasts, forecast_shards
@@ -15,6 +16,8 @@ __all__ = [
     "ShardForecasts",
     "Verification",
     "examine",
+    "explain",
+    "explanation_lines",
     "forecast_scan",
     "forecast_shards",
     "health_lines",

@@ -109,7 +109,7 @@ def forecast_pseudonyms(options: ScanOptions, fingerprint: str = "") -> Pseudony
 def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
     """Return the studies that are due, and fill in the forecast's counts and entries."""
     inputs, outputs = options.inputs, options.outputs
-    with _ledgers(inputs, outputs) as (cache, ledger):
+    with ledgers(inputs, outputs) as (cache, ledger):
         old = results.readable(outputs.out)
         fingerprint = old.run().key_fingerprint if old else ""
         pseudonyms = forecast_pseudonyms(options, fingerprint)
@@ -136,7 +136,7 @@ def _due_tasks(options: ScanOptions, forecast: Forecast) -> list[Task]:
 
 
 @contextmanager
-def _ledgers(inputs: Inputs, outputs: Outputs) -> Iterator[tuple[Ledger | None, Ledger]]:
+def ledgers(inputs: Inputs, outputs: Outputs) -> Iterator[tuple[Ledger | None, Ledger]]:
     """Yield the ledger to cache headers, and one that agrees with the results: often the same.
 
     A scan may be running at the same time: the ledger file is not changed. If it does not agree
