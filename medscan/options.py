@@ -15,6 +15,7 @@ from pathlib import Path
 
 from medscan import __version__
 from medscan import detector as detectors
+from medscan.archive import NOTHING, Stated
 from medscan.choices import (
     FILE_TIMEOUT_S,
     MAX_FILE_BYTES,
@@ -61,6 +62,8 @@ class Inputs:
         Most planes of one file, and of one study.
     min_side : int
         Fewest rows and columns of a plane.
+    stated : Stated
+        What the user states of all images that are not DICOM.
     """
 
     roots: tuple[Path, ...] = ()
@@ -76,6 +79,7 @@ class Inputs:
     max_file_planes: int = Bounds().file_planes
     max_study_planes: int = Bounds().study_planes
     min_side: int = Bounds().side
+    stated: Stated = NOTHING
 
     @property
     def tools(self) -> str:

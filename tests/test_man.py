@@ -105,7 +105,8 @@ def test_results_page_says_what_every_name_in_the_file_is(tmp_path):
     told = set(re.findall(r"\w+", " ".join(re.findall(r"^\.(?:It )?Va (.*)$", text, re.M))))
     stack = make.stack("s1", description="", n=3)
     results = make.results(
-        tmp_path, [make.study("aaa", [stack], patient_id="1", accession_number="2")]
+        tmp_path,
+        [make.study("aaa", [stack], patient_id="1", accession_number="2", age="3", sex="4")],
     )
     with h5py.File(results.path) as file:
         study = file["studies/aaa"]

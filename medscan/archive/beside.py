@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medscan.archive.bids import BODY_PART, BidsName, bids_name
-from medscan.archive.facts import FORMS, Facts, shared
+from medscan.archive.facts import DESCRIBING, FILE_NAME, FORMS, Facts, shared
 from medscan.archive.header import NOTHING, Header, Record, Sidecar, Stated
 from medscan.archive.sidecar import DATA_SET, DOMAIN, PEOPLE
 from medscan.archive.types import Kind, Outcome, Reason
@@ -102,15 +102,17 @@ class _Beside:
         """The header with all that is stated of it."""
         root, folders = header.file.root, _folders(header.file.path)
         name = bids_name(header.file.full.as_posix())
-        domains = [stated, *(self.domains.get((root, f), NOTHING) for f in folders)]
-        facts: dict[str, str] = {}
-        for domain in domains:
-            facts |= domain.facts
-        facts |= header.facts
+        facts = dict(header.facts)
         for text in self._texts(header, folders, name):
             facts |= text.facts
+        domains = [stated, *(self.domains.get((root, f), NOTHING) for f in folders)]
+        is_described = name is not None or any(k in facts for k in DESCRIBING if k != FILE_NAME)
+        for domain in reversed(domains):
+            for keyword, value in domain.facts.items():
+                if not (is_described and keyword in DESCRIBING):
+                    facts.setdefault(keyword, value)
         if name is not None:
-            if facts["Modality"] == "MR":
+            if facts.get("Modality") == "MR":
                 facts.setdefault("BodyPartExamined", BODY_PART)
             data_set = folders[max(0, len(folders) - 1 - name.depth)]
             facts |= self.people.get((root, data_set), {}).get(name.subject, {})

@@ -288,7 +288,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A DICOM study by UID; a volume or picture file is a study of one series.
+    """A DICOM study by UID, or a session of a BIDS data set; other files are studies of one series.
 
     `key` is a hash of the UID, or of the path below the root: safe as a group or file name.
     `patient_id` identifies the patient: it leaves the program only as a keyed pseudonym.
@@ -301,6 +301,11 @@ class Study:
     patient_id: str
     series: tuple[Series, ...]
     accession_number: str = ""
+
+    def said(self, keyword: str) -> str:
+        """A fact that holds for the whole study; empty where nothing states it."""
+        facts = (stack.facts for series in self.series for stack in series.stacks)
+        return next((f[keyword] for f in facts if keyword in f), "")
 
     def files(self) -> list[ArchiveFile]:
         """Every file that the study's frames come from, sorted by path."""

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from medscan.choices import Plane, Precision, Shard
 from medscan.errors import UsageError
 from medscan.links import parse_template
 from medscan.text import printable
+
+if TYPE_CHECKING:
+    from medscan.archive import Stated
 
 SIGNAL_EXITS = {"SIGINT": 130, "SIGTERM": 143}
 """Exit status by the signal that stopped a command."""
@@ -151,6 +154,44 @@ PlaneOption = Annotated[
     Plane | None,
     option(INPUT, "Plane to cut volume files in."),
 ]
+
+
+def stated_fact(text: Any) -> tuple[str, str]:
+    """Parse `--domain`: `modality=US` into ("modality", "US")."""
+    name, equals, value = str(text).partition("=")
+    if not (equals and value.strip()):
+        raise UsageError(f"--domain {_shown(text)}: write NAME=VALUE, such as modality=US")
+    return name, value
+
+
+Domain = Annotated[
+    list[Any] | None,
+    option(
+        INPUT,
+        "What images that are not DICOM show, where nothing beside them says it: modality, "
+        "body_part, sequence, view or plane; may be repeated.",
+        metavar="NAME=VALUE",
+        parser=stated_fact,
+    ),
+]
+
+
+def stated_by(domain: list[tuple[str, str]] | None) -> Stated:
+    """Return what `--domain` states.
+
+    Raises
+    ------
+    UsageError
+        If something of it is not understood.
+    """
+    from medscan.archive import stated_domain
+
+    stated, wrong = stated_domain(dict(domain or ()))
+    if wrong:
+        raise UsageError(f"--domain {wrong[0]}")
+    return stated
+
+
 LinkTemplate = Annotated[
     str | None,
     option(

@@ -16,11 +16,13 @@ from medscan.cli.options import (
     BatchSize,
     Detectors,
     Device,
+    Domain,
     PlaneOption,
     PrecisionOption,
     Workers,
     key_option,
     option,
+    stated_by,
 )
 
 
@@ -29,6 +31,7 @@ def plan(
     shards: Annotated[int, option(INPUT, "Number of shards.", min=1, max=999_999)],
     detector: Detectors = None,
     plane: PlaneOption = None,
+    domain: Domain = None,
     ledger: Annotated[
         Path | None, option(INPUT, "Ledger of a scan; headers recorded there are not read again.")
     ] = None,
@@ -44,7 +47,9 @@ def plan(
     from medscan.options import Compute, Inputs, Outputs, ScanOptions, read_detectors
 
     detectors = read_detectors(detector)
-    inputs = Inputs(tuple(archive), detectors, named=bool(detector), plane=plane)
+    inputs = Inputs(
+        tuple(archive), detectors, named=bool(detector), plane=plane, stated=stated_by(domain)
+    )
     compute = Compute(device, precision, batch_size, workers)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)
     forecasts = forecast_shards(ScanOptions(inputs, outputs, compute), shards)

@@ -23,6 +23,7 @@ from medscan.cli.options import (
     BatchSize,
     Detectors,
     Device,
+    Domain,
     LinkTemplate,
     PlaneOption,
     PrecisionOption,
@@ -33,6 +34,7 @@ from medscan.cli.options import (
     key_option,
     option,
     shard,
+    stated_by,
 )
 from medscan.errors import UsageError
 from medscan.files import private_files
@@ -60,6 +62,7 @@ def scan(
         float | None, option(INPUT, "Recompute thresholds for this false-positive rate.")
     ] = None,
     plane: PlaneOption = None,
+    domain: Domain = None,
     only_shard: Annotated[
         Shard | None,
         option(
@@ -220,6 +223,7 @@ def scan(
             max_file_planes=max_file_planes,
             max_study_planes=max_study_planes,
             min_side=min_side,
+            stated=stated_by(domain),
         ),
         Outputs(
             out,

@@ -170,6 +170,7 @@ def _index(
             walked=walked.files,
             shard=inputs.shard,
             bounds=inputs.bounds,
+            stated=inputs.stated,
         )
     finally:
         if cache is not None:

@@ -244,5 +244,7 @@ def _facts(row: Row) -> Iterator[tuple[str, str]]:
     yield "Key", row.study.key
     yield "Path", str(info.get("path") or "")
     yield "Patient", patient_of(row).removeprefix("patient ")
+    if person := " ".join(filter(None, (str(info.get(name) or "") for name in ("age", "sex")))):
+        yield "Age and sex", person
     yield "Date", day(str(info.get("date") or ""))
     yield "Modality", str(info.get("modality") or "")

@@ -48,6 +48,8 @@ COLUMNS: dict[str, str] = {
     "absent": "When its files were first found missing, ISO 8601; empty if they exist.",
     "patient_id": "PatientID; empty unless the scan ran with --identify.",
     "accession_number": "AccessionNumber; empty unless the scan ran with --identify.",
+    "age": "Age as DICOM writes it, of BIDS data sets; empty unless the scan ran with --identify.",
+    "sex": "M, F or O, of BIDS data sets; empty unless the scan ran with --identify.",
 }
 """Meaning of each column of the table of studies, in their order."""
 
@@ -203,6 +205,8 @@ def _study(row: Row) -> Iterator[list[Value]]:
         study.mark.absent,
         info.get("patient_id", ""),
         info.get("accession_number", ""),
+        info.get("age", ""),
+        info.get("sex", ""),
     ]
 
 

@@ -195,9 +195,9 @@ class StudyResult:
     info : dict
         StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), path (the
         folder or file below the archive root), slices (number scored), and with `--identify` also
-        patient_id and accession_number. `skipped`: list of [description, reason, sentences] for
-        stacks that were not scored; files of older versions have no sentences. When read from a
-        file also `root`, as in `Work`, if it has one.
+        patient_id, accession_number, age and sex. `skipped`: list of [description, reason,
+        sentences] for stacks that were not scored; files of older versions have no sentences. When
+        read from a file also `root`, as in `Work`, if it has one.
     score, percentile : float
         Those of the stack with the highest score; NaN when nothing was scored.
     flagged : bool

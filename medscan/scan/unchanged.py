@@ -44,6 +44,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
         outputs.link_template,
         inputs.tools,
         str(inputs.bounds),
+        str(inputs.stated),
         PREPROCESSING,
         [[d.name, d.digest, c.threshold, c.target_fpr] for d, c in calibrations],
     ]

@@ -302,6 +302,7 @@ def study_result(
     }
     if pseudonyms.identify:
         info |= {"patient_id": study.patient_id, "accession_number": study.accession_number}
+        info |= {"age": study.said("PatientAge"), "sex": study.said("PatientSex")}
     scored = [s for s in stacks if not math.isnan(s.score)]
     worst = max(scored, key=lambda s: s.score, default=None)
     return StudyResult(

@@ -123,6 +123,14 @@ def test_a_stated_domain_fills_what_nothing_else_states(tmp_path):
     assert study.series[0].stacks[0].plane is Plane.CORONAL
 
 
+def test_a_stated_sequence_is_for_what_has_no_description(tmp_path):
+    for path in (T1W, "v.nii.gz", "w.nii.gz"):
+        volume(tmp_path, path)
+    note(tmp_path, "v.json", {"ProtocolName": "T2"})
+    found = facts(tmp_path, stated=Stated({"SeriesDescription": "FLAIR"}))
+    assert [found[p].get("SeriesDescription") for p in sorted(found)] == [None, None, "FLAIR"]
+
+
 def test_a_session_is_a_study_and_a_subject_a_patient(tmp_path):
     for path in (FLAIR, T1W, "sub-01/ses-3/anat/sub-01_ses-3_T1w.nii"):
         volume(tmp_path / "ds", path)

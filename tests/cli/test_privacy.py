@@ -121,7 +121,7 @@ def test_paths_in_clear_without_the_rest(run, archive, detector_file, tmp_path):
     study = _known()
     assert study.stacks[0].path[1].startswith(f"{seeded.TELLING}/")
     assert (
-        not {"patient_id", "accession_number", "description"}
+        not {"patient_id", "accession_number", "age", "sex", "description"}
         & study.info.keys()
         & study.stacks[0].info.keys()
     )

@@ -16,7 +16,7 @@ def studies():
     stack = make.stack("s1", 0.9, 3, **info, **names)
     stack = dataclasses.replace(stack, path=[WORDS] * 3, sop_instance_uid=[WORDS] * 3)
     long = make.stack("s1", 0.8, 3, description="A" * 10_000)
-    names = ("path", "patient", "patient_id", "accession_number", "date")
+    names = ("path", "patient", "patient_id", "accession_number", "age", "sex", "date")
     texts = dict.fromkeys(names, WORDS)
     return [
         make.study("aaa", [stack], modality=WORDS, skipped=[[WORDS, WORDS]], **texts),

@@ -49,6 +49,8 @@ def test_a_row_a_study_worst_first(tmp_path):
         "absent": "",
         "patient_id": "",
         "accession_number": "",
+        "age": "",
+        "sex": "",
     }
     assert rows[3]["provisional"] == "1"
     assert rows[4]["score"] == rows[4]["threshold"] == rows[4]["worst_frame"] == ""
@@ -75,11 +77,12 @@ def test_hostile_text_is_defused_and_stays_on_its_line(tmp_path):
 
 
 def test_patient_id_is_there_with_identify_only(tmp_path):
-    named = {"patient_id": "12345", "accession_number": "=A1"}
+    named = {"patient_id": "12345", "accession_number": "=A1", "age": "034Y", "sex": "@F"}
     study = make.study("aaa", [make.stack("s1", n=1)], **named)
     write_csv([make.results(tmp_path, [study])], tmp_path / "w.csv")
     row = rows_of(tmp_path / "w.csv")[0]
     assert (row["patient_id"], row["accession_number"]) == ("12345", "'=A1")
+    assert (row["age"], row["sex"]) == ("034Y", "'@F")
 
 
 def test_reason_when_every_slice_is_background(tmp_path):
