@@ -11,7 +11,7 @@ PATH = "ds/sub-01/anat/sub-01_FLAIR"
 
 
 def planned(root, find_work=lambda _: None):
-    key = Pseudonyms(b"key", ("FLAIR",), "FLAIR|T1")
+    key = Pseudonyms(b"key", ("FLAIR",), "(FLAIR|T1)")
     catalogue = index([root], pseudonyms=key)
     return make_plan(catalogue, [], find_work, named=False, identity="", pseudonyms=key)
 
