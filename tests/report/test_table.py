@@ -46,6 +46,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "reason": "",
         "stale": "0",
         "kept": "",
+        "assumed": "",
         "absent": "",
         "patient_id": "",
         "accession_number": "",
