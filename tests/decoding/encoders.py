@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import jpeg_ls
 import numpy as np
 import openjpeg.utils
@@ -27,6 +28,7 @@ RLE = "1.2.840.10008.1.2.5"
 BASELINE, EXTENDED, SPECTRAL, PROGRESSIVE, LOSSLESS, LOSSLESS_1, JPEG_LS, NEAR, J2K, J2K_LOSSY = (
     f"1.2.840.10008.1.2.4.{n}" for n in (50, 51, 53, 55, 57, 70, 80, 81, 90, 91)
 )
+HT, HT_RPCL, HT_LOSSY = (f"1.2.840.10008.1.2.4.{n}" for n in (201, 202, 203))
 GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 INTEGERS = ((8, 8), (16, 8), (16, 12), (16, 16))
 Encode = Callable[[np.ndarray, Any], list[bytes]]
@@ -90,6 +92,11 @@ def encoders() -> dict[tuple[str, str], Encoder]:
         (*GREY[:2], "YBR_ICT"),
         lossy=True,
         whole_cells=False,
+    )
+    found[HT, "OpenJPH"] = Encoder(_openjph, (*lossless, "YBR_RCT"))
+    found[HT_RPCL, "OpenJPH"] = Encoder(partial(_openjph, tlm=True), (*lossless, "YBR_RCT"))
+    found[HT_LOSSY, "OpenJPH"] = Encoder(
+        partial(_openjph, reversible=False), (*GREY[:2], "YBR_ICT"), lossy=True, whole_cells=False
     )
     rgb16 = {
         (syntax, f"{name}, deep"): Encoder(able.encode, ("RGB",), (), deep, planar=able.planar)
@@ -183,6 +190,17 @@ def _openjpeg(cells: np.ndarray, c: Any, **options: Any) -> list[bytes]:
             **options,
         )
         for f in frames
+    ]
+
+
+def _openjph(cells: np.ndarray, c: Any, **options: Any) -> list[bytes]:
+    """As `_openjpeg`; in the order resolution, position, component, layer."""
+    signed = c.signed and not c.overlay and c.high_bit < c.stored
+    frames = cells.view(f"i{cells.dtype.itemsize}") if signed else cells
+    transformed = c.photometric in ("YBR_RCT", "YBR_ICT")
+    return [
+        imagecodecs.htj2k_encode(np.ascontiguousarray(frame), rgb=transformed, **options)
+        for frame in frames
     ]
 
 
