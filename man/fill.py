@@ -23,7 +23,7 @@ from medscan.cli.help import choices_of, default_of
 from medscan.cli.options import ENVIRONMENT
 from medscan.errors import EXIT_STATUSES
 from medscan.report import TABLES
-from medscan.routing import KINDS, MODALITY_WORDS, REGIONS, VIEWS, Kind, Range
+from medscan.routing import KINDS, MODALITY_WORDS, REGIONS, VIEWS, Kind, Range, Without
 
 MAN = Path(__file__).parent
 BLOCK = re.compile(r'(\.\\" (\w+)((?: \S+)*): generated\n).*?(\.\\" end of \2\n)', re.DOTALL)
@@ -140,6 +140,7 @@ def regions(_: typer.Context) -> Iterator[str]:
             "Terms": (region.name, *region.terms),
             "Words": region.words,
             "Within": region.within,
+            "Image types of ultrasound": region.ultrasound,
         }
         rows.append((region.name, _sentences(parts)))
     return tagged(((f"Cm {name}", text) for name, text in rows), " -compact")
@@ -169,7 +170,7 @@ def _conditions(rule: Any) -> str:
 
 
 def _values(values: Any) -> str:
-    if isinstance(values, Range):
+    if isinstance(values, (Range, Without)):
         return str(values)
     return "of any value" if values == ("...",) else " or ".join(values)
 

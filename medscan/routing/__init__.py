@@ -3,7 +3,16 @@
 from medscan.routing.judge import Answer, Finding, judge, verdict
 from medscan.routing.regions import REGIONS, Region
 from medscan.routing.route import Route, Trial, listed, route
-from medscan.routing.rules import CLASSES, KINDS, MODALITY_WORDS, RADIOGRAPHS, VIEWS, Kind, Range
+from medscan.routing.rules import (
+    CLASSES,
+    KINDS,
+    MODALITY_WORDS,
+    RADIOGRAPHS,
+    VIEWS,
+    Kind,
+    Range,
+    Without,
+)
 from medscan.routing.words import PATTERN
 
 __all__ = [
@@ -21,6 +30,7 @@ __all__ = [
     "Region",
     "Route",
     "Trial",
+    "Without",
     "judge",
     "listed",
     "route",

@@ -15,12 +15,14 @@ from medscan.routing.rules import (
     CLASSES,
     KINDS,
     MODALITY_WORDS,
+    MR_ONLY,
     SAME_MODALITY,
     VIEWS,
     Conditions,
     Kind,
     Range,
     Values,
+    Without,
 )
 from medscan.routing.words import OPEN, found
 
@@ -88,6 +90,8 @@ def _judge(domain: Domain, pairs: tuple[tuple[str, str], ...], plane: str) -> tu
 
 def _modality(wanted: str, facts: Facts) -> Finding:
     stated = modalities_said(facts) if wanted else {}
+    if wanted and not stated and _usual(wanted) != "MR" and (kind := _mr_only(facts)):
+        return Finding("modality", wanted, Answer.CONTRADICTS, kind)
     if not wanted or not stated or (len(stated) > 1 and _usual(wanted) in stated):
         return Finding("modality", wanted, Answer.SILENT if wanted else Answer.FITS)
     answer = Answer.FITS if _usual(wanted) in stated else Answer.CONTRADICTS
@@ -109,6 +113,12 @@ def modalities_said(facts: Facts) -> dict[str, str]:
     }
 
 
+def _mr_only(facts: Facts) -> str:
+    """What names a kind of image that only MR makes; empty if nothing does."""
+    kinds = (kind for kind in KINDS["MR"] if kind.name in MR_ONLY)
+    return next(iter(kinds_said(kinds, facts).values()), "")
+
+
 def _usual(modality: str) -> str:
     return SAME_MODALITY.get(modality.upper(), modality.upper())
 
@@ -123,16 +133,16 @@ def _body_part(wanted: str, facts: Facts) -> Finding:
     scanners set for the whole study.
     """
     goal, stated = _region(wanted), facts.get("BodyPartExamined", "")
-    series = _named(goal, facts, DESCRIBING)
+    series = _named(goal, facts, DESCRIBING) or _typed(goal, facts)
     examined = _region(stated) if stated and (_is_known(stated) or _same(stated, wanted)) else None
     if not wanted:
         return Finding("body part", "", Answer.FITS)
-    if examined and not (examined.name == goal.name or examined.name in goal.within):
+    if examined and not (_shows(examined, goal) or examined.name in goal.within):
         return Finding("body part", wanted, Answer.CONTRADICTS, f"BodyPartExamined {stated}")
     if series and goal.name not in series:
         because = _listed(series)
         return Finding("body part", wanted, Answer.CONTRADICTS, because)
-    if examined and examined.name == goal.name:
+    if examined and _shows(examined, goal):
         return Finding("body part", wanted, Answer.FITS, f"BodyPartExamined {stated}")
     if series:
         return Finding("body part", wanted, Answer.FITS, series[goal.name])
@@ -154,10 +164,29 @@ def _named(goal: Region, facts: Facts, keywords: Iterable[str]) -> dict[str, str
     texts = [(keyword, facts[keyword].upper()) for keyword in keywords if keyword in facts]
     named: dict[str, str] = {}
     for region in every:
+        name = goal.name if _shows(region, goal) else region.name
         for keyword, text in texts:
-            if region.name not in named and (word := found(region.words, text)):
-                named[region.name] = f'{keyword} "{word}"'
+            if name not in named and (word := found(region.words, text)):
+                named[name] = f'{keyword} "{word}"'
     return named
+
+
+def _typed(goal: Region, facts: Facts) -> dict[str, str]:
+    """Parts of the body that the image type of an ultrasound image names."""
+    types = {_plain(part) for part in facts.get("ImageType", "").split("\\")}
+    if "US" not in modalities_said(facts):
+        return {}
+    return {
+        goal.name if _shows(region, goal) else region.name: f"ImageType {term}"
+        for region in REGIONS
+        for term in region.ultrasound
+        if term in types
+    }
+
+
+def _shows(region: Region, goal: Region) -> bool:
+    """Whether an image of a part of the body is one of another: that, or a larger one."""
+    return region.name == goal.name or goal.name in region.within
 
 
 def _listed(named: Mapping[str, str]) -> str:
@@ -258,7 +287,7 @@ def _ruled_out(wanted: Iterable[Kind], facts: Facts) -> str:
     for kind in wanted:
         for keyword, values in kind.needs.items():
             if _is_stated(facts.get(keyword, ""), values) and not _match(facts[keyword], values):
-                among = values if isinstance(values, Range) else " or ".join(values)
+                among = values if isinstance(values, (Range, Without)) else " or ".join(values)
                 return f"{keyword} {_shown(facts[keyword])} ({kind.name}: {among})"
     return ""
 
@@ -285,6 +314,9 @@ def _match(value: str, values: Values) -> str:
     """Part of a value that is among those asked for; empty if none is."""
     if isinstance(values, Range):
         return value if value and values.low <= _number(value) <= values.high else ""
+    if isinstance(values, Without):
+        none = value and not any(_plain(part) in values.terms for part in value.split("\\"))
+        return _shown(value) if none else ""
     if value and values == (OPEN,):
         return value
     return next((part for part in value.split("\\") if _plain(part) in values), "")

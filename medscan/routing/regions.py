@@ -22,12 +22,15 @@ class Region:
         In descriptions.
     within : tuple of str
         Larger parts: an image of one of these may show it or not.
+    ultrasound : tuple of str
+        Image types of ultrasound that mean it (PS3.3 C.8.5.6.1.1).
     """
 
     name: str
     terms: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
+    ultrasound: tuple[str, ...] = ()
 
 
 REGIONS = (
@@ -37,16 +40,17 @@ REGIONS = (
         ("BRAIN...", "HEAD...", "SKULL...", "CRANI...", "CRANE", "CEREBR...", "KOPF...",
          "SCHAEDEL...", "SCH\N{LATIN CAPITAL LETTER A WITH DIAERESIS}DEL...", "ENCEF...",
          "ENCEPH...", "INTRACRANIAL"),
-        ("HEADNECK",),
+        ("HEADNECK",), ("NEONATAL HEAD", "TRANSCRANIAL"),
     ),
-    Region("ORBIT", ("EYE", "EYELID", "ORBITS"), ("ORBIT...", "EYE...")),
+    Region("ORBIT", ("EYE", "EYELID", "ORBITS"), ("ORBIT...", "EYE..."), (), ("OPHTHALMIC",)),
     Region("SELLA", ("PITUITARY",), ("SELLA...", "PITUIT...", "HYPOPHYS...")),
     Region("EAR", ("IAC", "TEMPORAL BONE", "IAM"), ("IAC", "IAM", "EAR", "TEMPORAL BONE...")),
     Region("FACE", ("SINUS", "NOSE", "JAW", "MAXILLA", "MANDIBLE", "TMJ", "MOUTH", "ZYGOMA"),
            ("SINUS...", "TMJ", "FACE", "FACIAL", "MANDIB...", "MAXILL...", "DENTAL")),
     Region("HEADNECK", ("HEAD AND NECK", "HEAD NECK"), ("HEAD NECK",)),
     Region("NECK", ("LARYNX", "THYROID", "PHARYNX", "PAROTID", "TONGUE", "NECKCHEST"),
-           ("NECK...", "THYROID...", "LARYN...", "PHARYN...", "PAROTID..."), ("HEADNECK",)),
+           ("NECK...", "THYROID...", "LARYN...", "PHARYN...", "PAROTID..."), ("HEADNECK",),
+           ("THYROID",)),
     Region("CAROTID", ("CAROTIDS", "ARTERY"), ("CAROTI...",)),
     Region("SPINE",
            ("CSPINE", "TSPINE", "LSPINE", "SSPINE", "CTSPINE", "TLSPINE", "LSSPINE", "CERVICAL",
@@ -55,13 +59,15 @@ REGIONS = (
            ("...SPINE...", "SPINAL...", "CERVICAL...", "LUMBA...", "SACR...", "HWS", "BWS", "LWS",
             "RACHIS", "COLUMNA", "WIRBELS...", "MYELO...", "CORD")),
     Region("CHEST", ("THORAX", "LUNG", "LUNGS", "MEDIASTINUM", "BRONCHUS", "TRACHEA"),
-           ("CHEST...", "THORAX...", "LUNG...", "PULMON..."), ("CHESTABDOMEN", "CHESTABDPELVIS")),
+           ("CHEST...", "THORAX...", "LUNG...", "PULMON..."), ("CHESTABDOMEN", "CHESTABDPELVIS"),
+           ("CHEST",)),
     Region("RIBS", ("RIB", "STERNUM", "CLAVICLE", "SCAPULA"), ("RIB", "RIBS", "STERN...")),
     Region("HEART", ("CORONARYARTERY", "CARDIAC"),
-           ("HEART", "CARDIAC...", "CARDIO...", "CORONARY...", "ECHOCARDIO...")),
+           ("HEART", "CARDIAC...", "CARDIO...", "CORONARY...", "ECHOCARDIO..."), (),
+           ("EPICARDIAL", "CARDIOLOGY", "TEE", "TTE", "INTRACARDIAC")),
     Region("AORTA", (), ("AORT...",)),
     Region("BREAST", ("BREASTS", "MAMMA"),
-           ("BREAST...", "MAMMA...", "MAMMO...", "BORST...", "BRUST", "MAMA")),
+           ("BREAST...", "MAMMA...", "MAMMO...", "BORST...", "BRUST", "MAMA"), (), ("BREAST",)),
     Region("LIVER", (), ("LIVER...", "HEPAT..."), ("ABDOMEN", "ABDOMENPELVIS", "CHESTABDOMEN")),
     Region("PANCREAS", (), ("PANCREA...", "MRCP"), ("ABDOMEN", "ABDOMENPELVIS")),
     Region("KIDNEY", ("KIDNEYS", "URETER"), ("KIDNEY...", "RENAL..."),
@@ -70,15 +76,16 @@ REGIONS = (
     Region("ADRENAL", (), ("ADRENA...",), ("ABDOMEN",)),
     Region("ABDOMEN", ("STOMACH", "GALLBLADDER", "COLON", "DUODENUM", "ILEUM", "JEJUNUM"),
            ("ABD", "ABDOM...", "OBERBAUCH...", "ENTERO...", "STOMACH", "COLON..."),
-           ("ABDOMENPELVIS", "CHESTABDOMEN", "CHESTABDPELVIS")),
+           ("ABDOMENPELVIS", "CHESTABDOMEN", "CHESTABDPELVIS"), ("ABDOMINAL", "RETROPERITONEAL")),
     Region("CHESTABDOMEN"),
     Region("ABDOMENPELVIS"),
     Region("CHESTABDPELVIS"),
     Region("PELVIS", ("PELVIC", "BLADDER", "UTERUS", "OVARY", "RECTUM", "CERVIX"),
            ("PELVI...", "UTER...", "RECTUM", "RECTAL", "BLADDER"),
-           ("ABDOMENPELVIS", "CHESTABDPELVIS")),
-    Region("PROSTATE", (), ("PROSTAT...",), ("PELVIS",)),
-    Region("FETUS", (), ("FETUS", "FETAL", "OBSTETR...")),
+           ("ABDOMENPELVIS", "CHESTABDPELVIS"), ("PELVIC", "GYNECOLOGY", "ENDOVAGINAL")),
+    Region("PROSTATE", (), ("PROSTAT...",), ("PELVIS",), ("ENDORECTAL",)),
+    Region("FETUS", (), ("FETUS", "FETAL", "OBSTETR..."), (),
+           ("OBSTETRICAL", "FETAL HEART")),
     Region("SHOULDER", ("ACJOINT",), ("SHOULDER...", "SCHULTER")),
     Region("ELBOW", (), ("ELBOW",)),
     Region("WRIST", (), ("WRIST...",)),

@@ -30,7 +30,16 @@ class Range(NamedTuple):
         return f"{self.low:g} or more" if self.high == INF else f"{self.low:g} to {self.high:g}"
 
 
-Values = Range | tuple[str, ...]
+class Without(NamedTuple):
+    """Terms of which a header states none, but others."""
+
+    terms: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"without {' or '.join(self.terms)}"
+
+
+Values = Range | Without | tuple[str, ...]
 """Numbers, or terms of which a header states one; "..." stands for any."""
 Conditions = Mapping[str, Values]
 """Values by keyword, all of them stated."""
@@ -76,6 +85,8 @@ def _typed(*terms: str) -> tuple[Conditions, ...]:
 
 
 _SPIN: Conditions = {"ScanningSequence": ("SE", "IR", "RM"), "EchoPulseSequence": ("SPIN", "BOTH")}
+_PLAIN_SPIN: Conditions = {"ScanningSequence": Without(("IR", "EP", "GR", "RM"))}
+"""A spin echo without inversion: its times tell its weighting."""
 _FLAIR_TIMES: Conditions = {
     "EchoTime": Range(60, 700),
     "InversionTime": Range(1200, 3500),
@@ -131,6 +142,7 @@ _MR = (
         ({"ImageType": ("FIELD MAP", "FIELDMAP", "B0 MAP", "B1 MAP", "B0", "B1")},),
         apart=True, useless=True,
     ),
+    Kind("B0", ("B0",), apart=True),
     Kind(
         "PHASE",
         ("PHA IMAGES", "PHASE IMAGES", "PART PHASE"),
@@ -166,7 +178,8 @@ _MR = (
     ),
     Kind(
         "BOLD",
-        ("BOLD...", "FMRI...", "RSFMRI", "RESTING STATE...", "RS BOLD", "SBREF", "TASK"),
+        ("BOLD...", "FMRI...", "RSFMRI", "RESTING STATE...", "RS BOLD", "SBREF", "TASK",
+         "FUNC", "FUNCTIONAL"),
         ({"ImageType": ("FMRI",)},),
         implies=("T2STAR",), bears=("EPI", "TIME SERIES"), apart=True,
     ),
@@ -175,7 +188,7 @@ _MR = (
         ("DWI...", "DTI...", "DIFF", "DIFFUSION...", "DWIBS", "EP B...", "TRACE...", "B1000",
          "HARDI...", "DMRI"),
         (*_typed("DIFFUSION"), {"DiffusionBValue": Range(1, INF)}),
-        implies=("EPI", "T2"), bears=("CE", "TIME SERIES"), apart=True,
+        implies=("EPI", "T2"), bears=("CE", "TIME SERIES", "B0"), apart=True,
     ),
     Kind(
         "ADC",
@@ -251,21 +264,24 @@ _MR = (
         "T1",
         ("T1...", "...MPRAGE...", "MP RAGE...", "MEMPRAGE...", "SPGR...", "FSPGR...", "BRAVO...",
          "TFL3D...", "VIBE...", "UNIT1", "MP2RAGE..."),
-        _typed("T1"),
+        (*_typed("T1"),
+         {**_PLAIN_SPIN, "EchoTime": Range(0.1, 30), "RepetitionTime": Range(1, 1000)}),
         {"EchoTime": Range(0.1, 40), "InversionTime": Range(1, 1600)},
         bears=("FLAIR",),
     ),
     Kind(
         "T2",
         ("T2...",),
-        _typed("T2"),
+        (*_typed("T2"),
+         {**_PLAIN_SPIN, "EchoTime": Range(60, 700), "RepetitionTime": Range(1800, INF)}),
         {"EchoTime": Range(50, 700)},
         bears=("PD", "CE"),
     ),
     Kind(
         "PD",
         ("PD", "PDW...", "PD FS", "PROTON DENS...", "PDT2"),
-        _typed("PROTON DENSITY"),
+        (*_typed("PROTON DENSITY"),
+         {**_PLAIN_SPIN, "EchoTime": Range(0.1, 40), "RepetitionTime": Range(1800, INF)}),
         {"EchoTime": Range(0.1, 60)},
         bears=("T2", "CE"),
     ),
@@ -321,6 +337,8 @@ _CLASSES = {
 CLASSES = {f"1.2.840.10008.5.1.4.1.1.{c}": m for m, cs in _CLASSES.items() for c in cs}
 """Modalities by SOP class (PS3.4 annex B), for objects that state none: secondary captures may."""
 
+MR_ONLY = ("FLAIR", "STIR", "T1", "T2", "T2STAR", "DWI", "ADC", "BOLD", "SWI", "ASL")
+"""Kinds whose words no other modality uses: they contradict it where none is stated."""
 KINDS: Mapping[str, tuple[Kind, ...]] = {"MR": (*_ANY, *_MR), "CT": (*_ANY, *_CT), "": _ANY}
 """Kinds by modality; the empty one stands for any other."""
 

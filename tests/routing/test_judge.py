@@ -41,7 +41,7 @@ def because(domain, given):
         (brain("FLAIR", InversionTime="0", EchoTime="0"), FITS),
         (brain(), SILENT),
         (brain("study 1"), SILENT),
-        (brain(ScanningSequence="SE", EchoTime="240", RepetitionTime="4000"), SILENT),
+        (brain(ScanningSequence="SE\\IR", EchoTime="240", RepetitionTime="4000"), SILENT),
         (stack(), SILENT),
         (stack(FileName="sub-01_FLAIR"), SILENT),
         (stack(Modality="MR", SeriesDescription="FLAIR"), SILENT),
@@ -69,6 +69,11 @@ def test_what_fits_a_flair_detector_and_what_does_not_say(given, expected):
             brain("FLAIR", ScanningSequence="GR"),
             "ScanningSequence GR (FLAIR: SE or IR or RM)",
         ),
+        (
+            brain(ScanningSequence="SE", EchoTime="240", RepetitionTime="4000"),
+            "ScanningSequence SE, EchoTime 240, RepetitionTime 4000 (T2 alone)",
+        ),
+        (brain("WIP B0 NS"), 'SeriesDescription "B0" (B0)'),
         (brain("gre_field_mapping"), 'SeriesDescription "FIELD_MAP" (FIELD MAP)'),
         (brain("FLAIR", ProtocolName="FIELD MAP"), 'ProtocolName "FIELD MAP" (FIELD MAP)'),
         (brain(ImageType="ORIGINAL\\PRIMARY\\P\\ND"), "ImageType P (PHASE)"),
@@ -113,6 +118,11 @@ def test_what_contradicts_a_flair_detector_is_named(given, words):
         ("PD", brain("PD T2 dual echo", EchoTime="14"), FITS),
         ("DWI", brain("ep2d_diff", ScanningSequence="EP\\SE"), FITS),
         ("DWI", brain("ADC"), AGAINST),
+        ("DWI", brain("DTI", SequenceName="*ep_b0", ScanningSequence="EP"), FITS),
+        ("T1", brain(ScanningSequence="SE", EchoTime="12", RepetitionTime="540"), FITS),
+        ("T1", brain(ScanningSequence="SE", EchoTime="12", RepetitionTime="4000"), AGAINST),
+        ("PD", brain(ScanningSequence="SE", EchoTime="12", RepetitionTime="4000"), FITS),
+        ("T2", brain(ScanningSequence="GR", EchoTime="80", RepetitionTime="4000"), SILENT),
         ("BOLD", brain(ScanningSequence="EP\\GR"), SILENT),
         ("SWI", brain("SWI", ImageType="ORIGINAL\\PRIMARY\\P"), AGAINST),
         ("STIR", brain("STIR", InversionTime="160"), FITS),
@@ -146,6 +156,9 @@ def test_sequences(sequence, given, expected):
         ("LIVER", {"BodyPartExamined": "ABDOMEN"}, SILENT),
         ("LIVER", {"BodyPartExamined": "ABDOMEN", "SeriesDescription": "LIVER"}, FITS),
         ("CHEST", {"BodyPartExamined": "THORAX"}, FITS),
+        ("ABDOMEN", {"BodyPartExamined": "LIVER"}, FITS),
+        ("ABDOMEN", {"SeriesDescription": "Liver/Spleen dual"}, FITS),
+        ("HEADNECK", {"BodyPartExamined": "BRAIN"}, FITS),
         ("PAW", {"BodyPartExamined": "PAW"}, FITS),
         ("PAW", {"SeriesDescription": "left paw"}, FITS),
         ("PAW", {"BodyPartExamined": "KNEE"}, AGAINST),
@@ -175,6 +188,21 @@ def test_parts_of_the_body(part, facts, expected):
 def test_radiographs_are_one_kind_however_they_were_taken(facts, plane, expected):
     chest = Domain("CR", "CHEST", "", "coronal")
     assert answer(chest, stack(plane, **({"BodyPartExamined": "CHEST"} | facts))) is expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("BREAST", FITS), ("EPICARDIAL", AGAINST), ("SMALL PARTS", SILENT), ("", SILENT)],
+)
+def test_the_image_type_of_ultrasound_names_the_part(kind, expected):
+    given = stack(None, Modality="US", ImageType=f"ORIGINAL\\PRIMARY\\{kind}")
+    assert answer(Domain("US", "BREAST"), given) is expected
+
+
+@pytest.mark.parametrize("name", ["sub-01_T1w", "x_dwi", "task-rest_bold", "lesion FLAIR"])
+def test_sequences_of_mr_contradict_other_modalities(name):
+    assert answer(Domain("CR", "CHEST"), stack(FileName=name)) is AGAINST
+    assert answer(Domain("MR"), stack(FileName=name)) is SILENT
 
 
 def test_a_modality_that_contradicts_is_the_only_finding():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medscan.archive import FACTS, FILE_NAME, TERMS, ArchiveFile, Header, Kind
 from medscan.detector import Domain
 from medscan.planning import scan_pseudonyms
-from medscan.routing import KINDS, PATTERN, REGIONS, Range, judge
+from medscan.routing import KINDS, PATTERN, REGIONS, Range, Without, judge
 from medscan.routing.words import ALL, expression, found
 from tests.options import scan_options
 
@@ -30,7 +30,8 @@ def test_a_kind_names_only_what_there_is(modality, kind):
     for keyword, values in (pair for rule in conditions for pair in rule.items()):
         assert keyword in KEYWORDS
         if not isinstance(values, Range):
-            words = {w for value in values if value != "..." for w in value.split()}
+            terms = values.terms if isinstance(values, Without) else values
+            words = {w for value in terms if value != "..." for w in value.split()}
             assert words <= TERMS, "pseudonyms would replace it"
     assert all(word == word.upper() for word in kind.words)
 
@@ -53,6 +54,8 @@ def test_regions_lie_within_regions():
     terms = [term for region in REGIONS for term in (region.name, *region.terms)]
     assert len(terms) == len(set(terms))
     assert {name for region in REGIONS for name in region.within} <= set(names)
+    types = [word for region in REGIONS for t in region.ultrasound for word in t.split()]
+    assert set(types) <= TERMS
 
 
 @pytest.mark.parametrize(
