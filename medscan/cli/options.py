@@ -122,6 +122,14 @@ def setting(text: Any) -> tuple[str, Any]:
         return name, value
 
 
+def window(text: Any) -> tuple[str, str]:
+    """Parse `--window`: `CT=window:-1000,400` into ("CT", "window:-1000,400")."""
+    modality, equals, rule = str(text).partition("=")
+    if not (modality and equals):
+        raise UsageError(f"--window {_shown(text)}: MODALITY=RULE, such as CT=window:-1000,400")
+    return modality.strip().upper(), rule
+
+
 def archive_option(purpose: str = "") -> Any:
     """Return the option `--archive` of commands that look source files up again."""
 

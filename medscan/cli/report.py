@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +17,7 @@ from medscan.cli.options import (
     option,
     whole_number,
 )
+from medscan.cli.options import window as parse_window
 from medscan.files import private_files
 
 if TYPE_CHECKING:
@@ -63,6 +64,16 @@ def report(
     keep_slices: Annotated[
         bool, option(OUTPUT, "Show the slices that an earlier report drew from the same files.")
     ] = True,
+    window: Annotated[
+        list[Any] | None,
+        option(
+            OUTPUT,
+            "Draw slices of a modality by another window rule than its detector's, such as "
+            "CT=window:-1000,400; may be repeated.",
+            metavar="MODALITY=RULE",
+            parser=parse_window,
+        ),
+    ] = None,
     series: Annotated[bool, option(OUTPUT, "Add series.csv: a row per stack.", "--series")] = False,
     slices: Annotated[bool, option(OUTPUT, "Add slices.csv: a row per slice.", "--slices")] = False,
     jsonl: Annotated[bool, option(OUTPUT, "Add the tables as JSON lines.", "--jsonl")] = False,
@@ -71,7 +82,11 @@ def report(
     from medscan import report
     from medscan import results as reader
     from medscan.cli.keys import pseudonyms_for
+    from medscan.imaging import parse_rule
 
+    windows = dict(window or ())
+    for rule in windows.values():
+        parse_rule(rule)
     files = [reader.open(path) for path in results]
     _tell_of_shards(files)
     options = report.ReportOptions(
@@ -82,6 +97,7 @@ def report(
         keys=tuple(pseudonyms_for(file, key_file) for file in files) if archive else (None,),
         decisions=report.read_decisions(decisions, files) if decisions else None,
         keeps_slices=keep_slices,
+        windows=windows,
         link_template=link_template,
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})

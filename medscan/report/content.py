@@ -78,7 +78,7 @@ class Report:
             return Drawn()
         rows = [row for row in self.rows if row.study.key in self.featured]
         ids = {
-            (row.study.key, stack.key): source_id(stack)
+            (row.study.key, stack.key): source_id(stack, self.options.window_of(stack))
             for row in rows
             for stack in row.study.stacks
         }
@@ -105,7 +105,7 @@ class Report:
             missing = set(range(len(stack.state))) - drawn.keys()
             slices = {picture_name(stack.key, n): n for n in missing}
             if kept := sorted(slices.keys() & earlier):
-                source = source_id(stack)
+                source = source_id(stack, self.options.window_of(stack))
                 addresses = ((name, recall(safe_name(study.key), name, source)) for name in kept)
                 drawn |= {slices[name]: address for name, address in addresses if address}
 
@@ -163,7 +163,7 @@ class Report:
             before=self._page_at(index - 1),
             after=self._page_at(index + 1),
             change=self.changes.by_key[study.key][1] if self.changes else "",
-            notes=notes_of(row),
+            notes=[*notes_of(row), *self._window_notes(study)],
             facts=list(_facts(row)),
             verdicts=list(verdicts_of(study.key, decisions)) if decisions else [],
             accession=accession_of(row),
@@ -190,6 +190,16 @@ class Report:
             link=self.link(row),
             verdict=verdict or "",
         )
+
+    def _window_notes(self, study: StudyResult) -> list[str]:
+        """Say which slices are not drawn as their detector saw them."""
+        drawn = [s for s in study.stacks if self._drawn.get((study.key, s.key))]
+        rules = {str(s.info["modality"]): self.options.window_of(s) for s in drawn}
+        return [
+            f"slices of {modality} drawn by {rule}, not as the detector saw them"
+            for modality, rule in sorted(rules.items())
+            if rule
+        ]
 
     def link(self, row: Row) -> str:
         """Address of a study in another program; empty without a template or a valid UID."""

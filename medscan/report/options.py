@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medscan.archive import Pseudonyms
 from medscan.report.decisions import Decisions
-from medscan.results import Results
+from medscan.results import Results, StackResult
 
 FEATURED = 200
 """Studies embedded in a single page, or drawn from the archive, by default."""
@@ -34,6 +35,9 @@ class ReportOptions:
         A radiologist's verdicts on the studies.
     keeps_slices : bool
         Whether slices that an earlier report in the same folder drew are shown again.
+    windows : dict
+        Rules of `medscan.imaging.parse_rule` by modality, for the slices that are drawn; those of
+        other modalities are drawn as their detector saw them.
     link_template : str or None
         See `medscan.links`; None: that of each file, empty: none.
     """
@@ -45,7 +49,12 @@ class ReportOptions:
     keys: tuple[Pseudonyms | None, ...] = (None,)
     decisions: Decisions | None = None
     keeps_slices: bool = True
+    windows: Mapping[str, str] = field(default_factory=dict)
     link_template: str | None = None
+
+    def window_of(self, stack: StackResult) -> str:
+        """Rule that slices of a stack are drawn by; empty: that of its detector."""
+        return self.windows.get(str(stack.info["modality"]), "")
 
 
 DEFAULT = ReportOptions()

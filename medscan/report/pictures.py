@@ -50,13 +50,15 @@ def medscan_exif(source: str = "") -> Image.Exif:
     return exif
 
 
-def source_id(stack: StackResult) -> str:
+def source_id(stack: StackResult, window: str = "") -> str:
     """Return 32 hexadecimal digits that change when a stack is scanned again with another result.
 
-    A picture that carries them was drawn from the files that the result is about.
+    A picture that carries them was drawn from the files that the result is about, by a window rule
+    that is not its detector's if one is given.
     """
     facts = [stack.key, stack.info["detector"], stack.path, stack.frame.tolist()]
     digest = hashlib.sha256(json.dumps([*facts, stack.sop_instance_uid]).encode())
+    digest.update(window.encode())
     digest.update(stack.slice_score.astype("<f4").tobytes())
     return digest.hexdigest()[:32]
 

@@ -68,7 +68,7 @@ def draw_slices(
     Drawn
     """
     located, missing = _locate(options, rows)
-    count, jobs = 0, _jobs(located, cards, most)
+    count, jobs = 0, _jobs(options, located, cards, most)
     for job, slices in decode(jobs, options.workers, FILE_TIMEOUT_S):
         for slice_index, item in enumerate(slices, job.first):
             if not isinstance(item, FileError):
@@ -101,12 +101,15 @@ def _may_show(stack: StackResult) -> bool:
 
 
 def _jobs(
-    located: Sequence[tuple[str, StackResult, Stack]], cards: Cards, most: int | None
+    options: ReportOptions,
+    located: Sequence[tuple[str, StackResult, Stack]],
+    cards: Cards,
+    most: int | None,
 ) -> Iterator[DrawJob]:
     for study, result, stack in located:
         card = card_of(result, cards)
         side = max(int(result.info["size"]), min(LARGEST, max(stack.rows, stack.columns)))
-        rule = str(card.facts["window"]) if card else "auto"
+        rule = options.window_of(result) or (str(card.facts["window"]) if card else "auto")
         modality = str(result.info["modality"])
         for first, count in _runs(result, most):
             frames = stack.frames[first : first + count]

@@ -1,5 +1,9 @@
 """`medscan report` as a user runs it."""
 
+from pathlib import Path
+
+import pytest
+
 from tests.report import make
 
 
@@ -69,3 +73,13 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):
         assert len(done.stderr.splitlines()) == 1
     assert {p.name for p in tmp_path.iterdir()} == {"night.h5", "mine", "zzz.csv"}
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("window", ["CT", "=voi", "CT=", "CT=narrow", "CT=window:9,1", "\x1b[31m"])
+def test_a_window_that_is_none_is_refused_in_a_line(inside, tmp_path, window):
+    results = make.results(tmp_path, make.few_studies())
+    code, out, err = inside("report", results.path, "--window", window)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "window" in err
+    assert "\x1b" not in err
+    assert list(Path().iterdir()) == []

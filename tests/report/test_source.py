@@ -59,6 +59,25 @@ def test_every_slice_gets_a_picture(scanned, tmp_path):
     assert page.source.count(".jpg") >= 6
 
 
+def test_a_modality_is_drawn_in_the_window_of_a_site(scanned, tmp_path):
+    roots, studies = scanned
+    own = [np.asarray(Image.open(path)) for path in drawn(tmp_path, roots, studies)]
+    page = tmp_path / "out" / "studies" / f"{studies[0].key}.html"
+    assert "not as the detector saw" not in page.read_text("utf-8")
+    for modality, differs in (("CT", False), ("MR", True)):
+        windows = {modality: "window:-5000,5000"}
+        made = [np.asarray(Image.open(p)) for p in drawn(tmp_path, roots, studies, windows=windows)]
+        changed = [np.ptp(a) != np.ptp(b) for a, b in zip(own, made, strict=True)]
+        assert any(changed) == differs
+        note = "slices of MR drawn by window:-5000,5000, not as the detector saw them"
+        assert (note in page.read_text("utf-8")) == differs
+    results, out = make.results(tmp_path, studies), tmp_path / "out"
+    write_report([results], out, ReportOptions(windows={"MR": "window:-5000,5000"}))
+    assert list(out.rglob("*-[0-9]*.jpg")), "kept while the window stays"
+    write_report([results], out)
+    assert list(out.rglob("*-[0-9]*.jpg")) == [], "never shown as another window"
+
+
 def test_slices_that_an_earlier_report_drew_are_shown_again(scanned, tmp_path):
     roots, studies = scanned
     results, out = make.results(tmp_path, studies), tmp_path / "out"
