@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import nibabel
 import numpy as np
+import SimpleITK
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, MRImageStorage
 
@@ -182,3 +185,21 @@ def exported(name, job):
     found = list(exporter(name)(job))
     left = [f for f in found if isinstance(f, LeftOut)]
     return [f for f in found if not isinstance(f, LeftOut)], left
+
+
+def agree(path: Path, affine: np.ndarray | None = None) -> None:
+    """Check that SimpleITK and nibabel read the same voxels at the same places.
+
+    `affine` is that of the file's two forms that ITK takes; None where both are one.
+    """
+    theirs, ours = SimpleITK.ReadImage(str(path)), nibabel.load(path)
+    np.testing.assert_array_equal(
+        SimpleITK.GetArrayFromImage(theirs).T, np.asanyarray(ours.dataobj, dtype=np.float32)
+    )
+    forms = ours.get_qform(), ours.get_sform()
+    if affine is None:
+        np.testing.assert_allclose(*forms, atol=1e-4)
+    for corner in itertools.product(*((0, n - 1) for n in ours.shape[:3])):
+        place = (forms[1] if affine is None else affine) @ (*corner, 1)
+        found = theirs.TransformIndexToPhysicalPoint(corner)
+        np.testing.assert_allclose(found, place[:3] * (-1, -1, 1), atol=1e-3)

@@ -9,7 +9,7 @@ from medscan.archive import index
 from medscan.choices import Grid, Plane
 from medscan.export.nifti import _header, affine_of
 from medscan.export.upright import UprightGrid
-from tests.export.make import Made, exported, scanned
+from tests.export.make import Made, agree, exported, scanned
 
 SHAPE, MARKER = (14, 10, 9), (9, 3, 6)
 QFORM = np.array([[0, 2.4, 0, 3], [-2.0, 0, 0, 4], [0, 0, 3, 5], [0, 0, 0, 1]])
@@ -55,6 +55,9 @@ def test_both_forms_and_codes_are_carried(tmp_path, codes, unit, size):
         header = nib.load(path).header
         assert (header["qform_code"], header["sform_code"]) == codes
         assert header.get_xyzt_units()[0] == "mm"
+        # ITK takes the sform where it is of the scanner, or the only one.
+        to_scanner = codes[1] == 1 or not codes[0]
+        agree(path, header.get_sform() if to_scanner else header.get_qform())
     at = brightest(files["source.nii.gz"])
     header = nib.load(files["source.nii.gz"]).header
     for code, stated, form in zip(
@@ -121,12 +124,13 @@ def test_a_sheared_volume_has_a_map_that_itk_opens(tmp_path, codes):
     assert set(files) == {f"{n}{u}.nii.gz" for n in ("map", "source") for u in ("", "_upright")}
     wanted = (SHEARED @ (*MARKER, 1))[:3] * (-1, -1, 1)
     for name in ("map_upright.nii.gz", "source_upright.nii.gz"):
+        agree(files[name])
         image = SimpleITK.ReadImage(str(files[name]))
         data = SimpleITK.GetArrayFromImage(image).T.astype(float)
         assert np.isfinite(data).all()
         peak = np.argwhere(data > 0.6 * data.max()).mean(axis=0)
         found = image.TransformContinuousIndexToPhysicalPoint(peak.tolist())
-        assert np.linalg.norm(np.subtract(found, wanted)) < 12 if "map" in name else 2.5
+        assert np.linalg.norm(np.subtract(found, wanted)) < (12 if "map" in name else 2.5)
 
 
 def test_an_upright_grid_covers_every_slice_and_no_more():

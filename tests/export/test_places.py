@@ -19,6 +19,7 @@ from medscan.report.colours import Scale
 from medscan.results import Results, Work, publish, write_part
 from medscan.results.maps import on_frame
 from medscan.scoring.stacks import StackBuilder, study_result
+from tests.export.make import agree
 from tests.imaging.make import MAX_FILE_BYTES, header, write_dicom
 from tests.report import make
 
@@ -141,6 +142,7 @@ def check_everything_lights(folder, study, series, stack, lps):
     away = nibabel.affines.apply_affine(exported.affine, hot) * LPS - lps
     assert np.linalg.norm(away) < patch_mm + stack.slice_spacing / 4
     assert len(upright) == ("tilted" in stack.notes)
+    agree(*upright or (path,))
     opens = SimpleITK.ReadImage(str(*upright or (path,)))
     shown_by_itk = SimpleITK.GetArrayFromImage(opens).T
     hot = np.argwhere(shown_by_itk > 0.7 * shown_by_itk.max()).mean(axis=0)
