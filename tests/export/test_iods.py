@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 
+import highdicom
+import numpy as np
 import pydicom
 import pytest
 
@@ -157,6 +159,20 @@ def test_a_label_map_holds_the_numbers_of_the_binary_segments(source, tmp_path):
     assert label_map.PixelPaddingValue == 0
     assert (label_map.pixel_array == binary.pixel_array).all()
     assert label_map.SeriesInstanceUID != binary.SeriesInstanceUID
+
+
+@pytest.mark.parametrize("kind", SegType)
+def test_highdicom_reads_the_regions_of_each_slice(source, tmp_path, kind):
+    """The one validator of Label Maps: dciodvfy of 2022 knows no such object."""
+    instance = instance_of(source, kind.value, tmp_path)
+    read = highdicom.seg.segread(instance.filename)
+    assert read.segmentation_type.value == kind.value.upper()
+    (number,) = read.segment_numbers
+    stored = instance.pixel_array.reshape(-1, make.ROWS, make.COLUMNS)
+    found = read.get_volume(segment_numbers=[number], rescale_fractional=False).array[..., 0]
+    at = [np.flatnonzero([np.array_equal(f, s) for s in stored]) for f in found if f.any()]
+    assert at
+    assert all(len(places) for places in at)
 
 
 REGION = {"CodeValue": "12738006", "CodingSchemeDesignator": "SCT", "CodeMeaning": "Brain"}
