@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from medscan.archive.beside import join_sidecars
 from medscan.archive.bids import study_path
 from medscan.archive.bounds import file_refusal, study_refusal
-from medscan.archive.header import NOTHING, Header, Record, Stated, to_json
+from medscan.archive.copies import Judge, set_copies_aside
+from medscan.archive.header import NOTHING, Header, Record, Stated
 from medscan.archive.nifti import voxel_names
 from medscan.archive.stacks import dicom_stacks, volume_stacks
 from medscan.archive.types import ArchiveFile, Catalogue, Kind, Outcome, Reason, Series, Study
@@ -26,6 +27,7 @@ def group(
     name: Callable[[str], str] = str,
     bounds: Bounds | None = None,
     stated: Stated = NOTHING,
+    judge: Judge | None = None,
 ) -> Catalogue:
     """Group the records of files into a catalogue.
 
@@ -41,6 +43,8 @@ def group(
         Bounds beyond which files and studies are set aside; None: there are none.
     stated : Stated
         What is stated of all images that are not DICOM.
+    judge : Judge or None
+        Chooses between files of one SOP instance whose content differs; None: the first is kept.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def group(
     headers = [record for record in ordered if isinstance(record, Header)]
     outcomes = {record.file: record for record in ordered if isinstance(record, Outcome)}
     headers, companions, orphans = _pair(headers, outcomes)
-    headers, copies = _set_copies_aside(headers)
+    headers, copies = set_copies_aside(headers, judge)
     headers, refused = _set_refused_aside(headers, plane, bounds)
     studies, broken = _studies(headers, plane, name, bounds)
     for outcome in (*orphans, *copies, *refused, *broken):
@@ -122,47 +126,6 @@ def _voxel_problem(voxels: ArchiveFile | None, needed: int) -> str:
     if voxels.size < needed and not voxels.path.endswith(".gz"):
         return f"{needed} bytes of voxels are declared, {voxels.size} are there"
     return ""
-
-
-def _set_copies_aside(headers: list[Header]) -> tuple[list[Header], list[Outcome]]:
-    """Keep the first file, by path, of each SOP instance of a series.
-
-    The others are copies, unless they hold another slice under the UID of the first.
-    """
-    first: dict[tuple[str, str, str], Header] = {}
-    kept: list[Header] = []
-    others: list[Outcome] = []
-    for header in headers:
-        identity = (header.study_uid, header.series_uid, header.sop_instance_uid)
-        original = first.setdefault(identity, header) if header.sop_instance_uid else header
-        if original is header:
-            kept.append(header)
-            continue
-        reason, detail = _copy_of(original, header)
-        uids = header.study_uid, header.series_uid
-        others.append(Outcome(header.file, reason, detail, *uids, original.file.path))
-    return kept, others
-
-
-def _copy_of(original: Header, header: Header) -> tuple[Reason, str]:
-    """Reason and detail of a file that states the SOP instance of another."""
-    if _matrices(original) == _matrices(header) and _place(original) != _place(header):
-        return Reason.CORRUPT, "it is another slice with the SOP Instance UID of"
-    same = original.file.size == header.file.size and to_json(original) == to_json(header)
-    return Reason.DUPLICATE, "of" if same else "conflicting with"
-
-
-def _matrices(header: Header) -> list[tuple[int, int]]:
-    return [(layer.rows, layer.columns) for layer in header.layers]
-
-
-def _place(header: Header) -> tuple[object, ...]:
-    """What tells one slice of a series from another."""
-    layers = [
-        (y.position, y.orientation, y.depth_mm, y.phase, y.dimensions, y.echo_ms)
-        for y in header.layers
-    ]
-    return header.instance_number, layers
 
 
 def _set_refused_aside(

@@ -122,6 +122,8 @@ class Header:
         Plane that a radiograph shows; empty for other images.
     accession_number : str
         Empty unless identities are kept.
+    content : str
+        SHA-256 of the file; known only where another file states the same SOP instance.
     """
 
     file: ArchiveFile
@@ -140,6 +142,7 @@ class Header:
     instance_number: int | None = None
     view: str = ""
     notes: tuple[str, ...] = field(default=())
+    content: str = ""
 
     @property
     def modality(self) -> str:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
+from medscan.archive.copies import Judge, to_compare
 from medscan.archive.grouping import group
 from medscan.archive.header import NOTHING, Header, Record, Stated, from_json
 from medscan.archive.pseudonyms import Pseudonyms
@@ -54,6 +55,7 @@ def index(
     shard: Shard | None = None,
     bounds: Bounds | None = None,
     stated: Stated = NOTHING,
+    judge: Judge | None = None,
 ) -> Catalogue:
     """Walk archives, read the headers of their files and group them.
 
@@ -83,6 +85,9 @@ def index(
     stated : Stated
         What is stated of all images that are not DICOM; of one of them, its own name or a file
         beside it may state something else.
+    judge : Judge or None
+        Chooses between files of one SOP instance whose content differs: files that state the same
+        instance are read whole. None: they are not, and the first is kept.
 
     Returns
     -------
@@ -111,11 +116,16 @@ def index(
             if shard is None or is_needed(shard, record):
                 records.append(record)
             progress(count)
+        if judge is not None:
+            readers = Readers(workers, pseudonyms, file_timeout_s, lambda: progress(count))
+            records = _with_contents(records, cache, readers)
         named = pseudonyms.digest if pseudonyms else str
-        catalogue = group(records, plane, named, bounds, stated)
+        catalogue = group(records, plane, named, bounds, stated, judge)
         if shard is not None:
             catalogue = restrict_to_shard(catalogue, shard)
-        if catalogue_cache is not None and repeatable:
+        given = {entry.file for entry in walked if isinstance(entry, Outcome)}
+        chance = any(_is_transient(o) and o.file not in given for o in catalogue.set_aside)
+        if catalogue_cache is not None and repeatable and not chance:
             _remember(catalogue, walked, name, catalogue_cache)
         return catalogue
 
@@ -167,6 +177,21 @@ def _read_all(
                 yield from waiting.popleft().finish()
         for left in waiting:
             yield from left.finish()
+
+
+def _with_contents(
+    records: list[Record], cache: HeaderCache | None, readers: Readers
+) -> list[Record]:
+    """Records with the contents of files that only these tell apart, read now or remembered."""
+    files = iter(to_compare(records))
+    read: dict[ArchiveFile, Record] = {}
+    with readers:
+        while chunk := list(islice(files, CHUNK)):
+            found = readers.result(readers.submit(chunk, whole=True))
+            read |= {r.file: r for r, _ in found}
+            if cache is not None:
+                cache.put((r.file, text) for r, text in found if _is_cacheable(r))
+    return [read.get(record.file, record) for record in records]
 
 
 class _Chunk:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from dataclasses import replace
 from typing import BinaryIO
 
 from medscan.archive.bids import named
+from medscan.archive.copies import content_of
 from medscan.archive.dicom import read_dicom
 from medscan.archive.header import Header, Record
 from medscan.archive.opening import open_regular
@@ -17,7 +20,9 @@ from medscan.archive.volume import read_volume
 from medscan.errors import FileError
 
 
-def read_header(file: ArchiveFile, *, identify: bool = False) -> Record:
+def read_header(
+    file: ArchiveFile, *, identify: bool = False, alive: Callable[[], object] | None = None
+) -> Record:
     """Read the header of one file, by its content; open it once and raise nothing.
 
     Parameters
@@ -25,6 +30,8 @@ def read_header(file: ArchiveFile, *, identify: bool = False) -> Record:
     file : ArchiveFile
     identify : bool
         Read the accession number too.
+    alive : callable or None
+        Read all of the file, for `Header.content`, and call this between its pieces.
 
     Returns
     -------
@@ -40,6 +47,8 @@ def read_header(file: ArchiveFile, *, identify: bool = False) -> Record:
             # What matters in the warnings of libraries becomes an outcome.
             warnings.simplefilter("ignore")
             record = _read(file, stream, identify=identify)
+            if isinstance(record, Header) and alive is not None:
+                record = replace(record, content=content_of(stream, alive))
             return named(record) if isinstance(record, Header) else record
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))

@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 from medscan.archive.header import Record, from_json, to_json
@@ -42,11 +43,14 @@ class HeaderJob:
     ----------
     files : list of ArchiveFile
         In the order in which their records are wanted.
+    whole : bool
+        Read all of each file, for `Header.content`.
     read : dict
         What became of each file, by its index in `files`.
     """
 
     files: Sequence[ArchiveFile]
+    whole: bool = False
     read: dict[int, ReadFile] = field(default_factory=dict)
 
     @property
@@ -100,9 +104,9 @@ class Readers:
         for worker in (*self.idle, *self.busy):
             dismiss(worker)
 
-    def submit(self, files: Sequence[ArchiveFile]) -> HeaderJob:
+    def submit(self, files: Sequence[ArchiveFile], *, whole: bool = False) -> HeaderJob:
         """Queue files for the workers; pass the job to `result`."""
-        job = HeaderJob(files)
+        job = HeaderJob(files, whole)
         self.submitted += len(files)
         if files:
             self.queued.append(job)
@@ -129,7 +133,7 @@ class Readers:
             job = self.queued.popleft()
             self.busy[worker] = job
             rows = _rows([job.files[index] for index in job.left])
-            worker.start(self.file_timeout_s, read_texts, rows, self.pseudonyms)
+            worker.start(self.file_timeout_s, read_texts, rows, self.pseudonyms, job.whole)
 
     def _collect(self) -> None:
         """Wait a little for the workers, and take their answers."""
@@ -173,7 +177,9 @@ def _given_up(file: ArchiveFile, error: DecoderError) -> ReadFile:
     return ReadFile(Outcome(file, Reason(error.reason), why))
 
 
-def read_texts(rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None) -> list[str]:
+def read_texts(
+    rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None, whole: bool
+) -> list[str]:
     """Read headers in a worker: from the fields of each `ArchiveFile` to the JSON of its record."""
     bound_memory(HEADER_BYTES)
     gc.set_threshold(100_000, 50, 100)  # headers leave little garbage, and much to search
@@ -181,7 +187,8 @@ def read_texts(rows: Sequence[tuple[object, ...]], pseudonyms: Pseudonyms | None
     texts = []
     for number, row in enumerate(rows):
         announce(number)
-        record = read_header(ArchiveFile(*row), identify=identify)  # type: ignore[arg-type]
+        file, alive = ArchiveFile(*row), partial(announce, number)  # type: ignore[arg-type]
+        record = read_header(file, identify=identify, alive=alive if whole else None)
         record = record if pseudonyms is None else pseudonyms.record(record)
         texts.append(json.dumps(to_json(record)))
     return texts

@@ -6,6 +6,7 @@ from medscan.decoding.planes import PixelPlane, Voi
 from medscan.decoding.quiet import file_errors, no_stderr
 from medscan.decoding.syntaxes import Syntax, syntaxes
 from medscan.decoding.tables import lookup
+from medscan.decoding.whole import judge
 
 __all__ = [
     "DicomFile",
@@ -13,6 +14,7 @@ __all__ = [
     "Syntax",
     "Voi",
     "file_errors",
+    "judge",
     "lookup",
     "no_stderr",
     "syntaxes",

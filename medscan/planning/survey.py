@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from medscan import archive
 from medscan.archive import ArchiveFile, Catalogue, Outcome, Pseudonyms
+from medscan.decoding import judge
 from medscan.options import Inputs, Outputs, Privacy
 from medscan.planning.ledger import Ledger
 from medscan.planning.plan import FindWork, by_content, by_time, make_plan
@@ -171,6 +172,9 @@ def _index(
             shard=inputs.shard,
             bounds=inputs.bounds,
             stated=inputs.stated,
+            judge=lambda file: judge(
+                file, inputs.max_file_bytes, inputs.file_timeout_s, lambda: progress(0)
+            ),
         )
     finally:
         if cache is not None:

@@ -1,0 +1,112 @@
+"""Files of one SOP instance: which is scored, and what becomes of the others."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from pydicom.uid import RLELossless
+
+from medscan.archive import Reason, index
+from medscan.archive.readers import Readers
+from medscan.decoding import judge
+
+from .conftest import Cache, dataset
+
+JUDGE = partial(judge, max_file_bytes=2**26, file_timeout_s=60)
+
+
+def content_of(compressed=False, value=1):
+    """Bytes of a slice of 64 x 64 pixels."""
+    pixels = np.arange(4096, dtype=np.uint16).reshape(64, 64) * value
+    ds = dataset(Rows=64, Columns=64, PixelData=pixels.tobytes())
+    if compressed:
+        ds.compress(RLELossless, generate_instance_uid=False)
+    return ds
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(name, ds, damage=None):
+        path = tmp_path / name
+        ds.save_as(path, enforce_file_format=True)
+        if damage is not None:
+            path.write_bytes(damage(path.read_bytes()))
+
+    return save
+
+
+def indexed(folder, **options):
+    catalogue = index([folder], judge=JUDGE, **options)
+    scored = [f.path for study in catalogue.studies for f in study.files()]
+    return scored, {o.file.path: (o.reason, o.detail, o.other) for o in catalogue.set_aside}
+
+
+def spoiled(content):
+    """A file of the same length whose RLE header is lost: where its segments start is unknown."""
+    at = content.rindex(b"\2\0\0\0\x40\0\0\0")
+    return content[:at] + b"\xff" * 64 + content[at + 64 :]
+
+
+@pytest.mark.parametrize(("damaged", "whole"), [("a", "b"), ("b", "a")])
+def test_the_copy_that_decodes_is_scored(tmp_path, save, damaged, whole):
+    save(damaged, content_of(compressed=True), spoiled)
+    save(whole, content_of(compressed=True))
+    scored, aside = indexed(tmp_path)
+    assert scored == [whole]
+    reason, detail, other = aside[damaged]
+    assert (reason, other) == (Reason.CORRUPT, whole)
+    assert detail.endswith(": a damaged copy of")
+
+
+def test_copies_of_the_whole_one_are_copies_still(tmp_path, save):
+    save("a", content_of(compressed=True), spoiled)
+    save("b", content_of(compressed=True))
+    save("c", content_of(compressed=True))
+    scored, aside = indexed(tmp_path)
+    assert scored == ["b"]
+    assert aside["c"] == (Reason.DUPLICATE, "of", "b")
+
+
+def test_where_several_decode_nothing_tells_which_is_right(tmp_path, save):
+    """One ends with zeros, as a copy does that was never finished."""
+    save("a", content_of(), lambda content: content[:-3000] + bytes(3000))
+    save("b", content_of())
+    save("c", content_of())
+    scored, aside = indexed(tmp_path)
+    assert scored == []
+    differs = "other pixels under one SOP Instance UID than in"
+    assert aside == {
+        "a": (Reason.CORRUPT, differs, "b"),
+        "b": (Reason.CORRUPT, differs, "a"),
+        "c": (Reason.CORRUPT, differs, "a"),
+    }
+
+
+def test_where_none_decodes_the_first_fails_as_it_is_drawn(tmp_path, save):
+    save("a", content_of(compressed=True), spoiled)
+    save("b", content_of(compressed=True), lambda c: spoiled(c).replace(b"\xff" * 64, b"\xfe" * 64))
+    scored, aside = indexed(tmp_path)
+    assert scored == ["a"]
+    assert aside["b"][::2] == (Reason.CORRUPT, "a")
+
+
+def test_equal_copies_are_not_decoded(tmp_path, save):
+    save("a", content_of())
+    save("b", content_of())
+
+    def unwanted(file):
+        raise AssertionError(file)
+
+    catalogue = index([tmp_path], judge=unwanted)
+    assert [o.reason for o in catalogue.set_aside] == [Reason.DUPLICATE]
+
+
+def test_contents_are_read_once(tmp_path, save, monkeypatch):
+    save("a", content_of())
+    save("b", content_of())
+    cache = Cache()
+    first = indexed(tmp_path, cache=cache)
+    monkeypatch.setattr(Readers, "_feed", lambda _: pytest.fail("a file is read again"))
+    assert indexed(tmp_path, cache=cache) == first
