@@ -8,7 +8,8 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -127,6 +128,7 @@ def publish(
     parts: Sequence[Path],
     changes: Changes = MappingProxyType({}),
     dropped: Dropped = MappingProxyType({}),
+    check: Callable[[], object] = lambda: None,
 ) -> list[Path]:
     """Replace results.h5 in one rename: its studies and those of the parts, except damaged ones.
 
@@ -140,6 +142,8 @@ def publish(
         Files of `write_part`; their studies replace older results.
     changes, dropped : mapping
         See `Changes` and `Dropped`.
+    check : callable
+        Called for each study; an error that it raises leaves the old file unchanged.
 
     Returns
     -------
@@ -163,43 +167,47 @@ def publish(
             _write_run(file, run)
             studies = file.create_group("studies")
             # Parts come first: a study that is copied is not replaced by its older result.
-            damaged = [part for part in parts if not _copy_part(part, studies, changes, dropped)]
+            copy = partial(_copy_studies, to=studies, dropped=dropped, check=check)
+            damaged = [part for part in parts if not _copy_part(part, copy, changes)]
             if path.exists():
-                _copy_old(path, studies, wanted, dropped)
+                _copy_old(path, copy, wanted)
         seal_results(aside)
     return damaged
 
 
-def _copy_part(part: Path, studies: Any, changes: Changes, dropped: Dropped) -> bool:
+def _copy_part(part: Path, copy: Callable[[Any, Changes], None], changes: Changes) -> bool:
     """Copy the study of a part file; return whether the file is intact."""
     data = verified(part)
     if data is None:
         return False
     with h5py.File(io.BytesIO(data), "r") as file:
-        _copy_studies(file["studies"], studies, changes, dropped)
+        copy(file["studies"], changes)
     return True
 
 
-def _copy_old(path: Path, studies: Any, changes: Changes, dropped: Dropped) -> None:
+def _copy_old(path: Path, copy: Callable[[Any, Changes], None], changes: Changes) -> None:
     try:
         with opened(path) as old:
-            _copy_studies(old["studies"], studies, changes, dropped)
+            copy(old["studies"], changes)
     except DamagedError as error:
         raise DiskError(f"{error}; finished studies are kept beside it") from error
 
 
-def _copy_studies(old: Any, studies: Any, changes: Changes, dropped: Dropped) -> None:
+def _copy_studies(
+    old: Any, changes: Changes, *, to: Any, dropped: Dropped, check: Callable[[], object]
+) -> None:
     """Copy studies that have not been copied yet and are not dropped."""
     for key in old:
+        check()
         mark = changes.get(key, Mark())
-        if key in studies or mark is None:
+        if key in to or mark is None:
             continue
         if key in dropped:
-            _copy_without(old[key], studies.create_group(key), dropped[key])
+            _copy_without(old[key], to.create_group(key), dropped[key])
         else:
-            old.copy(old[key], studies)
+            old.copy(old[key], to)
         if key in changes:
-            _put_mark(studies[key], mark)
+            _put_mark(to[key], mark)
 
 
 def _copy_without(old: Any, group: Any, dropped: Collection[str]) -> None:

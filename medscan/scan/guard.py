@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import math
 import signal
 import threading
 import time
@@ -19,6 +20,11 @@ STALL_S = 300.0
 
 SIGNAL_GRACE_S, UNTIL_GRACE_S = 3.0, 30.0
 """Seconds for the studies in hand after a signal, and after the time to stop."""
+PUBLISH_LIMIT_S = 8.0
+"""Seconds after a signal when publication ends too: the next scan publishes the rest.
+
+A time to stop sets no such limit: it comes every night, and nothing would ever be published.
+"""
 
 
 class StoppedError(Exception):
@@ -40,7 +46,8 @@ class Stop:
     def __init__(self, until: datetime.time | None = None) -> None:
         self.signal: int | None = None
         self._signalled = 0.0
-        self._immediate = False
+        self._immediate = self._limited = False
+        self.has_alarm = False
         self.at_once = False
         self.failure = ""
         self._until = until
@@ -71,6 +78,8 @@ class Stop:
     def receive(self, number: int) -> None:
         """Note a signal that ends the scan."""
         self.signal, self._signalled = number, time.monotonic()
+        if self._limited:
+            self._set_alarm()
         if self._immediate:
             self._immediate = False  # what is done on the way out is not interrupted
             raise StoppedError
@@ -84,6 +93,40 @@ class Stop:
             yield
         finally:
             self._immediate = False
+
+    @contextmanager
+    def limited(self) -> Iterator[None]:
+        """Have a signal end the block by StoppedError in time, as nothing is lost by it."""
+        self.check_limit()
+        self._limited = True
+        try:
+            self._set_alarm()
+            yield
+        finally:
+            self._limited = False
+            if self.has_alarm:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _set_alarm(self) -> None:
+        """Have SIGALRM come when the time is over."""
+        if self.has_alarm and self._limit < math.inf:
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, self._limit - time.monotonic()))
+
+    def ring(self) -> None:
+        """End a block whose time is over."""
+        if self._limited:
+            self._limited = False
+            raise StoppedError
+
+    @property
+    def _limit(self) -> float:
+        """When publication must have ended; infinite without a signal."""
+        return math.inf if self.signal is None else self._signalled + PUBLISH_LIMIT_S
+
+    def check_limit(self) -> None:
+        """Raise StoppedError if publication must end."""
+        if time.monotonic() >= self._limit:
+            raise StoppedError
 
     def check(self) -> None:
         """Raise StoppedError if the scan must end."""
@@ -122,6 +165,8 @@ def stopping(until: datetime.time | None = None) -> Iterator[Stop]:
         yield stop
         return
     before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, lambda *_: stop.ring())
+    stop.has_alarm = True
     try:
         yield stop
     finally:

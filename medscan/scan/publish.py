@@ -56,6 +56,7 @@ def publish_results(
     dropped: Dropped,
     key_fingerprint: str,
     seconds: float,
+    check: Callable[[], object],
 ) -> None:
     """Replace the results file by its studies plus the parts, and remove the parts.
 
@@ -75,6 +76,9 @@ def publish_results(
     key_fingerprint : str
     seconds : float
         Time that the scan has taken so far.
+    check : callable
+        Called again and again while results are written; an error that it raises leaves the old
+        ones and all parts as they are.
 
     Raises
     ------
@@ -102,7 +106,7 @@ def publish_results(
         link_template=_link_template(outputs),
     )
     parts = parts_of(outputs)
-    damaged = results.publish(outputs.out, run, parts, changes, dropped)
+    damaged = results.publish(outputs.out, run, parts, changes, dropped, check)
     if damaged:  # since they were written or checked, in this scan
         summary.damage.append(set_parts_aside(outputs, damaged))
     for part in damaged:

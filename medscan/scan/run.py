@@ -132,7 +132,11 @@ def _scan(
         reconcile(ledger, options.outputs, damage)
         summary = _Run(options, ledger, damage, stop, watchdog, watch, engine).go()
         if publish is not None:
-            publish_worklist(options.outputs, ledger, publish)
+            try:
+                with stop.limited():
+                    publish_worklist(options.outputs, ledger, publish)
+            except StoppedError:
+                summary.notes.append("the next scan writes the worklist: there was no time left")
     finally:
         ledger.close()
     summary.notes = [*notes, *summary.notes]
@@ -183,6 +187,9 @@ class _Run:
             self._go()
         except StoppedError:
             self.summary.stopped = self.stop.reason
+            if self.summary.scanned:
+                why = "the next scan publishes what this one has scanned: there was no time left"
+                self.summary.notes.append(why)
         return self.summary
 
     def _go(self) -> None:
@@ -292,8 +299,16 @@ class _Run:
         if summary.scanned or has_parts or (changed and not summary.failure):
             with summary.stage("publish"):
                 seconds = round(time.monotonic() - self.started, 3)
-                key = self.key_fingerprint
-                publish_results(options, summary, self.ledger, changes, dropped, key, seconds)
+                publish_results(
+                    options,
+                    summary,
+                    self.ledger,
+                    changes,
+                    dropped,
+                    self.key_fingerprint,
+                    seconds,
+                    self.stop.check_limit,
+                )
             summary.pruned = sum(mark is None for mark in changes.values())
         if not summary.failure:  # after one, files may only seem to be gone
             summary.worse = worse

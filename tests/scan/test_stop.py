@@ -12,6 +12,7 @@ import pytest
 from medscan import detector, results, worker
 from medscan.archive import indexing, readers
 from medscan.imaging import read
+from medscan.results import store
 from medscan.scan import guard, scan
 from medscan.scoring import lanes
 from tests import tiny
@@ -78,13 +79,30 @@ STAGES = [
 ]
 
 
+def while_results_are_written():
+    """A slow disk: each part takes three seconds."""
+    copy = store._copy_part
+
+    def slow_copy(*args):
+        Path(os.environ[MARK]).touch()
+        time.sleep(3.0)
+        return copy(*args)
+
+    store._copy_part = slow_copy
+    guard.PUBLISH_LIMIT_S = 1.0
+
+
+def while_the_worklist_is_written():
+    guard.PUBLISH_LIMIT_S = 1.0
+
+
 def run_slowly(options, stage, mark):
     os.environ["OMP_NUM_THREADS"], os.environ[MARK] = "1", str(mark)
     stage()
     if options.budget.until is not None:  # the time has come as soon as the scan is so far
         come = property(lambda _: 0.0 if mark.exists() else math.inf, lambda *_: None)
         guard.Stop._deadline = come
-    summary = scan(options)
+    summary = scan(options, publish=slow if stage is while_the_worklist_is_written else None)
     mark.with_suffix(".stopped").write_text(summary.stopped)
 
 
@@ -129,6 +147,24 @@ def test_a_signal_ends_a_scan_within_seconds(many, tmp_path, stage, number):
     assert done < 3
     again = scan(many)
     assert (again.scanned, again.stopped) == (3 - done, "")
+
+
+@pytest.mark.parametrize(
+    ("stage", "parts"), [(while_results_are_written, 3), (while_the_worklist_is_written, 0)]
+)
+def test_publication_ends_too_and_the_next_scan_does_the_rest(many, tmp_path, stage, parts):
+    process, stopped = started(many, stage, tmp_path)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(SECONDS)
+    assert process.exitcode == 0, "it runs on"
+    assert stopped.read_text() == "SIGTERM"
+    assert len(list(tmp_path.glob("*.parts/*"))) == parts
+    assert not list(tmp_path.glob(".*.part"))
+    assert many.outputs.out.exists() == (not parts)
+    written = []
+    again = scan(many, publish=lambda *paths: written.append(paths))
+    assert (again.scanned, again.stopped, len(written)) == (0, "", 1)
+    assert len(results.open(many.outputs.out).keys()) == 3
 
 
 def test_a_time_ends_a_scan_although_a_file_takes_longer(many, tmp_path):
