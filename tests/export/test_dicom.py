@@ -211,6 +211,21 @@ def test_a_report_holds_the_score_and_the_key_image(made, tmp_path):
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid
 
 
+def test_a_report_says_that_the_domain_was_assumed(axial, tmp_path):
+    study = next(axial.results.studies())
+    told = []
+    for name, assumed in (("a", []), ("b", ["body part BRAIN"])):
+        stack = replace(study.stacks[0], info=study.stacks[0].info | {"assumed": assumed})
+        results = plain.results(
+            tmp_path, [replace(study, stacks=(stack,))], axial.results.run(), f"{name}.h5"
+        )
+        made = replace(axial, results=results).job(tmp_path / name)
+        report = highdicom.sr.srread(only("dicom-sr", made))
+        whole = report.content.get_image_measurement_groups()[0]
+        told.append({e.name.meaning for e in whole.get_qualitative_evaluations()})
+    assert told[1] - told[0] == {"Header does not say all that algorithm is for"}
+
+
 FORMATS = ("dicom-pm", "dicom-seg", "dicom-sc", "dicom-sr")
 
 

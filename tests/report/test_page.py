@@ -84,9 +84,7 @@ def test_a_study_page_says_what_was_scanned_and_what_was_not(folder):
         Page(folder / "studies" / "bbb.html").text
     )
     left_out = Page(folder / "studies" / "eee.html").text
-    assert (
-        "series 1.2.3.9 its header says that no detector is for it (out-of-scope)" in left_out
-    )
+    assert "series 1.2.3.9 its header says that no detector is for it (out-of-scope)" in left_out
 
 
 def test_slices_that_failed_say_why(tmp_path):

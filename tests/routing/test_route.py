@@ -71,3 +71,14 @@ def test_the_shipped_detectors_are_what_these_tests_take_them_for():
     assert domains["chest-xray"] == CHEST.domain
     assert domains["breast-ultrasound"] == BREAST.domain
     assert detectors.find(Path("brain-flair")).exists()
+
+
+def test_sentences_say_what_each_detector_asks_for_and_what_the_header_says():
+    assert route(brain("T1"), [NARROW, BREAST], named=False).sentences() == [
+        'narrow asks for BRAIN FLAIR MR axial: SeriesDescription "T1" (T1)',
+        "breast asks for BREAST US: Modality MR",
+    ]
+    assert route(brain(), [NARROW], named=False).sentences() == [
+        "narrow asks for BRAIN FLAIR MR axial: the header does not say sequence; "
+        "name the detector to have it scored"
+    ]
