@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from medscan.archive.facts import FILE_NAME, Facts
+from medscan.archive.facts import FILE_NAME, NO_AGENT, Facts
 from medscan.archive.header import Header, Record
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
@@ -114,11 +114,12 @@ class BidsName:
     def facts(self) -> Facts:
         """What the name says of the image; see `facts.Facts`."""
         labels = dict(self.entities)
+        agent = labels.get("ce", "")
         facts = {
             "Modality": MODALITIES[self.data_type],
             "ScanningSequence": "GR" if self.suffix in _GRADIENT_ECHOES else "",
             "ComplexImageComponent": _PARTS.get(labels.get("part", ""), ""),
-            "ContrastBolusAgent": labels.get("ce", ""),
+            "ContrastBolusAgent": "" if agent.upper() in NO_AGENT else agent,
             FILE_NAME: _WORDS.get(self.suffix, ""),
         }
         return {keyword: value for keyword, value in facts.items() if value}

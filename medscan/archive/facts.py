@@ -81,12 +81,15 @@ FACTS = (
     Fact("NumberOfTemporalPositions", Form.NUMBER),
     Fact("ContrastBolusAgent", Form.TEXT, code=_AGENT),
     Fact("ViewPosition", Form.TERMS),
+    Fact("MagneticFieldStrength", Form.NUMBER),
+    Fact("Manufacturer", Form.TERMS),
 )
 """What is read, in the order in which it is shown. Of the b-value, see `diffusion`."""
 IN_GROUPS = tuple(fact for fact in FACTS if fact.groups)
 """Those that may differ from frame to frame of an enhanced object."""
 
-_NO_AGENT = ("NO", "NONE", "N", "N/A", "NA", "-", "WITHOUT")
+NO_AGENT = ("NO", "NONE", "N", "N/A", "NA", "-", "WITHOUT")
+"""Contrast agents that are none."""
 FORMS = {fact.keyword: fact.form for fact in FACTS} | {FILE_NAME: Form.TEXT}
 DESCRIBING = ("SeriesDescription", "ProtocolName", "SequenceName", FILE_NAME)
 """What describes a series in words."""
@@ -109,7 +112,10 @@ PROJECTION IMAGE QUANTITY CSA CT SOM5 SPI TEST ANGIO STATIC DYNAMIC GATED WHOLE 
 HEAD TRANSCRANIAL OPHTHALMIC THYROID CHEST EPICARDIAL CARDIOLOGY TEE TTE INTRACARDIAC BREAST
 ABDOMINAL RETROPERITONEAL PELVIC GYNECOLOGY ENDOVAGINAL OBSTETRICAL FETAL HEART ENDORECTAL SMALL
 PARTS EMISSION TRANSMISSION TOMO RECON SPIN GRADIENT BOTH SCREEN SAVE DOSEINFO MODE HELICAL CINE
-SCOUT AP PA LL RL RLD LLD RLO LLO CC MLO ML LM LMO FB SIO XCC XCCL XCCM CV AT LEFT RIGHT
+SCOUT SIEMENS HEALTHINEERS GE MEDICAL SYSTEMS HEALTHCARE PHILIPS CANON TOSHIBA MEC HITACHI
+FUJIFILM AGFA CARESTREAM KODAK HOLOGIC LORAD SAMSUNG ELECTRONICS UIH UNITED IMAGING HYPERFINE
+BRUKER BIOSPIN INC AP PA LL RL RLD LLD RLO LLO CC MLO ML LM LMO FB SIO XCC XCCL XCCM CV AT LEFT
+RIGHT
 """
 TERMS = frozenset(_TERMS.split())
 """Words of code strings that identify nobody: those of DICOM PS3.3 C.7.6.1, C.8.3, C.8.5.6,
@@ -166,7 +172,7 @@ def _value(fact: Fact, source: Dataset, keyword: str) -> str:
         found = numbers([source], keyword, 1)
         return number_text(found[0]) if found else ""
     found_text = text(source, keyword)
-    if keyword == "ContrastBolusAgent" and found_text.upper() in _NO_AGENT:
+    if keyword == "ContrastBolusAgent" and found_text.upper() in NO_AGENT:
         return ""
     shouted = fact.form is Form.TERMS and fact.keyword != "BodyPartExamined"
     return found_text.upper() if shouted else found_text

@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from medscan.archive.facts import FORMS, Facts, Form, number_text
+from medscan.archive.facts import FORMS, NO_AGENT, Facts, Form, number_text
 from medscan.archive.header import Record, Sidecar, Stated
 from medscan.archive.types import ArchiveFile, Outcome, Reason
 from medscan.choices import Plane
@@ -111,6 +111,8 @@ def _value(keyword: str, said: Any) -> str:
     if len(texts) != len(parts):
         return ""
     text = "\\".join(texts)[:_LONGEST]
+    if keyword == "ContrastBolusAgent" and text.upper() in NO_AGENT:
+        return ""
     if keyword in _DIVIDED:
         text = text.replace("_", "\\")
     if keyword == "Modality":

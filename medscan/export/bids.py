@@ -84,7 +84,7 @@ class _Place:
     name : BidsName
         Of the source; of a map that is named by pseudonyms, what its source could be called.
     label : str
-        Of its `desc` entity.
+        See `_label`.
     data_set : Path or None
         Folder of the BIDS data set of the source, if it is known.
     source : str
@@ -92,7 +92,7 @@ class _Place:
     """
 
     name: BidsName
-    label: str = _LABEL
+    label: str
     data_set: Path | None = None
     source: str = ""
 
@@ -183,20 +183,29 @@ def _place(job: ExportJob, study: StudyResult, stack: StackResult) -> _Place:
         path = job.sources.stack(study, stack, [0]).frames[0].file.full.as_posix()
     stated = bids_name(path)
     if stated is None:
-        return _Place(_made_up(study, stack))
+        return _Place(_made_up(study, stack), _label("", "", stack))
     own = dict(stated.entities).get("desc", "")
-    volume = stack.key.partition("-")[2]
-    label = f"{_LABEL}{own[:1].upper()}{own[1:]}{volume}"
+    label = _label(own, stack.source_key.partition("-")[2], stack)
     if not path.startswith("/"):
         return _Place(stated, label)
     return _Place(stated, label, Path(stated.data_set), path.removeprefix(f"{stated.data_set}/"))
+
+
+def _label(own: str, volume: str, stack: StackResult) -> str:
+    """Label of `desc`: with the source's own, the number of a later volume, and another detector.
+
+    Of two detectors that scored the same stack, the one that the last scan did not ask for is told
+    by its hash.
+    """
+    other = stack.key.removeprefix(stack.source_key).removeprefix("-")
+    return f"{_LABEL}{own[:1].upper()}{own[1:]}{volume}{f'By{other}' if other else ''}"
 
 
 def _made_up(study: StudyResult, stack: StackResult) -> BidsName:
     session = _alphanumeric(study.key)
     patient = _alphanumeric(str(study.info.get("patient") or "")) or session
     data_type, suffix = _kind(stack.info)
-    entities = (("rec", _alphanumeric(stack.key)),)
+    entities = (("rec", _alphanumeric(stack.source_key)),)
     return BidsName("", f"sub-{patient}", f"ses-{session}", data_type, entities, suffix)
 
 

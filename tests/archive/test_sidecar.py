@@ -19,6 +19,8 @@ DCM2NIIX = {
     "RepetitionTime": 1.9,
     "InversionTime": 0.9,
     "FlipAngle": 9,
+    "MagneticFieldStrength": 3,
+    "Manufacturer": "Siemens",
     "ContrastBolusIngredient": "GADOLINIUM",
     "ConversionSoftware": "dcm2niix",
 }
@@ -30,6 +32,7 @@ IDENTITY = {
     "Modality": "DOE",
     "BodyPartExamined": "Jane's head",
     "ContrastBolusAgent": "Doe",
+    "Manufacturer": "Doe Medical Systems",
     "ImageType": ["ORIGINAL", "DOE"],
 }
 
@@ -54,6 +57,8 @@ def test_facts_are_those_of_a_dicom_header_times_in_milliseconds(tmp_path):
         "RepetitionTime": "1900",
         "FlipAngle": "9",
         "ContrastBolusAgent": "GADOLINIUM",
+        "MagneticFieldStrength": "3",
+        "Manufacturer": "SIEMENS",
     }
     assert found.outcome().reason is Reason.NOT_AN_IMAGE
     assert from_json(found.file, json.loads(json.dumps(to_json(found)))) == found
@@ -73,6 +78,7 @@ def test_facts_are_those_of_a_dicom_header_times_in_milliseconds(tmp_path):
         ({"Modality": ["MR", 1]}, None),
         ({"Modality": ""}, None),
         ({"Modality": "pet"}, {"Modality": "PT"}),
+        ({"ContrastBolusAgent": "none"}, None),
         ({"BodyPart": "Spine", "BodyPartExamined": "Brain"}, {"BodyPartExamined": "Brain"}),
         ({"ProtocolName": "x" * 999}, {"ProtocolName": "x" * 256}),
         (["Modality"], None),
@@ -111,6 +117,7 @@ def test_what_names_a_patient_is_never_kept(tmp_path):
         "SeriesDescription": "FLAIR",
         "ImageType": "ORIGINAL\\OTHER",
         "ContrastBolusAgent": "OTHER",
+        "Manufacturer": "OTHER",
     }
     text = json.dumps(to_json(found)).upper()
     assert not any(word in text for word in ("DOE", "JANE", "4711", "ELSEWHERE"))

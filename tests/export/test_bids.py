@@ -116,6 +116,14 @@ def test_a_tilted_stack_and_a_later_volume_have_labels_of_their_own(tmp_path):
     assert refused(tmp_path / "out") == []
 
 
+def test_a_kept_map_of_another_detector_has_a_label_of_its_own(tmp_path):
+    stacks = [from_file(ANAT.format("")), from_file(ANAT.format(""), "s1-dddddddd", stack="s1")]
+    names, left = written(tmp_path, make.study("aaa", stacks))
+    assert left == []
+    assert names == [ANAT.format(f"desc-anomaly{end}_") for end in ("Bydddddddd", "")]
+    assert refused(tmp_path / "out") == []
+
+
 def test_of_two_maps_with_one_name_the_second_is_told(tmp_path):
     studies = [make.study(k, [from_file(f"{k}/{ANAT.format('')}")]) for k in ("aaa", "bbb")]
     names, (left,) = written(tmp_path, *studies)
