@@ -5,7 +5,8 @@ The share of normals that score as high is told in two ways:
 - `Normals.counted` counts: of n normals and a new one, which are exchangeable, the new one is among
   the highest j with probability j / (n + 1) (the conformal p-value: Vovk, Gammerman and Shafer,
   Algorithmic Learning in a Random World, 2005; Bates et al., Annals of Statistics 51, 2023). It
-  assumes nothing else, but is the same for all scores above the highest normal. Pages show it.
+  assumes nothing else, but is the same for all scores above the highest normal. Pages show it as
+  far as it goes.
 - `Normals.log_share` falls with every step of the score, also beyond the highest normal. Lists
   follow it. Up to the median it is the count, interpolated between neighbouring normals. Above it,
   excesses over the median are taken as exponential (peaks over a threshold: Davison and Smith,
@@ -136,17 +137,22 @@ def stack_shares(slices: Normals, score: float, count: int) -> tuple[float, floa
     As for its threshold, slices are taken as independent; those of a real stack resemble one
     another, so that the shares err to the large side. Up to 20 slices the score of a stack is its
     highest slice's and the share of stacks follows from that of slices; the score of longer ones is
-    simulated. No count can tell of a smaller share than 1 / (n + 1) with n normals.
+    simulated.
 
     Returns
     -------
     (float, float)
-        Natural logarithm of `Normals.log_share`'s share, and `Normals.counted`'s share.
+        Natural logarithm of the share by `Normals.log_share`; and the share by counting, or by the
+        former above the highest normal, but at least 1 / (n + 1): n normals tell of none smaller.
     """
-    if top_count(count) == 1:
-        return log_any(slices.log_share(score), count), any_of(slices.counted(score), count)
-    stacks = _simulated(slices, min(count, LONGEST))
-    return stacks.log_share(score), max(stacks.counted(score), 1 / (1 + len(slices.scores)))
+    least = 1 / (1 + len(slices.scores))
+    if top_count(count) > 1:
+        stacks = _simulated(slices, min(count, LONGEST))
+        return stacks.log_share(score), max(stacks.counted(score), least)
+    log_share, counted = slices.log_share(score), slices.counted(score)
+    if slices.below(score) == len(slices.scores):
+        counted = min(counted, math.exp(log_share))
+    return log_any(log_share, count), max(any_of(counted, count), least)
 
 
 @lru_cache(maxsize=1024)

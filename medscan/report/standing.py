@@ -40,7 +40,7 @@ class Standing:
     log_share : float
         Natural logarithm of the share of normal ones expected here or above; ranks follow it.
     expected : float
-        The same share as far as it can be counted.
+        The same share as far as the number of normals can tell of it.
     below, normals : int
         Normal slices with a lower score, and all normal slices of the detector; 0 if unknown.
     percentile : float
@@ -57,6 +57,12 @@ class Standing:
     def compared(self) -> bool:
         """Whether there were normals to compare with."""
         return not math.isnan(self.log_share)
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether fewer are expected than the detector has normals to tell by."""
+        above_all = self.below == self.normals > 0
+        return above_all and math.exp(self.log_share) < 0.999 * self.expected
 
     def among(self, count: int) -> Standing:
         """Correct for having been chosen as the most extreme of `count`."""

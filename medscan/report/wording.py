@@ -50,7 +50,7 @@ def compare_with_normals(standing: Standing, what: str = "studies") -> str:
         return "no normals to compare with"
     # Of n that can be expected at least one: never rarer than it is.
     one_in = math.floor(1 / standing.expected + 1e-6)
-    fewer = "fewer than " * (standing.below == standing.normals > 0)
+    fewer = "fewer than " * standing.uncounted
     share = f"{fewer}1 in {one_in}" if one_in > 1 else "most"
     return f"more abnormal than {_lower_normals(standing)} (expect {share} normal {what} here)"
 

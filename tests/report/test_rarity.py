@@ -112,3 +112,19 @@ def test_the_chance_of_one_among_several():
         assert log_any(log_share, 10) == pytest.approx(log_share + math.log(10))
     assert log_any(-math.inf, 10) == -math.inf
     assert log_any(0.0, 10) == 0
+
+
+@pytest.mark.parametrize("count", [1, 20, 21])
+def test_shares_are_never_smaller_than_the_normals_can_tell(count):
+    normals = of(DISTANCES)
+    log_share, told = stack_shares(normals, 1e9, count)
+    assert math.exp(log_share) < told == 1 / 61
+    log_share, told = stack_shares(normals, DISTANCES[-1], count)
+    assert told > 1 / 61
+
+
+def test_a_share_is_alike_on_both_sides_of_what_is_simulated():
+    normals = of(np.arange(1, 500) / 500)
+    for score in (0.97, 0.99, 1.05):
+        (_, counted), (_, simulated) = (stack_shares(normals, score, count) for count in (20, 21))
+        assert counted / 4 < simulated < counted

@@ -32,8 +32,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "score": "0.950000",
         "percentile": "80.00",
         "expected": "0.370194",
-        "normals": "more abnormal than all 5 normals "
-        "(expect fewer than 1 in 2 normal studies here)",
+        "normals": "more abnormal than all 5 normals (expect 1 in 2 normal studies here)",
         "threshold": "0.600000",
         "flagged": "1",
         "provisional": "0",

@@ -14,7 +14,7 @@ def standing(expected, below=0, normals=0, percentile=math.nan):
     ("place", "words"),
     [
         (standing(0.05, 59, 60), "59 of 60 normals (expect 1 in 20 normal studies here)"),
-        (standing(1 / 61, 9, 9), "all 9 normals (expect fewer than 1 in 61 normal studies here)"),
+        (standing(0.1, 9, 9), "all 9 normals (expect 1 in 10 normal studies here)"),
         (standing(0.0339, 58, 60), "58 of 60 normals (expect 1 in 29 normal studies here)"),
         (standing(0.5, 30, 60), "30 of 60 normals (expect 1 in 2 normal studies here)"),
         (standing(0.9, 3, 60), "3 of 60 normals (expect most normal studies here)"),
@@ -35,3 +35,9 @@ def test_series_are_compared_with_series():
 
 def test_without_normals_nothing_is_claimed():
     assert compare_with_normals(Standing()) == "no normals to compare with"
+
+
+def test_what_no_count_can_tell_is_fewer():
+    beyond = Standing(math.log(1e-9), 1 / 61, 60, 60)
+    words = "more abnormal than all 60 normals (expect fewer than 1 in 61 normal studies here)"
+    assert compare_with_normals(beyond) == words
