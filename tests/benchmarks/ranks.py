@@ -2,11 +2,13 @@
 
     python tests/benchmarks/ranks.py DATA VOLUMES [--keep FOLDER]
 
-DATA holds the folders brain_mri_lgg, breast_us_busi and chest_xray_nih, VOLUMES the folder
-brain_flair_lgg/slabs, each with the folders `normal` and `abnormal`. Every picture and every slab
-is scanned as a study of its own by the shipped detector of its kind, except what that detector was
-fitted on and slabs of the same patients. Prints the area under the ROC curve of each detector's
-worklist, their mean, and that of the merged worklist: by raw scores, and by rank.
+DATA holds the folders brain_mri_lgg, breast_us_busi and chest_xray_nih, each with the folders
+`normal` and `abnormal`; VOLUMES the folder brain_flair_lgg with a cases.csv of volumes, patients
+and labels. Every picture and every slab is scanned as a study of its own by the shipped detector of
+its kind, except what that detector was fitted on and slabs of the same patients. Whole volumes are
+left out: each has a tumour, so that the size of a study would tell its class. Prints the area under
+the ROC curve of each detector's worklist, their mean, and that of the merged worklist: by raw
+scores, and by rank.
 """
 
 from __future__ import annotations
@@ -32,33 +34,34 @@ NIGHT = {
     "chest-xray": "chest_xray_nih",
 }
 """Data set of each shipped detector."""
-SLABS = "brain_flair_lgg"
+BRAIN, VOLUMES = "brain-flair", "brain_flair_lgg"
+"""Detector that is also given slabs of volumes, and their data set."""
+LABELS = ("normal", "abnormal")
 
 
-def unseen(name: str, data: Path, volumes: Path) -> Iterator[Path]:
-    """Yield the images that a detector was not fitted on."""
+def unseen(name: str, data: Path, volumes: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the images that a detector was not fitted on, with their labels."""
     shots = detectors.read(detectors.find(Path(name))).shots
     fitted_on = {Path(shot).name for shot in (*shots["normal"], *shots["abnormal"])}
-    folder = data / NIGHT[name]
-    yield from (p for p in sorted(folder.glob("*normal/*.png")) if p.name not in fitted_on)
-    if name != "brain-flair":
+    for label in LABELS:
+        files = sorted((data / NIGHT[name] / label).glob("*.png"))
+        yield from ((label, file) for file in files if file.name not in fitted_on)
+    if name != BRAIN:
         return
     patients = {file.rpartition("_")[0] for file in fitted_on}
-    with (volumes / SLABS / "cases.csv").open(encoding="utf-8") as stream:
+    with (volumes / VOLUMES / "cases.csv").open(encoding="utf-8") as stream:
         for case in csv.DictReader(stream):
             if case["volume"].startswith("slabs/") and case["patient"] not in patients:
-                yield volumes / SLABS / f"{case['volume']}.nii.gz"
+                yield LABELS[int(case["label"])], volumes / VOLUMES / f"{case['volume']}.nii.gz"
 
 
-def scan(name: str, images: Iterator[Path], folder: Path) -> Path:
-    """Scan images as a user would, each as a study; return the results file."""
+def scan(name: str, images: Iterator[tuple[str, Path]], folder: Path) -> Path:
+    """Scan what is new as a user would, each image as a study; return the results file."""
     archive, out = folder / name, folder / f"{name}.h5"
-    if out.exists():
-        return out
-    for image in images:
-        home = archive / image.parent.name / image.name.partition(".")[0]
+    for label, image in images:
+        home = archive / label / image.parent.name / image.name.partition(".")[0]
         home.mkdir(parents=True, exist_ok=True)
-        shutil.copy(image, home)
+        shutil.copy2(image, home)
     command = [sys.executable, "-m", "medscan", "scan", archive, "--detector", name, "--out", out]
     subprocess.run([*command, "--no-hash-paths", "--no-thumbnails"], check=True)
     return out
@@ -81,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Separate normal from abnormal in one worklist.")
     parser.add_argument("data", type=Path)
     parser.add_argument("volumes", type=Path)
-    parser.add_argument("--keep", type=Path, help="folder of the results; used again if it exists")
+    parser.add_argument("--keep", type=Path, help="folder of archives and results, to use again")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = args.keep or Path(scratch)
