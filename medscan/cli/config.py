@@ -61,13 +61,15 @@ def config_path() -> Path | None:
     if named is not None:
         return Path(named) if named else None
     path = default_path()
-    return path if path.exists() else None
+    # Without a home the path is relative; without access to it nothing there is ours.
+    return path if path.is_absolute() and os.path.exists(path) else None  # noqa: PTH110
 
 
 def default_path() -> Path:
     """Return where the file is looked for when no variable names it."""
-    folder = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(folder).expanduser() / "medscan" / NAME
+    named = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    folder = named if named.is_absolute() else Path(os.path.expanduser("~/.config"))  # noqa: PTH111
+    return folder / "medscan" / NAME
 
 
 def read_settings(path: Path, tree: Any) -> list[Setting]:
@@ -170,12 +172,14 @@ def _text(param: Any, value: Any) -> str:
         kinds, words = (str,), "a text in quotes"
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise UsageError(f"must be {words}")
+    if "\0" in str(value):
+        raise UsageError("must not have a NUL character in it")
     return _whole_path(param, str(value)) if kind is Path else str(value)
 
 
 def _whole_path(param: Any, text: str) -> str:
     """Return a path that is the same from every folder; a detector may also be a mere name."""
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 - it leaves an unknown user as it is
     if not path.is_absolute() and (param.name != "detector" or "/" in text):
         raise UsageError(f"{printable(text, 80)}: write the whole path, from / or ~/")
     return str(path)

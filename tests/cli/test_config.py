@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from medscan import results
+from medscan.cli.config import config_path
 from tests import tiny
 
 LINK = "https://viewer.example/{StudyInstanceUID}"
@@ -104,6 +105,21 @@ def test_the_current_folder_is_not_searched(inside, monkeypatch, tmp_path, set_o
     assert set_options() == [("defaults", "none", "$MEDSCAN_CONFIG is empty")]
 
 
+def test_a_command_runs_without_a_home_or_access_to_it(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MEDSCAN_CONFIG")
+    Path("medscan").mkdir()
+    Path("medscan/medscan.toml").write_text("[scan]\nidentify = true")
+    monkeypatch.setenv("XDG_CONFIG_HOME", ".")  # the XDG specification ignores it
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert config_path() is None
+    monkeypatch.setattr("os.path.expanduser", str)  # as where no home can be found
+    assert config_path() is None
+    monkeypatch.setattr("pathlib.Path.exists", lambda _: 1 / 0)  # raises where access is denied
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none"))
+    assert config_path() is None
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -125,6 +141,8 @@ def test_the_current_folder_is_not_searched(inside, monkeypatch, tmp_path, set_o
         ("[scan]\nmax-studies = 1.5", "[scan] max-studies: must be a whole number"),
         ('[scan]\nidentify = "yes"', "[scan] identify: must be true or false, without quotes"),
         ('[scan]\nout = "x.h5"', "[scan] out: x.h5: write the whole path, from / or ~/"),
+        ('[scan]\nout = "~nobody-here/x.h5"', "[scan] out: ~nobody-here/x.h5: write the whole"),
+        ('[scan]\nout = "/x\\u0000.h5"', "[scan] out: must not have a NUL character in it"),
         ("detector = 3", "detector: must be a text in quotes"),
         ('detector = "a/b"', "detector: a/b: write the whole path"),
         ("[scan.out]\na = 1", "[scan] out: must be a text in quotes"),
