@@ -3,12 +3,11 @@
 from medscan.parts import foreground, fusion, losses, prompts, scoring
 from medscan.parts.adapters import DualBranchAdapter, ResidualAdapter
 from medscan.parts.discriminant import PatchShots
-from medscan.parts.experts import EXPECTED, Experts
+from medscan.parts.experts import Experts
 from medscan.parts.memory import MemoryBank
 from medscan.parts.prompts import SentencePairs
 
 __all__ = [
-    "EXPECTED",
     "DualBranchAdapter",
     "Experts",
     "MemoryBank",

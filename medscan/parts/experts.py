@@ -4,7 +4,7 @@
   of four that start from all patches of the abnormal shots or from those farthest from the normals,
   and keep a small or a large share of them. The score is the largest of the two middle levels'
   sum, the map the sum of all levels'.
-- image: a ridge regression on what describes the tokens of all levels.
+- image: a ridge regression on mean, deviation and maximum of the middle levels' patches.
 - memory: the distance of the patch that is farthest from those of normal shots.
 - lesions, where there are masks: as patches, by multiple instances.
 """
@@ -25,11 +25,16 @@ MASK_RIDGE, WEAK_RIDGE, IMAGE_RIDGE = 0.01, 0.1, 1.0
 """Of the discriminants with and without masks, and of the regression."""
 SHARES, ROUNDS = (0.05, 0.15), 3
 """Parts of an abnormal image's patches that multiple instances keep, and how often they choose."""
-EXPECTED = {
-    "patches": Expectation(0.88, 2),
+WITH_MASKS = {
+    "patches": Expectation(0.88, 4),
     "image": Expectation(0.78, 1),
     "memory": Expectation(0.75, 1),
     "lesions": Expectation(0.78, 1),
+}
+WITHOUT_MASKS = {
+    "patches": Expectation(0.88, 2),
+    "image": Expectation(0.78, 2),
+    "memory": Expectation(0.75, 1),
 }
 """Scores in their order, and what is expected of them."""
 
@@ -52,20 +57,21 @@ class Experts(nn.Module):
     def __init__(self, levels: int, width: int, middle: Sequence[int], *, masked: bool) -> None:
         super().__init__()
         self.shape, self.middle, self.masked = (levels, width), list(middle), masked
-        self.names = [name for name in EXPECTED if masked or name != "lesions"]
+        self.expected = WITH_MASKS if masked else WITHOUT_MASKS
         self.patches = Planes(levels, width)
         self.lesions = Planes(levels, width) if masked else None
         self.memory = PartedMemory(len(self.middle), width)
-        self.register_buffer("image", torch.zeros(4 * levels * width + 1))
+        self.register_buffer("image", torch.zeros(3 * len(self.middle) * width + 1))
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens (B, L, T, d) -> scores (B, b) in the order of `names`, and patch scores (B, N)."""
+        """Tokens (B, L, T, d) -> scores (B, b) in the order of `expected`, patch scores (B, N)."""
         patches = tokens[:, :, 1:]
+        middle = patches[:, self.middle]
         shown = self.patches(patches)
         found = [
             self._largest(shown),
-            regression.project(regression.describe(tokens), self.image),
-            self.memory(patches[:, self.middle]),
+            regression.project(regression.describe(middle), self.image),
+            self.memory(middle),
         ]
         if self.lesions is not None:
             found.append(self._largest(self.lesions(patches)))
@@ -120,7 +126,8 @@ class Experts(nn.Module):
             clean = discriminant.added(part.clean for part in parts)
             planes = discriminant.with_masks(patches, lesion, clean, MASK_RIDGE)
             model.patches.planes = planes[None]
-        model.image = regression.ridge(regression.describe(tokens), labels, IMAGE_RIDGE)
+        described = regression.describe(patches[:, self.middle])
+        model.image = regression.ridge(described, labels, IMAGE_RIDGE)
         return model
 
     def _without_masks(

@@ -1,9 +1,9 @@
 """Several scores of an image added up, each weighted by how well it did on shots it had not seen.
 
-A score is divided by its deviation within the classes. Its weight is the square of the distance
-between the classes, in deviations, that belongs to its AUROC: d' = sqrt(2) Phi^-1(AUROC), as for
-two normal distributions (Green and Swets, 1966). A few shots tell an AUROC poorly: it is averaged
-with what is expected of the score.
+A score is divided by its deviation within the classes. Its weight follows the distance between the
+classes, in deviations, that belongs to its AUROC: d' = sqrt(2) Phi^-1(AUROC), as for two normal
+distributions (Green and Swets, 1966). A few shots tell an AUROC poorly: it is averaged with what is
+expected of the score.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from torch import Tensor
 
 WORTH = 16
 """Shots that an expectation is worth."""
+POWER = 4
+"""Of d' in a weight: a score that separates half as well has a sixteenth of it."""
 LEAST, MOST = 0.52, 0.985
 """Bounds of an AUROC: no score is left out, and none is trusted without limit."""
 
@@ -58,7 +60,7 @@ def fuse(
     deviation = _deviation_within(abnormal, normal)
     weights = torch.tensor(
         [
-            prior.weight * separation(_skill(a, n, prior)) ** 2
+            prior.weight * separation(_skill(a, n, prior)) ** POWER
             for a, n, prior in zip(abnormal.T, normal.T, expected, strict=True)
         ]
     )

@@ -9,23 +9,21 @@ LEAST = 1e-6
 """Added to deviations, so that numbers which never change are left alone."""
 
 
-def describe(levels: Tensor) -> Tensor:
-    """CLS, and mean, deviation and maximum of the patches, of each level.
+def describe(patches: Tensor) -> Tensor:
+    """Mean, deviation and maximum of the patches of each level.
 
     Parameters
     ----------
-    levels : Tensor (B, L, T, d)
-        Tokens, CLS first.
+    patches : Tensor (B, L, N, d)
 
     Returns
     -------
-    Tensor (B, 4 L d)
+    Tensor (B, 3 L d)
     """
-    patches = levels[:, :, 1:]
     mean = patches.mean(2)
     # By hand: torch's own deviation is not the same to the bit in another place of the batch.
     deviation = ((patches - mean[:, :, None]) ** 2).mean(2).sqrt()
-    return torch.cat([levels[:, :, 0], mean, deviation, patches.amax(2)], -1).flatten(1)
+    return torch.cat([mean, deviation, patches.amax(2)], -1).flatten(1)
 
 
 def ridge(descriptions: Tensor, labels: Tensor, strength: float) -> Tensor:

@@ -47,10 +47,10 @@ def histogram(images: torch.Tensor, _: Method) -> Features:
 
 
 def tokens(images: torch.Tensor, method: Method) -> Features:
-    """CLS, mean, deviation and maximum of the tokens of four levels."""
+    """Mean, deviation and maximum of the patches of four levels."""
     with torch.inference_mode():
         parts = [method(method.prepare(part)).seg for part in torch.split(images, 8)]
-    return torch.cat([describe(torch.stack(levels, 1)) for levels in parts]).numpy()
+    return torch.cat([describe(torch.stack(levels, 1)[:, :, 1:]) for levels in parts]).numpy()
 
 
 def regress(shots: Features, labels: Features, test: Features) -> Features:
