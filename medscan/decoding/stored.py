@@ -55,8 +55,23 @@ def decoder_of(syntax: UID) -> Decoder | None:
 
 def decode_native(header: Dataset, syntax: UID, index: int) -> NDArray[Any]:
     """Values of a native frame with all bits allocated; colour as RGB. They may be read-only."""
+    if header.BitsAllocated == 1 and header.SamplesPerPixel == 1:
+        return _decode_bits(header, index)
     options: Any = {"view_only": True, "correct_unused_bits": False}
     return np.asarray(get_decoder(syntax).as_array(header, index=index, **options)[0])
+
+
+def _decode_bits(header: Dataset, index: int) -> NDArray[np.uint8]:
+    """Values of a frame of single bits, which starts and ends within bytes (PS3.5 8.1.1).
+
+    pydicom reads such frames one by one only where they do not end beyond the byte that a frame at
+    the start of a byte would end in.
+    """
+    rows, columns = int(header.Rows), int(header.Columns)
+    first, last = index * rows * columns, (index + 1) * rows * columns
+    packed = np.frombuffer(header.PixelData, np.uint8)[first // 8 : (last + 7) // 8]
+    bits = np.unpackbits(packed, bitorder="little")[first % 8 :]
+    return bits[: rows * columns].reshape(rows, columns)
 
 
 def decode_compressed(

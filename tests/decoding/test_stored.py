@@ -320,3 +320,15 @@ def test_hierarchical_jpeg_is_refused_by_name(tmp_path):
     found = only(packed(tmp_path / "a", film, b"\xff\xd8\xff\xd9", "1.2.840.10008.1.2.4.59"))
     assert found.reason == Reason.UNSUPPORTED
     assert "59" in str(found) or "JPEG" in str(found)
+
+
+@pytest.mark.parametrize("columns", [5, 7, 8])
+def test_frames_of_single_bits_start_and_end_within_bytes(tmp_path, columns):
+    bits = RNG.integers(0, 2, (11, 9, columns)).astype(np.uint8)
+    packed = np.packbits(bits, bitorder="little").tobytes()
+    ds = header(bits[0], NumberOfFrames=11, PixelData=packed + bytes(len(packed) % 2))
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit = 1, 1, 0
+    stack = stack_of([write_dicom(tmp_path / "bits", ds)] * 11, 9, columns)
+    opened = DicomFile(stack.frames[0].file, MAX_FILE_BYTES)
+    for number, frame in enumerate(bits):
+        assert np.array_equal(opened.plane(number).pixels, frame)
