@@ -299,15 +299,9 @@ class _Run:
         if summary.scanned or has_parts or (changed and not summary.failure):
             with summary.stage("publish"):
                 seconds = round(time.monotonic() - self.started, 3)
+                key, check = self.key_fingerprint, self.stop.check_limit
                 publish_results(
-                    options,
-                    summary,
-                    self.ledger,
-                    changes,
-                    dropped,
-                    self.key_fingerprint,
-                    seconds,
-                    self.stop.check_limit,
+                    options, summary, self.ledger, changes, dropped, key, seconds, check
                 )
             summary.pruned = sum(mark is None for mark in changes.values())
         if not summary.failure:  # after one, files may only seem to be gone
