@@ -50,7 +50,10 @@ def test_what_is_in_no_domain_is_not_said_to_be_scanned(options, root):
         tiny.write_nifti(root / f"{number}.nii", tiny.head_volume(number, slices=2))
     line = scan(changed(options, named=False)).line()
     assert line.startswith("0 studies scanned (0 slices in ")
-    assert line.endswith("of 2 studies 2 out of scope (2 unknown modality)")
+    assert line.endswith(
+        "of 2 studies 2 out of scope (2 that do not say); 2 studies out of scope: the files do not "
+        "name a modality, body part and sequence; name a detector to score them"
+    )
 
 
 def test_kinds_and_detectors_are_listed_with_most_first():

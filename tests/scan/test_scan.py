@@ -126,6 +126,7 @@ def test_a_study_alone_has_the_bytes_it_has_among_others(options, archive, tmp_p
     among = {k: v for k, v in content(options.outputs.out).items() if k.startswith(key)}
     lone = content(alone.outputs.out)
     other = [f"{key}@{name}" for name in ("path", "content", "root")]
+    other += [name for name in lone if name.endswith(("@source", "@asked"))]  # of paths
     for name in [*other, f"{key}/files"]:  # below another root
         among.pop(name)
         lone.pop(name)
