@@ -13,9 +13,9 @@ of unseen normals, and 1 at their 99th percentile.
 
 Tried, in image AUROC on brain FLAIR, lung CT and chest radiographs, and left out: CLS and the outer
 levels in the regression (its own up to -.07 at 4 shots); the mean of the patches beside their
-maximum (chest +.01, children -.01); the whole image beside its crop (patches alone on brain -.02, at
-twice the cost); a stronger ridge with masks (0.1: brain -.02); weights from a discriminant of the
-scores (brain -.04); bounded scores (within .005). In an earlier study these had not helped: logistic
+maximum (chest +.01, children -.01); the whole image beside its crop (brain -.02, at twice the
+cost); a stronger ridge with masks (0.1: brain -.02); weights from a discriminant of the scores
+(brain -.04); bounded scores (within .005). In an earlier study these had not helped: a logistic
 regression, tokens centred on the image's mean, principal components, mirroring when scoring, one
 discriminant on joined levels.
 """
