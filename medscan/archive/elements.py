@@ -9,7 +9,7 @@ dialect; so is every value that is not plain text, a number or a sequence.
 from __future__ import annotations
 
 import re
-from collections.abc import KeysView
+from collections.abc import Iterable, KeysView
 from contextlib import suppress
 from functools import lru_cache
 from struct import Struct, error
@@ -104,6 +104,11 @@ class Elements:
     def keys(self) -> KeysView[int]:
         """Tags of the elements."""
         return self._raw.keys()
+
+    def stated(self, keywords: Iterable[str]) -> tuple[Any, ...]:
+        """Encodings and some of the elements, equal wherever these elements read the same."""
+        tags = map(_tag_of, keywords)
+        return self._encodings, tuple((t, self._raw[t]) for t in tags if t in self._raw)
 
     def get(self, key: str | int, default: Any = None) -> Any:
         """Value of an element by keyword or tag; `default` where it is missing, None if empty.

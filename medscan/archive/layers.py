@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
+from typing import Any, cast
 
 from pydicom.dataset import Dataset
 
 from medscan.archive import cues, diffusion, facts, nuclear
 from medscan.archive.cues import Items, cues_of, dimensions_of
+from medscan.archive.elements import Elements
 from medscan.archive.facts import FRAME_TYPES, Facts
 from medscan.archive.geometry import normal_of, orthonormal
 from medscan.archive.header import Layer
@@ -60,7 +63,15 @@ TAGS = diffusion.TAGS
 
 def facts_of(ds: Dataset) -> Facts:
     """Facts of an object as a whole."""
+    if isinstance(ds, Elements) and not has(ds, _SHARED):
+        return _facts_stated(*ds.stated(facts.KEYWORDS))
     return facts.facts_of(_items(_whole(ds)))
+
+
+@lru_cache(maxsize=8)
+def _facts_stated(encodings: tuple[str, ...], stated: tuple[Any, ...]) -> Facts:
+    """Facts of a slice, which the next slices of its series have in common."""
+    return facts.facts_of(_items([cast("Dataset", Elements(dict(stated), encodings=encodings))]))
 
 
 def layers_of(ds: Dataset, rows: int, columns: int, frames: int, said: Facts) -> tuple[Layer, ...]:
