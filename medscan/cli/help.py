@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -11,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from medscan.cli.command import WORDS
 from medscan.cli.config import default_words
 from medscan.cli.examples import examples_of
+from medscan.text import printable
 
 TYPES = {
     "int": "N",
@@ -84,6 +87,22 @@ class _Plain:
                 formatter.write(f"  {line}\n")
 
 
+_Refusal: Any = typer.BadParameter.__bases__[0]
+"""What Typer raises on words that it does not understand."""
+_LONG_WORD = re.compile(r"\S{81,}")
+
+
+@contextmanager
+def _short_refusals() -> Iterator[None]:
+    """Shorten what was given where Typer repeats it in an error."""
+    try:
+        yield
+    except _Refusal as error:
+        message = _LONG_WORD.sub(lambda word: printable(word[0], 80), error.message)
+        error.message = printable(message, 400)
+        raise
+
+
 class Command(_Plain, TyperCommand):
     """A command, which remembers the words that it was given; see `recorded_command`."""
 
@@ -96,6 +115,16 @@ class Command(_Plain, TyperCommand):
 
 class Group(_Plain, TyperGroup):
     """A group of commands, listed with their whole summaries."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words before the name of the command."""
+        with _short_refusals():
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Find the command, parse its words and run it."""
+        with _short_refusals():
+            return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write options, then commands."""

@@ -39,6 +39,28 @@ def test_a_value_is_shown_cut_and_harmless(inside, detector_file, words):
     assert "\x1b" not in err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("LONG",),
+        ("--LONG",),
+        ("scan", "--LONG"),
+        ("scan", "a", "--order", "LONG"),
+        ("scan", "a", "--workers", "LONG"),
+        ("doctor", "LONG"),
+        ("weights", "LONG"),
+        ("weights", "verify", "--LONG"),
+    ],
+)
+@pytest.mark.parametrize("long", ["X" * 200_000, "X y " * 50_000, "\x1b[31m" * 40_000])
+def test_words_that_mean_nothing_are_shown_cut_and_harmless(inside, words, long):
+    code, _, err = inside(*(word.replace("LONG", long) for word in words))
+    assert code == 2
+    assert "Error: " in err
+    assert len(err) < 1000
+    assert "\x1b" not in err
+
+
 def test_a_window_rule_is_shown_cut():
     with pytest.raises(UsageError) as refused:
         parse_rule("window:" + "1" * 200_000)
