@@ -235,3 +235,6 @@ Workers = Annotated[
     ),
 ]
 AsJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--json")]
+MaxFilePlanes = Annotated[int, option(INPUT, "Most planes of one file.", min=1)]
+MaxStudyPlanes = Annotated[int, option(INPUT, "Most planes of one study.", min=1)]
+MinSide = Annotated[int, option(INPUT, "Fewest rows and columns of a plane.", min=1)]

@@ -17,6 +17,9 @@ from medscan.cli.options import (
     Detectors,
     Device,
     Domain,
+    MaxFilePlanes,
+    MaxStudyPlanes,
+    MinSide,
     PlaneOption,
     PrecisionOption,
     Workers,
@@ -32,6 +35,9 @@ def plan(
     detector: Detectors = None,
     plane: PlaneOption = None,
     domain: Domain = None,
+    max_file_planes: MaxFilePlanes = 65_536,
+    max_study_planes: MaxStudyPlanes = 131_072,
+    min_side: MinSide = 3,
     ledger: Annotated[
         Path | None, option(INPUT, "Ledger of a scan; headers recorded there are not read again.")
     ] = None,
@@ -48,7 +54,14 @@ def plan(
 
     detectors = read_detectors(detector)
     inputs = Inputs(
-        tuple(archive), detectors, named=bool(detector), plane=plane, stated=stated_by(domain)
+        tuple(archive),
+        detectors,
+        named=bool(detector),
+        plane=plane,
+        max_file_planes=max_file_planes,
+        max_study_planes=max_study_planes,
+        min_side=min_side,
+        stated=stated_by(domain),
     )
     compute = Compute(device, precision, batch_size, workers)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)

@@ -25,6 +25,9 @@ from medscan.cli.options import (
     Device,
     Domain,
     LinkTemplate,
+    MaxFilePlanes,
+    MaxStudyPlanes,
+    MinSide,
     PlaneOption,
     PrecisionOption,
     Workers,
@@ -97,9 +100,9 @@ def scan(
             parser=gib("--max-file-gib"),
         ),
     ] = 8,
-    max_file_planes: Annotated[int, option(INPUT, "Most planes of one file.", min=1)] = 65_536,
-    max_study_planes: Annotated[int, option(INPUT, "Most planes of one study.", min=1)] = 131_072,
-    min_side: Annotated[int, option(INPUT, "Fewest rows and columns of a plane.", min=1)] = 3,
+    max_file_planes: MaxFilePlanes = 65_536,
+    max_study_planes: MaxStudyPlanes = 131_072,
+    min_side: MinSide = 3,
     out: Annotated[Path, option(OUTPUT, "Results file to write or add to.")] = Path("results.h5"),
     ledger: Annotated[
         Path | None, option(OUTPUT, "Ledger of the studies done.", show_default="beside --out")

@@ -80,6 +80,16 @@ def test_a_shard_without_a_key_for_all_is_refused(inside, words):
     assert err == "medscan: --shard needs --key-file: one file, the same for all shards\n"
 
 
+def test_a_plan_counts_what_the_bounds_let_through(inside, detector_file, tmp_path):
+    for number, slices in enumerate((2, 5)):
+        volume = tiny.head_volume(number, slices=slices)
+        tiny.write_series(tmp_path / f"{number}", volume, study=f"1.{number}")
+    words = ("plan", tmp_path, "--shards", 1, "--detector", detector_file, "--json")
+    bounds = ((), ("--max-study-planes", 4), ("--min-side", 1000), ("--max-file-planes", 1))
+    found = [json.loads(inside(*words, *more)[1])["shards"][0]["slices"] for more in bounds]
+    assert found == [7, 2, 0, 7]
+
+
 def test_a_plan_of_a_missing_archive(inside, detector_file):
     code, _, err = inside("plan", "nowhere", "--shards", 2, "--detector", detector_file)
     assert code == 2
