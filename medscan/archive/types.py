@@ -93,7 +93,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic whose header does not say how to divide it"),
     Reason.WHOLE_SLIDE: (Bucket.SKIPPED, "a large level, or the label, of a slide of microscopy"),
     Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
-    Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "its header says that no detector is for it"),
+    Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "its header contradicts what each detector is for"),
     Reason.UNSTATED: (
         Bucket.SKIPPED,
         "its header does not say whether a detector is for it: name the detector to have it scored",

@@ -19,6 +19,7 @@ FLAGS = ("flagged", "not flagged", "not scored")
 MEANINGS = {str(reason): meaning for reason, (_, meaning) in REASONS.items()}
 """Meaning of each reason that a file or series was left out for."""
 
+ASSUMED = "domain assumed: its header does not state all of it"
 PROVISIONAL = "provisional threshold: too few normals"
 
 _UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+", re.ASCII)
@@ -106,7 +107,7 @@ def notes_of(row: Row) -> list[str]:
     mark, worst = row.study.mark, row.worst
     notes = [PROVISIONAL] if worst and worst.info["provisional"] else []
     notes += ["outdated: scored by an earlier detector or version"] * mark.stale
-    notes += [assumed_note(worst)] if worst and worst.assumed else []
+    notes += [ASSUMED] if worst and worst.assumed else []
     kept = [f"{name} {when[:10]}" for name, when in row.kept.items()]
     notes += [f"not scored in the last scan, kept: {', '.join(kept)}"] * bool(kept)
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
@@ -115,11 +116,6 @@ def notes_of(row: Row) -> list[str]:
 def kept_note(detector: str, when: str) -> str:
     """Say that a score is that of an earlier scan."""
     return f"score of {detector} kept from the scan of {when[:10]}; not scored in the last scan"
-
-
-def assumed_note(stack: StackResult) -> str:
-    """Say what the detector was told to take for granted."""
-    return f"assumed, since the header does not say: {', '.join(stack.assumed)}"
 
 
 def kind_of(stack: StackResult, *, with_modality: bool = True) -> str:
