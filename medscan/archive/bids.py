@@ -156,8 +156,10 @@ def named(header: Header) -> Record:
     The patient is the subject of the data set, by its path below the archive root: the same label
     in two data sets means two people.
     """
+    if header.kind is Kind.DICOM:  # it states all itself, and there may be millions
+        return header
     name = bids_name(header.file.full.as_posix())
-    if header.kind is Kind.DICOM or name is None:
+    if name is None:
         return header
     if name.suffix in MASKS:
         return Outcome(header.file, Reason.DERIVED, "a mask")
