@@ -69,6 +69,28 @@ def test_onnx_runtime_gives_the_scores_and_maps_of_pytorch(
             np.testing.assert_allclose(a, b.numpy(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_graph_looks_at_the_foreground_too(backbone_folder, pictures, tmp_path):
+    options = FitOptions(
+        shots=3,
+        method="discriminant",
+        backbone=f"local-dir:{backbone_folder}",
+        folds=2,
+        settings={"view": "foreground"},
+    )
+    found, method = fit(pictures, options)
+    path, out = tmp_path / "d.safetensors", tmp_path / "d.onnx"
+    found.save(path, method)
+    graph.export_onnx(path, out, [])
+    session = onnxruntime.InferenceSession(str(out))
+    images = np.zeros((3, 3, 64, 64), np.float32)
+    images[0, :, 8:56, 4:40] = np.random.default_rng(1).random((48, 36), dtype=np.float32)
+    images[1, :, 20:, :50] = 0.5
+    theirs = session.run(["score", "map"], {"image": images})
+    for a, b in zip(theirs, method.predict(torch.from_numpy(images)), strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-4, atol=1e-4)
+
+
 @pytest.fixture
 def model(monkeypatch):
     """A graph that is not the method's, in place of the converter."""

@@ -97,3 +97,23 @@ def test_a_method_without_abnormal_shots_stays_without(
     assert again.shots == parent.shots
     with pytest.raises(UsageError, match="no normal slice for method patchcore"):
         refit_detector(parent, backbone, [ill], FitOptions())
+
+
+def test_a_method_fitted_at_once_is_refitted_at_once(pictures, backbone, backbone_folder, tmp_path):
+    """It looks at what its parent looked at, and a normal that was picked out teaches only."""
+    options = FitOptions(
+        shots=4,
+        method="discriminant",
+        backbone=f"local-dir:{backbone_folder}",
+        folds=2,
+        settings={"view": "foreground"},
+    )
+    made, method = fit(pictures, options)
+    parent = made.save(tmp_path / "parent.safetensors", method)
+    shots = find_shots(parent, pictures, backbone.size)
+    picked = changed(shots[0], name="results:k/s#3", patient="results:k", typical=False)
+    again, _ = refit_detector(parent, backbone, [*shots, picked], FitOptions(folds=2))
+    assert again.settings == parent.settings
+    assert len(again.shots["normal"]) == 5
+    assert (len(again.calibration.normals), len(again.calibration.abnormals)) == (4, 4)
+    assert again.calibration.threshold != parent.calibration.threshold
