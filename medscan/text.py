@@ -38,3 +38,9 @@ def cell(text: str) -> str:
     if _NUMBER.fullmatch(text):
         return text
     return _FORMULA.sub(r"\1'", printable(text))
+
+
+def is_uid(text: str) -> bool:
+    """Whether text is a unique identifier, if not of a valid root (DICOM PS3.5 9.1)."""
+    parts = text.split(".") if len(text) <= 64 else []
+    return len(parts) > 1 and all(part.isascii() and part.isdecimal() for part in parts)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medscan.text import cell, printable
+from medscan.text import cell, is_uid, printable
 
 ANY = st.text(st.characters(codec=None), max_size=60)
 
@@ -49,3 +49,9 @@ def test_no_cell_starts_a_formula(text):
 
 def _number(text):
     return text.lstrip("-").replace(".", "", 1).isdigit()
+
+
+def test_a_uid_is_digits_between_points():
+    assert is_uid("1.2.840.10008")
+    for text in ("", "1", "1.", ".1", "1..2", "1.2a", "1.\u0662", "1." + "2" * 63, "1.2\n"):
+        assert not is_uid(text), text

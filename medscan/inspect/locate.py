@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from medscan.archive import ArchiveFile, Pseudonyms, walk
 from medscan.results import Results, StudyResult
+from medscan.text import is_uid
 
 IDENTITIES = ("StudyInstanceUID", "patient", "patient_id", "accession_number")
 """What names a study, beside its key: attributes of its group."""
-_UID = re.compile(r"[0-9]+(\.[0-9]+)+", re.ASCII)
 
 Place = tuple[str, str]
 """Keyed hash of an archive root, empty where any will do, and a path below it as results have it.
@@ -38,7 +37,7 @@ def named_places(results: Results, names: Iterable[str]) -> dict[str, set[Place]
         known = {key, *(str(info.get(identity, "")) for identity in IDENTITIES)} - {""}
         for name in known & found.keys():
             found[name] |= _places(results.study(key, arrays=False))
-    parts = {name for name, places in found.items() if not places and _UID.fullmatch(name)}
+    parts = {name for name, places in found.items() if not places and is_uid(name)}
     if parts:  # of a study: every stack has to be read
         for study in results.studies(arrays=False):
             _find_parts(study, parts, found)

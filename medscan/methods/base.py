@@ -255,7 +255,7 @@ class Method(nn.Module, ABC):
         Unseen
             What the detector is calibrated on; empty without folds.
         """
-        raise NotImplementedError
+        raise TypeError(f"{self.name} is not fitted at once")
 
     @abstractmethod
     def score(self, levels: Levels) -> tuple[Tensor, Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, defaultdict
 
 from medscan.archive import REASONS
 from medscan.report.standing import Standing
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State
+from medscan.text import is_uid
 
 TEXT_LIMIT = 300
 """Characters of a text that the report shows."""
@@ -22,7 +22,6 @@ MEANINGS = {str(reason): meaning for reason, (_, meaning) in REASONS.items()}
 ASSUMED = "domain assumed: its header does not state all of it"
 PROVISIONAL = "provisional threshold: too few normals"
 
-_UID = re.compile(r"(?=.{3,64}$)[0-9]+(\.[0-9]+)+", re.ASCII)
 _STATES = {
     State.SCORED: "scored",
     State.BACKGROUND: "empty (background only)",
@@ -94,7 +93,7 @@ def uid_of(row: Row) -> str:
     An invalid one is none: without `--identify` a hash stands in its place.
     """
     uid = str(row.study.info.get("StudyInstanceUID", ""))
-    return uid if _UID.fullmatch(uid) else ""
+    return uid if is_uid(uid) else ""
 
 
 def accession_of(row: Row) -> str:
