@@ -172,9 +172,9 @@ def test_the_shipped_suite_is_whole():
     assert path.parent.parent.name == "medscan"
 
 
-def test_the_suite_of_five_small_sets_can_be_read():
+def test_the_suite_of_small_sets_can_be_read():
     suite = read_suite(FIVE, Path("/data"))
-    assert len(suite.data) == 5
+    assert len(suite.data) == 6
     assert all(d.trivial for d in suite.data)
     assert set(suite.shots) == {4, 16}
     assert len(suite.seeds) == 3
