@@ -66,15 +66,28 @@ def _init(address: str) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Raise ClusterError if nothing answers at HOST:PORT."""
+    """Raise ClusterError if nothing, or something else than Ray, answers at HOST:PORT.
+
+    Ray itself would wait for minutes, and then print pages.
+    """
     host, _, port = address.rpartition(":")
     if not host:
         return
     try:
-        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+        place = host.strip("[]"), int(port)
+        with socket.create_connection(place, REACH_S) as connection:
+            is_ray = os.environ.get("RAY_USE_TLS") == "1" or _speaks_http2(connection)
     except (OSError, ValueError) as error:  # ValueError: not a port number
         why = getattr(error, "strerror", None) or str(error)
         raise ClusterError(f"no Ray cluster answers at {address}: {why}; try later") from error
+    if not is_ray:
+        raise ClusterError(f"what answers at {address} is no Ray cluster; give its head node")
+
+
+def _speaks_http2(connection: socket.socket) -> bool:
+    """Whether a server answers settings by settings, as gRPC does (RFC 9113 3.4 and 6.5)."""
+    connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5))
+    return connection.recv(9)[3:4] == b"\x04"
 
 
 @contextmanager

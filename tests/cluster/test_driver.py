@@ -1,5 +1,6 @@
 """What the driver of a scan on a cluster gives to whom."""
 
+import socket
 from collections import deque
 from types import SimpleNamespace
 
@@ -58,6 +59,18 @@ def test_a_gpu_has_a_scanner_and_so_has_a_node_without(monkeypatch):
 def test_an_address_without_a_port_is_no_cluster():
     with pytest.raises(ClusterError, match="no Ray cluster answers at head:port"):
         cluster._check_reachable("head:port")
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_ray"),
+    [(bytes(3) + b"\x04" + bytes(5), True), (b"HTTP/1.1 505 no\r\n\r\n", False), (b"", False)],
+)
+def test_only_a_server_of_grpc_is_taken_for_ray(answer, is_ray):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(answer)
+        theirs.shutdown(socket.SHUT_WR)
+        assert cluster._speaks_http2(ours) == is_ray
 
 
 def test_lots_shrink_towards_the_end(cut):
