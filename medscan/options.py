@@ -58,12 +58,12 @@ class Inputs:
         Longest time for reading or decoding one file.
     max_file_bytes : int
         Bytes that one file may have, unpack to or be decoded to.
-    max_file_planes, max_study_planes : int
-        Most planes of one file, and of one study.
-    min_side : int
-        Fewest rows and columns of a plane.
+    max_file_planes, max_study_planes, min_side : int
+        Most planes of one file and of one study, and fewest rows and columns of a plane.
     stated : Stated
         What the user states of all images that are not DICOM.
+    left_out : tuple of (str, str)
+        Keywords and words: a series whose header has one is out of scope.
     """
 
     roots: tuple[Path, ...] = ()
@@ -80,6 +80,7 @@ class Inputs:
     max_study_planes: int = Bounds().study_planes
     min_side: int = Bounds().side
     stated: Stated = NOTHING
+    left_out: tuple[tuple[str, str], ...] = ()
 
     @property
     def tools(self) -> str:

@@ -6,6 +6,7 @@ import datetime
 import json
 import re
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -180,6 +181,35 @@ Domain = Annotated[
         "body_part, sequence, view or plane; may be repeated.",
         metavar="NAME=VALUE",
         parser=stated_fact,
+    ),
+]
+
+
+def left_out_word(text: Any) -> tuple[str, str]:
+    """Parse `--leave-out`: `ImageType=LOCALIZER` into ("ImageType", "LOCALIZER")."""
+    from medscan.archive import FACTS
+
+    keyword, equals, word = str(text).partition("=")
+    if not (equals and word.strip()):
+        raise UsageError(
+            f"--leave-out {_shown(text)}: write KEYWORD=WORD, such as ImageType=LOCALIZER"
+        )
+    known = [fact.keyword for fact in FACTS]
+    if keyword not in known:
+        near = get_close_matches(keyword[:80], known, 1)
+        advice = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
+        raise UsageError(f"--leave-out {_shown(text)}: no such keyword; {advice}")
+    return keyword, word.strip()
+
+
+LeaveOut = Annotated[
+    list[Any] | None,
+    option(
+        INPUT,
+        "Word in the header of series that are out of scope, such as ImageType=LOCALIZER; may be "
+        "repeated.",
+        metavar="KEYWORD=WORD",
+        parser=left_out_word,
     ),
 ]
 

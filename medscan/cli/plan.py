@@ -17,6 +17,7 @@ from medscan.cli.options import (
     Detectors,
     Device,
     Domain,
+    LeaveOut,
     MaxFilePlanes,
     MaxStudyPlanes,
     MinSide,
@@ -35,6 +36,7 @@ def plan(
     detector: Detectors = None,
     plane: PlaneOption = None,
     domain: Domain = None,
+    leave_out: LeaveOut = None,
     max_file_planes: MaxFilePlanes = 65_536,
     max_study_planes: MaxStudyPlanes = 131_072,
     min_side: MinSide = 3,
@@ -62,6 +64,7 @@ def plan(
         max_study_planes=max_study_planes,
         min_side=min_side,
         stated=stated_by(domain),
+        left_out=tuple(leave_out or ()),
     )
     compute = Compute(device, precision, batch_size, workers)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)

@@ -24,6 +24,7 @@ from medscan.cli.options import (
     Detectors,
     Device,
     Domain,
+    LeaveOut,
     LinkTemplate,
     MaxFilePlanes,
     MaxStudyPlanes,
@@ -66,6 +67,7 @@ def scan(
     ] = None,
     plane: PlaneOption = None,
     domain: Domain = None,
+    leave_out: LeaveOut = None,
     only_shard: Annotated[
         Shard | None,
         option(
@@ -227,6 +229,7 @@ def scan(
             max_study_planes=max_study_planes,
             min_side=min_side,
             stated=stated_by(domain),
+            left_out=tuple(leave_out or ()),
         ),
         Outputs(
             out,

@@ -114,7 +114,9 @@ def _study(study: Study, options: ScanOptions, name: str, is_meant: IsMeant) -> 
 
 
 def _stack(series: Series, stack: Stack, options: ScanOptions) -> dict[str, Any]:
-    found = route(stack, [d for _, d in options.inputs.detectors], named=options.inputs.named)
+    inputs = options.inputs
+    detectors = [d for _, d in inputs.detectors]
+    found = route(stack, detectors, named=inputs.named, left_out=inputs.left_out)
     return {
         "stack": stack.key,
         "series_instance_uid": series.uid,

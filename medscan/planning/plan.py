@@ -68,6 +68,7 @@ def make_plan(
     pseudonyms: Pseudonyms,
     fingerprint: Fingerprint = by_time,
     drop: Collection[str] = (),
+    left_out: Sequence[tuple[str, str]] = (),
 ) -> list[Task]:
     """Make a task for every study, sorted by study key.
 
@@ -85,9 +86,12 @@ def make_plan(
     fingerprint : callable
     drop : collection of str
         Names of detectors whose earlier scores are to be dropped.
+    left_out : sequence of (str, str)
+        See `medscan.routing.route`.
     """
     studies = [_with_own_key(study, find_work, pseudonyms) for study in catalogue.studies]
-    routing = _Routing(detectors, named, identity, pseudonyms, fingerprint, frozenset(drop))
+    dropped = frozenset(drop)
+    routing = _Routing(detectors, named, identity, pseudonyms, fingerprint, dropped, left_out)
     companions: dict[ArchiveFile, list[ArchiveFile]] = {}
     for companion, header in catalogue.companions.items():
         companions.setdefault(header, []).append(companion)
@@ -121,6 +125,7 @@ class _Routing:
     pseudonyms: Pseudonyms
     fingerprint: Fingerprint
     drop: frozenset[str]
+    left_out: Sequence[tuple[str, str]]
 
     @property
     def disclosure(self) -> str:
@@ -141,7 +146,7 @@ def _make_task(
     assumed: dict[str, tuple[str, ...]] = {}
     for series in study.series:
         for stack in series.stacks:
-            found = route(stack, detectors, named=named)
+            found = route(stack, detectors, named=named, left_out=routing.left_out)
             if found.detector is None:
                 out_of_scope.append((series, stack, found))
                 continue

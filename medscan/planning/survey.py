@@ -147,6 +147,7 @@ def survey_archive(
         pseudonyms=pseudonyms,
         fingerprint=by_content if inputs.paranoid else by_time,
         drop=inputs.dropped_detectors,
+        left_out=inputs.left_out,
     )
     return Survey(catalogue, plan, young + unlisted)
 

@@ -68,6 +68,15 @@ def judge(domain: Domain, stack: Stack) -> tuple[Finding, ...]:
     return _judge(domain, tuple(stack.facts.items()), stack.plane or "")
 
 
+def judge_left_out(facts: Facts, left_out: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
+    """Find what the user leaves out, by whole words in any case; empty for other images."""
+    return tuple(
+        Finding("site", "", Answer.CONTRADICTS, f"{keyword} {word}, which is left out")
+        for keyword, word in left_out
+        if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", facts.get(keyword, ""), re.IGNORECASE)
+    )[:1]
+
+
 def verdict(findings: Iterable[Finding]) -> Answer:
     """Return the answer to a whole domain: it fits only if every part does."""
     answers = {finding.answer for finding in findings}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from medscan.archive import Stack
 from medscan.detector import Detector, Domain
-from medscan.routing.judge import Answer, Finding, judge, verdict
+from medscan.routing.judge import Answer, Finding, judge, judge_left_out, verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,13 @@ class Route:
         return "; ".join(f"{why}, not for {listed(names)}" for why, names in by_reason.items())
 
 
-def route(stack: Stack, detectors: Sequence[Detector], *, named: bool) -> Route:
+def route(
+    stack: Stack,
+    detectors: Sequence[Detector],
+    *,
+    named: bool,
+    left_out: Sequence[tuple[str, str]] = (),
+) -> Route:
     """Try every detector on a stack, and choose the one that fits best.
 
     Parameters
@@ -105,8 +111,11 @@ def route(stack: Stack, detectors: Sequence[Detector], *, named: bool) -> Route:
     named : bool
         Whether the user named the detectors. If so, one may also score a stack that does not say
         whether it is what the detector is for; never one that contradicts that.
+    left_out : sequence of (str, str)
+        Keywords of facts, and words: a stack that has one contradicts every detector.
     """
-    trials = tuple(Trial(d, judge(d.domain, stack)) for d in detectors)
+    barred = judge_left_out(stack.facts, left_out)
+    trials = tuple(Trial(d, barred or judge(d.domain, stack)) for d in detectors)
     good = [trial for trial in trials if trial.answer is Answer.FITS]
     if named and not good:
         good = [trial for trial in trials if trial.answer is Answer.SILENT]

@@ -45,6 +45,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
         inputs.tools,
         str(inputs.bounds),
         str(inputs.stated),
+        inputs.left_out,
         PREPROCESSING,
         [[d.name, d.digest, c.threshold, c.target_fpr] for d, c in calibrations],
     ]

@@ -69,3 +69,26 @@ def test_a_name_of_nothing_is_an_error_of_one_line(asked):
     assert code == 2
     assert err.count("\n") == 1
     assert "--explain no such" in err
+
+
+def test_what_a_site_leaves_out_is_explained_and_not_scored(asked, tmp_path, monkeypatch):
+    settings = tmp_path / "site.toml"
+    settings.write_text('[scan]\nleave-out = ["SequenceName=none", "SeriesDescription=flair"]\n')
+    monkeypatch.setenv("MEDSCAN_CONFIG", str(settings))
+    _, out, _ = asked("1.2.1")
+    assert "-> not scored: SeriesDescription flair, which is left out, not for tiny-flair" in out
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("ImageTyp=LOCALIZER", "no such keyword; did you mean ImageType?"),
+        ("ImageType", "write KEYWORD=WORD, such as ImageType=LOCALIZER"),
+        ("ImageType= ", "write KEYWORD=WORD"),
+        ("?=x", "no such keyword; choose one of SOPClassUID, Modality, "),
+    ],
+)
+def test_a_wrong_word_to_leave_out_is_one_line(asked, word, advice):
+    code, out, err = asked("1.2.1", "--leave-out", word)
+    assert (code, out) == (2, "")
+    assert advice in err

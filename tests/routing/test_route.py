@@ -82,3 +82,17 @@ def test_sentences_say_what_each_detector_asks_for_and_what_the_header_says():
         "narrow asks for BRAIN FLAIR MR axial: the header does not say sequence; "
         "name the detector to have it scored"
     ]
+
+
+def test_what_the_site_leaves_out_is_not_scored_whatever_fits():
+    left_out = [("ImageType", "localizer"), ("SeriesDescription", "FLA")]
+    image = brain("FLAIR", ImageType="ORIGINAL\\PRIMARY\\LOCALIZER")
+    found = route(image, [NARROW, WIDE], named=True, left_out=left_out)
+    assert found.detector is None
+    assert found.why() == "ImageType localizer, which is left out, not for narrow and wide"
+    whole_words_only = route(brain("FLAIR"), [NARROW], named=True, left_out=left_out)
+    assert whole_words_only.detector is NARROW
+
+
+def test_a_word_that_is_left_out_is_no_pattern():
+    assert route(brain("FLAIR"), [NARROW], named=True, left_out=[("Modality", ".R")]).detector

@@ -145,3 +145,11 @@ def test_a_file_that_is_still_arriving_is_looked_at_again(options, two, looks):
     assert scan(settling).reasons["arriving"] == 1
     scan(settling)
     assert len(looks) == 2
+
+
+def test_what_a_site_leaves_out_since_last_night_is_out_of_scope_tonight(options, two):
+    assert scan(options).coverage.scored == 2
+    tonight = scan(changed(options, left_out=(("Modality", "MR"),)))
+    assert tonight.coverage.scored == 0
+    assert tonight.coverage.kept_only == 2
+    assert scan(options).coverage.scored == 2
