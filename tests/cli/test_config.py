@@ -16,6 +16,7 @@ LINK = "https://viewer.example/{StudyInstanceUID}"
 def config(tmp_path, monkeypatch):
     """Writes the file that the environment names."""
     path = tmp_path / "site.toml"
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)  # doctor lists what is set
     monkeypatch.setenv("MEDSCAN_CONFIG", str(path))
 
     def write(text):

@@ -267,8 +267,9 @@ def test_it_scores_as_the_scan_did_and_not_as_it_would_be_told(inside, archive, 
 
 def test_a_stack_is_scored_by_the_detector_that_its_results_name(verify, monkeypatch):
     from medscan.planning import plan
+    from medscan.routing import Route
 
-    monkeypatch.setattr(plan, "route", lambda *_, **__: None)
+    monkeypatch.setattr(plan, "route", lambda *_, **__: Route(None, ()))
     code, out, _ = verify()
     assert (code, "4 studies scored again: scores differ by at most 0" in out) == (0, True)
 

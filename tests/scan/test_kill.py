@@ -31,7 +31,8 @@ def touch(root, number):
 
 def seen(path):
     """Scores and maps: what does not depend on the times of files."""
-    return {name: data for name, data in content(path).items() if not name.endswith("@content")}
+    times = ("@content", "@source", "@asked")
+    return {name: data for name, data in content(path).items() if not name.endswith(times)}
 
 
 @pytest.mark.slow
