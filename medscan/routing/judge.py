@@ -73,8 +73,13 @@ def judge_left_out(facts: Facts, left_out: Iterable[tuple[str, str]]) -> tuple[F
     return tuple(
         Finding("site", "", Answer.CONTRADICTS, f"{keyword} {word}, which is left out")
         for keyword, word in left_out
-        if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", facts.get(keyword, ""), re.IGNORECASE)
+        if _in_words(word).strip() and _in_words(word) in _in_words(facts.get(keyword, ""))
     )[:1]
+
+
+def _in_words(text: str) -> str:
+    """Text in capitals with a space before and after each word."""
+    return f" {' '.join(_OTHERS.sub(' ', text.upper()).split())} "
 
 
 def verdict(findings: Iterable[Finding]) -> Answer:

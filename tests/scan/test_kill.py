@@ -12,7 +12,7 @@ from tests.content import content
 from tests.options import changed
 from tests.processes import run, warm
 
-STUDIES, KILLS = 30, 100
+STUDIES, KILLS = 30, 50
 
 
 @pytest.fixture
@@ -37,11 +37,13 @@ def seen(path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_hundred_kills_lose_nothing(options, thirty, tmp_path):
+def test_kills_at_any_moment_lose_nothing(options, thirty, tmp_path):
     whole = changed(options, out=tmp_path / "whole.h5")
     started = time.monotonic()
-    run(whole)
-    limit = 1.2 * (time.monotonic() - started)
+    process = warm().Process(target=run, args=(whole,))
+    process.start()
+    process.join()
+    limit = 1.5 * (time.monotonic() - started)
     expected, dice = seen(whole.outputs.out), random.Random(0)
     published = ended = 0
     for kill in range(KILLS):
