@@ -32,7 +32,8 @@ it, and only what their `__init__` offers.
     scan/         due studies -> results.h5: lock, pipeline, budgets, publication
     cluster/      the same on a Ray cluster
     inspect/      doctor, dry run, shard plan, verify, locate
-    fit/          a few labelled images -> a detector
+    shots/        labelled images on disk -> slices with their label, mask and patient
+    fit/          shots -> a detector
     report/       results.h5 -> HTML worklist, CSV, JSON lines
     feedback/     verdicts on results -> a new detector
     inherited/    header of a DICOM image -> what objects made from it carry

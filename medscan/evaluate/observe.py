@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from medscan.errors import MedscanError
-from medscan.fit import LabelledSlice
 from medscan.methods import Levels, Method
 from medscan.parts import scoring
+from medscan.shots import LabelledSlice
 
 BATCH = 16
 IN_MEMORY = 64 << 20

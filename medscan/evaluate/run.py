@@ -14,18 +14,10 @@ from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import PreparedBatches, file_of, observe
-from medscan.fit import (
-    FitOptions,
-    Item,
-    LabelledSlice,
-    fingerprint,
-    read_items,
-    read_splits,
-    stem,
-    stream_slices,
-)
+from medscan.fit import FitOptions, fingerprint
 from medscan.methods import Method
 from medscan.normals import Calibration
+from medscan.shots import Item, LabelledSlice, read_items, read_splits, stem, stream_slices
 
 log = logging.getLogger("medscan.evaluate")
 
@@ -55,7 +47,7 @@ def evaluate(
     path : Path
         A detector file, or the name of a shipped one.
     data : Path
-        See `medscan.fit.data`.
+        See `medscan.shots.data`.
     options : EvaluateOptions
     progress : callable, optional
         Wraps the iterator of slices to show progress; also takes the number of files.

@@ -21,8 +21,9 @@ from medscan.evaluate.export import to_plain
 from medscan.evaluate.observe import PreparedBatches
 from medscan.evaluate.run import EvaluateOptions, judge_on_test, measure, slices_of, unseen_items
 from medscan.files import replacing
-from medscan.fit import FitOptions, LabelledSlice, Progress, fit
+from medscan.fit import FitOptions, Progress, fit
 from medscan.methods import Method, Settings
+from medscan.shots import LabelledSlice
 
 CACHE_BYTES = 1 << 30
 """Limit on the cached test slices of a data set; beyond it every cell reads them again."""

@@ -11,10 +11,10 @@ import numpy as np
 from medscan.archive import Pseudonyms
 from medscan.detector import Detector
 from medscan.errors import SourceError
-from medscan.fit import Item, LabelledSlice, Slot, load_slot
 from medscan.reading import Sources
 from medscan.report import Row
 from medscan.results import StackResult
+from medscan.shots import Item, LabelledSlice, Slot, load_slot
 
 _NAME = "results:{study}/{stack}#{slice}"
 """Name that a detector gives to a shot made from a verdict."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from medscan.errors import MedscanError
-from medscan.fit.shots import Shots
 from medscan.fit.train import Prepared, Progress, remember, scores, train
 from medscan.methods import Examples, Method
 from medscan.normals import Calibration, conformal_threshold
+from medscan.shots import Shots
 
 MEMBERS = 4
 """Models that a method fitted at once is the mean of, where no number of folds is asked for."""

@@ -10,11 +10,10 @@ from medscan.choices import Plane
 from medscan.clip import Backbone
 from medscan.detector import Detector
 from medscan.errors import UsageError
-from medscan.fit.data import read_items
 from medscan.fit.run import FitOptions, fingerprint, fit_shots
-from medscan.fit.shots import LabelledSlice, Slot, named_slices, stacked
 from medscan.fit.train import Progress
 from medscan.methods import Method, settings_of, system_of
+from medscan.shots import LabelledSlice, Slot, named_slices, read_items, stacked
 
 
 def labels_of(parent: Detector) -> dict[str, int]:

@@ -17,11 +17,10 @@ from medscan.clip import Backbone
 from medscan.detector import Detector, Domain
 from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, solve, summarise
-from medscan.fit.data import Item, read_items, stem
-from medscan.fit.shots import Shots, draw_shots, load_items, merged_shots
 from medscan.fit.train import Progress, prepare, remember, train
 from medscan.methods import Method, Settings, build, settings_of, system_of
 from medscan.normals import Calibration
+from medscan.shots import Item, Shots, draw_shots, load_items, merged_shots, read_items, stem
 
 SHOTS = 16
 """Of each label, unless told otherwise."""
@@ -64,7 +63,7 @@ def fit(
     Parameters
     ----------
     data : Path or sequence of Path
-        See `medscan.fit.data`. Several only with `zero_shot`; none for a method that needs none.
+        See `medscan.shots.data`. Several only with `zero_shot`; none for a method that needs none.
     options : FitOptions
     progress : callable, optional
         Given the name of a stage, returns what is told of its epochs.

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from medscan.errors import UsageError
 from medscan.fit import augment
-from medscan.fit.shots import Shots
 from medscan.methods import Batch, Method
 from medscan.parts import losses
+from medscan.shots import Shots
 
 log = logging.getLogger("medscan.fit")
 

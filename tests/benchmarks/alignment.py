@@ -20,8 +20,8 @@ from torch import Tensor
 
 from medscan import clip, metrics
 from medscan.clip import Backbone
-from medscan.fit.data import read_items
-from medscan.fit.shots import stream_slices
+from medscan.shots.data import read_items
+from medscan.shots.shots import stream_slices
 
 KINDS = {
     "brain_mri_lgg": "brain MRI",

@@ -26,8 +26,8 @@ from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import Observations, observe
-from medscan.fit import LabelledSlice, read_items, stream_slices
 from medscan.scoring.stacks import aggregate
+from medscan.shots import LabelledSlice, read_items, stream_slices
 
 
 def slices_of(fitted: Detector, data: Path, size: int, count: int) -> list[LabelledSlice]:

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from medscan.evaluate.observe import Observations, Truth
-from medscan.fit import FitOptions, LabelledSlice, fit, read_items, stream_slices
+from medscan.fit import FitOptions, fit
+from medscan.shots import LabelledSlice, read_items, stream_slices
 from tests import tiny
 
 

@@ -7,11 +7,12 @@ from PIL import Image
 
 from medscan.detector import Domain
 from medscan.errors import MedscanError, UsageError
-from medscan.fit import FitOptions, augment, fit, load_items, read_items
+from medscan.fit import FitOptions, augment, fit
 from medscan.fit.calibrate import patient_folds, summarise
-from medscan.fit.shots import draw_shots
 from medscan.fit.train import prepare, train
 from medscan.methods import build, settings_of
+from medscan.shots import load_items, read_items
+from medscan.shots.shots import draw_shots
 from tests import tiny
 
 

@@ -5,22 +5,13 @@ import torch
 
 from medscan.detector import read
 from medscan.errors import UsageError
-from medscan.fit import (
-    FitOptions,
-    Item,
-    LabelledSlice,
-    find_shots,
-    fit,
-    labels_of,
-    refit_detector,
-    renamed,
-    unjudged,
-)
+from medscan.fit import FitOptions, find_shots, fit, labels_of, refit_detector, renamed, unjudged
 from medscan.fit.calibrate import calibrate
-from medscan.fit.shots import _slots as slots
-from medscan.fit.shots import stacked
 from medscan.fit.train import prepare
 from medscan.methods import build, settings_of
+from medscan.shots import Item, LabelledSlice
+from medscan.shots.shots import _slots as slots
+from medscan.shots.shots import stacked
 
 
 def changed(one, **fields):

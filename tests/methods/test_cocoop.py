@@ -9,11 +9,11 @@ import torch.nn.functional as F
 
 from medscan.clip import Prompts
 from medscan.fit import FitOptions, fit
-from medscan.fit.data import read_items
-from medscan.fit.shots import draw_shots
 from medscan.fit.train import prepare, train
 from medscan.methods import Batch, build, settings_of
 from medscan.parts import losses, scoring
+from medscan.shots.data import read_items
+from medscan.shots.shots import draw_shots
 from tests import tiny
 
 

@@ -6,9 +6,10 @@ import torch
 from medscan import choices
 from medscan.detector import Detector
 from medscan.errors import UsageError
-from medscan.fit import FitOptions, fit, read_items
+from medscan.fit import FitOptions, fit
 from medscan.methods import METHODS, build, settings_of
 from medscan.report.colours import UNBOUNDED
+from medscan.shots import read_items
 from tests import tiny
 
 SHORT = {"epochs": 1}

@@ -27,7 +27,7 @@ import numpy as np
 
 from medscan.archive import is_litter
 from medscan.errors import UsageError
-from medscan.fit.sources import SUFFIXES, Source, dicom_sources
+from medscan.shots.sources import SUFFIXES, Source, dicom_sources
 
 SPLITS = ("train", "test")
 _BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medscan.errors import UsageError
-from medscan.fit.data import Item, by_patient, patient_of, read_items
+from medscan.shots.data import Item, by_patient, patient_of, read_items
 from tests import tiny
 
 

@@ -17,8 +17,8 @@ from medscan import archive, imaging, reading
 from medscan.archive import Frame, Stack
 from medscan.choices import Plane
 from medscan.errors import FileError, UsageError
-from medscan.fit.data import Item, by_patient
-from medscan.fit.sources import VOLUMES
+from medscan.shots.data import Item, by_patient
+from medscan.shots.sources import VOLUMES
 
 log = logging.getLogger("medscan.fit")
 

@@ -12,9 +12,9 @@ from medscan import results
 from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.evaluate.run import slices_of
-from medscan.fit.data import patient_of, read_items
-from medscan.fit.shots import draw_shots, stream_slices
 from medscan.scan import scan
+from medscan.shots.data import patient_of, read_items
+from medscan.shots.shots import draw_shots, stream_slices
 from tests import tiny
 from tests.options import changed
 

@@ -1,0 +1,32 @@
+"""Labelled images on disk -> slices with their label, mask and patient."""
+
+from medscan.shots.data import Item, read_items, read_splits, stem
+from medscan.shots.shots import (
+    LabelledSlice,
+    Shots,
+    Slot,
+    draw_shots,
+    load_items,
+    load_slot,
+    merged_shots,
+    named_slices,
+    stacked,
+    stream_slices,
+)
+
+__all__ = [
+    "Item",
+    "LabelledSlice",
+    "Shots",
+    "Slot",
+    "draw_shots",
+    "load_items",
+    "load_slot",
+    "merged_shots",
+    "named_slices",
+    "read_items",
+    "read_splits",
+    "stacked",
+    "stem",
+    "stream_slices",
+]
