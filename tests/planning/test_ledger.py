@@ -105,6 +105,18 @@ def test_damage_is_told_from_other_trouble(tmp_path, where):
         _use(tmp_path / "l")
 
 
+def test_damaged_names_that_sqlite_quotes_are_one_line(tmp_path):
+    Ledger(tmp_path / "l").close()
+    data = (tmp_path / "l").read_bytes()
+    assert b"headersheaders" in data
+    broken = data.replace(b"headersheaders", b"head\xafrshead\xafrs").replace(
+        b"CREATE", b"CREA\xafE"
+    )
+    (tmp_path / "l").write_bytes(broken)
+    with pytest.raises(LedgerError, match="is damaged"):
+        _use(tmp_path / "l")
+
+
 def _use(path):
     ledger = Ledger(path)
     try:
