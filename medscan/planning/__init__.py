@@ -30,6 +30,7 @@ from medscan.planning.reconcile import (
     parts_of,
     reconcile,
     reconcile_shard,
+    recorded_parts,
     remove_leftovers,
     stamp_of,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "read_key",
     "reconcile",
     "reconcile_shard",
+    "recorded_parts",
     "remove_leftovers",
     "results_pseudonyms",
     "scan_pseudonyms",

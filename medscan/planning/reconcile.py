@@ -33,6 +33,15 @@ def parts_of(outputs: Outputs) -> list[Path]:
     return sorted(outputs.parts.glob("*.h5")) if outputs.parts.is_dir() else []
 
 
+def recorded_parts(outputs: Outputs, ledger: Ledger) -> list[Path]:
+    """List the part files that the ledger knows of.
+
+    Others come from processes of a killed scan that outlived it; the next scan adopts them.
+    """
+    recorded = set(ledger.unpublished())
+    return [part for part in parts_of(outputs) if part.stem in recorded]
+
+
 def forget(ledger: Ledger, out: Path, study: str) -> bool:
     """Let the next scan treat a study as new; return whether anything was recorded of it."""
     folder = parts_folder(out)

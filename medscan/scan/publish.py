@@ -15,7 +15,7 @@ from medscan.options import Inputs, Outputs, ScanOptions
 from medscan.planning import (
     Ledger,
     MarkChanges,
-    parts_of,
+    recorded_parts,
     remove_leftovers,
     set_parts_aside,
     stamp_of,
@@ -105,7 +105,7 @@ def publish_results(
         shard=str(inputs.shard or ""),
         link_template=_link_template(outputs),
     )
-    parts = parts_of(outputs)
+    parts = recorded_parts(outputs, ledger)
     damaged = results.publish(outputs.out, run, parts, changes, dropped, check)
     if damaged:  # since they were written or checked, in this scan
         summary.damage.append(set_parts_aside(outputs, damaged))

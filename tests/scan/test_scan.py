@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -248,6 +249,29 @@ def test_a_killed_scan_goes_on_from_its_parts(options, monkeypatch):
     assert len(list(options.outputs.parts.glob("*.h5"))) == STUDIES + 2
     summary = scan(options)
     assert summary.scanned == 0
+    assert len(results.open(options.outputs.out).keys()) == STUDIES + 2
+    assert not options.outputs.parts.exists()
+
+
+def test_a_part_that_a_killed_scan_still_writes_is_left_to_the_next_scan(
+    options, tmp_path, monkeypatch
+):
+    """Published without the ledger's knowledge, its study would be scanned again."""
+    killed, first = changed(options, out=tmp_path / "killed.h5"), changed(options, max_studies=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "publish", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            scan(killed)
+    scan(changed(first, out=tmp_path / "first.h5"))
+    taken = results.open(tmp_path / "first.h5").keys()
+    late = next(part for part in killed.outputs.parts.iterdir() if part.stem not in taken)
+
+    def write_late(*_counts):
+        shutil.copy(late, options.outputs.parts)
+
+    assert scan(first, write_late).scanned == 2
+    assert results.open(options.outputs.out).keys() == taken
+    assert scan(options).scanned == STUDIES + 2 - 3
     assert len(results.open(options.outputs.out).keys()) == STUDIES + 2
     assert not options.outputs.parts.exists()
 
