@@ -1,13 +1,15 @@
 """Index, read and render mutated files, as a scan does.
 
     python tests/benchmarks/fuzz.py [--files 20000] [--seed 0] [--workers 1] [--minutes 0]
+                                    [--no-dicom]
 
 Mutates the test files of pydicom and nibabel and some generated ones: bytes, lengths, VRs, blocks,
 ends, and values of the tags that describe the layout of pixels. Each file is indexed, together with
 others and alone, and a sample of its frames is rendered in a decode worker with a limit of 256 MiB
-and 10 s per file. With --minutes, it stops after that time at the latest. Prints the outcomes of
-the files, the slowest ones and the peak memory. The exit code is 1 if a file was not accounted for,
-its header took over 10 CPU seconds, its rendering timed out, or memory exceeded 1.5 GiB.
+and 10 s per file. With --minutes, it stops after that time at the latest; with --no-dicom, only
+volumes and pictures are mutated. Prints the outcomes of the files, the slowest ones and the peak
+memory. The exit code is 1 if a file was not accounted for, its header took over 10 CPU seconds, its
+rendering timed out, or memory exceeded 1.5 GiB.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ import pydicom
 from PIL import Image
 
 from medscan import archive
-from medscan.archive import Catalogue, Stack
+from medscan.archive import Catalogue, Kind, Stack
 from medscan.errors import DecoderError, FileError
 from medscan.reading.decoders import decode
 from medscan.reading.jobs import DrawJob
@@ -66,23 +68,36 @@ def corpus() -> list[tuple[str, bytes]]:
 
 def _generated() -> Iterator[tuple[str, bytes]]:
     grey = Image.fromarray(np.arange(4096, dtype=np.uint8).reshape(64, 64))
-    for kind in ("PNG", "JPEG", "TIFF"):
+    deep = Image.fromarray(np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64))
+    pages = {"save_all": True, "append_images": [grey, grey]}
+    for name, picture, options in (
+        ("made.png", grey, {}),
+        ("deep.png", deep, {}),
+        ("palette.png", grey.convert("P"), {}),
+        ("made.jpeg", grey, {}),
+        ("progressive.jpeg", grey.convert("RGB"), {"progressive": True}),
+        ("made.tiff", grey, pages),
+        ("packed.tiff", deep, {"compression": "tiff_adobe_deflate"}),
+        ("lzw.tiff", grey, {"compression": "tiff_lzw"}),
+    ):
         stream = io.BytesIO()
-        pages = {"save_all": True, "append_images": [grey, grey]} if kind == "TIFF" else {}
-        grey.save(stream, kind, **pages)
-        yield f"made.{kind.lower()}", stream.getvalue()
+        picture.save(stream, Path(name).suffix[1:], **options)
+        yield name, stream.getvalue()
     voxels = bytes(range(240)) * 2
-    meta = b"NDims = 3\nDimSize = 5 6 8\nElementType = MET_USHORT\nElementDataFile = LOCAL\n"
-    yield "made.mha", meta + voxels
-    yield (
-        "made.nrrd",
-        (
-            b"NRRD0004\ntype: ushort\ndimension: 3\nsizes: 5 6 8\nspace: LPS\nencoding: raw\n"
-            b"endian: little\nspace directions: (1,0,0) (0,1,0) (0,0,2)\n\n" + voxels
-        ),
+    meta = b"NDims = 3\nDimSize = 5 6 8\nElementType = MET_USHORT\n"
+    local = b"ElementDataFile = LOCAL\n"
+    yield "made.mha", meta + local + voxels
+    yield "packed.mha", meta + b"CompressedData = True\n" + local + zlib.compress(voxels)
+    nrrd = (
+        b"NRRD0004\ntype: ushort\ndimension: 3\nsizes: 5 6 8\nspace: LPS\nendian: little\n"
+        b"space directions: (1,0,0) (0,1,0) (0,0,2)\nencoding: "
     )
-    volume = nibabel.Nifti1Image(np.arange(240, dtype=np.int16).reshape(5, 6, 8), np.eye(4))
+    yield "made.nrrd", nrrd + b"raw\n\n" + voxels
+    yield "packed.nrrd", nrrd + b"gzip\n\n" + zlib.compress(voxels, wbits=31)
+    grid = np.arange(240, dtype=np.int16).reshape(5, 6, 8)
+    volume = nibabel.Nifti1Image(grid, np.eye(4))
     yield "made.nii", volume.to_bytes()
+    yield "second.nii", nibabel.Nifti2Image(grid, np.eye(4)).to_bytes()
     yield "made.nii.gz", zlib.compress(volume.to_bytes(), wbits=31)
     for name in ("CT_small.dcm", "emri_small.dcm"):
         path = Path(pydicom.__file__).parent / "data" / "test_files" / name
@@ -193,10 +208,18 @@ def _some(stack: Stack) -> list[tuple[int, archive.Frame]]:
     return [(n, stack.frames[n]) for n in places if 0 <= n < len(stack.frames)]
 
 
-def fuzz(folder: Path, files: int, seed: int, workers: int, until: float = 0.0) -> Report:
+def fuzz(
+    folder: Path,
+    files: int,
+    seed: int,
+    workers: int,
+    until: float = 0.0,
+    *,
+    dicom: bool = True,
+) -> Report:
     """Mutate, index and draw `files` files, or as many as there is time for."""
     rng, report = random.Random(seed), Report()
-    sources, indexing = _weighted(folder, corpus()), [0.0]
+    sources, indexing = _weighted(folder, corpus(), dicom=dicom), [0.0]
 
     def batches() -> Iterator[DrawJob]:
         for first in range(0, files, BATCH):
@@ -221,13 +244,17 @@ def fuzz(folder: Path, files: int, seed: int, workers: int, until: float = 0.0) 
     return report
 
 
-def _weighted(folder: Path, sources: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
+def _weighted(
+    folder: Path, sources: list[tuple[str, bytes]], *, dicom: bool
+) -> list[tuple[str, bytes]]:
     """Sources to choose from: images ten times as often as other files."""
     weighted = []
     for name, content in sources:
         (folder / "source").write_bytes(content)
-        image = archive.index([folder / "source"]).studies
-        weighted += [(name, content)] * (10 if image else 1)
+        studies = archive.index([folder / "source"]).studies
+        kinds = {stack.kind for study in studies for s in study.series for stack in s.stacks}
+        if dicom or not (kinds & {Kind.DICOM} or content[128:132] == b"DICM"):
+            weighted += [(name, content)] * (10 if studies else 1)
     (folder / "source").unlink()
     return weighted
 
@@ -275,10 +302,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--minutes", type=float, default=0.0)
+    parser.add_argument("--no-dicom", action="store_true")
     args = parser.parse_args()
     until = time.monotonic() + 60 * args.minutes if args.minutes else 0.0
     with tempfile.TemporaryDirectory() as made:
-        report = fuzz(Path(made), args.files, args.seed, args.workers, until)
+        report = fuzz(
+            Path(made), args.files, args.seed, args.workers, until, dicom=not args.no_dicom
+        )
     print("\n".join(report.lines()))
     own, child = peak_gib()
     print(f"peak memory: {own:.2f} GiB, largest worker {child:.2f} GiB")
