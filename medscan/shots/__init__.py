@@ -2,17 +2,15 @@
 
 from medscan.shots.data import Item, read_items, read_splits, stem
 from medscan.shots.shots import (
-    LabelledSlice,
     Shots,
-    Slot,
     draw_shots,
     load_items,
-    load_slot,
     merged_shots,
     named_slices,
     stacked,
     stream_slices,
 )
+from medscan.shots.slots import LabelledSlice, Slot, load_slot
 
 __all__ = [
     "Item",

@@ -10,8 +10,8 @@ from medscan.fit.calibrate import calibrate
 from medscan.fit.train import prepare
 from medscan.methods import build, settings_of
 from medscan.shots import Item, LabelledSlice
-from medscan.shots.shots import _slots as slots
 from medscan.shots.shots import stacked
+from medscan.shots.slots import slots_of as slots
 
 
 def changed(one, **fields):
