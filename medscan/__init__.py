@@ -21,7 +21,7 @@ it, and only what their `__init__` offers.
     methods/      tokens -> anomaly map and image score; a module per published system
     normals.py    scores of normals -> a detector's threshold
     detector.py   a fitted method in one file: weights, domain, window, calibration
-    metrics.py    scores and truth -> AUROC and others, with intervals
+    metrics/      scores and truth -> AUROC and others, with intervals
     results/      results.h5: what a scan found, and the reader of it
     routing/      what an image says that it is -> the detector that is for it
     options.py    what a scan is asked for, in five groups
