@@ -1,5 +1,6 @@
 """Scores and truth -> figures of how well they agree, with intervals by patient."""
 
+from medscan.metrics.delong import delong, delong_p_value
 from medscan.metrics.image import (
     ImageFigures,
     auroc,
@@ -10,7 +11,7 @@ from medscan.metrics.image import (
     sensitivity_at,
     specificity_at,
 )
-from medscan.metrics.intervals import Estimate, bootstrap
+from medscan.metrics.intervals import Estimate, bootstrap, difference, resampled
 from medscan.metrics.pixel import PixelCurves
 
 __all__ = [
@@ -21,8 +22,12 @@ __all__ = [
     "average_precision",
     "bootstrap",
     "calibration_error",
+    "delong",
+    "delong_p_value",
+    "difference",
     "f1_max",
     "image_figures",
+    "resampled",
     "sensitivity_at",
     "specificity_at",
 ]

@@ -57,7 +57,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     ValueError
         If shapes differ, a label is neither 0 nor 1, or a score is not finite.
     """
-    y_true, y_score = _check_labels_and_scores(labels, scores)
+    y_true, y_score = check_labels_and_scores(labels, scores)
     if np.unique(y_true).size < 2:
         return math.nan
     return float(auc(*roc_curve(y_true, y_score)[:2]))
@@ -65,7 +65,7 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Precision averaged over recall, without interpolation; otherwise as `auroc`."""
-    y_true, y_score = _check_labels_and_scores(labels, scores)
+    y_true, y_score = check_labels_and_scores(labels, scores)
     if np.unique(y_true).size < 2:
         return math.nan
     return float(average_precision_score(y_true, y_score))
@@ -73,7 +73,7 @@ def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def f1_max(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
     """Highest F1 of any threshold, and the lowest threshold that gives it; otherwise as `auroc`."""
-    y_true, y_score = _check_labels_and_scores(labels, scores)
+    y_true, y_score = check_labels_and_scores(labels, scores)
     if np.unique(y_true).size < 2:
         return math.nan, math.nan
     precision, recall, thresholds = precision_recall_curve(y_true, y_score)
@@ -84,14 +84,14 @@ def f1_max(labels: ArrayLike, scores: ArrayLike) -> tuple[float, float]:
 
 def sensitivity_at(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
     """Share of abnormals that score at least `threshold`; NaN without abnormals or threshold."""
-    y_true, y_score = _check_labels_and_scores(labels, scores)
+    y_true, y_score = check_labels_and_scores(labels, scores)
     flagged = y_score[y_true == 1] >= threshold
     return float(flagged.mean()) if flagged.size and not math.isnan(threshold) else math.nan
 
 
 def specificity_at(labels: ArrayLike, scores: ArrayLike, threshold: float) -> float:
     """Share of normals that score below `threshold`; NaN without normals or threshold."""
-    y_true, y_score = _check_labels_and_scores(labels, scores)
+    y_true, y_score = check_labels_and_scores(labels, scores)
     return 1 - sensitivity_at(1 - y_true, y_score, threshold)
 
 
@@ -139,7 +139,7 @@ def image_figures(
     draws, seed, level
         Parameters of `bootstrap` for the intervals.
     """
-    y_true, y_score = _check_labels_and_scores(labels, scores)
+    y_true, y_score = check_labels_and_scores(labels, scores)
     groups = np.asarray(patients)
     if groups.shape != y_true.shape:
         raise ValueError(f"patients have shape {groups.shape}, labels {y_true.shape}")
@@ -163,7 +163,7 @@ def image_figures(
     )
 
 
-def _check_labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[Ints, Floats]:
+def check_labels_and_scores(labels: ArrayLike, scores: ArrayLike) -> tuple[Ints, Floats]:
     """Return both as arrays (n,); ValueError as in `auroc`."""
     y_true, y_score = np.asarray(labels), check_finite(scores)
     if y_true.ndim != 1 or y_true.shape != y_score.shape:

@@ -32,10 +32,20 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic when whole groups are drawn with replacement.
+    """Percentile interval of a statistic when whole groups are drawn, as in `resampled`.
 
     Draws for which the statistic is NaN are dropped; both ends are NaN if no draw remains, or if
-    there are fewer than two groups.
+    there are fewer than two groups. `level` is the share of the draws between the ends.
+    """
+    return percentiles(resampled(groups, statistic, draws, seed), level)
+
+
+def resampled(
+    groups: ArrayLike, statistic: Callable[[Ints], float], draws: int = 1000, seed: int = 0
+) -> Floats:
+    """Values (draws,) of a statistic when whole groups are drawn with replacement.
+
+    Equal groups and seeds give equal draws, so that the values of two statistics are paired.
 
     Parameters
     ----------
@@ -44,13 +54,27 @@ def bootstrap(
     statistic : callable
         Takes the drawn items' indices (k,), each as often as its group was drawn.
     draws, seed : int
-    level : float
-        Share of the draws between the ends.
+
+    Returns
+    -------
+    array (draws,), float64
+        Empty if there are fewer than two groups.
     """
     names, group_index = np.unique(np.asarray(groups), return_inverse=True)
     repeats = (counts[group_index] for counts in resamples(names.size, draws, seed))
     values = [statistic(np.repeat(np.arange(group_index.size), repeat)) for repeat in repeats]
-    return percentiles(np.array(values, np.float64), level)
+    return np.array(values, np.float64)
+
+
+def difference(first: tuple[float, Floats], second: tuple[float, Floats]) -> Estimate:
+    """Difference of two paired figures, with its interval.
+
+    Parameters
+    ----------
+    first, second : (float, array (draws,))
+        A figure, and its values in the same draws, such as `resampled` returns.
+    """
+    return Estimate(first[0] - second[0], *percentiles(first[1] - second[1], 0.95))
 
 
 def resamples(groups: int, draws: int, seed: int) -> Iterator[Ints]:

@@ -100,6 +100,10 @@ class PixelCurves:
         self, statistic: PixelStatistic, draws: int = 1000, seed: int = 0, level: float = 0.95
     ) -> tuple[float, float]:
         """Percentile interval of a figure when whole groups are drawn, as in `bootstrap`."""
+        return percentiles(self.resampled(statistic, draws, seed), level)
+
+    def resampled(self, statistic: PixelStatistic, draws: int = 1000, seed: int = 0) -> Floats:
+        """Values (draws,) of a figure when whole groups are drawn; paired if groups are equal."""
         names = sorted(self._groups, key=repr)  # independent of the order of adding
         repeats = list(resamples(len(names), draws, seed))
         groups = np.array([self._groups[name].ravel() for name in names])
@@ -108,7 +112,7 @@ class PixelCurves:
             block = np.array(repeats[start : start + DRAWS_AT_ONCE], np.float32)
             drawn = (block @ groups).astype(np.float64).reshape(len(block), 3, GROUP_BINS)
             values.append(_figure(statistic, np.moveaxis(drawn, 1, 0)))
-        return percentiles(np.concatenate(values), level)
+        return np.concatenate(values)
 
     def _tally(self, values: NDArray[np.floating], sizes: NDArray[np.int32], bins: int) -> Floats:
         fraction = np.clip((values.astype(np.float64) - self.low) / (self.high - self.low), 0, 1)
