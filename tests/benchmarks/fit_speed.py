@@ -84,16 +84,18 @@ def mvfa_loss(method: Method, images, labels, masks) -> torch.Tensor:
         if block not in method.taps:
             return tokens
         level = method.taps.index(block)
+        mixed = 0.8 * tokens
         for features, branch in ((seg, method.seg), (det, method.det)):
             features.append(branch[level](tokens))
-        return 0.8 * tokens + 0.1 * seg[-1][1] + 0.1 * det[-1][1]
+            mixed = mixed + 0.1 * branch[level].update(features[-1])
+        return mixed
 
     method.backbone.features(images, method.taps, adapt, pooled=True)
     loss = 0.0
     for level in range(len(method.taps)):
-        cosine = 100 * F.normalize(det[level][0][:, 1:], dim=-1) @ method.text.t()
+        cosine = 100 * F.normalize(det[level][:, 1:], dim=-1) @ method.text.t()
         loss += F.binary_cross_entropy_with_logits(cosine.softmax(-1)[..., 1].mean(1), labels)
-        cosine = 100 * F.normalize(seg[level][0][:, 1:], dim=-1) @ method.text.t()
+        cosine = 100 * F.normalize(seg[level][:, 1:], dim=-1) @ method.text.t()
         p = enlarged(cosine, masks.shape[-1])
         loss += focal(p, masks) + dice(p[:, 1], masks)
     return loss
