@@ -1,8 +1,9 @@
 """A detector: a fitted method, the domain it is for, and the calibration of its scores.
 
 The file is safetensors: the tensors of `Method.state_dict()`, and everything else as JSON under the
-metadata key `medscan`. The detectors that it was refitted from are under a separate key,
-`medscan.lineage`, so that older versions can read such files. The annotations of the classes below
+metadata key `medscan`. The detectors that it was refitted from and the newer half of its
+calibration are under separate keys, `medscan.lineage` and `medscan.calibration`, so that older
+versions can read such files. The annotations of the classes below
 are the schema of that JSON, see `medscan.schema`. Reading the header needs no torch.
 """
 
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from medscan.methods import Method
 
 FORMAT = 1
+NEWER = ("patients", "stacks")
+"""Fields of the calibration that format 1 did not have at first."""
 LARGEST_FILE = 8 << 30
 """Bytes that a detector's file may have: all of it is read, and most of it kept in memory."""
 
@@ -231,6 +234,9 @@ class Detector:
             facts.pop(transient)
         lineage = facts.pop("lineage")
         metadata = {"medscan.lineage": json.dumps(lineage)} if lineage else {}
+        newer = {name: facts["calibration"].pop(name) for name in NEWER}
+        if any(newer.values()):
+            metadata["medscan.calibration"] = json.dumps(newer)
         metadata["medscan"] = json.dumps(facts, sort_keys=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
         data = save(tensors, metadata=metadata)
@@ -301,6 +307,7 @@ def read(path: Path) -> Detector:
         header = read_header(path)
         facts = json.loads(header.metadata["medscan"])
         lineage = json.loads(header.metadata.get("medscan.lineage", "[]"))
+        newer = json.loads(header.metadata.get("medscan.calibration", "{}"))
     except (WeightsError, KeyError, ValueError, RecursionError) as error:
         raise DetectorError(f"{path} is not a detector file, or is damaged") from error
     if not header.shapes:
@@ -308,7 +315,17 @@ def read(path: Path) -> Detector:
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan cannot read")
     added = {"name": printable(path.stem), "digest": digest, "lineage": lineage}
-    return _from_facts(path, facts, added)
+    return _from_facts(path, _joined(path, facts, newer), added)
+
+
+def _joined(path: Path, facts: dict[str, Any], newer: Any) -> dict[str, Any]:
+    """Facts with both halves of the calibration."""
+    older = facts.get("calibration")
+    if not isinstance(older, dict):
+        return facts
+    if not isinstance(newer, dict) or older.keys() & newer.keys():
+        raise DetectorError(f"detector {path} is damaged: its calibration is there twice")
+    return facts | {"calibration": older | newer}
 
 
 def _digest_of(path: Path) -> str:

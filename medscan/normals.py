@@ -11,10 +11,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from medscan.schema import CLOSED, Fraction
+from medscan.schema import CLOSED, Count, Fraction
 
 MOST_SCORES = 100_000
 """Most scores of a label: every results file holds those of the normals."""
+
+MOST_STACKS = 1000
+"""Most stacks, likewise."""
 
 
 def _check_order(scores: tuple[float, ...]) -> tuple[float, ...]:
@@ -25,6 +28,10 @@ def _check_order(scores: tuple[float, ...]) -> tuple[float, ...]:
 
 Score = Annotated[float, Field(ge=-1e30, le=1e30)]
 """A score, or a patch score, within what float32 holds."""
+Stacks = Annotated[
+    tuple[Annotated[tuple[Score, ...], Field(min_length=1, max_length=MOST_SCORES)], ...],
+    Field(max_length=MOST_STACKS),
+]
 Scores = Annotated[tuple[Score, ...], Field(max_length=MOST_SCORES), AfterValidator(_check_order)]
 
 
@@ -37,6 +44,30 @@ def _check_threshold(threshold: float, calibration: ValidationInfo) -> float:
 
 Threshold = Annotated[float, Field(allow_inf_nan=True), AfterValidator(_check_threshold)]
 """A threshold; the field `normals` comes before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What a threshold says of normals to come.
+
+    Parameters
+    ----------
+    level : str
+        What is counted: "slices" or "stacks".
+    rate : float
+        Share of them that is expected to be flagged.
+    low, high : float
+        95 % interval of that share, as far as the normals tell.
+    normals, needed : int
+        Normals that it stands on, and that a threshold for the target rate needs.
+    """
+
+    level: str
+    rate: float
+    low: float
+    high: float
+    normals: int
+    needed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +89,10 @@ class Calibration:
         patches, and the level that the worst patch of a normal slice exceeds at `target_fpr`.
     abnormals : tuple of float
         Sorted out-of-sample scores of the abnormal shots, for information.
+    patients : int
+        Patients whom the normals are of; 0 where nobody counted, as in older files.
+    stacks : tuple of tuple of float
+        Out-of-sample scores of whole normal stacks, slice by slice; empty if there were none.
     """
 
     __pydantic_config__ = CLOSED
@@ -69,12 +104,34 @@ class Calibration:
     map_low: Score
     map_high: Score
     abnormals: Scores = ()
+    patients: Count = 0
+    stacks: Stacks = ()
 
     def percentile(self, score: float) -> float:
         """Share of normals that score below, in percent; NaN for NaN."""
         if math.isnan(score) or not self.normals:
             return math.nan
         return 100.0 * bisect_left(self.normals, score) / len(self.normals)
+
+    @property
+    def promise(self) -> Promise | None:
+        """What the threshold promises, of stacks if whole ones were scored; None without normals.
+
+        With n exchangeable normals, the share of new ones above the r-th smallest has a Beta
+        distribution with n + 1 - r and r (Vovk, Asian Conference on Machine Learning, 2012). Images
+        of one patient resemble one another: the interval is that of as many normals as patients.
+        """
+        count = len(self.stacks) or len(self.normals)
+        if not count:
+            return None
+        from scipy.special import betaincinv
+
+        rank = min(_rank(count, self.target_fpr), count)
+        rate = 1 - rank / (count + 1)
+        worth = 1 + min(self.patients or count, count)
+        low, high = (float(betaincinv(worth * rate, worth * (1 - rate), q)) for q in (0.025, 0.975))
+        level = "stacks" if self.stacks else "slices"
+        return Promise(level, rate, low, high, count, needed(self.target_fpr))
 
     def at_rate(self, target_fpr: float) -> Calibration:
         """The same normals with the threshold for another rate."""
@@ -96,7 +153,17 @@ def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[
     """
     if not normals:
         return math.nan, True
-    rank = math.ceil((len(normals) + 1) * (1 - target_fpr))
+    rank = _rank(len(normals), target_fpr)
     provisional = rank > len(normals)
     chosen = sorted(normals)[min(rank, len(normals)) - 1]
     return math.nextafter(chosen, math.inf), provisional
+
+
+def _rank(normals: int, target_fpr: float) -> int:
+    """Rank of the score that a new one exceeds at that rate; beyond the last if there is none."""
+    return math.ceil(round((normals + 1) * (1 - target_fpr), 9))
+
+
+def needed(target_fpr: float) -> int:
+    """Fewest normals that have a threshold for this rate."""
+    return math.ceil(round(1 / target_fpr, 9)) - 1

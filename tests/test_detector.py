@@ -272,6 +272,93 @@ def test_the_rate_holds_for_new_normals():
     assert 0.08 < np.mean(rates) <= 0.105
 
 
+def test_the_promise_is_what_new_normals_do():
+    """Its rate is the mean over calibrations, and its interval holds 95 % of them."""
+    rng = np.random.default_rng(1)
+    flagged = []
+    for _ in range(2000):
+        threshold, _ = conformal_threshold(tuple(rng.random(39).tolist()), 0.2)
+        flagged.append(1 - threshold)
+    promise = Calibration(tuple(range(39)), 40.0, 0.2, False, 0, 1).promise
+    assert promise.rate == pytest.approx(0.2)
+    assert np.mean(flagged) == pytest.approx(promise.rate, abs=0.01)
+    inside = [promise.low <= rate <= promise.high for rate in flagged]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.parametrize(("rate", "needed"), [(0.05, 19), (0.1, 9), (0.2, 4), (0.5, 1)])
+def test_the_promise_says_how_many_normals_a_rate_needs(rate, needed):
+    for count in (needed, needed - 1):
+        threshold, provisional = conformal_threshold(tuple(map(float, range(count))), rate)
+        if not count:
+            continue
+        promise = Calibration(
+            tuple(map(float, range(count))), threshold, rate, provisional, 0, 1
+        ).promise
+        assert promise.needed == needed
+        assert provisional == (count < needed)
+        assert promise.rate == pytest.approx(1 / (count + 1))
+
+
+def test_normals_of_few_patients_promise_less():
+    many = Calibration(tuple(map(float, range(60))), 57.0, 0.05, False, 0, 1)
+    few = replace(many, patients=10)
+    assert few.promise.rate == many.promise.rate
+    assert few.promise.high > many.promise.high + 0.05
+
+
+def test_where_stacks_were_scored_the_promise_is_of_stacks():
+    slices = tuple(map(float, range(60)))
+    calibration = Calibration(slices, 57.0, 0.05, False, 0, 1, stacks=(slices[:30], slices[30:]))
+    assert (calibration.promise.level, calibration.promise.normals) == ("stacks", 2)
+    assert Calibration((), math.nan, 0.05, True, 0, 1).promise is None
+
+
+def test_older_versions_can_read_detectors_with_stacks(detector_file, tmp_path, backbone):
+    """What they do not know is under a key of its own; without it nothing is known of stacks."""
+    found = detector.read(detector_file)
+    method = found.load_method(detector_file, backbone)
+    stacks = ((0.25, 0.5), (0.125,))
+    path = tmp_path / "stacks.safetensors"
+    replace(found, calibration=replace(found.calibration, stacks=stacks, patients=2)).save(
+        path, method
+    )
+    assert detector.read(path).calibration.stacks == stacks
+    assert detector.read(path).calibration.patients == 2
+    facts = json.loads(metadata_of(path)["medscan"])
+    assert not {"stacks", "patients"} & facts["calibration"].keys()
+    older = metadata_of(path)
+    del older["medscan.calibration"]
+    from safetensors.torch import load_file, save_file
+
+    save_file(load_file(path), path, older)
+    assert detector.read(path).calibration == replace(found.calibration, patients=0, stacks=())
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ('{"stacks": [[]]}', "stacks.0"),
+        ('{"stacks": [[1e999]]}', "stacks"),
+        ('{"stacks": "x"}', "stacks"),
+        ('{"patients": -1}', "patients"),
+        ('{"threshold": 1.0}', "twice"),
+        ('{"other": 1}', "other"),
+        ("[]", "calibration"),
+        ("{", "not a detector file"),
+    ],
+)
+def test_a_damaged_newer_half_of_the_calibration_is_one_line(detector_file, tmp_path, told, what):
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "told.safetensors"
+    metadata = metadata_of(detector_file) | {"medscan.calibration": told}
+    save_file(load_file(detector_file), path, metadata)
+    with pytest.raises(DetectorError, match=what) as error:
+        detector.read(path)
+    assert "\n" not in str(error.value)
+
+
 def test_without_normals_nothing_is_flagged():
     threshold, provisional = conformal_threshold((), 0.05)
     assert math.isnan(threshold)

@@ -14,13 +14,22 @@ def detector_line(detector: Detector) -> str:
 
 def _calibration_of(detector: Detector) -> str:
     calibration = detector.calibration
-    if not calibration.normals:
+    promise = calibration.promise
+    if promise is None:
         why = "no normals of two patients to spare, --zero-shot, --folds 0, or interrupted"
         return f"not calibrated ({why}): it will flag nothing"
-    text = (
-        f"threshold {calibration.threshold:.3f} for {calibration.target_fpr:.0%} of normal slices "
-        f"from {len(calibration.normals)} out-of-sample normals"
+    told = (
+        f"threshold {calibration.threshold:.3f}: expect it to flag {_percent(promise.rate)} % of "
+        f"normal {promise.level} ({_percent(promise.low)} to {_percent(promise.high)} %), "
+        f"by {promise.normals} that it had not seen"
     )
-    if calibration.provisional:
-        text += " (provisional: too few normals for that rate)"
-    return text
+    if promise.normals < promise.needed:
+        told += (
+            f"; provisional: {_percent(calibration.target_fpr)} % of normal {promise.level} needs "
+            f"{promise.needed} of them"
+        )
+    return told
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g}" if share < 0.995 else "100"
