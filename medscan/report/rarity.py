@@ -24,7 +24,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from medscan.report.colours import UNBOUNDED
-from medscan.scoring import top_count
+from medscan.scoring import stack_scores, top_count
 
 MOST_PEAKS = 50
 """Normals that the tail is taken from: those above the median, at most this many."""
@@ -62,6 +62,8 @@ class Normals:
         Number of normals above it.
     excess : float
         Sum of what these exceed it by.
+    stacks : tuple of tuple of float
+        Scores of whole normal stacks, slice by slice, where there were any.
     """
 
     scores: tuple[float, ...]
@@ -69,6 +71,7 @@ class Normals:
     start: float
     peaks: int
     excess: float
+    stacks: tuple[tuple[float, ...], ...] = ()
 
     @classmethod
     def of(cls, scores: ArrayLike, *, bounded: bool) -> Normals | None:
@@ -106,6 +109,12 @@ class Normals:
             part = math.exp((value - upper) * self.peaks / self.excess)
         return math.log((n + 1 - below - part) / (n + 1))
 
+    def told(self, score: float) -> float:
+        """Share by counting; above the highest normal by `log_share`, if that is less."""
+        counted = self.counted(score)
+        above_all = self.below(score) == len(self.scores)
+        return min(counted, math.exp(self.log_share(score))) if above_all else counted
+
     def score_at(self, shares: Floats) -> Floats:
         """Scores that these shares of normals reach, on their own scale."""
         n = len(self.scores)
@@ -128,14 +137,25 @@ def normals_of(detector: Mapping[str, Any]) -> Normals | None:
     scores = np.asarray(detector.get("normals") or [], np.float64)
     bounded = detector.get("method") not in UNBOUNDED
     # An older file may not name the method: what is beyond 0 and 1 is no probability.
-    return Normals.of(scores, bounded=bounded and bool(np.all((scores >= 0) & (scores <= 1))))
+    normals = Normals.of(scores, bounded=bounded and bool(np.all((scores >= 0) & (scores <= 1))))
+    stacks = tuple(map(tuple, detector.get("normal_stacks") or []))
+    return None if normals is None else replace(normals, stacks=stacks)
+
+
+@lru_cache(maxsize=1024)
+def like(slices: Normals, count: int) -> Normals:
+    """Normals to count a stack of `count` slices among: whole stacks, or else slices."""
+    if count < 2 or not slices.stacks:
+        return slices
+    return Normals.of(stack_scores(slices.stacks, count), bounded=slices.bounded) or slices
 
 
 def stack_shares(slices: Normals, score: float, count: int) -> tuple[float, float]:
     """Shares of normal stacks of `count` slices that score as high.
 
-    As for its threshold, slices are taken as independent; those of a real stack resemble one
-    another, so that the shares err to the large side. Up to 20 slices the score of a stack is its
+    As for its threshold, whole normal stacks are counted where there are any. Else slices are taken
+    as independent; those of a real stack resemble one another, so that the shares err to the large
+    side. Up to 20 slices the score of a stack is its
     highest slice's and the share of stacks follows from that of slices; the score of longer ones is
     simulated.
 
@@ -145,14 +165,15 @@ def stack_shares(slices: Normals, score: float, count: int) -> tuple[float, floa
         Natural logarithm of the share by `Normals.log_share`; and the share by counting, or by the
         former above the highest normal, but at least 1 / (n + 1): n normals tell of none smaller.
     """
-    least = 1 / (1 + len(slices.scores))
+    among = like(slices, count)
+    least = 1 / (1 + len(among.scores))
+    if among is not slices:
+        return among.log_share(score), max(among.told(score), least)
     if top_count(count) > 1:
         stacks = _simulated(slices, min(count, LONGEST))
         return stacks.log_share(score), max(stacks.counted(score), least)
-    log_share, counted = slices.log_share(score), slices.counted(score)
-    if slices.below(score) == len(slices.scores):
-        counted = min(counted, math.exp(log_share))
-    return log_any(log_share, count), max(any_of(counted, count), least)
+    told = any_of(slices.told(score), count)
+    return log_any(slices.log_share(score), count), max(told, least)
 
 
 @lru_cache(maxsize=1024)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from medscan.report.rarity import DRAWS, Normals, any_of, log_any, normals_of, stack_shares
+from medscan.report.rarity import DRAWS, Normals, any_of, like, log_any, normals_of, stack_shares
 from medscan.results import RunInfo, StackResult, State, StudyResult
 
 NormalsByDetector = Mapping[str, Normals]
@@ -42,7 +42,8 @@ class Standing:
     expected : float
         The same share as far as the number of normals can tell of it.
     below, normals : int
-        Normal slices with a lower score, and all normal slices of the detector; 0 if unknown.
+        Normal slices with a lower score, and all normal slices of the detector, or whole normal
+        stacks where it has any; 0 if unknown.
     percentile : float
         As in `StackResult`.
     """
@@ -137,10 +138,10 @@ def stack_standing(stack: StackResult, normals: Normals | None) -> Standing:
     A detector that was never calibrated has neither; then it cannot be compared.
     """
     if normals is not None:
-        count = int((stack.state == State.SCORED).sum())
-        shares = stack_shares(normals, stack.score, max(count, 1))
-        below = normals.below(stack.score)
-        return Standing(*shares, below, len(normals.scores), stack.percentile)
+        count = max(int((stack.state == State.SCORED).sum()), 1)
+        among = like(normals, count)
+        shares = stack_shares(normals, stack.score, count)
+        return Standing(*shares, among.below(stack.score), len(among.scores), stack.percentile)
     if math.isnan(stack.percentile):
         return Standing()
     share = max(1 - stack.percentile / 100, 1 / (DRAWS + 1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medscan.errors import UsageError
-from medscan.normals import Threshold
+from medscan.normals import Stacks, Threshold
 from medscan.schema import OPEN, checked
 from medscan.text import printable
 
@@ -32,6 +32,7 @@ class Record:
     domain: str = ""
     window: str = "auto"
     normals: tuple[float, ...] = ()
+    normal_stacks: Stacks = ()
     threshold: Threshold = math.nan
     target_fpr: float = 0.0
     provisional: bool = False

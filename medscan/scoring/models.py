@@ -84,6 +84,7 @@ def describe(detector: Detector) -> dict[str, Any]:
         "map_low": calibration.map_low,
         "map_high": calibration.map_high,
         "normals": list(calibration.normals),
+        "normal_stacks": [list(scores) for scores in calibration.stacks],
         "licence": detector.licence,
         "lineage": [asdict(parent) for parent in detector.lineage],
     }

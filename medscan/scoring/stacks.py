@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -62,19 +62,34 @@ def aggregate(scores: NDArray[np.float32]) -> float:
     return float(scored[-top_count(len(scored)) :].mean())
 
 
+def stack_scores(stacks: Sequence[Sequence[float]], count: int) -> tuple[float, ...]:
+    """Return, sorted, what stacks would score if each had been cut into `count` slices.
+
+    Slice scores (n,) of a stack are read at evenly spaced places. What neighbours have in common
+    they keep: a stack cut twice as thin has hardly another highest slice.
+    """
+    places = (np.arange(count) + 0.5) / count
+    cut = (np.asarray(s, np.float32)[(places * len(s)).astype(np.int64)] for s in stacks)
+    return tuple(sorted(aggregate(scores) for scores in cut))
+
+
 @lru_cache(maxsize=256)
 def stack_calibration(slices: Calibration, count: int) -> Calibration:
-    """Derive the calibration for the aggregate of `count` slices from that of single slices.
+    """Derive the calibration for the aggregate of `count` slices.
 
     The highest score among many normal slices is rare among normal slices, so that a threshold for
-    slices would flag most normal stacks. Normal stacks are therefore simulated by drawing `count`
-    out-of-sample normal slices with replacement, 2,000 times. Slices of a real stack resemble one
-    another more than that, which makes the simulated aggregate larger: of stacks like the shots,
-    fewer are flagged than the target rate says. With fewer than `count` / target rate normals, the
-    tail is unknown and the calibration provisional.
+    slices would flag most normal stacks. Where whole normal stacks were scored, they are counted,
+    see `stack_scores`. Else normal stacks are simulated by drawing `count` out-of-sample normal
+    slices with replacement, 2,000 times. Slices of a real stack resemble one another more than
+    that, which makes the simulated aggregate larger: of stacks like the shots, fewer are flagged
+    than the target rate says. With fewer than `count` / target rate normals, the tail is unknown
+    and the calibration provisional.
     """
     if not slices.normals or count < 1:
         return slices
+    if slices.stacks and count > 1:
+        whole = replace(slices, normals=stack_scores(slices.stacks, count))
+        return whole.at_rate(slices.target_fpr)
     rng = np.random.default_rng(0)
     drawn = rng.choice(np.array(slices.normals), (2000, count))
     top = top_count(count)

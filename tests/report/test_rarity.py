@@ -104,6 +104,19 @@ def test_normal_stacks_are_as_rare_as_it_says(count):
         assert abs(np.mean(shares[:, 1] <= share) - share) < spread + 0.03
 
 
+def test_whole_normal_stacks_are_counted_where_there_are_any():
+    """Else a stack of slices that are all alike would look as usual as the highest of many."""
+    facts = {"method": "patchcore", "normals": [1.0, 2.0, 3.0, 4.0]}
+    slices = normals_of(facts)
+    stacks = normals_of(facts | {"normal_stacks": [[n, n, n] for n in facts["normals"]]})
+    assert stack_shares(stacks, 3.5, 3)[1] == pytest.approx(2 / 5)
+    assert stack_shares(stacks, 3.5, 3)[1] < stack_shares(slices, 3.5, 3)[1]
+    assert stack_shares(stacks, 9.0, 3)[1] == pytest.approx(1 / 5)
+    assert stack_shares(stacks, 3.5, 1) == stack_shares(slices, 3.5, 1)
+    alike = normals_of(facts | {"normal_stacks": [[1.0, 1.0]] * 3})
+    assert stack_shares(alike, 3.5, 2) == stack_shares(slices, 3.5, 2)
+
+
 def test_the_chance_of_one_among_several():
     assert any_of(0.05, 12) == pytest.approx(1 - 0.95**12)
     assert any_of(1.0, 3) == 1

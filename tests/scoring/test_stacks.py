@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from medscan.archive import BURNED_IN, Kind, Stack
 from medscan.normals import Calibration
-from medscan.scoring.stacks import aggregate, stack_calibration, thumbnail_policy
+from medscan.scoring.stacks import aggregate, stack_calibration, stack_scores, thumbnail_policy
 
 
 @given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-5, 5, width=32)))
@@ -58,3 +58,47 @@ def test_long_stacks_need_many_normals():
     assert stack_calibration(few, 20).provisional
     nothing = Calibration((), math.nan, 0.05, True, 0, 1)
     assert stack_calibration(nothing, 5) is nothing
+
+
+def walks(rng, stacks, slices):
+    """Scores of stacks whose neighbouring slices resemble one another."""
+    patient, noise = rng.normal(size=(stacks, 1)), rng.normal(size=(stacks, slices))
+    smooth = np.apply_along_axis(np.convolve, 1, noise, np.ones(5) / 5, "same")
+    return (patient + smooth).astype(np.float32)
+
+
+@pytest.mark.parametrize("count", [6, 30, 60])
+@pytest.mark.parametrize("rate", [0.05, 0.2])
+def test_whole_normal_stacks_keep_their_dependence(count, rate):
+    """Independent draws of the same slices would flag hardly any of them."""
+    rng = np.random.default_rng(0)
+    whole, flagged, independent = walks(rng, 2000, 30), [], []
+    for known in np.split(whole[:1000], 10):
+        slices = tuple(sorted(known.ravel().tolist()))
+        plain = Calibration(slices, 0.0, rate, False, 0, 1)
+        stacks = replace(plain, stacks=tuple(map(tuple, known.tolist())))
+        new = np.array(stack_scores(whole[1000:].tolist(), count))
+        flagged.append(np.mean(new >= stack_calibration(stacks, count).threshold))
+        independent.append(np.mean(new >= stack_calibration(plain, count).threshold))
+    assert np.mean(flagged) == pytest.approx(rate, abs=0.02)
+    assert np.mean(independent) < 0.8 * rate
+
+
+def test_a_stack_of_one_slice_is_a_slice():
+    stacks = replace(SLICES, stacks=((5.0, 5.0),) * 30)
+    assert stack_calibration(stacks, 1) == replace(
+        stack_calibration(SLICES, 1), stacks=stacks.stacks
+    )
+
+
+@pytest.mark.parametrize(("stacks", "provisional"), [(18, True), (19, False)])
+def test_stacks_are_provisional_only_where_they_are_too_few(stacks, provisional):
+    known = replace(SLICES, stacks=((0.1, 0.2, 0.3),) * stacks)
+    assert stack_calibration(known, 60).provisional is provisional
+
+
+def test_a_stack_can_be_cut_into_more_or_fewer_slices():
+    stacks = [(0.0, 1.0, 2.0, 3.0), (9.0,)]
+    assert stack_scores(stacks, 2) == (3.0, 9.0)
+    assert stack_scores(stacks, 8) == (3.0, 9.0)
+    assert stack_scores(stacks, 1) == (2.0, 9.0)
