@@ -19,16 +19,18 @@ import pickle
 import resource
 import select
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from multiprocessing.connection import Connection, wait
 from multiprocessing.util import Finalize
 from pathlib import Path
 from struct import Struct
+from types import ModuleType
 from typing import Any, BinaryIO, TypeVar
 
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES
@@ -168,6 +170,17 @@ def _die_with(parent: int) -> None:
 # --- in the process that owns workers -----------------------------------------------------------
 
 
+@contextmanager
+def _no_main() -> Iterator[None]:
+    """Hide the main module: a spawned process would run a user's script once more."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class Worker:
     """A worker process as its owner sees it: its pipes, and the call that it works on.
 
@@ -185,7 +198,8 @@ class Worker:
         self._answers, self._named = _Messages(self.connection), _Messages(self.names)
         args = (worker_end, names_end, os.getpid(), function)
         self.process = context.Process(target=serve, args=args, daemon=True)
-        self.process.start()
+        with _no_main():
+            self.process.start()
         worker_end.close()
         names_end.close()
         # Before multiprocessing asks its children to end, which a worker does not hear.

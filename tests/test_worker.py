@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -32,6 +34,14 @@ def test_messages_are_taken_whole_and_nobody_waits_for_the_rest():
 def test_a_call_and_its_answer_may_be_larger_than_a_pipe():
     text = "x" * 3_000_000
     assert call(str.upper, text) == text.upper()
+
+
+def test_a_script_that_starts_a_worker_is_run_once(tmp_path):
+    """Without a guard for its main part, as researchers write scripts."""
+    script = tmp_path / "script.py"
+    script.write_text("from medscan.worker import call\nprint(call(str.upper, 'once'))\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("ONCE\n", "")
 
 
 def name_and_wait(count: int) -> None:
