@@ -52,8 +52,8 @@ _LENGTH = Struct("<Q")
 """Comes before each message of a worker: its bytes."""
 _AT_ONCE = 1 << 18
 """Bytes that are read from a pipe at once: about as many as it holds."""
-KEPT = 1
-"""Idle workers that are kept for the next call."""
+KEPT = 2
+"""Idle workers that are kept for the next call: one that draws slices, one that reads masks."""
 
 
 @dataclass(frozen=True, slots=True)

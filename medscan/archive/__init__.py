@@ -1,6 +1,7 @@
 """Files on disk -> studies, series, stacks and frames; every file in exactly one bucket."""
 
 import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
+from medscan.archive.beside import describing
 from medscan.archive.bids import BidsName, bids_name, study_path
 from medscan.archive.dicom import BURNED_IN
 from medscan.archive.facts import DESCRIBING, FACTS, FILE_NAME, TERMS, Facts
@@ -88,6 +89,7 @@ __all__ = [
     "bids_name",
     "content_of",
     "cut_geometry",
+    "describing",
     "digest_of",
     "display_transform",
     "from_json",

@@ -11,7 +11,7 @@ from medscan.archive.bids import BODY_PART, BidsName, bids_name
 from medscan.archive.facts import DESCRIBING, FILE_NAME, FORMS, Facts, shared
 from medscan.archive.header import NOTHING, Header, Record, Sidecar, Stated
 from medscan.archive.sidecar import DATA_SET, DOMAIN, PEOPLE
-from medscan.archive.types import Kind, Outcome, Reason
+from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import stem
 
 Place = tuple[Path, str]
@@ -52,6 +52,21 @@ def join_sidecars(records: Iterable[Record], stated: Stated) -> Iterator[Header 
             yield Outcome(record.file, Reason.DERIVED, _SET_ASIDE, *uids)
         else:
             yield record if record.kind is Kind.DICOM else beside.joined(record, stated)
+
+
+def describing(file: ArchiveFile) -> Iterator[Path]:
+    """Files below the archive root that may say what an image shows, as `join_sidecars` reads them.
+
+    Tables of people are left out, and what makes an image a derivative.
+    """
+    name, own = bids_name(file.full.as_posix()), f"{stem(file.path)}.json"
+    for depth, folder in enumerate(file.full.parents):
+        if not folder.is_relative_to(file.root):
+            return
+        beside = [folder / own] if depth == 0 else []
+        if name is not None and depth <= name.depth:
+            beside = sorted(folder.glob("*.json"))
+        yield from (p for p in (*beside, folder / DOMAIN) if p.is_file() and p.name != DATA_SET)
 
 
 @dataclass(slots=True)

@@ -21,7 +21,11 @@ from medscan.errors import FileError
 
 
 def read_header(
-    file: ArchiveFile, *, identify: bool = False, alive: Callable[[], object] | None = None
+    file: ArchiveFile,
+    *,
+    identify: bool = False,
+    alive: Callable[[], object] | None = None,
+    by_name: bool = True,
 ) -> Record:
     """Read the header of one file, by its content; open it once and raise nothing.
 
@@ -32,6 +36,8 @@ def read_header(
         Read the accession number too.
     alive : callable or None
         Read all of the file, for `Header.content`, and call this between its pieces.
+    by_name : bool
+        Add what its name in a BIDS data set says, and set aside what this calls a mask.
 
     Returns
     -------
@@ -49,7 +55,7 @@ def read_header(
             record = _read(file, stream, identify=identify)
             if isinstance(record, Header) and alive is not None:
                 record = replace(record, content=content_of(stream, alive))
-            return named(record) if isinstance(record, Header) else record
+            return named(record) if isinstance(record, Header) and by_name else record
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))
     except MemoryError:

@@ -14,7 +14,7 @@ from medscan.errors import SourceError
 from medscan.reading import Sources
 from medscan.report import Row
 from medscan.results import StackResult
-from medscan.shots import Item, LabelledSlice, Slot, load_slot
+from medscan.shots import Item, LabelledSlice, Slot, Source, load_slots
 
 _NAME = "results:{study}/{stack}#{slice}"
 """Name that a detector gives to a shot made from a verdict."""
@@ -72,11 +72,10 @@ def load_picks(
     parent: Detector, picks: Sequence[Pick], slots: Sequence[Slot], size: int
 ) -> Iterator[LabelledSlice]:
     """Read slices from the archives as the scan read them, in their order, without background."""
-    for pick, slot in zip(picks, slots, strict=True):
-        loaded = load_slot(slot, size=size, window=parent.window)
-        if loaded is not None:
-            _check_picture(pick, loaded, parent.window)
-            yield loaded
+    by_name = {pick.name: pick for pick in picks}
+    for loaded in load_slots(slots, size=size, window=parent.window):
+        _check_picture(by_name[loaded.item.name], loaded, parent.window)
+        yield loaded
 
 
 def _slot(sources: Sources, pick: Pick) -> Slot:
@@ -89,7 +88,8 @@ def _slot(sources: Sources, pick: Pick) -> Slot:
     frame = stack.frames[pick.slice_index]
     patient = f"results:{study.info.get('patient') or study.key}"
     item = Item(pick.name, frame.file.full, pick.label, patient, typical=pick.typical)
-    return Slot(item, stack, frame, str(pick.stack.info["modality"]))
+    source = Source(stack, (frame,), str(pick.stack.info["modality"]), study.key)
+    return Slot(item, source, frame)
 
 
 def _check_picture(pick: Pick, loaded: LabelledSlice, window: str) -> None:

@@ -63,7 +63,9 @@ def unjudged(
         For patients of both that share such a file, the name that stands for all that are one.
     """
     sizes = {one.item.path.stat().st_size for one in shots}
-    files = {frame.file.full: slot.item.patient for slot in judged for frame in slot.stack.frames}
+    files = {
+        frame.file.full: slot.item.patient for slot in judged for frame in slot.source.stack.frames
+    }
     known = {fingerprint(p): patient for p, patient in files.items() if p.stat().st_size in sizes}
     found = [(one, known.get(fingerprint(one.item.path))) for one in shots]
     same = [(one.item.patient, patient) for one, patient in found if patient is not None]

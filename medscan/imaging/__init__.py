@@ -2,7 +2,7 @@
 
 from medscan.decoding import PixelPlane, Voi
 from medscan.imaging.letterbox import Letterbox
-from medscan.imaging.read import KeptPlanes, read_planes
+from medscan.imaging.read import KeptPlanes, read_mask, read_planes
 from medscan.imaging.render import render, render_plane
 from medscan.imaging.types import Affine2D, Slice, Window
 from medscan.imaging.window import Rule, apply_window, is_background, measure, parse_rule, show
@@ -20,6 +20,7 @@ __all__ = [
     "is_background",
     "measure",
     "parse_rule",
+    "read_mask",
     "read_planes",
     "render",
     "render_plane",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,6 +14,8 @@ from medscan.archive import ArchiveFile, open_regular
 from medscan.decoding import PixelPlane
 from medscan.errors import CorruptError, TooLargeError, UnsupportedError
 
+JPEG_ZERO = 64
+"""Grey value up to which a pixel of a mask in JPEG may have been black."""
 _NUMBER_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -32,14 +35,47 @@ def read_page(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
     FileError
         If the page does not exist, is over the limit or cannot be read by Pillow.
     """
+    with _opened(file, index, max_file_bytes) as image:
+        tags = getattr(image, "tag_v2", {})  # of a TIFF: turning it loses them
+        return _plane(ImageOps.exif_transpose(image), tags)
+
+
+def read_mask_page(file: ArchiveFile, index: int, max_file_bytes: int) -> NDArray[np.bool_]:
+    """Read where page `index` of a mask marks something, (rows, columns).
+
+    Every value above 0 marks, and every colour but black, unless it is transparent. Of a palette
+    without black, entry 0 is the one that does not. JPEG blurs its zeros: there, a value above
+    `JPEG_ZERO` marks.
+
+    Raises
+    ------
+    FileError
+        As `read_page`; or if nothing in a JPEG is brighter than what it may make of zeros.
+    """
+    with _opened(file, index, max_file_bytes) as image:
+        tags, zero = getattr(image, "tag_v2", {}), JPEG_ZERO if image.format == "JPEG" else 0
+        turned = ImageOps.exif_transpose(image)
+        values = np.atleast_3d(_plane(turned, tags).pixels).max(axis=2)
+        if turned.mode == "P" and values.all():
+            values = np.asarray(turned)
+        if values.any() and values.max() <= zero:
+            raise UnsupportedError(f"a JPEG without a value above {zero}; save it as PNG")
+        marked: NDArray[np.bool_] = values > zero
+        if "A" in turned.getbands():
+            marked &= np.asarray(turned.getchannel("A")) > 0
+        return marked
+
+
+@contextmanager
+def _opened(file: ArchiveFile, index: int, max_file_bytes: int) -> Iterator[Image.Image]:
+    """Open a picture at a page."""
     with open_regular(file.full) as stream, _open_picture(stream) as image:
         if not 0 <= index < getattr(image, "n_frames", 1):
             raise CorruptError(f"has no page {index + 1}")
         image.seek(index)
         if image.width * image.height * 4 * len(image.getbands()) > max_file_bytes:
             raise TooLargeError(f"{image.height} x {image.width} is over the limit")
-        tags = getattr(image, "tag_v2", {})  # of a TIFF: turning it loses them
-        return _plane(ImageOps.exif_transpose(image), tags)
+        yield image
 
 
 def _open_picture(stream: BinaryIO) -> Image.Image:

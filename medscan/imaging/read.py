@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medscan.archive import ArchiveFile, Frame, Kind, Stack
 from medscan.decoding import DicomFile, PixelPlane, file_errors
 from medscan.errors import CorruptError, FileError
-from medscan.imaging.picture import read_page
+from medscan.imaging.picture import read_mask_page, read_page
 from medscan.imaging.volume import open_volume
 from medscan.worker import announce
 
@@ -77,6 +80,29 @@ def read_planes(
             continue
         for frame, _ in run:
             yield _read(stack, frame, read)
+
+
+def read_mask(stack: Stack, frame: Frame, max_file_bytes: int) -> NDArray[np.bool_]:
+    """Read where a frame of a mask marks something: every value above 0 does.
+
+    Returns
+    -------
+    bool (rows, columns)
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    """
+    if stack.kind is Kind.PICTURE:
+        announce(frame.file)
+        with file_errors():
+            return read_mask_page(frame.file, frame.index, max_file_bytes)
+    (plane,) = read_planes(stack, [frame], max_file_bytes)
+    if isinstance(plane, FileError):
+        raise plane
+    marked: NDArray[np.bool_] = np.atleast_3d(plane.pixels).max(axis=2) > 0
+    return marked
 
 
 def _open_file(stack: Stack, file: ArchiveFile, max_file_bytes: int) -> ReadFrame:

@@ -1,12 +1,15 @@
-"""Windows, slices and planes of a stack, each read in a worker process that may die."""
+"""Windows, slices, planes and masks of a stack, each read in a worker process that may die."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from medscan import imaging
-from medscan.archive import Frame, Stack
+import numpy as np
+from numpy.typing import NDArray
+
+from medscan import archive, imaging
+from medscan.archive import ArchiveFile, Frame, Record, Stack
 from medscan.choices import MAX_FILE_BYTES
 from medscan.errors import FileError
 from medscan.imaging import PixelPlane, Slice, Window
@@ -42,6 +45,26 @@ def read_plane(stack: Stack, frame: Frame) -> PixelPlane | FileError:
         return call(_plane, _bare(stack), frame)
     except FileError as error:
         return error
+
+
+def read_mask_header(file: ArchiveFile) -> Record:
+    """Read the header of a mask, which a BIDS name need not set aside."""
+    return call(_mask_header, file)
+
+
+def _mask_header(file: ArchiveFile) -> Record:
+    return archive.read_header(file, by_name=False)
+
+
+def read_mask(stack: Stack, frame: Frame) -> NDArray[np.bool_]:
+    """Read where a frame of a mask marks something; see `medscan.imaging.read_mask`.
+
+    Raises
+    ------
+    FileError
+        If it cannot be read.
+    """
+    return call(imaging.read_mask, _bare(stack), frame, MAX_FILE_BYTES)
 
 
 def _plane(stack: Stack, frame: Frame) -> PixelPlane | FileError:

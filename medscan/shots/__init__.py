@@ -1,6 +1,6 @@
 """Labelled images on disk -> slices with their label, mask and patient."""
 
-from medscan.shots.data import Item, read_items, read_splits, stem
+from medscan.shots.data import Item, read_items, read_splits
 from medscan.shots.shots import (
     Shots,
     draw_shots,
@@ -10,16 +10,18 @@ from medscan.shots.shots import (
     stacked,
     stream_slices,
 )
-from medscan.shots.slots import LabelledSlice, Slot, load_slot
+from medscan.shots.slots import LabelledSlice, Slot, load_slots
+from medscan.shots.sources import Source, stem
 
 __all__ = [
     "Item",
     "LabelledSlice",
     "Shots",
     "Slot",
+    "Source",
     "draw_shots",
     "load_items",
-    "load_slot",
+    "load_slots",
     "merged_shots",
     "named_slices",
     "read_items",

@@ -27,7 +27,7 @@ import numpy as np
 
 from medscan.archive import is_litter
 from medscan.errors import UsageError
-from medscan.shots.sources import SUFFIXES, Source, dicom_sources
+from medscan.shots.sources import Source, dicom_sources, stem
 
 SPLITS = ("train", "test")
 _BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
@@ -49,8 +49,11 @@ class Item:
         Items of one patient are never on both sides of a split.
     typical : bool
         False for a slice that was picked out: it teaches, but says nothing of where normals score.
-    source : Source or None
-        Of a DICOM file: the series that it belongs to.
+    top : Path
+        Folder of the data: what lies beside the file, and in folders up to this one, may say what
+        it shows.
+    sources : tuple of Source
+        Of a DICOM file, what of its series it holds; of others, nothing until they are read.
     """
 
     name: str
@@ -59,7 +62,8 @@ class Item:
     patient: str
     mask: Path | None = None
     typical: bool = True
-    source: Source | None = None
+    top: Path = Path("/")
+    sources: tuple[Source, ...] = ()
 
 
 def read_items(
@@ -87,7 +91,7 @@ def read_items(
     splits = read_splits(data, (split,))
     if required and not splits[split]:
         raise UsageError(f"{data} holds no images of the split {split}")
-    train, test = ({i.patient for i in splits[name] if i.source} for name in SPLITS)
+    train, test = ({i.patient for i in splits[name] if i.sources} for name in SPLITS)
     if not divides and train & test:
         raise UsageError(
             f"{data}: by the PatientID of their DICOM files, {len(train & test)} patients are in "
@@ -137,29 +141,26 @@ def _with_patients(data: Path, splits: dict[str, list[Item]]) -> dict[str, list[
     claimed: dict[str, Item] = {}
     for item in (i for items in splits.values() for i in items if i.patient):
         if source := sources.get(item.path):
-            first = claimed.setdefault(source.patient, item)
+            first = claimed.setdefault(source.patient_id, item)
             if first.patient != item.patient:
                 raise UsageError(
                     f"{data}: {first.name} and {item.name} are of one patient by the PatientID of "
                     "their DICOM files, but are listed as of two; correct the column patient"
                 )
 
+    ids = sorted({source.patient_id for source in sources.values()})
+    numbers = {patient_id: number for number, patient_id in enumerate(ids, 1)}
+    top = data if data.is_dir() else data.parent
+
     def identified(item: Item) -> Item:
         source = sources.get(item.path)
         if source is None:
-            return replace(item, patient=item.patient or patient_of(item.path))
-        listed = claimed.get(source.patient, item).patient
-        return replace(item, patient=listed or source.patient, source=source)
+            return replace(item, patient=item.patient or patient_of(item.path), top=top)
+        listed = claimed.get(source.patient_id, item).patient
+        patient = listed or f"patient {numbers[source.patient_id]} of the DICOM files"
+        return replace(item, patient=patient, top=top, sources=source.sources)
 
     return {name: [identified(item) for item in items] for name, items in splits.items()}
-
-
-def stem(path: Path) -> str:
-    """File name without its image suffix; `.nii.gz` counts as one."""
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
 
 
 def patient_of(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.shots.data import Item
-from medscan.shots.slots import LabelledSlice, load_slot, slots_in_turn, slots_of
+from medscan.shots.slots import LabelledSlice, load_slots, slots_in_turn, slots_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def draw_shots(
     for label in labels:
         word = ("normal", "abnormal")[label]
         mine = [item for item in items if item.label == label]
-        drawn = list(_drawn(mine, shots, seed + label, size=size, window=window, plane=plane))
+        drawn = _drawn(mine, shots, seed + label, size=size, window=window, plane=plane)
         if len(drawn) < shots:
             raise UsageError(
                 f"{shots} {word} shots were asked for, but there are {len(drawn)}; give more "
@@ -102,8 +103,7 @@ def draw_shots(
 
 def load_items(items: list[Item], *, size: int, window: str, plane: Plane | None) -> Shots:
     """Every slice of every item; of an abnormal volume with a mask, those that it touches."""
-    slots = (slot for item in items for slot in slots_of([item], plane))
-    return stacked([s for slot in slots if (s := load_slot(slot, size=size, window=window))])
+    return stacked(list(load_slots(slots_of(items, plane), size=size, window=window)))
 
 
 def stream_slices(
@@ -118,11 +118,7 @@ def stream_slices(
     UsageError
         A file cannot be read, a mask does not fit its image, or an abnormal volume has no mask.
     """
-    for item in items:
-        for slot in slots_of([item], plane, whole=True):
-            found = load_slot(slot, size=size, window=window)
-            if found is not None:
-                yield found
+    yield from load_slots(slots_of(items, plane, whole=True), size=size, window=window)
 
 
 def merged_shots(parts: Sequence[tuple[str, Shots]]) -> Shots:
@@ -152,16 +148,12 @@ def merged_shots(parts: Sequence[tuple[str, Shots]]) -> Shots:
 
 def _drawn(
     items: list[Item], shots: int, seed: int, *, size: int, window: str, plane: Plane | None
-) -> Iterator[LabelledSlice]:
-    """Shots in drawing order; background slices are passed over."""
-    found = 0
-    for slot in slots_in_turn(items, seed, plane):
-        shot = load_slot(slot, size=size, window=window)
-        if shot is not None:
-            yield shot
-            found += 1
-        if found == shots:
-            return
+) -> list[LabelledSlice]:
+    """At most so many shots in drawing order; background slices are passed over."""
+    turns, found = slots_in_turn(items, seed, plane), list[LabelledSlice]()
+    while some := list(islice(turns, shots - len(found))):
+        found += load_slots(some, size=size, window=window)
+    return found
 
 
 def stacked(found: Sequence[LabelledSlice]) -> Shots:
@@ -197,7 +189,6 @@ def named_slices(
 ) -> Iterator[LabelledSlice]:
     """The slices of items that have one of the names, background left out."""
     files = {name.rpartition("#")[0] for name in names} | set(names)
-    for slot in slots_of([item for item in items if item.name in files], plane):
-        found = load_slot(slot, size=size, window=window) if slot.item.name in names else None
-        if found is not None:
-            yield found
+    slots = slots_of([item for item in items if item.name in files], plane)
+    named = (slot for slot in slots if slot.item.name in names)
+    yield from load_slots(named, size=size, window=window)

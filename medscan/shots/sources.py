@@ -1,13 +1,21 @@
-"""Labelled DICOM files as a scan reads them: in the series of their folder, of a stated patient."""
+"""Where the slices of a labelled file lie, found as a scan finds them.
+
+A scan reads a file in its archive: a DICOM file belongs to a series, whose window it shares, and
+what lies beside a volume or picture may say what it shows. Labelled files are read in the same way,
+so that a detector learns from, and is measured on, the slices that it will be given.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from medscan import archive
-from medscan.archive import ArchiveFile, Frame, Kind, Outcome, Stack, Study
+from medscan import archive, decoding
+from medscan.archive import ArchiveFile, Frame, Kind, Outcome, Reason, Stack, Study
+from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Plane
+from medscan.errors import FileError, UsageError
 
 VOLUMES = (".nii.gz", ".nii", ".mha", ".mhd", ".nrrd")
 SUFFIXES = (*VOLUMES, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
@@ -16,31 +24,46 @@ SUFFIXES = (*VOLUMES, ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What the frames of a DICOM file belong to.
+    """Frames of a labelled file in a stack.
 
     Parameters
     ----------
     stack : Stack
-        With the frames of all files of its series that lie in the folders of the labelled files,
-        so that its window is the one that a scan would measure.
-    file : ArchiveFile
+        Whole, so that its window is the one that a scan would measure: with the frames of all
+        files of its series that lie in the folders of the labelled files.
+    frames : tuple of Frame
+        Those of the file, in the order of the stack.
     modality : str
-    patient : str
-        A number in place of the PatientID, or of the StudyInstanceUID where there is none.
+    study : str
+        Key of its study.
     """
 
     stack: Stack
-    file: ArchiveFile
+    frames: tuple[Frame, ...]
     modality: str
-    patient: str
-
-    @property
-    def frames(self) -> list[Frame]:
-        """The frames of the file, in the order of the stack."""
-        return [frame for frame in self.stack.frames if frame.file == self.file]
+    study: str
 
 
-def dicom_sources(paths: Sequence[Path]) -> dict[Path, Source]:
+@dataclass(frozen=True, slots=True)
+class DicomSources:
+    """What a scan would know of a DICOM file.
+
+    Parameters
+    ----------
+    sources : tuple of Source
+        More than one if its frames belong to several stacks.
+    patient_id : str
+        PatientID, or the StudyInstanceUID where there is none; never to be shown.
+    original : Path
+        The file itself, or the one of the same SOP instance that a scan would read instead.
+    """
+
+    sources: tuple[Source, ...]
+    patient_id: str
+    original: Path
+
+
+def dicom_sources(paths: Sequence[Path]) -> dict[Path, DicomSources]:
     """Index the folders of DICOM files, without the folders below these.
 
     Parameters
@@ -51,24 +74,75 @@ def dicom_sources(paths: Sequence[Path]) -> dict[Path, Source]:
     Returns
     -------
     dict
-        Source by path, for DICOM files with an image. A file of several stacks has the first.
+        By path, for the files that a scan would read as DICOM images, or would read copies of.
     """
-    wanted = {path.resolve(): path for path in paths if _is_dicom(path)}
+    wanted = {path: path.resolve() for path in paths if _is_dicom(path)}
     if not wanted:
         return {}
-    folders = sorted({path.parent for path in wanted})
-    siblings = [entry for folder in folders for entry in _files_of(folder)]
-    studies = archive.index(folders, walked=siblings).studies
-    numbers = {name: n for n, name in enumerate(sorted({_identity(s) for s in studies}), 1)}
-    sources: dict[Path, Source] = {}
-    for study in studies:
-        patient = f"patient {numbers[_identity(study)]} of the DICOM files"
-        for series in study.series:
-            for stack in series.stacks:
-                for file in dict.fromkeys(frame.file for frame in stack.frames):
-                    if path := wanted.get(file.full):
-                        sources.setdefault(path, Source(stack, file, series.modality, patient))
-    return sources
+    folders = sorted({path.parent for path in wanted.values()})
+    top = Path(os.path.commonpath(folders))
+    siblings = [entry for folder in folders for entry in _files_of(folder, top)]
+    catalogue = archive.index([top], walked=siblings, judge=_judge)
+    copies = {
+        outcome.file.full: top / outcome.other
+        for outcome in catalogue.set_aside
+        if outcome.reason is Reason.DUPLICATE and outcome.other
+    }
+    originals = {path: copies.get(full, full) for path, full in wanted.items()}
+    found: dict[Path, DicomSources] = {}
+    for study in catalogue.studies:
+        patient_id = study.patient_id.strip() or f"study {study.uid or study.key}"
+        for file, sources in _sources(study).items():
+            found[file.full] = DicomSources(tuple(sources), patient_id, file.full)
+    return {path: found[full] for path, full in originals.items() if full in found}
+
+
+def sources_of(path: Path, top: Path, plane: Plane | None) -> tuple[Source, ...]:
+    """Index one file of any kind, with what lies beside it and above it.
+
+    Parameters
+    ----------
+    path : Path
+    top : Path
+        Folder of the data: nothing above it is looked at.
+    plane : Plane or None
+        Plane to cut volumes in.
+
+    Raises
+    ------
+    UsageError
+        If it holds no image that a scan would read.
+    """
+    (entry,) = archive.walk(path)
+    if isinstance(entry, Outcome):
+        raise UsageError(f"{path} cannot be fitted on: {entry.detail or entry.reason}")
+    entry = _below(entry, top.resolve())
+    beside = [e for file in archive.describing(entry) for e in archive.walk(file)]
+    walked = [entry, *(_below(e, entry.root) for e in beside if isinstance(e, ArchiveFile))]
+    catalogue = archive.index([path], plane=plane, walked=walked)
+    found = [source for study in catalogue.studies for source in _sources(study).get(entry, ())]
+    if not found:
+        why = next((o.detail or o.reason for o in catalogue.set_aside if o.file == entry), "")
+        raise UsageError(f"{path} cannot be fitted on: {why or 'it holds no image'}")
+    return tuple(found)
+
+
+def _sources(study: Study) -> Mapping[ArchiveFile, list[Source]]:
+    """Sources in a study by the file of their frames."""
+    found: dict[ArchiveFile, list[Source]] = {}
+    for series in study.series:
+        for stack in series.stacks:
+            frames: dict[ArchiveFile, list[Frame]] = {}
+            for frame in stack.frames:
+                frames.setdefault(frame.file, []).append(frame)
+            for file, own in frames.items():
+                source = Source(stack, tuple(own), series.modality, study.key)
+                found.setdefault(file, []).append(source)
+    return found
+
+
+def _judge(file: ArchiveFile) -> FileError | None:
+    return decoding.judge(file, MAX_FILE_BYTES, FILE_TIMEOUT_S, lambda: None)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -79,14 +153,26 @@ def _is_dicom(path: Path) -> bool:
     return content is not None and content.kind is Kind.DICOM
 
 
-def _files_of(folder: Path) -> Iterator[ArchiveFile | Outcome]:
+def _files_of(folder: Path, top: Path) -> Iterator[ArchiveFile | Outcome]:
     """Entries of a folder itself, with which a walk begins."""
     for entry in archive.walk(folder):
         file = entry.file if isinstance(entry, Outcome) else entry
         if "/" in file.path:
             return
-        yield entry
+        moved = _below(file, top)
+        yield replace(entry, file=moved) if isinstance(entry, Outcome) else moved
 
 
-def _identity(study: Study) -> str:
-    return study.patient_id.strip() or f"study {study.uid or study.key}"
+def _below(file: ArchiveFile, top: Path) -> ArchiveFile:
+    """The file as a walk of `top` would have it, if it lies below."""
+    if not file.full.is_relative_to(top):
+        return file
+    return replace(file, path=file.full.relative_to(top).as_posix(), root=top)
+
+
+def stem(path: Path) -> str:
+    """File name without its image suffix; `.nii.gz` counts as one."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.name

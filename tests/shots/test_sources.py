@@ -131,7 +131,7 @@ def test_a_series_in_two_folders_is_one(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         file.rename(folder / file.name)
     items = read_items(tmp_path / "data")
-    assert {len(item.source.stack.frames) for item in items} == {6}
+    assert {len(item.sources[0].stack.frames) for item in items} == {6}
     slices = list(stream_slices(items, size=32, window="auto", plane=None))
     assert sorted(s.item.label for s in slices) == [0, 0, 0, 1, 1, 1]
     assert not any("#" in s.item.name for s in slices)
