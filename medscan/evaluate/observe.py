@@ -6,22 +6,29 @@ import os
 import re
 import tempfile
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
+from threading import Lock
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from medscan.clip import device_errors
 from medscan.errors import MedscanError
 from medscan.methods import Levels, Method
 from medscan.parts import scoring
+from medscan.scoring import AUTO_BATCH_SIZES, Lanes
 from medscan.shots import LabelledSlice
 
-BATCH = 16
 IN_MEMORY = 64 << 20
 """Bytes of maps that are held in memory before they go to a temporary file."""
+_Output = tuple[NDArray[np.float32], ...]
+"""Branch scores (B, k) and maps (B, branches, h, w) of a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +126,7 @@ class PreparedBatches:
     """
 
     def __init__(self, limit: int = 2 << 30) -> None:
-        self.limit, self.nbytes = limit, 0
+        self.limit, self.nbytes, self.lock = limit, 0, Lock()
         self.batches: dict[int, torch.Tensor] = {}
 
     def get(self, method: Method, number: int, images: torch.Tensor) -> torch.Tensor:
@@ -127,13 +134,13 @@ class PreparedBatches:
         if number in self.batches:
             return self.batches[number].to(method.backbone.device)
         prepared = method.prepare(images)
-        self.nbytes += prepared.nbytes
-        if self.nbytes <= self.limit:
-            self.batches[number] = prepared.cpu()
+        with self.lock:
+            self.nbytes += prepared.nbytes
+            if self.nbytes <= self.limit:
+                self.batches[number] = prepared.cpu()
         return prepared
 
 
-@torch.inference_mode()
 def observe(
     method: Method,
     slices: Iterable[LabelledSlice],
@@ -141,7 +148,7 @@ def observe(
     published: bool,
     cache: PreparedBatches | None = None,
 ) -> Observations:
-    """Score slices, in batches.
+    """Score slices in batches of the shape that a scan has, so that scores agree to the last bit.
 
     Parameters
     ----------
@@ -151,26 +158,63 @@ def observe(
         Use `Method.published`, as the authors' test code does, instead of `Method.score`.
     cache : PreparedBatches, optional
         Cache of the same slices for methods with the same settings.
+
+    Raises
+    ------
+    medscan.errors.DeviceError
+        If a batch does not fit into the device's memory, or the device is lost.
     """
     observed, cache = Observations(method.backbone.size), cache or PreparedBatches(0)
-    remaining, number = iter(slices), 0
-    while batch := list(islice(remaining, BATCH)):
-        images = torch.from_numpy(np.stack([s.image for s in batch]))
-        levels = method(cache.get(method, number, images))
-        scores, maps = _published(method, levels) if published else _score(method, levels)
-        for row, labelled in enumerate(batch):
-            observed.add(_truth(labelled), scores[row], maps[row])
-        number += 1
+    with Lanes(str(method.backbone.device)) as lanes, device_errors():
+        submitted: deque[tuple[list[LabelledSlice], Future[_Output]]] = deque()
+        for number, batch in enumerate(_batches(method, slices)):
+            work = partial(_run, method, batch, cache, number, published=published)
+            submitted.append((batch, lanes.submit(work)))
+            while len(submitted) > lanes.ahead:
+                _add(observed, *submitted.popleft(), lanes)
+        while submitted:
+            _add(observed, *submitted.popleft(), lanes)
     return observed
 
 
-def _score(method: Method, levels: Levels) -> tuple[NDArray[np.float32], ...]:
+def _batches(method: Method, slices: Iterable[LabelledSlice]) -> Iterator[list[LabelledSlice]]:
+    remaining, size = iter(slices), AUTO_BATCH_SIZES[method.backbone.device.type]
+    while batch := list(islice(remaining, size)):
+        yield batch
+
+
+def _add(
+    observed: Observations, batch: list[LabelledSlice], future: Future[_Output], lanes: Lanes
+) -> None:
+    # The last batch is padded: rows without a slice are dropped.
+    for labelled, score, maps in zip(batch, *lanes.result(future), strict=False):
+        observed.add(_truth(labelled), score, maps)
+
+
+@torch.inference_mode()
+def _run(
+    method: Method,
+    batch: list[LabelledSlice],
+    cache: PreparedBatches,
+    number: int,
+    *,
+    published: bool,
+) -> _Output:
+    """Scores (B, k) and maps (B, branches, h, w) of a batch filled up with black slices."""
+    size = method.backbone.size
+    images = torch.zeros(AUTO_BATCH_SIZES[method.backbone.device.type], 3, size, size)
+    images[: len(batch)] = torch.from_numpy(np.stack([s.image for s in batch]))
+    levels = method(cache.get(method, number, images))
+    return _published(method, levels) if published else _score(method, levels)
+
+
+def _score(method: Method, levels: Levels) -> _Output:
     """Scores (B, 1) and maps (B, 1, G, G)."""
     score, grid = method.score(levels)
     return score[:, None].float().cpu().numpy(), grid[:, None].float().cpu().numpy()
 
 
-def _published(method: Method, levels: Levels) -> tuple[NDArray[np.float32], ...]:
+def _published(method: Method, levels: Levels) -> _Output:
     """Branch scores (B, k) and full-size maps (B, branches, S, S)."""
     published = method.published(levels, method.backbone.size)
     maps = torch.stack(published.maps, 1).float().cpu().numpy()

@@ -6,7 +6,7 @@ Imports torch only when a model is loaded.
 from medscan.scoring.lanes import Lanes
 from medscan.scoring.memory import batch_for, tower_of
 from medscan.scoring.models import describe, loaded_scorers
-from medscan.scoring.scorer import Scored, Scorer
+from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scored, Scorer
 from medscan.scoring.stacks import (
     AGGREGATION,
     HEADER_UNUSED,
@@ -24,6 +24,7 @@ from medscan.scoring.stacks import (
 
 __all__ = [
     "AGGREGATION",
+    "AUTO_BATCH_SIZES",
     "HEADER_UNUSED",
     "TEXTUAL",
     "THUMBNAILS",

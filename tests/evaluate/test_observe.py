@@ -63,7 +63,7 @@ def test_scores_and_maps_that_are_not_finite_are_refused(value):
 def test_order_and_batches_do_not_matter(fitted, slices, monkeypatch, published):
     method = fitted[1]
     whole = observe(method, slices, published=published)
-    monkeypatch.setattr(room, "BATCH", 3)
+    monkeypatch.setitem(room.AUTO_BATCH_SIZES, "cpu", 3)
     other = observe(method, reversed(slices), published=published)
     assert [t.name for t in other.truths[::-1]] == [t.name for t in whole.truths]
     np.testing.assert_allclose(other.scores[::-1], whole.scores, rtol=1e-5, atol=1e-6)
