@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medscan.choices import Precision, Shard
-from medscan.cli.options import INPUT, OUTPUT, Device, PrecisionOption, option, shard
+from medscan.cli.options import INPUT, OUTPUT, Detectors, Device, PrecisionOption, option, shard
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -17,19 +17,23 @@ if TYPE_CHECKING:
 
 SUITE = "Suite: a grid of methods, shots and data sets"
 
-ALONE = ("split", "protocol", "json", "csv", "plots", "draws", "seed", "precision")
+ALONE = ("detector", "split", "protocol", "json", "csv", "plots", "draws", "seed", "precision")
 IN_SUITE = ("root", "out", "shard")
 """Options that only go without, or only with, --suite."""
 
 
 def evaluate(
     context: typer.Context,
-    detector: Annotated[
-        Path | None, typer.Argument(help="Detector file, or name of a shipped one.")
+    words: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[DETECTOR]... DATA",
+            help="Detector files, or names of shipped ones; and last a folder or CSV manifest of "
+            "labelled images.",
+            show_default=False,
+        ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Argument(help="Folder or CSV manifest of labelled images.")
-    ] = None,
+    detector: Detectors = None,
     split: Annotated[
         str,
         option(
@@ -84,23 +88,24 @@ def evaluate(
     """Measure a detector on labelled data, or a grid of methods on several data sets."""
     if suite is not None:
         _refuse(context, ALONE, "not with")
-        if detector is not None or out is None:
+        if words or out is None:
             raise UsageError("--suite takes no detector but needs --out FOLDER for its cells")
         _run_suite(suite, root, out, part, device)
         return
     _refuse(context, IN_SUITE, "only with")
-    if detector is None or data is None:
+    detectors = [*(words or ())[:-1], *(detector or ())]
+    if not (words and detectors):
         raise UsageError("name a detector and the data to measure it on, or give --suite FILE")
     for name, path in (("--json", json), ("--csv", csv)):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
-            raise UsageError(f"{name} {path}: its folder must exist and it must be a file")
-    if plots is not None and not plots.is_dir():
-        raise UsageError(f"--plots {plots} is not a folder; make it first")
+        if path is not None and path.is_dir():
+            raise UsageError(f"{name} {path}: it must be a file, not a folder")
+    if plots is not None and plots.exists() and not plots.is_dir():
+        raise UsageError(f"--plots {plots} is a file: name a folder")
     from medscan.clip import choose_device
     from medscan.evaluate import EvaluateOptions
 
     options = EvaluateOptions(split, protocol, draws, seed, choose_device(device), precision.value)
-    _measure(detector, data, options, json, csv, plots)
+    _measure(detectors, words[-1], options, json, csv, plots)
 
 
 def _refuse(context: typer.Context, options: tuple[str, ...], when: str) -> None:
@@ -113,28 +118,39 @@ def _refuse(context: typer.Context, options: tuple[str, ...], when: str) -> None
 
 
 def _measure(
-    detector: Path,
+    detectors: list[Path],
     data: Path,
     options: EvaluateOptions,
     json: Path | None,
     csv: Path | None,
     plots: Path | None,
 ) -> None:
-    """Measure a detector, print the figures, and write the files asked for."""
+    """Measure detectors, print the figures, and write the files asked for."""
     from dataclasses import asdict
 
     from medscan import evaluate as room
+    from medscan.files import make_folder
 
-    fitted, evaluation = room.evaluate(detector, data, options, _bar)
-    name = data.resolve().name
-    title = f"{fitted.name} ({fitted.method}) on {name}, {options.split}, {options.protocol}"
-    _print(title, room.evaluation_table(evaluation))
+    measured = room.evaluate(detectors, data, options, _bar)
+    evaluations = [found for _, found in measured]
+    names, name = room.unique_names(measured), data.resolve().name
+    for title, (fitted, found) in zip(names, measured, strict=True):
+        where = f"on {name}, {options.split}, {options.protocol}"
+        _print(f"{title} ({fitted.method}) {where}", room.evaluation_table(found))
+    pairs = room.compare(evaluations, options.draws, options.seed)
+    for pair in pairs:
+        _print(f"{names[pair.first]} minus {names[pair.second]}", room.pair_table(pair))
+    if pairs and (caution := room.clustering(evaluations[0])):
+        typer.echo(caution)
+    for folder in (json and json.parent, csv and csv.parent, plots):
+        if folder is not None:
+            make_folder(folder)
     if json is not None:
-        room.write_json(fitted, evaluation, {"data": name} | asdict(options), json)
+        room.write_json(measured, pairs, {"data": name} | asdict(options), json)
     if csv is not None:
-        room.write_csv(evaluation, csv)
+        room.write_csv(measured, csv)
     if plots is not None:
-        room.write_plots(evaluation, plots)
+        room.write_plots(evaluations[0], plots)
 
 
 def _bar(slices: Iterator[Any], files: int) -> Iterator[Any]:

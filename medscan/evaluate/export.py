@@ -5,22 +5,27 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from medscan.detector import Detector
 from medscan.errors import UsageError
+from medscan.evaluate.compare import Pair
 from medscan.evaluate.figures import Evaluation
 from medscan.files import replacing
 from medscan.metrics import Estimate
 from medscan.text import cell
 
+LEVELS = ("slices", "studies", "pixels")
+"""Parts of an evaluation with figures."""
+
 
 def to_plain(evaluation: Evaluation) -> dict[str, Any]:
     """Figures as nested dicts, without the rows of slices; NaN and infinities become None."""
-    facts = asdict(evaluation)
-    del facts["rows"]
+    parts = {level: getattr(evaluation, level) for level in LEVELS}
+    facts = {level: None if part is None else asdict(part) for level, part in parts.items()}
     finite: dict[str, Any] = _finite_or_none(facts)
     return finite
 
@@ -29,37 +34,75 @@ def _finite_or_none(value: Any) -> Any:
     """Replace NaN and infinities, which JSON lacks, by None."""
     if isinstance(value, dict):
         return {key: _finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite_or_none(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value
 
 
+Measured = Sequence[tuple[Detector, Evaluation]]
+"""Detectors, and what was measured of each on the same slices."""
+
+
 def write_json(
-    fitted: Detector, evaluation: Evaluation, request: dict[str, Any], path: Path
+    measured: Measured, pairs: Sequence[Pair], request: dict[str, Any], path: Path
 ) -> None:
-    """Write all figures, the request that they answer, and the detector's identity."""
-    facts = {
-        "detector": {
-            "name": fitted.name,
-            "sha256": fitted.digest,
-            "method": fitted.method,
-            "protocol": fitted.protocol,
-            "selection": fitted.selection,
-            "backbone": fitted.backbone,
-            "backbone_sha256": fitted.backbone_digest,
-        },
-        "asked": request,
-    }
+    """Write all figures, the request that they answer, and the identity of each detector.
+
+    The figures of a single detector stand at the top; of several, in the list `detectors`, with
+    their differences in `pairs`.
+    """
+    parts = [{"detector": _identity(fitted)} | to_plain(found) for fitted, found in measured]
+    facts: dict[str, Any] = {"asked": request}
+    if len(parts) == 1:
+        facts |= parts[0]
+    else:
+        names = unique_names(measured)
+        facts |= {"detectors": parts, "pairs": [_plain_pair(pair, names) for pair in pairs]}
     with replacing(path) as aside:
-        aside.write_text(json.dumps(facts | to_plain(evaluation), indent=1) + "\n")
+        aside.write_text(json.dumps(facts, indent=1) + "\n")
 
 
-def write_csv(evaluation: Evaluation, path: Path) -> None:
-    """Write a row per slice: name, label, score. Patients are left out; names are escaped."""
+def unique_names(measured: Measured) -> list[str]:
+    """Names of the detectors; those of one name are numbered."""
+    names = [fitted.name for fitted, _ in measured]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: n + 1].count(name)})"
+        for n, name in enumerate(names)
+    ]
+
+
+def _identity(fitted: Detector) -> dict[str, str]:
+    return {
+        "name": fitted.name,
+        "sha256": fitted.digest,
+        "method": fitted.method,
+        "protocol": fitted.protocol,
+        "selection": fitted.selection,
+        "backbone": fitted.backbone,
+        "backbone_sha256": fitted.backbone_digest,
+    }
+
+
+def _plain_pair(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
+    plain: dict[str, Any] = _finite_or_none(asdict(pair))
+    return plain | {"first": names[pair.first], "second": names[pair.second]}
+
+
+def write_csv(measured: Measured, path: Path) -> None:
+    """Write a row per slice: name, label, and the score of each detector.
+
+    Patients are left out; names are escaped.
+    """
+    rows = measured[0][1].rows
+    scores = zip(*([row.score for row in found.rows] for _, found in measured), strict=True)
+    names = ["score"] if len(measured) == 1 else list(map(cell, unique_names(measured)))
     with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
-        writer.writerow(("name", "label", "score"))
-        writer.writerows((cell(name), label, repr(s)) for name, _, label, s in evaluation.rows)
+        writer.writerow(("name", "label", *names))
+        for row, values in zip(rows, scores, strict=True):
+            writer.writerow((cell(row.name), row.label, *map(repr, values)))
 
 
 def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import compress
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medscan.evaluate.observe import Observations, Truth, upsample_to_square
-from medscan.metrics import Estimate, ImageFigures, PixelCurves, image_figures
+from medscan.metrics import Estimate, ImageFigures, PixelCurves, PixelStatistic, image_figures
 from medscan.normals import Calibration
 from medscan.scoring import aggregate, stack_calibration
 
@@ -26,6 +28,16 @@ class PixelFigures:
     aupro: Estimate
 
 
+class Row(NamedTuple):
+    """What a detector said of a slice or study; `flagged` is None without a threshold."""
+
+    name: str
+    patient: str
+    label: int
+    score: float
+    flagged: bool | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """All figures of a detector on a data set.
@@ -38,14 +50,18 @@ class Evaluation:
         depends on its number of slices, so that `threshold` is NaN.
     pixels : PixelFigures or None
         None without masks.
-    rows : tuple of (str, str, int, float)
-        Name, patient, label and score of each slice.
+    rows, study_rows : tuple of Row
+        Slices, and studies where there are figures of them.
+    curves : PixelCurves or None
+        What `pixels` is computed from.
     """
 
     slices: ImageFigures
     studies: ImageFigures | None
     pixels: PixelFigures | None
-    rows: tuple[tuple[str, str, int, float], ...]
+    rows: tuple[Row, ...]
+    study_rows: tuple[Row, ...] = ()
+    curves: PixelCurves | None = field(default=None, repr=False)
 
 
 def figures(
@@ -56,6 +72,7 @@ def figures(
     published: bool = False,
     draws: int = 1000,
     seed: int = 0,
+    only: Collection[str] | None = None,
 ) -> Evaluation:
     """Compute all figures from observed scores and maps.
 
@@ -71,85 +88,108 @@ def figures(
         the published test code does. Such a score depends on the other images.
     draws, seed : int
         Bootstrap over patients.
+    only : collection of str or None
+        Names of the slices to measure; default: all.
     """
-    truths = observed.truths
     if published:
         fused = Fused(observed)
         scores, maps = fused.scores(), fused.maps()
     else:
         scores, maps = np.array(observed.scores)[:, 0], (m[0] for m in observed.maps())
-    labels = np.array([t.label for t in truths])
-    patients = np.array([t.patient for t in truths])
+    kept = [only is None or truth.name in only for truth in observed.truths]
+    truths, scores = list(compress(observed.truths, kept)), scores[kept]
     # The detector's threshold does not apply to scores that are scaled by this test set.
     used = replace(calibration, normals=(), threshold=math.nan) if published else calibration
     slices = image_figures(
-        labels,
+        [t.label for t in truths],
         scores,
-        patients,
+        [t.patient for t in truths],
         threshold=used.threshold,
         calibration_normals=used.normals,
         draws=draws,
         seed=seed,
     )
+    rows = tuple(
+        Row(t.name, t.patient, t.label, float(s), _flag(float(s), used.threshold))
+        for t, s in zip(truths, scores, strict=True)
+    )
+    study_rows = _study_rows(truths, scores, used)
+    value_range = (0.0, 1.0) if published else _range(observed)
+    curves = _curves(observed, zip(observed.truths, maps, strict=True), kept, value_range, patch)
     return Evaluation(
         slices,
-        _studies(truths, scores, used, draws, seed),
-        _pixels(observed, maps, (0.0, 1.0) if published else _range(observed), patch, draws, seed),
-        tuple((t.name, t.patient, t.label, float(s)) for t, s in zip(truths, scores, strict=True)),
+        _studies(study_rows, draws, seed),
+        _pixels(curves, draws, seed),
+        rows,
+        study_rows,
+        curves,
     )
 
 
-def _studies(
-    truths: list[Truth],
-    scores: NDArray[np.float64],
-    calibration: Calibration,
-    draws: int,
-    seed: int,
-) -> ImageFigures | None:
-    """Figures of studies, scored as a scan does; a study is abnormal if one of its slices is."""
-    studies: dict[str, list[int]] = {}
+def _flag(score: float, threshold: float) -> bool | None:
+    return None if math.isnan(threshold) else score >= threshold
+
+
+def _study_rows(
+    truths: list[Truth], scores: NDArray[np.float64], calibration: Calibration
+) -> tuple[Row, ...]:
+    """Studies, scored as a scan does; one is abnormal if one of its slices is.
+
+    None if all have the same label, or each is a single slice.
+    """
+    members: dict[str, list[int]] = {}
     for index, truth in enumerate(truths):
-        studies.setdefault(truth.study, []).append(index)
-    members = list(studies.values())
-    labels = np.array([max(truths[i].label for i in indices) for indices in members])
-    if len(set(labels.tolist())) < 2 or len(studies) == len(truths):
+        members.setdefault(truth.study, []).append(index)
+    rows = []
+    for name, indices in members.items():
+        score = aggregate(scores[indices].astype(np.float32))
+        flagged = _flag(score, stack_calibration(calibration, len(indices)).threshold)
+        label = max(truths[i].label for i in indices)
+        rows.append(Row(name, truths[indices[0]].patient, label, score, flagged))
+    ranked = len({row.label for row in rows}) == 2 and len(rows) < len(truths)
+    return tuple(rows) if ranked else ()
+
+
+def _studies(rows: tuple[Row, ...], draws: int, seed: int) -> ImageFigures | None:
+    if not rows:
         return None
-    study_scores = np.array([aggregate(scores[i].astype(np.float32)) for i in members])
-    patients = np.array([truths[indices[0]].patient for indices in members])
-    thresholds = [stack_calibration(calibration, len(indices)).threshold for indices in members]
-    ranking = image_figures(labels, study_scores, patients, draws=draws, seed=seed)
-    if any(math.isnan(threshold) for threshold in thresholds):
+    labels, patients = [r.label for r in rows], [r.patient for r in rows]
+    ranking = image_figures(labels, [r.score for r in rows], patients, draws=draws, seed=seed)
+    if any(row.flagged is None for row in rows):
         return ranking
-    # Thresholds differ between studies: compare each with its own, then score flags by 0.5.
-    flags = (study_scores >= np.array(thresholds)).astype(np.float64)
+    # Thresholds differ between studies: each was compared with its own; score flags by 0.5.
+    flags = [float(bool(row.flagged)) for row in rows]
     flagging = image_figures(labels, flags, patients, threshold=0.5, draws=draws, seed=seed)
     return replace(ranking, sensitivity=flagging.sensitivity, specificity=flagging.specificity)
 
 
-def _pixels(
+def _curves(
     observed: Observations,
-    maps: Iterator[NDArray[np.float32]],
+    maps: Iterable[tuple[Truth, NDArray[np.float32]]],
+    kept: list[bool],
     score_range: tuple[float, float],
     patch: int,
-    draws: int,
-    seed: int,
-) -> PixelFigures | None:
-    """Figures over the pixels of slices with a mask, and of the normal slices of such data."""
-    if not any(t.mask is not None for t in observed.truths):
+) -> PixelCurves | None:
+    """Curves over the pixels of slices with a mask, and of the normal slices of such data."""
+    if not any(t.mask is not None for t in compress(observed.truths, kept)):
         return None
-    curves, slices = PixelCurves(*score_range), 0
-    for truth, grid in zip(observed.truths, maps, strict=True):
-        if truth.label and truth.mask is None:
-            continue
-        fine = upsample_to_square(grid, observed.size, patch)
-        curves.add(fine, observed.mask(truth), observed.inside(truth), truth.patient)
-        slices += 1
+    curves = PixelCurves(*score_range)
+    for truth, grid in compress(maps, kept):
+        if truth.mask is not None or not truth.label:
+            fine = upsample_to_square(grid, observed.size, patch)
+            curves.add(fine, observed.mask(truth), observed.inside(truth), truth.patient)
+    return curves
 
-    def estimate(value: float, name: str) -> Estimate:
-        return Estimate(value, *curves.interval(name, draws, seed))  # type: ignore[arg-type]
+
+def _pixels(curves: PixelCurves | None, draws: int, seed: int) -> PixelFigures | None:
+    if curves is None:
+        return None
+
+    def estimate(value: float, name: PixelStatistic) -> Estimate:
+        return Estimate(value, *curves.interval(name, draws, seed))
 
     return PixelFigures(
-        slices,
+        curves.maps,
         curves.regions,
         estimate(curves.auroc(), "auroc"),
         estimate(curves.average_precision(), "average_precision"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation, figures
-from medscan.evaluate.observe import PreparedBatches, file_of, observe
+from medscan.evaluate.observe import Observations, PreparedBatches, file_of, observe
 from medscan.fit import FitOptions, fingerprint
 from medscan.methods import Method
 from medscan.normals import Calibration
@@ -35,17 +35,19 @@ class EvaluateOptions:
 
 
 def evaluate(
-    path: Path,
+    paths: Sequence[Path],
     data: Path,
     options: EvaluateOptions,
     progress: Callable[[Iterator[LabelledSlice], int], Iterator[LabelledSlice]] | None = None,
-) -> tuple[Detector, Evaluation]:
-    """Measure a detector on data that it was not fitted on.
+) -> list[tuple[Detector, Evaluation]]:
+    """Measure detectors on the same data, that none of them was fitted on.
+
+    Slices that are background in the window of one detector are left out for all.
 
     Parameters
     ----------
-    path : Path
-        A detector file, or the name of a shipped one.
+    paths : sequence of Path
+        Detector files, or names of shipped ones.
     data : Path
         See `medscan.shots.data`.
     options : EvaluateOptions
@@ -55,19 +57,56 @@ def evaluate(
     Raises
     ------
     medscan.errors.UsageError
-        If the data cannot be used, or shares patients with the detector's shots.
+        If the data cannot be used, or shares patients with the shots of a detector; or if the
+        detectors would not see the same slices.
     """
     _check(options)
-    file = detector.find(path)
-    fitted = detector.read(file)
-    if fitted.selection == "test":
-        log.warning("%s: its epoch was chosen on a test set; figures on it are optimistic", path)
+    files = [detector.find(path) for path in paths]
+    fitted = [detector.read(file) for file in files]
+    for path, one in zip(paths, fitted, strict=True):
+        if one.selection == "test":
+            log.warning(
+                "%s: its epoch was chosen on a test set; figures on it are optimistic", path
+            )
     items = unseen_items(data, fitted, options.split, strict=options.protocol == "clean")
-    backbone = fitted.load_backbone(device=options.device, precision=options.precision)
-    method = fitted.load_method(file, backbone)
-    slices = slices_of(fitted, method, items)
-    slices = progress(slices, len(items)) if progress else slices
-    return fitted, measure(fitted, method, slices, options)
+    seen, patches = [], []
+    for file, one in zip(files, fitted, strict=True):
+        backbone = one.load_backbone(device=options.device, precision=options.precision)
+        method = one.load_method(file, backbone)
+        slices = slices_of(one, method, items)
+        slices = progress(slices, len(items)) if progress else slices
+        seen.append(_observe(method, slices, options))
+        patches.append(backbone.patch)
+    common = _common(fitted, items, seen)
+    return [
+        (one, _figures(one, observed, patch, options, common))
+        for one, observed, patch in zip(fitted, seen, patches, strict=True)
+    ]
+
+
+def _common(
+    fitted: Sequence[Detector], items: list[Item], seen: Sequence[Observations]
+) -> frozenset[str] | None:
+    """Names of the slices that all saw; None if that is every slice."""
+    names = [frozenset(truth.name for truth in observed.truths) for observed in seen]
+    common, every = frozenset.intersection(*names), frozenset.union(*names)
+    planes = sorted({one.domain.plane or "the one that is stored" for one in fitted})
+    volumes = {item.name for item in items if item.source is None} - every
+    if len(planes) > 1 and any(file_of(name) in volumes for name in every):
+        raise UsageError(
+            f"the detectors cut volumes in different planes ({', '.join(planes)}): their slices "
+            "cannot be compared; measure them one by one"
+        )
+    if not common:
+        raise UsageError("no image is more than background for every detector")
+    if len(common) == len(every):
+        return None
+    log.warning(
+        "%d of %d slices are background for one of the detectors and left out for all",
+        len(every) - len(common),
+        len(every),
+    )
+    return common
 
 
 def slices_of(fitted: Detector, method: Method, items: list[Item]) -> Iterator[LabelledSlice]:
@@ -85,17 +124,37 @@ def measure(
 ) -> Evaluation:
     """Measure a loaded method on labelled slices; `cache` as in `observe`."""
     _check(options)
-    published = options.protocol == "paper"
-    observed = observe(method, slices, published=published, cache=cache)
+    observed = _observe(method, slices, options, cache)
+    return _figures(fitted, observed, method.backbone.patch, options)
+
+
+def _observe(
+    method: Method,
+    slices: Iterable[LabelledSlice],
+    options: EvaluateOptions,
+    cache: PreparedBatches | None = None,
+) -> Observations:
+    observed = observe(method, slices, published=options.protocol == "paper", cache=cache)
     if not observed.truths:
         raise UsageError("every image is background: there is nothing to measure")
+    return observed
+
+
+def _figures(
+    fitted: Detector,
+    observed: Observations,
+    patch: int,
+    options: EvaluateOptions,
+    only: frozenset[str] | None = None,
+) -> Evaluation:
     return figures(
         observed,
         fitted.calibration,
-        patch=method.backbone.patch,
-        published=published,
+        patch=patch,
+        published=options.protocol == "paper",
         draws=options.draws,
         seed=options.seed,
+        only=only,
     )
 
 
@@ -108,13 +167,15 @@ def _check(options: EvaluateOptions) -> None:
         raise UsageError("--draws and --seed must be 0 or more")
 
 
-def unseen_items(data: Path, fitted: Detector, split: str, *, strict: bool = True) -> list[Item]:
-    """Read the items of a split, of patients whose images the detector was not fitted on.
+def unseen_items(
+    data: Path, fitted: Sequence[Detector], split: str, *, strict: bool = True
+) -> list[Item]:
+    """Read the items of a split, of patients whose images none of the detectors was fitted on.
 
     Parameters
     ----------
     data : Path
-    fitted : Detector
+    fitted : sequence of Detector
     split : {"test", "rest"}
         The data's own test split; or "rest", every image of a patient without shots.
     strict : bool
@@ -127,7 +188,8 @@ def unseen_items(data: Path, fitted: Detector, split: str, *, strict: bool = Tru
     """
     splits = read_splits(data)
     train, test = splits["train"], splits["test"]
-    fitted_patients = _patients_of_shots(data, [*train, *test], fitted)
+    gave = [_patients_of_shots(data, [*train, *test], one) for one in fitted]
+    fitted_patients = set[str]().union(*gave)
     if split == "rest":
         items = [item for item in [*train, *test] if item.patient not in fitted_patients]
         if not items:
@@ -138,12 +200,12 @@ def unseen_items(data: Path, fitted: Detector, split: str, *, strict: bool = Tru
             f"{data} has no test split; add one (a column split), or use --split rest to measure "
             "on all patients that gave no shot"
         )
-    shared = {item.patient for item in test} & fitted_patients
-    if shared:
-        text = f"{data}: {len(shared)} patients of the test split gave shots to this detector"
-        if strict:
-            raise UsageError(f"{text}; figures on them would be optimistic; use --split rest")
-        log.warning("%s: the figures are optimistic", text)
+    for one, patients in zip(fitted, gave, strict=True):
+        if shared := {item.patient for item in test} & patients:
+            text = f"{data}: {len(shared)} patients of the test split gave shots to {one.name}"
+            if strict:
+                raise UsageError(f"{text}; figures on them would be optimistic; use --split rest")
+            log.warning("%s: the figures are optimistic", text)
     return test
 
 

@@ -161,7 +161,7 @@ def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) 
     fitted, method = fit(folders, options, epochs.of_stage, judge)
     epochs.check()
     fit_end = time.perf_counter()
-    items = unseen_items(cell.data.path, fitted, "test", strict=suite.protocol == "clean")
+    items = unseen_items(cell.data.path, [fitted], "test", strict=suite.protocol == "clean")
     slices = cache.get(
         (cell.data.name, method.backbone.size), lambda: slices_of(fitted, method, items)
     )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import Any
 
+from medscan.evaluate.compare import Difference, Pair
 from medscan.evaluate.declare import FIGURES, Cell
 from medscan.evaluate.figures import Evaluation
 from medscan.evaluate.table import SuiteRow, format_figure
@@ -63,6 +65,49 @@ def _estimate(value: Estimate | None) -> str:
     if math.isnan(value.low):
         return f"{value.value:.3f}"
     return f"{value.value:.3f} ({value.low:.3f}-{value.high:.3f})"
+
+
+def pair_table(pair: Pair) -> Table:
+    """Return a column for each level at which two detectors were compared."""
+    found = {(d.level, d.figure): d for d in pair.differences}
+    levels = list(dict.fromkeys(level for level, _ in found))
+    table = [["", *levels]]
+    for figure, label in ROWS.items():
+        cells = [_difference(found.get((level, figure))) for level in levels]
+        if any(cell != "-" for cell in cells):
+            table.append([label, *cells])
+        p_values = [_p_value(found.get((level, figure))) for level in levels]
+        if any(value != "-" for value in p_values):
+            table.append([f"  p ({label}, DeLong)", *p_values])
+    return table
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None or math.isnan(found.value.value):
+        return "-"
+    value, low, high = found.value.value, found.value.low, found.value.high
+    return f"{value:+.3f}" if math.isnan(low) else f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+
+
+def _p_value(found: Difference | None) -> str:
+    if found is None or math.isnan(found.p_value):
+        return "-"
+    return "<0.001" if found.p_value < 0.001 else f"{found.p_value:.3f}"
+
+
+def clustering(evaluation: Evaluation) -> str:
+    """Say in a line how far DeLong's test can be relied on; empty where it can.
+
+    It takes images as independent, which those of one patient are not.
+    """
+    patients = Counter(row.patient for row in evaluation.rows)
+    several = sum(count > 1 for count in patients.values())
+    if not several:
+        return ""
+    return (
+        f"{several} of {len(patients)} patients have several images, which DeLong's test takes "
+        "as independent: go by the intervals"
+    )
 
 
 def suite_tables(rows: Iterable[SuiteRow]) -> Iterator[tuple[str, Table]]:

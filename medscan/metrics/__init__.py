@@ -12,12 +12,13 @@ from medscan.metrics.image import (
     specificity_at,
 )
 from medscan.metrics.intervals import Estimate, bootstrap, difference, resampled
-from medscan.metrics.pixel import PixelCurves
+from medscan.metrics.pixel import PixelCurves, PixelStatistic
 
 __all__ = [
     "Estimate",
     "ImageFigures",
     "PixelCurves",
+    "PixelStatistic",
     "auroc",
     "average_precision",
     "bootstrap",

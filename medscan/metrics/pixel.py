@@ -39,7 +39,7 @@ class PixelCurves:
         if not -math.inf < low < high < math.inf:
             raise ValueError(f"low must be below high, and both finite: {low}, {high}")
         self.low, self.high, self.bins, self.exact_to = low, high, bins, exact_to
-        self.pixels = self.regions = 0
+        self.maps = self.pixels = self.regions = 0
         self._stored: list[tuple[NDArray[np.float32], NDArray[np.int32]]] = []
         self._histogram = np.zeros((3, 1))  # (3, bins) beyond `exact_to` pixels
         self._groups: dict[Group, NDArray[np.float32]] = {}  # (3, GROUP_BINS) each
@@ -74,6 +74,7 @@ class PixelCurves:
         coarse = self._tally(check_finite(values), sizes[counted], GROUP_BINS).astype(np.float32)
         self._groups[group] = self._groups.get(group, np.zeros_like(coarse)) + coarse
         self._stored.append((values, sizes[counted]))
+        self.maps += 1
         self.pixels, self.regions = self.pixels + values.size, self.regions + regions
         if self.pixels > self.exact_to:
             for stored in self._stored:

@@ -71,6 +71,24 @@ def test_a_detector_on_labelled_data(medscan, detector, data, tmp_path):
     assert len(list((tmp_path / "plots").iterdir())) == 2
 
 
+def test_two_detectors_on_the_same_slices(medscan, detector, data, tmp_path):
+    words = ("--draws", 20, "--json", "new/all.json", "--csv", "new/scores.csv")
+    done = medscan(data, "--detector", detector, "--detector", detector, *words)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert "a[bold]b:smile: (1) minus a[bold]b:smile: (2)" in [line.strip() for line in lines]
+    assert "6 of 6 patients have several images" in lines[-1]
+    facts = json.loads((tmp_path / "new" / "all.json").read_text())
+    assert [d["detector"]["method"] for d in facts["detectors"]] == ["patchcore"] * 2
+    [pair] = facts["pairs"]
+    assert pair["first"] == "a[bold]b:smile: (1)"
+    assert {d["value"]["high"] for d in pair["differences"]} == {0}
+    with (tmp_path / "new" / "scores.csv").open(newline="") as stream:
+        [head, *rows] = csv.reader(stream)
+    assert head == ["name", "label", "a[bold]b:smile: (1)", "a[bold]b:smile: (2)"]
+    assert len(rows) == 12
+
+
 def test_one_class_only_is_dashes_and_one_line(medscan, detector, tmp_path):
     data = tiny.write_pictures(tmp_path / "one", 8)
     for path in (data / "abnormal").iterdir():
@@ -87,9 +105,10 @@ def test_one_class_only_is_dashes_and_one_line(medscan, detector, tmp_path):
 
 def test_mistakes_are_one_line_and_write_nothing(medscan, detector, data, tmp_path):
     assert "name a detector" in one_line(medscan())
-    assert "--json" in one_line(medscan(detector, data, "--json", "no/all.json"))
+    assert "--json" in one_line(medscan(detector, data, "--json", "."))
     assert "--csv" in one_line(medscan(detector, data, "--csv", "."))
-    assert "--plots" in one_line(medscan(detector, data, "--plots", "no"))
+    assert "--plots" in one_line(medscan(detector, data, "--plots", detector))
+    assert "name a detector" in one_line(medscan(data))
     assert "choose test or rest" in one_line(medscan(detector, data, "--split", "all"))
     assert "--shard goes only with --suite" in one_line(medscan(detector, data, "--shard", "1/2"))
     assert "--json goes not with" in one_line(

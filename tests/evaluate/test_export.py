@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medscan.errors import UsageError
-from medscan.evaluate import Evaluation, to_plain, write_csv, write_json, write_plots
+from medscan.evaluate import Evaluation, Row, to_plain, write_csv, write_json, write_plots
 from medscan.metrics import image_figures
 
 
 def evaluation(labels=(0, 1, 0, 1), scores=(0.1, 0.9, 0.5, 0.4), names="abcd", draws=20):
     slices = image_figures(labels, scores, list("pqrs"), draws=draws)
     rows = zip(names, "pqrs", labels, scores, strict=True)
-    return Evaluation(slices, None, None, tuple(rows))
+    return Evaluation(slices, None, None, tuple(Row(*row) for row in rows))
 
 
 def strict(text):
@@ -29,7 +29,7 @@ def test_what_cannot_be_known_is_null(fitted, tmp_path):
     found = evaluation(labels=(0, 0, 0, 0))
     assert to_plain(found)["slices"]["auroc"] == {"value": None, "low": None, "high": None}
     assert math.isnan(found.slices.auroc.value)
-    write_json(fitted[0], found, {"split": "test"}, tmp_path / "all.json")
+    write_json([(fitted[0], found)], [], {"split": "test"}, tmp_path / "all.json")
     facts = strict((tmp_path / "all.json").read_text())
     assert facts["slices"]["auroc"]["value"] is None
     assert facts["slices"]["normals"] == 4
@@ -47,7 +47,7 @@ def test_infinite_figures_are_null():
 
 def test_names_are_inert_in_spreadsheets(tmp_path):
     names = ["=1+1|cmd", "a\x1b[31m\nb", "\udcff.png", "@x"]
-    write_csv(evaluation(names=names), tmp_path / "scores.csv")
+    write_csv([(None, evaluation(names=names))], tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     assert rows[0] == ["name", "label", "score"]
@@ -58,7 +58,7 @@ def test_names_are_inert_in_spreadsheets(tmp_path):
 @given(st.text(st.characters(codec=None), max_size=30))
 def test_any_name_can_be_written(tmp_path_factory, name):
     path = tmp_path_factory.getbasetemp() / "any.csv"
-    write_csv(evaluation(names=[name, "b", "c", "d"], draws=0), path)
+    write_csv([(None, evaluation(names=[name, "b", "c", "d"], draws=0))], path)
     assert len(path.read_text(encoding="utf-8").splitlines()) == 5
 
 

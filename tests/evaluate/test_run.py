@@ -35,38 +35,38 @@ def test_a_detector_file_is_measured_on_the_test_split(detector_path, data, fitt
         return slices
 
     options = EvaluateOptions(draws=0)
-    found, evaluation = evaluate(detector_path, data, options, progress)
+    [(found, evaluation)] = evaluate([detector_path], data, options, progress)
     assert found.name == "bank"
     assert told == [16]
     assert {r[1] for r in evaluation.rows} == {
         f"{label}{n}" for label in ("normal", "abnormal") for n in range(4, 8)
     }
-    assert evaluate(detector_path, data, options)[1].rows == evaluation.rows
+    assert evaluate([detector_path], data, options)[0][1].rows == evaluation.rows
 
 
 def test_a_patient_on_both_sides_is_refused_or_warned_of(data, fitted, tmp_path, caplog):
     detector = fitted[0]
     shot = detector.shots["normal"][0].removeprefix("normal/normal_p").partition("_")[0]
     both = moved(data, tmp_path / "both", f"normal{shot}", "test")
-    with pytest.raises(UsageError, match="1 patients of the test split gave shots"):
-        unseen_items(both, detector, "test")
-    assert len(unseen_items(data, detector, "test")) == 16
+    with pytest.raises(UsageError, match="1 patients of the test split gave shots to"):
+        unseen_items(both, [detector], "test")
+    assert len(unseen_items(data, [detector], "test")) == 16
     with caplog.at_level(logging.WARNING, "medscan.evaluate"):
-        assert len(unseen_items(both, detector, "test", strict=False)) == 18
+        assert len(unseen_items(both, [detector], "test", strict=False)) == 18
     assert "optimistic" in caplog.text
 
 
 def test_the_rest_is_everyone_who_gave_no_shot(data, fitted):
     shots = {"normal": ["normal/normal_p0_1.png"], "abnormal": []}
     few = replace(fitted[0], shots=shots, fingerprints=())
-    rest = unseen_items(data, few, "rest")
+    rest = unseen_items(data, [few], "rest")
     assert {i.patient for i in rest} == {
         f"{label}{n}" for label in ("normal", "abnormal") for n in range(8)
     } - {"normal0"}
     assert [i.name for i in rest] == sorted(i.name for i in rest)
     everyone = replace(few, shots={"normal": [i.name for i in rest] + few.shots["normal"]})
     with pytest.raises(UsageError, match="every patient gave a shot"):
-        unseen_items(data, everyone, "rest")
+        unseen_items(data, [everyone], "rest")
 
 
 @pytest.mark.parametrize("below", ["", "labelled/"])
@@ -83,12 +83,12 @@ def test_without_fingerprints_shots_are_known_by_whole_files_and_slices(
             fitted[0], shots={"normal": [below + shot], "abnormal": []}, fingerprints=()
         )
         with pytest.raises(UsageError, match="every patient gave a shot"):
-            unseen_items(folder, detector, "rest")
+            unseen_items(folder, [detector], "rest")
     # Another data set's shot of the same name is none of this one's.
     detector = replace(
         fitted[0], shots={"normal": [f"other/{name}"], "abnormal": []}, fingerprints=()
     )
-    assert len(unseen_items(folder, detector, "rest")) == 1
+    assert len(unseen_items(folder, [detector], "rest")) == 1
 
 
 def test_a_shot_is_known_whatever_its_file_is_called(tmp_path, data, fitted):
@@ -100,13 +100,13 @@ def test_a_shot_is_known_whatever_its_file_is_called(tmp_path, data, fitted):
     (tmp_path / "copy" / "normal" / "renamed_1.png").write_bytes((data / shot).read_bytes())
     (tmp_path / "other" / shot).write_bytes(b"something else")
     with pytest.raises(UsageError, match="every patient gave a shot"):
-        unseen_items(tmp_path / "copy", fitted[0], "rest")
-    assert len(unseen_items(tmp_path / "other", fitted[0], "rest")) == 1
+        unseen_items(tmp_path / "copy", [fitted[0]], "rest")
+    assert len(unseen_items(tmp_path / "other", [fitted[0]], "rest")) == 1
 
 
 def test_without_a_test_split_one_is_asked_for(pictures, fitted):
     with pytest.raises(UsageError, match="--split rest"):
-        unseen_items(pictures, fitted[0], "test")
+        unseen_items(pictures, [fitted[0]], "test")
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_without_a_test_split_one_is_asked_for(pictures, fitted):
 )
 def test_wrong_options_are_refused(detector_path, data, wrong, message):
     with pytest.raises(UsageError, match=message):
-        evaluate(detector_path, data, EvaluateOptions(**wrong))
+        evaluate([detector_path], data, EvaluateOptions(**wrong))
 
 
 def test_only_background_is_nothing_to_measure(detector_path, tmp_path):
     for label in ("normal", "abnormal"):
         tiny._save(tmp_path / label / f"{label}.png", np.zeros((40, 40)))
     with pytest.raises(UsageError, match="background"):
-        evaluate(detector_path, tmp_path, EvaluateOptions(split="rest"))
+        evaluate([detector_path], tmp_path, EvaluateOptions(split="rest"))
 
 
 def test_volumes_are_studies_whose_masks_label_slices(tmp_path, options):
@@ -147,7 +147,7 @@ def test_volumes_are_studies_whose_masks_label_slices(tmp_path, options):
     detector, method = fit(tmp_path, replace(options, shots=2))
     path = tmp_path / "volumes.safetensors"
     detector.save(path, method)
-    _, found = evaluate(path, tmp_path, EvaluateOptions(draws=0))
+    [(_, found)] = evaluate([path], tmp_path, EvaluateOptions(draws=0))
     assert (found.slices.normals, found.slices.abnormals) == (14, 2)
     assert (found.studies.normals, found.studies.abnormals) == (2, 2)
     assert (found.pixels.slices, found.pixels.regions) == (16, 2)
