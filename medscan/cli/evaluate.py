@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from medscan.choices import Precision, Shard
-from medscan.cli.options import INPUT, OUTPUT, Detectors, Device, PrecisionOption, option, shard
+from medscan.cli.options import INPUT, OUTPUT, Device, PrecisionOption, option, shard
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,16 +24,17 @@ IN_SUITE = ("root", "out", "shard")
 
 def evaluate(
     context: typer.Context,
-    words: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="[DETECTOR]... DATA",
-            help="Detector files, or names of shipped ones; and last a folder or CSV manifest of "
-            "labelled images.",
-            show_default=False,
-        ),
+    detector: Annotated[
+        Path | None,
+        typer.Argument(help="Detector file, or name of a shipped one; or only in --detector."),
     ] = None,
-    detector: Detectors = None,
+    data: Annotated[
+        Path | None, typer.Argument(help="Folder or CSV manifest of labelled images.")
+    ] = None,
+    others: Annotated[
+        list[Path] | None,
+        option(INPUT, "Detector to compare; may be repeated.", "--detector", metavar="DETECTOR"),
+    ] = None,
     split: Annotated[
         str,
         option(
@@ -88,13 +89,15 @@ def evaluate(
     """Measure a detector on labelled data, or a grid of methods on several data sets."""
     if suite is not None:
         _refuse(context, ALONE, "not with")
-        if words or out is None:
+        if detector is not None or out is None:
             raise UsageError("--suite takes no detector but needs --out FOLDER for its cells")
         _run_suite(suite, root, out, part, device)
         return
     _refuse(context, IN_SUITE, "only with")
-    detectors = [*(words or ())[:-1], *(detector or ())]
-    if not (words and detectors):
+    if data is None and others:
+        detector, data = None, detector
+    detectors = [path for path in (detector, *(others or ())) if path is not None]
+    if data is None:
         raise UsageError("name a detector and the data to measure it on, or give --suite FILE")
     for name, path in (("--json", json), ("--csv", csv)):
         if path is not None and path.is_dir():
@@ -105,7 +108,7 @@ def evaluate(
     from medscan.evaluate import EvaluateOptions
 
     options = EvaluateOptions(split, protocol, draws, seed, choose_device(device), precision.value)
-    _measure(detectors, words[-1], options, json, csv, plots)
+    _measure(detectors, data, options, json, csv, plots)
 
 
 def _refuse(context: typer.Context, options: tuple[str, ...], when: str) -> None:
