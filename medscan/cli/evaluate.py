@@ -140,6 +140,8 @@ def _measure(
     for title, (fitted, found) in zip(names, measured, strict=True):
         where = f"on {name}, {options.split}, {options.protocol}"
         _print(f"{title} ({fitted.method}) {where}", room.evaluation_table(found))
+        if (lesions := room.lesion_table(found)) is not None:
+            _print(*lesions)
     pairs = room.compare(evaluations, options.draws, options.seed)
     for pair in pairs:
         _print(f"{names[pair.first]} minus {names[pair.second]}", room.pair_table(pair))

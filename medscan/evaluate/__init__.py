@@ -7,7 +7,14 @@ from medscan.evaluate.figures import Evaluation, Row
 from medscan.evaluate.run import EvaluateOptions, evaluate, judge_on_test
 from medscan.evaluate.suite import run_suite
 from medscan.evaluate.table import SuiteRow, format_figure, rows_of, write_table
-from medscan.evaluate.text import cell_line, clustering, evaluation_table, pair_table, suite_tables
+from medscan.evaluate.text import (
+    cell_line,
+    clustering,
+    evaluation_table,
+    lesion_table,
+    pair_table,
+    suite_tables,
+)
 
 __all__ = [
     "FIGURES",
@@ -28,6 +35,7 @@ __all__ = [
     "find_suite",
     "format_figure",
     "judge_on_test",
+    "lesion_table",
     "pair_table",
     "read_suite",
     "rows_of",

@@ -95,6 +95,9 @@ def _figures(
         names: tuple[PixelStatistic, ...] = ("auroc", "aupro")
         for name in names:
             yield ("pixels", name), (getattr(curves, name)(), curves.resampled(name, draws, seed))
+    if (lesions := evaluation.lesion_curve) is not None:
+        drawn = lesions.resampled(draws, seed).mean(1)
+        yield ("lesions", "found"), (float(lesions.sensitivities().mean()), drawn)
 
 
 def _statistics(rows: Sequence[Row]) -> dict[str, Callable[[np.ndarray], float]]:

@@ -18,7 +18,7 @@ from medscan.files import replacing
 from medscan.metrics import Estimate
 from medscan.text import cell
 
-LEVELS = ("slices", "studies", "pixels")
+LEVELS = ("slices", "studies", "pixels", "lesions")
 """Parts of an evaluation with figures."""
 
 

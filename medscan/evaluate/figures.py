@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.evaluate.observe import Observations, Truth, upsample_to_square
-from medscan.metrics import Estimate, ImageFigures, PixelCurves, PixelStatistic, image_figures
+from medscan.metrics import (
+    RATES,
+    Estimate,
+    ImageFigures,
+    LesionCurve,
+    PixelCurves,
+    PixelStatistic,
+    image_figures,
+    percentiles,
+)
 from medscan.normals import Calibration
 from medscan.scoring import aggregate, stack_calibration
 
@@ -26,6 +35,29 @@ class PixelFigures:
     auroc: Estimate
     average_precision: Estimate
     aupro: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class LesionFigures:
+    """Share of the lesions that are found, by false alarms per image; see `metrics.lesions`.
+
+    Parameters
+    ----------
+    images, lesions : int
+        Slices whose mask is known, with or without lesions; and regions of their masks.
+    rates : tuple of float
+        False alarms per image.
+    sensitivities : tuple of Estimate
+        At each of the rates.
+    mean : Estimate
+        Mean of the sensitivities.
+    """
+
+    images: int
+    lesions: int
+    rates: tuple[float, ...]
+    sensitivities: tuple[Estimate, ...]
+    mean: Estimate
 
 
 class Row(NamedTuple):
@@ -52,8 +84,10 @@ class Evaluation:
         None without masks.
     rows, study_rows : tuple of Row
         Slices, and studies where there are figures of them.
-    curves : PixelCurves or None
-        What `pixels` is computed from.
+    lesions : LesionFigures or None
+        None without masks.
+    curves, lesion_curve : PixelCurves, LesionCurve or None
+        What `pixels` and `lesions` are computed from.
     """
 
     slices: ImageFigures
@@ -61,7 +95,9 @@ class Evaluation:
     pixels: PixelFigures | None
     rows: tuple[Row, ...]
     study_rows: tuple[Row, ...] = ()
+    lesions: LesionFigures | None = None
     curves: PixelCurves | None = field(default=None, repr=False)
+    lesion_curve: LesionCurve | None = field(default=None, repr=False)
 
 
 def figures(
@@ -115,14 +151,17 @@ def figures(
     )
     study_rows = _study_rows(truths, scores, used)
     value_range = (0.0, 1.0) if published else _range(observed)
-    curves = _curves(observed, zip(observed.truths, maps, strict=True), kept, value_range, patch)
+    pairs = zip(observed.truths, maps, strict=True)
+    curves, lesion_curve = _curves(observed, compress(pairs, kept), value_range, patch)
     return Evaluation(
         slices,
         _studies(study_rows, draws, seed),
         _pixels(curves, draws, seed),
         rows,
         study_rows,
+        _lesions(lesion_curve, draws, seed),
         curves,
+        lesion_curve,
     )
 
 
@@ -166,19 +205,30 @@ def _studies(rows: tuple[Row, ...], draws: int, seed: int) -> ImageFigures | Non
 def _curves(
     observed: Observations,
     maps: Iterable[tuple[Truth, NDArray[np.float32]]],
-    kept: list[bool],
     score_range: tuple[float, float],
     patch: int,
-) -> PixelCurves | None:
+) -> tuple[PixelCurves, LesionCurve] | tuple[None, None]:
     """Curves over the pixels of slices with a mask, and of the normal slices of such data."""
-    if not any(t.mask is not None for t in compress(observed.truths, kept)):
-        return None
-    curves = PixelCurves(*score_range)
-    for truth, grid in compress(maps, kept):
+    pixels, lesions, masked = PixelCurves(*score_range), LesionCurve(), False
+    for truth, grid in maps:
+        masked |= truth.mask is not None
         if truth.mask is not None or not truth.label:
-            fine = upsample_to_square(grid, observed.size, patch)
-            curves.add(fine, observed.mask(truth), observed.inside(truth), truth.patient)
-    return curves
+            fine, inside = upsample_to_square(grid, observed.size, patch), observed.inside(truth)
+            pixels.add(fine, observed.mask(truth), inside, truth.patient)
+            lesions.add(fine, observed.mask(truth), inside, truth.patient)
+    return (pixels, lesions) if masked else (None, None)
+
+
+def _lesions(curve: LesionCurve | None, draws: int, seed: int) -> LesionFigures | None:
+    if curve is None:
+        return None
+    values, drawn = curve.sensitivities(), curve.resampled(draws, seed)
+    sensitivities = [
+        Estimate(float(value), *percentiles(column))
+        for value, column in zip(values, drawn.T, strict=True)
+    ]
+    mean = Estimate(float(values.mean()), *percentiles(drawn.mean(1)))
+    return LesionFigures(curve.images, curve.lesions, RATES, tuple(sensitivities), mean)
 
 
 def _pixels(curves: PixelCurves | None, draws: int, seed: int) -> PixelFigures | None:

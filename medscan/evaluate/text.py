@@ -22,6 +22,7 @@ ROWS = {
     "sensitivity": "sensitivity",
     "specificity": "specificity",
     "calibration_error": "calibration error",
+    "found": "lesions found, mean",
 }
 """Figures of a detector, with the words for them."""
 
@@ -51,6 +52,21 @@ def evaluation_table(evaluation: Evaluation) -> Table:
         if any(value != "-" for value in values):
             table.append([label, *values])
     return table
+
+
+def lesion_table(evaluation: Evaluation) -> tuple[str, Table] | None:
+    """Return a title, and a column for each rate of false alarms per image; None without masks."""
+    found = evaluation.lesions
+    if found is None or math.isnan(found.mean.value):
+        return None
+    estimates = [*found.sensitivities, found.mean]
+    rates = [f"1/{1 / rate:.0f}" if rate < 1 else f"{rate:.0f}" for rate in found.rates]
+    table = [["false alarms per image", *rates, "mean"]]
+    for word, field in (("lesions found", "value"), ("  from", "low"), ("  to", "high")):
+        values = [getattr(estimate, field) for estimate in estimates]
+        if not math.isnan(values[-1]):
+            table.append([word, *(f"{value:.3f}" for value in values)])
+    return f"{found.lesions} lesions in {found.images} slices", table
 
 
 def _counts(level: Any) -> str:

@@ -11,12 +11,15 @@ from medscan.metrics.image import (
     sensitivity_at,
     specificity_at,
 )
-from medscan.metrics.intervals import Estimate, bootstrap, difference, resampled
+from medscan.metrics.intervals import Estimate, bootstrap, difference, percentiles, resampled
+from medscan.metrics.lesions import RATES, LesionCurve
 from medscan.metrics.pixel import PixelCurves, PixelStatistic
 
 __all__ = [
+    "RATES",
     "Estimate",
     "ImageFigures",
+    "LesionCurve",
     "PixelCurves",
     "PixelStatistic",
     "auroc",
@@ -28,6 +31,7 @@ __all__ = [
     "difference",
     "f1_max",
     "image_figures",
+    "percentiles",
     "resampled",
     "sensitivity_at",
     "specificity_at",

@@ -74,7 +74,7 @@ def difference(first: tuple[float, Floats], second: tuple[float, Floats]) -> Est
     first, second : (float, array (draws,))
         A figure, and its values in the same draws, such as `resampled` returns.
     """
-    return Estimate(first[0] - second[0], *percentiles(first[1] - second[1], 0.95))
+    return Estimate(first[0] - second[0], *percentiles(first[1] - second[1]))
 
 
 def resamples(groups: int, draws: int, seed: int) -> Iterator[Ints]:
@@ -84,7 +84,7 @@ def resamples(groups: int, draws: int, seed: int) -> Iterator[Ints]:
         yield np.bincount(generator.integers(groups, size=groups), minlength=groups)
 
 
-def percentiles(values: Floats, level: float) -> tuple[float, float]:
+def percentiles(values: Floats, level: float = 0.95) -> tuple[float, float]:
     """Ends between which that share of the values lies; NaN values are dropped."""
     defined = values[~np.isnan(values)]
     if not defined.size:

@@ -98,6 +98,8 @@ def test_maps_are_compared_too(scores, measure):
         known = [getattr(e.pixels, name).value for e in evaluations]
         assert gap.value == pytest.approx(known[0] - known[1])
         assert 0 < gap.low < gap.value < gap.high
+    known = [e.lesions.mean.value for e in evaluations]
+    assert found["lesions", "found"].value.value == pytest.approx(known[0] - known[1])
 
 
 def test_the_same_detector_twice_does_not_differ(scores, measure):

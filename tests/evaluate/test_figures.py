@@ -108,6 +108,17 @@ def test_an_abnormal_image_without_a_mask_is_left_out_of_pixel_figures(handmade)
     assert (found.slices, found.regions, found.auroc.value) == (2, 1, 1.0)
 
 
+def test_lesions_are_those_of_the_masks(handmade):
+    mask = np.zeros((4, 4))
+    mask[0, 0] = mask[3, 3] = 1
+    rows = [(0, None, [0.1], MAP), (1, mask, [0.9], mask[None] * 0.9), (1, None, [0.5], MAP)]
+    found = figures(handmade(rows), NONE, patch=1, draws=5).lesions
+    assert (found.images, found.lesions) == (2, 2)
+    assert [s.value for s in found.sensitivities] == [1.0] * 7
+    assert (found.mean.value, found.rates[0]) == (1.0, 0.125)
+    assert figures(handmade(rows[::2]), NONE, patch=1, draws=0).lesions is None
+
+
 @pytest.mark.parametrize("published", [False, True])
 def test_one_class_only_has_no_figures(handmade, published):
     rows = [(0, None, [0.1], MAP), (0, np.zeros((4, 4)), [0.9], MAP)]
