@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Nor do they run with what the person who runs them has set.
 os.environ["MEDSCAN_CONFIG"] = ""
 os.environ.pop("MEDSCAN_KEY_FILE", None)
+os.environ["MEDSCAN_FEATURE_CACHE"] = "0"
 
 
 @pytest.fixture(scope="session")

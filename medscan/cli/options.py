@@ -38,6 +38,10 @@ ENVIRONMENT = {
     "MEDSCAN_CONFIG": "File with the defaults of the site; see medscan-config(5). Empty: none. "
     "Default: $XDG_CONFIG_HOME/medscan/medscan.toml, below ~/.config.",
     "MEDSCAN_KEY_FILE": "Key file of the site, unless --key-file names one.",
+    "MEDSCAN_FEATURE_CACHE": "Gigabytes of features of labelled images that are kept for the next "
+    "fit; 0: none. Default: 2.",
+    "XDG_CACHE_HOME": "Folder below which these features are kept, in medscan/features, for their "
+    "owner alone. Default: ~/.cache.",
     "OMP_NUM_THREADS": "Number of cores that the model may use on a CPU.",
     "RAY_ADDRESS": "Head node of the Ray cluster for --engine ray, unless --address names one.",
 }

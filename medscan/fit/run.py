@@ -17,6 +17,7 @@ from medscan.clip import Backbone
 from medscan.detector import Detector, Domain
 from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, solve, summarise
+from medscan.fit.features import cache_of_user
 from medscan.fit.train import Progress, prepare, remember, train
 from medscan.methods import Method, Settings, build, settings_of, system_of
 from medscan.normals import Calibration
@@ -183,7 +184,7 @@ def _fitted(
     if shots is None:
         return method.eval(), summarise([], options.target_fpr)
     method.look(shots.images)
-    data = prepare(method, shots, options.seed)
+    data = prepare(method, shots, options.seed, cache_of_user())
     if method.at_once:
         fpr, seed = options.target_fpr, options.seed
         return method, solve(method, data, folds=options.folds, target_fpr=fpr, seed=seed)

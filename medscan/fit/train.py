@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medscan.errors import UsageError
 from medscan.fit import augment
+from medscan.fit.features import FeatureCache, feature_name
 from medscan.methods import Batch, Method
 from medscan.parts import losses
 from medscan.shots import Shots
@@ -58,22 +59,65 @@ class Prepared:
 
 
 @torch.no_grad()
-def prepare(method: Method, shots: Shots, seed: int) -> Prepared:
-    """Augment and run what comes before anything trained, once; `seed` is of the jitter."""
-    recipe = method.settings.augmentation
-    legacy = bool(getattr(method.settings, "legacy_jitter", False))
-    factors = _jitter_factors(shots, seed, by_label=legacy)
+def prepare(
+    method: Method,
+    shots: Shots,
+    seed: int,
+    cache: FeatureCache | None = None,
+    told: Callable[[], None] | None = None,
+) -> Prepared:
+    """Augment and run what comes before anything trained, once.
+
+    Parameters
+    ----------
+    method : Method
+    shots : Shots
+    seed : int
+        Of the jitter.
+    cache : FeatureCache, optional
+        Where features of earlier fits are.
+    told : callable, optional
+        Called for each image that was not there.
+    """
+    factors = _jitter_factors(shots, seed, by_label=_jitters_by_column(method))
     tokens = []
-    for number, image in enumerate(shots.images):
-        found = augment.variants(image[None], recipe)[0]
-        if recipe == "madclip":
-            one = slice(augment.JITTER, augment.JITTER + 1)
-            found[one] = augment.jitter(found[one], factors[number : number + 1], by_column=legacy)
-        tokens.append(method.prepare(found).cpu())
+    for image, factor in zip(shots.images, factors, strict=False):
+        name = feature_name(method, image, factor) if cache else ""
+        found = cache.find(name) if cache else None
+        if found is None:
+            found = _features(method, image, factor)
+            if cache is not None:
+                cache.keep(name, found)
+            if told is not None:
+                told()
+        tokens.append(found)
     masks = None
     if shots.masks is not None:
+        recipe = method.settings.augmentation
         masks = augment.variants(shots.masks[:, None], recipe)[:, :, 0] > 0.5
     return Prepared(torch.stack(tokens), masks, shots)
+
+
+def unprepared(method: Method, shots: Shots, seed: int, cache: FeatureCache) -> int:
+    """Images whose features `prepare` would not find in the cache."""
+    factors = _jitter_factors(shots, seed, by_label=_jitters_by_column(method))
+    pairs = zip(shots.images, factors, strict=False)
+    return sum(not cache.has(feature_name(method, image, factor)) for image, factor in pairs)
+
+
+def _features(method: Method, image: Tensor, factor: Tensor) -> Tensor:
+    """Tokens (V, ...) of all variants of an image (3, S, S), on the CPU."""
+    recipe = method.settings.augmentation
+    found = augment.variants(image[None], recipe)[0]
+    if recipe == "madclip":
+        one = slice(augment.JITTER, augment.JITTER + 1)
+        found[one] = augment.jitter(found[one], factor[None], by_column=_jitters_by_column(method))
+    return method.prepare(found).cpu()
+
+
+def _jitters_by_column(method: Method) -> bool:
+    """Whether contrast and its factors are those of MadCLIP's published code."""
+    return bool(getattr(method.settings, "legacy_jitter", False))
 
 
 def _jitter_factors(shots: Shots, seed: int, *, by_label: bool) -> Tensor:
