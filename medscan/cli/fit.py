@@ -17,7 +17,7 @@ from medscan.cli.training import (
     Folds,
     Licence,
     check_out,
-    epoch_bar,
+    watching,
 )
 from medscan.errors import UsageError
 
@@ -131,7 +131,9 @@ def fit(
         licence=licence,
         settings=dict(settings or ()),
     )
-    detector, fitted = fit(folders, options, epoch_bar, _judge(select, folders, options))
+    judge = _judge(select, folders, options)
+    with watching() as told:
+        detector, fitted = fit(folders, options, told, judge)
     typer.echo(f"{out}: {detector_line(detector.save(out, fitted))}")
 
 

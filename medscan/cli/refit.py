@@ -9,7 +9,7 @@ import typer
 
 from medscan.choices import Precision
 from medscan.cli.options import INPUT, Device, KeyFile, PrecisionOption, archive_option, option
-from medscan.cli.training import NEW, DetectorFile, Folds, Licence, check_out, epoch_bar
+from medscan.cli.training import NEW, DetectorFile, Folds, Licence, check_out, watching
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def refit(
         raise UsageError(f"--out {out}: that would replace the detector that it is made of")
     ancestor = detector.read(path)
     verdicts = _verdicts(decisions, results, archive, key_file)
-    made, method, learnt = learn(ancestor, verdicts, data, options, epoch_bar)
+    with watching() as told:
+        made, method, learnt = learn(ancestor, verdicts, data, options, told)
     typer.echo(f"{out}: {detector_line(made.save(out, method))}")
     typer.echo(_sources_of(learnt, ancestor))
 

@@ -21,7 +21,7 @@ from medscan.evaluate.export import to_plain
 from medscan.evaluate.observe import PreparedBatches
 from medscan.evaluate.run import EvaluateOptions, judge_on_test, measure, slices_of, unseen_items
 from medscan.files import replacing
-from medscan.fit import FitOptions, Progress, fit
+from medscan.fit import FitOptions, Moment, fit
 from medscan.methods import Method, Settings
 from medscan.shots import LabelledSlice
 
@@ -156,10 +156,10 @@ def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) 
     )
     folders = [cell.data.path] if cell.shots else [d.path for d in sources]
     start = time.perf_counter()
-    epochs = _Epochs()
+    steps = _Steps()
     judge = judge_on_test(cell.data.path, options) if suite.select == "test" else None
-    fitted, method = fit(folders, options, epochs.of_stage, judge)
-    epochs.check()
+    fitted, method = fit(folders, options, steps.told, judge)
+    steps.check()
     fit_end = time.perf_counter()
     items = unseen_items(cell.data.path, [fitted], "test", strict=suite.protocol == "clean")
     slices = cache.get(
@@ -174,18 +174,15 @@ def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) 
     }
 
 
-class _Epochs:
+class _Steps:
     """Recognises a training that Ctrl-C cut short: fitting keeps it, a suite must not."""
 
     def __init__(self) -> None:
         self.done = self.planned = 0
 
-    def of_stage(self, _stage: str) -> Progress:
-        """The callback for a stage's epochs."""
-        return self._on_epoch
-
-    def _on_epoch(self, epoch: int, epochs: int, _loss: float) -> None:
-        self.done, self.planned = epoch, epochs
+    def told(self, moment: Moment) -> None:
+        """Take down how far the fit is."""
+        self.done, self.planned = moment.step, moment.steps
 
     def check(self) -> None:
         """Stop the suite if the training was cut short."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from medscan.errors import UsageError
 from medscan.feedback.picks import Pick, load_picks, locate_picks
 from medscan.fit import (
     FitOptions,
-    Progress,
+    Tell,
     find_shots,
     labels_of,
     refit_detector,
@@ -88,7 +88,7 @@ def learn(
     judged: JudgedResults,
     data: Path | None,
     options: FitOptions,
-    progress: Callable[[str], Progress] | None = None,
+    progress: Tell | None = None,
 ) -> tuple[Detector, Method, RefitSummary]:
     """Fit a detector on the shots of its parent that are available, and on judged slices.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import compress
 
 import numpy as np
@@ -16,6 +18,8 @@ from medscan.methods import Examples, Method
 from medscan.normals import Calibration, conformal_threshold
 from medscan.shots import Shots
 
+log = logging.getLogger("medscan.fit")
+
 MEMBERS = 4
 """Models that a method fitted at once is the mean of, where no number of folds is asked for."""
 
@@ -27,7 +31,7 @@ def calibrate(
     folds: int,
     target_fpr: float,
     seed: int,
-    progress: Progress | None = None,
+    progress: Callable[[int], Progress] | None = None,
 ) -> Calibration:
     """Cross-validate over the patients of the shots.
 
@@ -45,27 +49,43 @@ def calibrate(
         Share of normal slices that may be flagged.
     seed : int
         Of the split and the training.
+    progress : callable, optional
+        Given the number of a fold, from 1, returns what is told of its steps.
 
     Returns
     -------
     Calibration
-        Without normals, and provisional, when all normals are of one patient, or on Ctrl-C.
+        Without normals, and provisional, when all normals are of one patient. After Ctrl-C it is
+        provisional, and by the folds that were done.
     """
     held: list[tuple[float, float, Tensor]] = []
-    for chosen in patient_folds(data.shots.labels, data.shots.patients, folds, seed):
+    parts = left_out(data.shots, build().learns_from, folds, seed)
+    for number, chosen in enumerate(parts, 1):
         rest = data.take(~chosen)
         method = build()
-        if not set(method.learns_from) <= set(rest.shots.labels.int().tolist()):
-            continue
-        if not train(method, rest, seed, progress):
-            held.clear()  # a method that was not trained to its end says nothing of one that was
-            break
+        if not _learnt(method, rest, seed, progress(number) if progress else None):
+            log.warning("interrupted: calibrated on %d of %d folds", number - 1, len(parts))
+            return replace(summarise(held, target_fpr), provisional=True)
         remember(method, rest)
         part = data.take(chosen)
         found, maps = scores(method, part)
         scored = zip(part.shots.labels.tolist(), found.tolist(), maps, strict=True)
         held += compress(scored, _counted(part.shots).tolist())
     return summarise(held, target_fpr)
+
+
+def left_out(shots: Shots, learns_from: Sequence[int], folds: int, seed: int) -> list[Tensor]:
+    """The folds (I,), bool, without which there are still shots of all labels to learn from."""
+    parts = patient_folds(shots.labels, shots.patients, folds, seed)
+    return [p for p in parts if set(learns_from) <= set(shots.labels[~p].int().tolist())]
+
+
+def _learnt(method: Method, data: Prepared, seed: int, progress: Progress | None) -> bool:
+    """Whether a method was trained to its end; one that was not says nothing of one that was."""
+    try:
+        return train(method, data, seed, progress)
+    except KeyboardInterrupt:
+        return False
 
 
 def solve(

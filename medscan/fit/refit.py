@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from medscan.choices import Plane
 from medscan.clip import Backbone
 from medscan.detector import Detector
 from medscan.errors import UsageError
+from medscan.fit.course import Tell
 from medscan.fit.run import FitOptions, fingerprint, fit_shots
-from medscan.fit.train import Progress
 from medscan.methods import Method, settings_of, system_of
 from medscan.shots import LabelledSlice, Slot, named_slices, read_items, stacked
 
@@ -94,7 +94,7 @@ def refit_detector(
     backbone: Backbone,
     slices: Sequence[LabelledSlice],
     options: FitOptions,
-    progress: Callable[[str], Progress] | None = None,
+    progress: Tell | None = None,
 ) -> tuple[Detector, Method]:
     """Fit a detector as another one was fitted, on these slices.
 

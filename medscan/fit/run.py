@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,12 +17,15 @@ from medscan.choices import Plane
 from medscan.clip import Backbone
 from medscan.detector import Detector, Domain
 from medscan.errors import UsageError
-from medscan.fit.calibrate import calibrate, solve, summarise
-from medscan.fit.features import cache_of_user
-from medscan.fit.train import Progress, prepare, remember, train
+from medscan.fit.calibrate import calibrate, left_out, solve, summarise
+from medscan.fit.course import Course, Tell, plan
+from medscan.fit.features import FeatureCache, cache_of_user
+from medscan.fit.train import prepare, remember, train
 from medscan.methods import Method, Settings, build, settings_of, system_of
 from medscan.normals import Calibration
 from medscan.shots import Item, Shots, draw_shots, load_items, merged_shots, read_items, stem
+
+log = logging.getLogger("medscan.fit")
 
 SHOTS = 16
 """Of each label, unless told otherwise."""
@@ -56,7 +60,7 @@ class FitOptions:
 def fit(
     data: Path | Sequence[Path],
     options: FitOptions,
-    progress: Callable[[str], Progress] | None = None,
+    progress: Tell | None = None,
     judge: Callable[[Method], float] | None = None,
 ) -> tuple[Detector, Method]:
     """Fit a detector on K normal and K abnormal shots of a data set.
@@ -66,8 +70,9 @@ def fit(
     data : Path or sequence of Path
         See `medscan.shots.data`. Several only with `zero_shot`; none for a method that needs none.
     options : FitOptions
-    progress : callable, optional
-        Given the name of a stage, returns what is told of its epochs.
+    progress : Tell, optional
+        Told of every step. A KeyboardInterrupt that it raises ends the fit with what was best so
+        far, if anything was learnt.
     judge : callable, optional
         The epoch that it gives the highest value is kept, instead of the last. It is how published
         code chooses on the test set; the detector says so.
@@ -103,7 +108,7 @@ def fit_shots(
     backbone: Backbone,
     options: FitOptions,
     settings: Settings,
-    progress: Callable[[str], Progress] | None = None,
+    progress: Tell | None = None,
     judge: Callable[[Method], float] | None = None,
 ) -> tuple[Detector, Method]:
     """`fit` on shots, a backbone and settings that are there already; without shots, on nothing."""
@@ -176,7 +181,7 @@ def _fitted(
     shots: Shots | None,
     fresh: Callable[[], Method],
     options: FitOptions,
-    progress: Callable[[str], Progress] | None,
+    progress: Tell | None,
     judge: Callable[[Method], float] | None,
 ) -> tuple[Method, Calibration]:
     """A trained method and where unseen normals score."""
@@ -184,24 +189,49 @@ def _fitted(
     if shots is None:
         return method.eval(), summarise([], options.target_fpr)
     method.look(shots.images)
-    data = prepare(method, shots, options.seed, cache_of_user())
+    cache = cache_of_user()
+    course = _course(shots, fresh, options, cache, progress)
+    data = prepare(method, shots, options.seed, cache, course.prepared)
     if method.at_once:
         fpr, seed = options.target_fpr, options.seed
         return method, solve(method, data, folds=options.folds, target_fpr=fpr, seed=seed)
-    told = progress("fitting") if progress else None
-    whole = train(method, data, options.seed, told, judge)
+    whole = train(method, data, options.seed, course.training(0), judge)
+    if not whole:
+        log.warning("interrupted: the best epoch so far is kept, without calibration")
     remember(method, data)
-    # Normals of other data sets say nothing of where the target's normals score.
-    folds = options.folds if whole and not options.zero_shot else 0
+    folds = _folds(options) if whole else 0
     calibration = calibrate(
         fresh,
         data,
         folds=folds,
         target_fpr=options.target_fpr,
         seed=options.seed,
-        progress=progress("calibrating") if progress else None,
+        progress=course.training,
     )
     return method, calibration
+
+
+def _folds(options: FitOptions) -> int:
+    """Folds to calibrate by; normals of other data sets do not tell where the target's score."""
+    return 0 if options.zero_shot else options.folds
+
+
+def _course(
+    shots: Shots,
+    fresh: Callable[[], Method],
+    options: FitOptions,
+    cache: FeatureCache,
+    progress: Tell | None,
+) -> Course:
+    """What is to be done, and how long it will take."""
+    if progress is None:
+        return Course(None)
+    trial = fresh()
+    trial.look(shots.images)
+    parts = left_out(shots, trial.learns_from, _folds(options), options.seed)
+    images = [len(shots), *(int((~part).sum()) for part in parts)]
+    trainings = [] if trial.at_once else images
+    return plan(progress, trial, shots, options.seed, cache, trainings)
 
 
 def _detector(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +17,8 @@ from medscan.methods import Batch, Method
 from medscan.parts import losses
 from medscan.shots import Shots
 
-log = logging.getLogger("medscan.fit")
-
 Progress = Callable[[int, int, float], None]
-"""`progress(epoch, epochs, loss)` after each epoch."""
+"""`progress(step, steps, loss)` after each step of a training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +142,7 @@ def train(
     seed : int
         Of the order of images and the choice of variants.
     progress : Progress, optional
-        Told of every epoch.
+        Told of every step.
     judge : callable, optional
         The epoch it gives the highest value is kept, instead of the last.
 
@@ -168,19 +165,16 @@ def train(
         for epoch in range(epochs):
             for group in (g for o in optimisers for g in o.param_groups):
                 group["lr"] = method.rate(epoch)
-            loss = _epoch(method, data, optimisers, generator)
+            loss = _epoch(method, data, optimisers, generator, _later(progress, epoch, epochs))
             if not math.isfinite(loss):
                 raise UsageError(
                     f"the loss of epoch {epoch + 1} is not finite; choose a smaller learning_rate"
                 )
-            if progress is not None:
-                progress(epoch + 1, epochs, loss)
             kept.offer(method, -loss if judge is None else _judged(method, data, judge))
     except KeyboardInterrupt:
         if kept.state is None:
             raise  # nothing was learnt that could be kept
         method.load_state_dict(kept.state)
-        log.warning("interrupted: the best epoch so far is kept")
         return False
     else:
         if judge is not None and kept.state is not None:
@@ -214,15 +208,29 @@ def _judged(method: Method, data: Prepared, judge: Callable[[Method], float]) ->
     return value
 
 
+def _later(progress: Progress | None, epoch: int, epochs: int) -> Progress:
+    """Tell of the steps of an epoch, counted from 0, as steps of all epochs."""
+
+    def told(step: int, steps: int, loss: float) -> None:
+        if progress is not None:
+            progress(epoch * steps + step, epochs * steps, loss)
+
+    return told
+
+
 def _epoch(
     method: Method,
     data: Prepared,
     optimisers: list[torch.optim.Optimizer],
     generator: torch.Generator,
+    progress: Progress,
 ) -> float:
     """One pass; returns the mean loss of its steps."""
     order = batches(len(data.shots), method, generator)
-    found = [step(method, data, rows, optimisers) for rows in order]
+    found = []
+    for rows in order:
+        found.append(step(method, data, rows, optimisers))
+        progress(len(found), len(order), found[-1])
     return sum(found) / len(found)
 
 
