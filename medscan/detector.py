@@ -239,7 +239,7 @@ class Detector:
             metadata["medscan.calibration"] = json.dumps(newer)
         metadata["medscan"] = json.dumps(facts, sort_keys=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-        data = save(tensors, metadata=metadata)
+        data = _ordered(save(tensors, metadata=metadata))
         with replacing(path) as aside:
             aside.write_bytes(data)
         return replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
@@ -278,6 +278,16 @@ class Detector:
             return build(self.method, backbone, self.organ, settings, masked=self.masked)
         except UsageError as error:
             raise DetectorError(f"detector {path}: {error}") from error
+
+
+def _ordered(data: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: the library writes keys in any order."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:start])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def _resize(method: Method, name: str, shape: tuple[int, ...]) -> None:

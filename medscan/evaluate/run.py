@@ -91,7 +91,7 @@ def _common(
     names = [frozenset(truth.name for truth in observed.truths) for observed in seen]
     common, every = frozenset.intersection(*names), frozenset.union(*names)
     planes = sorted({one.domain.plane or "the one that is stored" for one in fitted})
-    volumes = {item.name for item in items if item.source is None} - every
+    volumes = {item.name for item in items if not item.sources} - every
     if len(planes) > 1 and any(file_of(name) in volumes for name in every):
         raise UsageError(
             f"the detectors cut volumes in different planes ({', '.join(planes)}): their slices "

@@ -6,13 +6,13 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import compress
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from medscan.errors import MedscanError
+from medscan.fit.held import NO_STACKS, HeldOut, NormalStacks
 from medscan.fit.train import Prepared, Progress, remember, scores, train
 from medscan.methods import Examples, Method
 from medscan.normals import Calibration, conformal_threshold
@@ -32,6 +32,7 @@ def calibrate(
     target_fpr: float,
     seed: int,
     progress: Callable[[int], Progress] | None = None,
+    stacks: NormalStacks = NO_STACKS,
 ) -> Calibration:
     """Cross-validate over the patients of the shots.
 
@@ -51,6 +52,8 @@ def calibrate(
         Of the split and the training.
     progress : callable, optional
         Given the number of a fold, from 1, returns what is told of its steps.
+    stacks : NormalStacks
+        Scored as well, by methods that were trained without any shot of their patients.
 
     Returns
     -------
@@ -58,19 +61,19 @@ def calibrate(
         Without normals, and provisional, when all normals are of one patient. After Ctrl-C it is
         provisional, and by the folds that were done.
     """
-    held: list[tuple[float, float, Tensor]] = []
-    parts = left_out(data.shots, build().learns_from, folds, seed)
-    for number, chosen in enumerate(parts, 1):
+    shots, held = data.shots, HeldOut()
+    parts = left_out(shots, build().learns_from, folds, seed)
+    for number, chosen in enumerate(parts):
         rest = data.take(~chosen)
         method = build()
-        if not _learnt(method, rest, seed, progress(number) if progress else None):
-            log.warning("interrupted: calibrated on %d of %d folds", number - 1, len(parts))
+        if not _learnt(method, rest, seed, progress(number + 1) if progress else None):
+            log.warning("interrupted: calibrated on %d of %d folds", number, len(parts))
             return replace(summarise(held, target_fpr), provisional=True)
         remember(method, rest)
-        part = data.take(chosen)
-        found, maps = scores(method, part)
-        scored = zip(part.shots.labels.tolist(), found.tolist(), maps, strict=True)
-        held += compress(scored, _counted(part.shots).tolist())
+        held.add(shots, chosen & _counted(shots), *scores(method, data))
+        for index in stacks.left_out(shots.patients[chosen], number, len(parts)):
+            slices = stacks.scores(index, method, method.score)
+            held.add_stack(stacks.patients[index], slices)
     return summarise(held, target_fpr)
 
 
@@ -89,7 +92,13 @@ def _learnt(method: Method, data: Prepared, seed: int, progress: Progress | None
 
 
 def solve(
-    method: Method, data: Prepared, *, folds: int, target_fpr: float, seed: int
+    method: Method,
+    data: Prepared,
+    *,
+    folds: int,
+    target_fpr: float,
+    seed: int,
+    stacks: NormalStacks = NO_STACKS,
 ) -> Calibration:
     """Fit a method that learns from all shots at once, and calibrate it on those it left out.
 
@@ -97,20 +106,23 @@ def solve(
     ----------
     method : Method
         Freshly built; learns in place.
-    data, folds, target_fpr, seed
+    data, folds, target_fpr, seed, stacks
         As in `calibrate`. Without folds the method still leaves out a fourth of the patients at a
         time, but is not calibrated.
     """
-    shots = data.shots
+    shots, held = data.shots, HeldOut()
     parts = patient_folds(shots.labels, shots.patients, folds or MEMBERS, seed)
     typical = torch.ones(len(shots), dtype=torch.bool) if shots.typical is None else shots.typical
     examples = Examples(data.tokens, shots.labels, data.masks, shots.masked, typical)
     unseen = method.solve(examples, parts)
     method.eval().to(method.backbone.device)
-    labels = shots.labels[unseen.which].tolist()
-    scored = zip(labels, unseen.scores.tolist(), unseen.maps, strict=True)
-    held = list(compress(scored, _counted(shots)[unseen.which].tolist()))
-    return summarise(held if folds else [], target_fpr)
+    if not folds:
+        return summarise(held, target_fpr)
+    held.add(shots.take(unseen.which), _counted(shots)[unseen.which], unseen.scores, unseen.maps)
+    for number, judge in unseen.judges.items():
+        for index in stacks.left_out(shots.patients[parts[number]], number, len(parts)):
+            held.add_stack(stacks.patients[index], stacks.scores(index, method, judge))
+    return summarise(held, target_fpr)
 
 
 def _counted(shots: Shots) -> Tensor:
@@ -139,26 +151,35 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def summarise(held: list[tuple[float, float, Tensor]], target_fpr: float) -> Calibration:
-    """Calibration from (label, score, map (G, G)) of held-out slices.
+def summarise(held: HeldOut, target_fpr: float) -> Calibration:
+    """Calibration from what was said of slices and stacks that were left out.
 
     Raises
     ------
     MedscanError
         If a score is not finite: no threshold could be told from it.
     """
-    if not all(math.isfinite(score) for _, score, _ in held):
+    by_patient = held.normals
+    normals = tuple(sorted(score for scores in by_patient.values() for score in scores))
+    if not all(map(math.isfinite, (*normals, *held.abnormals))):
         raise MedscanError(
             "the fit failed: scores of held-out shots are not finite; change the settings "
             "of the method with --set, such as a lower learning rate"
         )
-    normals = tuple(sorted(score for label, score, _ in held if label == 0))
-    abnormals = tuple(sorted(score for label, score, _ in held if label == 1))
     threshold, provisional = conformal_threshold(normals, target_fpr)
-    maps = [grid for label, _, grid in held if label == 0]
     low, high = 0.0, 1.0
-    if maps:
-        low = float(np.median(torch.stack(maps).numpy()))
-        worst = tuple(float(grid.max()) for grid in maps)
+    if held.maps:
+        low = float(np.median(torch.stack(held.maps).numpy()))
+        worst = tuple(float(grid.max()) for grid in held.maps)
         high = max(conformal_threshold(worst, target_fpr)[0], low + 1e-3)
-    return Calibration(normals, threshold, target_fpr, provisional, low, high, abnormals)
+    return Calibration(
+        normals,
+        threshold,
+        target_fpr,
+        provisional,
+        low,
+        high,
+        tuple(sorted(held.abnormals)),
+        len(by_patient),
+        tuple(scores for _, scores in held.stacks),
+    )

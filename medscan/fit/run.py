@@ -20,6 +20,7 @@ from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, left_out, solve, summarise
 from medscan.fit.course import Course, Tell, plan
 from medscan.fit.features import FeatureCache, cache_of_user
+from medscan.fit.held import NO_STACKS, HeldOut, NormalStacks
 from medscan.fit.train import prepare, remember, train
 from medscan.methods import Method, Settings, build, settings_of, system_of
 from medscan.normals import Calibration
@@ -98,9 +99,10 @@ def fit(
         quick_gelu=settings.quick_gelu,
         text_quick_gelu=settings.text_quick_gelu,
     )
-    return fit_shots(
-        _shots(folders, options, backbone.size), backbone, options, settings, progress, judge
-    )
+    items = [] if not folders or options.zero_shot else _items(folders[0], options)
+    shots = _shots(folders, items, options, backbone.size)
+    stacks = _stacks(items, shots, options)
+    return fit_shots(shots, backbone, options, settings, progress, judge, stacks)
 
 
 def fit_shots(
@@ -110,8 +112,12 @@ def fit_shots(
     settings: Settings,
     progress: Tell | None = None,
     judge: Callable[[Method], float] | None = None,
+    stacks: NormalStacks = NO_STACKS,
 ) -> tuple[Detector, Method]:
-    """`fit` on shots, a backbone and settings that are there already; without shots, on nothing."""
+    """`fit` on shots, a backbone and settings that are there already; without shots, on nothing.
+
+    Whole normal stacks, where given, are what thresholds of stacks are calibrated on.
+    """
     masked = shots is not None and shots.masks is not None
     words = (options.organ, *options.source_organs)
 
@@ -121,8 +127,9 @@ def fit_shots(
             method = build(options.method, backbone, words, settings, masked=masked)
         return method.to(backbone.device)
 
-    method, calibration = _fitted(shots, fresh, options, progress, judge)
-    made = _detector(method, shots, calibration, options, judged=bool(judge and settings.epochs))
+    method, calibration = _fitted(shots, stacks, fresh, options, progress, judge)
+    judged = bool(judge and settings.epochs)
+    made = _detector(method, shots, stacks, calibration, options, judged=judged)
     return made, method
 
 
@@ -145,17 +152,26 @@ def _check(folders: tuple[Path, ...], options: FitOptions) -> None:
         raise UsageError("--source-organ is only for --zero-shot; --organ names what is shown")
 
 
-def _shots(folders: tuple[Path, ...], options: FitOptions, size: int) -> Shots | None:
+def _shots(
+    folders: tuple[Path, ...], items: list[Item], options: FitOptions, size: int
+) -> Shots | None:
     """What is learnt from, or only calibrated on; None without data."""
     if not folders:
         return None
     if not options.zero_shot:
-        return _drawn(_items(folders[0], options), options, size, options.shots or SHOTS)
+        return _drawn(items, options, size, options.shots or SHOTS)
     parts = [
         (stem(folder.resolve()), _drawn(_items(folder, options), options, size, options.shots))
         for folder in folders
     ]
     return merged_shots(parts)
+
+
+def _stacks(items: list[Item], shots: Shots | None, options: FitOptions) -> NormalStacks:
+    if not items or shots is None or not options.folds:
+        return NO_STACKS
+    fpr, window, plane = options.target_fpr, options.window, options.domain.plane
+    return NormalStacks.of(items, shots, target_fpr=fpr, window=window, plane=plane)
 
 
 def _items(folder: Path, options: FitOptions) -> list[Item]:
@@ -179,6 +195,7 @@ def _drawn(items: list[Item], options: FitOptions, size: int, shots: int | None)
 
 def _fitted(
     shots: Shots | None,
+    stacks: NormalStacks,
     fresh: Callable[[], Method],
     options: FitOptions,
     progress: Tell | None,
@@ -187,14 +204,20 @@ def _fitted(
     """A trained method and where unseen normals score."""
     method = fresh()
     if shots is None:
-        return method.eval(), summarise([], options.target_fpr)
+        return method.eval(), summarise(HeldOut(), options.target_fpr)
     method.look(shots.images)
     cache = cache_of_user()
     course = _course(shots, fresh, options, cache, progress)
     data = prepare(method, shots, options.seed, cache, course.prepared)
     if method.at_once:
-        fpr, seed = options.target_fpr, options.seed
-        return method, solve(method, data, folds=options.folds, target_fpr=fpr, seed=seed)
+        return method, solve(
+            method,
+            data,
+            folds=options.folds,
+            target_fpr=options.target_fpr,
+            seed=options.seed,
+            stacks=stacks,
+        )
     whole = train(method, data, options.seed, course.training(0), judge)
     if not whole:
         log.warning("interrupted: the best epoch so far is kept, without calibration")
@@ -207,6 +230,7 @@ def _fitted(
         target_fpr=options.target_fpr,
         seed=options.seed,
         progress=course.training,
+        stacks=stacks,
     )
     return method, calibration
 
@@ -237,6 +261,7 @@ def _course(
 def _detector(
     method: Method,
     shots: Shots | None,
+    stacks: NormalStacks,
     calibration: Calibration,
     options: FitOptions,
     *,
@@ -258,7 +283,7 @@ def _detector(
         window=options.window,
         calibration=calibration,
         shots=names,
-        fingerprints=tuple(sorted(map(fingerprint, shots.files))) if shots else (),
+        fingerprints=tuple(sorted(map(fingerprint, shots.files | stacks.files))) if shots else (),
         selection="test" if judged else "last",
         seed=options.seed,
         licence=options.licence,

@@ -18,9 +18,11 @@ def _calibration_of(detector: Detector) -> str:
     if promise is None:
         why = "no normals of two patients to spare, --zero-shot, --folds 0, or interrupted"
         return f"not calibrated ({why}): it will flag nothing"
+    # A stack's threshold depends on its number of slices.
+    of = " of a slice, those of stacks by their slices" if calibration.stacks else ""
     told = (
-        f"threshold {calibration.threshold:.3f}: expect it to flag {_percent(promise.rate)} % of "
-        f"normal {promise.level} ({_percent(promise.low)} to {_percent(promise.high)} %), "
+        f"threshold {calibration.threshold:.3f}{of}: expect it to flag {_percent(promise.rate)} % "
+        f"of normal {promise.level} ({_percent(promise.low)} to {_percent(promise.high)} %), "
         f"by {promise.normals} that it had not seen"
     )
     if promise.normals < promise.needed:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 import torch
@@ -105,12 +105,14 @@ class Examples:
 class Unseen:
     """Scores (n,) and maps (n, G, G) of the shots where `which` (I,), bool, is True.
 
-    Each is by a model that had seen no image of its patient.
+    Each is by a model that had seen no image of its patient. `judges` are these models, by the
+    number of the fold that they had not seen: each scores as `Method.score` does.
     """
 
     which: Tensor
     scores: Tensor
     maps: Tensor
+    judges: Mapping[int, Callable[[Levels], tuple[Tensor, Tensor]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

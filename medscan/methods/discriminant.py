@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -123,7 +124,8 @@ class Discriminant(Method):
     @torch.no_grad()
     def solve(self, shots: Examples, folds: Sequence[Tensor]) -> Unseen:
         """Learn a model for each fold from the shots of the others; see `Method.solve`."""
-        folds = [fold for fold in folds if self._can_learn(shots, ~fold)]
+        numbers = [n for n, fold in enumerate(folds) if self._can_learn(shots, ~fold)]
+        folds = [folds[n] for n in numbers]
         rest = ~torch.stack([torch.zeros_like(shots.typical), *folds]).any(0)
         parts = [self._part(shots, part) for part in (*folds, rest) if part.any()]
         models = self.experts.learn(parts, len(folds), self.settings.bank_rows)
@@ -138,7 +140,8 @@ class Discriminant(Method):
         which = scored.any(0)
         self._fuse(scores, maps, shots.labels[which], shots.typical[which])
         kept = slice(None) if folds else slice(0)
-        return Unseen(which & bool(folds), *self._fused(scores[kept], maps[kept]))
+        judges = {n: partial(self.score, experts=m) for n, m in zip(numbers, models, strict=False)}
+        return Unseen(which & bool(folds), *self._fused(scores[kept], maps[kept]), judges)
 
     def _can_learn(self, shots: Examples, chosen: Tensor) -> bool:
         """Whether these shots have both labels, and an abnormal one a mask if masks are used."""
@@ -181,9 +184,9 @@ class Discriminant(Method):
 
     # --- scores -------------------------------------------------------------------------------
 
-    def score(self, levels: Levels) -> tuple[Tensor, Tensor]:
+    def score(self, levels: Levels, experts: Experts | None = None) -> tuple[Tensor, Tensor]:
         """Fused scores (B,), 0 for the median normal, and maps (B, G, G) in units of normals."""
-        return self._fused(*self._judged(self.experts, levels))
+        return self._fused(*self._judged(experts or self.experts, levels))
 
     def _judged(self, experts: Experts, levels: Levels) -> tuple[Tensor, Tensor]:
         """Scores (B, b) before they are fused, and maps (B, G, G) before they are scaled."""

@@ -12,6 +12,7 @@ from medscan.shots.shots import (
 )
 from medscan.shots.slots import LabelledSlice, Slot, load_slots
 from medscan.shots.sources import Source, stem
+from medscan.shots.whole import WholeStack, whole_stacks
 
 __all__ = [
     "Item",
@@ -19,6 +20,7 @@ __all__ = [
     "Shots",
     "Slot",
     "Source",
+    "WholeStack",
     "draw_shots",
     "load_items",
     "load_slots",
@@ -29,4 +31,5 @@ __all__ = [
     "stacked",
     "stem",
     "stream_slices",
+    "whole_stacks",
 ]

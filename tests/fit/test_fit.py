@@ -7,8 +7,9 @@ from PIL import Image
 
 from medscan.detector import Domain
 from medscan.errors import MedscanError, UsageError
-from medscan.fit import FitOptions, augment, fit
+from medscan.fit import FitOptions, augment, fingerprint, fit
 from medscan.fit.calibrate import patient_folds, summarise
+from medscan.fit.held import HeldOut
 from medscan.fit.train import prepare, train
 from medscan.methods import build, settings_of
 from medscan.shots import load_items, read_items
@@ -191,16 +192,7 @@ def test_without_masks(tmp_path, options):
 
 
 def test_volumes_give_slices_and_masks_say_which_are_abnormal(tmp_path, options):
-    rng = np.random.default_rng(0)
-    for label in ("normal", "abnormal"):
-        for patient in range(3):
-            planes = [tiny.phantom(rng, lesion=label == "abnormal" and k == 2) for k in range(4)]
-            volume = np.stack([p for p, _ in planes], -1)
-            name = f"{label}{patient}.nii.gz"
-            tiny.write_nifti(tmp_path / label / name, (volume * 100).astype(np.int16))
-            if label == "abnormal":
-                mask = np.stack([m for _, m in planes], -1).astype(np.uint8)
-                tiny.write_nifti(tmp_path / "masks" / name, mask)
+    write_volumes(tmp_path)
     detector, _ = fit(tmp_path, changed(options, shots=3, domain=Domain(plane="axial")))
     assert {name.split("#")[1] for name in detector.shots["abnormal"]} == {"2"}
     assert len(detector.shots["normal"]) == 3
@@ -209,6 +201,55 @@ def test_volumes_give_slices_and_masks_say_which_are_abnormal(tmp_path, options)
     (tmp_path / "masks" / "abnormal0.nii.gz").unlink()
     with pytest.raises(UsageError, match="abnormal volume without a mask"):
         fit(tmp_path, options)
+
+
+def write_volumes(folder, patients=3, depth=4, **names):
+    """A volume of each label for every patient; the third slice of abnormal ones has a lesion."""
+    rng = np.random.default_rng(0)
+    for label in ("normal", "abnormal"):
+        for patient in range(patients):
+            planes = [
+                tiny.phantom(rng, lesion=label == "abnormal" and k == 2) for k in range(depth)
+            ]
+            volume = np.stack([p for p, _ in planes], -1)
+            name = f"{label}{patient}.nii.gz"
+            tiny.write_nifti(folder / label / name, (volume * 100).astype(np.int16))
+            if label == "abnormal":
+                mask = np.stack([m for _, m in planes], -1).astype(np.uint8)
+                tiny.write_nifti(folder / "masks" / name, mask)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["mvfa", "patchcore", "discriminant"])
+def test_whole_normal_volumes_are_calibrated_on(tmp_path, options, method):
+    """Also those of patients without shots, each by a model that had not seen its patient."""
+    data = write_volumes(tmp_path, patients=5)
+    settings = {"bank_rows": 16} | ({"epochs": 2} if method == "mvfa" else {})
+    asked = changed(options, method=method, settings=settings, shots=3)
+    asked = changed(asked, domain=Domain(plane="axial"), target_fpr=0.2)
+    detector, fitted = fit(data, asked)
+    calibration = detector.calibration
+    assert [len(scores) for scores in calibration.stacks] == [4] * 5
+    assert calibration.normals == tuple(sorted(s for one in calibration.stacks for s in one))
+    assert calibration.patients == 5
+    assert (calibration.promise.level, calibration.promise.normals) == ("stacks", 5)
+    files = {fingerprint(p) for p in (data / "normal").iterdir()}
+    assert files <= set(detector.fingerprints)
+    images = load_items(read_items(data), size=64, window="auto", plane=None).images[:4]
+    assert not set(fitted.predict(images)[0].tolist()) & set(calibration.normals)
+    assert fit(data, changed(asked, folds=0))[0].calibration.stacks == ()
+
+
+def test_volumes_beside_many_pictures_are_not_what_stacks_are_calibrated_on(tmp_path, options):
+    data = tiny.write_pictures(tmp_path, patients=8)
+    (data / "cases.csv").unlink()
+    write_volumes(tmp_path, patients=4)
+    few, _ = fit(data, options)
+    assert few.calibration.stacks == ()
+    for path in sorted((data / "normal").glob("*.png"))[4:]:
+        path.unlink()
+    half, _ = fit(data, options)
+    assert len(half.calibration.stacks) == 4
 
 
 def test_dicom_files_can_be_shots(tmp_path, options):
@@ -281,6 +322,8 @@ def test_every_method_can_use_every_augmentation(pictures, options):
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf")])
 def test_no_threshold_is_made_of_scores_that_are_not_finite(score):
-    held = [(0.0, 0.2, torch.zeros(2, 2)), (1.0, score, torch.zeros(2, 2))]
+    held = HeldOut({0: [0.2]}, [score], [torch.zeros(2, 2)])
     with pytest.raises(MedscanError, match="scores of held-out shots are not finite"):
         summarise(held, 0.05)
+    with pytest.raises(MedscanError, match="scores of held-out shots are not finite"):
+        summarise(HeldOut(stacks=[(0, (0.5, score))]), 0.05)

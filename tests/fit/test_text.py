@@ -29,6 +29,7 @@ def test_a_fit_says_when_there_are_too_few_normals():
 def test_a_fit_promises_stacks_where_it_saw_whole_ones():
     stacks = tuple((n / 100, n / 200) for n in range(19))
     told = line(Calibration((0.1, 0.2), 0.15, 0.05, True, 0, 1, stacks=stacks))
+    assert "threshold 0.150 of a slice, those of stacks by their slices: expect it" in told
     assert "flag 5 % of normal stacks" in told
     assert "provisional" not in told
 
