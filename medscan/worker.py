@@ -52,8 +52,8 @@ _LENGTH = Struct("<Q")
 """Comes before each message of a worker: its bytes."""
 _AT_ONCE = 1 << 18
 """Bytes that are read from a pipe at once: about as many as it holds."""
-KEPT = 2
-"""Idle workers that are kept for the next call: one that draws slices, one that reads masks."""
+KEPT = 1
+"""Idle workers that are kept for the next call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,8 +171,11 @@ def _die_with(parent: int) -> None:
 
 
 @contextmanager
-def _no_main() -> Iterator[None]:
-    """Hide the main module: a spawned process would run a user's script once more."""
+def _without_main() -> Iterator[None]:
+    """Hide the main module from a new process, which would run it again: it may be a user's script.
+
+    Functions of workers are of other modules. A script that scans needs no guard then.
+    """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -198,7 +201,7 @@ class Worker:
         self._answers, self._named = _Messages(self.connection), _Messages(self.names)
         args = (worker_end, names_end, os.getpid(), function)
         self.process = context.Process(target=serve, args=args, daemon=True)
-        with _no_main():
+        with _without_main():
             self.process.start()
         worker_end.close()
         names_end.close()

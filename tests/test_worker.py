@@ -36,14 +36,6 @@ def test_a_call_and_its_answer_may_be_larger_than_a_pipe():
     assert call(str.upper, text) == text.upper()
 
 
-def test_a_script_that_starts_a_worker_is_run_once(tmp_path):
-    """Without a guard for its main part, as researchers write scripts."""
-    script = tmp_path / "script.py"
-    script.write_text("from medscan.worker import call\nprint(call(str.upper, 'once'))\n")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("ONCE\n", "")
-
-
 def name_and_wait(count: int) -> None:
     for number in range(count):
         announce(number)
@@ -81,3 +73,12 @@ class Stubborn(Exception):  # noqa: N818 - it is no error of anybody
 
 def raise_stubborn() -> None:
     raise Stubborn
+
+
+def test_a_script_without_a_guard_is_not_run_again(tmp_path, environment):
+    """A worker of another process would import the main module, and so run the script."""
+    script = tmp_path / "script.py"
+    script.write_text("from medscan.worker import call\nprint('run')\nprint(call(len, [1, 2]))\n")
+    words = [sys.executable, script]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "run\n2\n")
