@@ -5,7 +5,15 @@ from medscan.imaging.letterbox import Letterbox
 from medscan.imaging.read import KeptPlanes, read_mask, read_planes
 from medscan.imaging.render import render, render_plane
 from medscan.imaging.types import Affine2D, Slice, Window
-from medscan.imaging.window import Rule, apply_window, is_background, measure, parse_rule, show
+from medscan.imaging.window import (
+    Rule,
+    apply_window,
+    is_background,
+    measure,
+    measure_planes,
+    parse_rule,
+    show,
+)
 
 __all__ = [
     "Affine2D",
@@ -19,6 +27,7 @@ __all__ = [
     "apply_window",
     "is_background",
     "measure",
+    "measure_planes",
     "parse_rule",
     "read_mask",
     "read_planes",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,6 +54,8 @@ class Rule:
 
 
 _PERCENTILE = Rule("percentile", 1.0, 99.5)
+ReadPlanes = Callable[[list[int]], Iterator[PixelPlane | FileError]]
+"""Reads the planes of a stack with these indices, in their order."""
 
 
 def parse_rule(text: str) -> Rule:
@@ -113,16 +115,43 @@ def measure(
     FileError
         If no frame of the sample can be read: the error of the first.
     """
+
+    def read(indices: list[int]) -> Iterator[PixelPlane | FileError]:
+        frames = [stack.frames[i] for i in indices]
+        for frame, plane in zip(frames, read_planes(stack, frames, max_file_bytes), strict=True):
+            if kept is not None and isinstance(plane, PixelPlane):
+                kept.keep(frame, plane)
+            yield plane
+
+    picture = stack.kind is Kind.PICTURE
+    return measure_planes(read, len(stack.frames), rule, modality, picture=picture)
+
+
+def measure_planes(
+    read: ReadPlanes, count: int, rule: Rule | str, modality: str, *, picture: bool = False
+) -> Window:
+    """Measure the window of `count` planes as `measure` does that of a stack.
+
+    Parameters
+    ----------
+    read : callable
+        See `ReadPlanes`.
+    count : int
+    rule : Rule or str
+    modality : str
+    picture : bool
+        Whether "auto" shows 8 bits as 0 to 255.
+    """
     rule = parse_rule(rule) if isinstance(rule, str) else rule
     if rule.name == "window":
         return Window(rule.low, rule.high)
     if rule.name == "auto" and modality == "CT":
-        return _ct_window(stack, max_file_bytes, kept)
-    by_encoding = rule.name == "voi" or (rule.name == "auto" and stack.kind is Kind.PICTURE)
+        return _ct_window(read, count)
+    by_encoding = rule.name == "voi" or (rule.name == "auto" and picture)
     if rule.name == "auto":
         by_encoding = by_encoding or modality in _VOI_MODALITIES
         rule = Rule("voi") if modality in _VOI_MODALITIES else _PERCENTILE
-    samples, white = _samples(stack, max_file_bytes, kept)
+    samples, white = _samples(read, count)
     voi = rule.name == "voi"
     if white is not None and (by_encoding or not samples.size):
         return Window(0.0, white, voi)
@@ -223,7 +252,7 @@ def _header_flattens(plane: PixelPlane, window: Window, shown: NDArray[np.float3
     return bool(np.ptp(grey) < FAINT or kept < KEPT * np.count_nonzero(within))
 
 
-def _ct_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Window:
+def _ct_window(read: ReadPlanes, count: int) -> Window:
     """Window of the first readable frame's header over that of soft tissue.
 
     Values that are no Hounsfield units, such as those of a micro-CT, may all lie outside of soft
@@ -231,7 +260,7 @@ def _ct_window(stack: Stack, max_file_bytes: int, kept: KeptPlanes | None) -> Wi
     """
     header: tuple[float, float] | None = None
     samples: list[NDArray[np.float32]] = []
-    for plane in _sample_planes(stack, max_file_bytes, kept, from_the_middle=True):
+    for plane in _sample_planes(read, count, from_the_middle=True):
         if not samples:
             header = _linear(plane.voi)
         if not is_background(plane, _CT):
@@ -255,38 +284,34 @@ def _linear(voi: Voi | None) -> tuple[float, float] | None:
 
 
 def _sample_planes(
-    stack: Stack, max_file_bytes: int, kept: KeptPlanes | None, *, from_the_middle: bool = False
+    read: ReadPlanes, count: int, *, from_the_middle: bool = False
 ) -> Iterator[PixelPlane]:
-    """Planes of a sample of frames, without those that cannot be read.
+    """Planes of a sample of them, without those that cannot be read.
 
     `from_the_middle`, the first comes first, and the others follow from the middle outwards.
     """
     failure: FileError | None = None
     any_readable = False
-    frames = [stack.frames[i] for i in even_indices(len(stack.frames), MEASURED_FRAMES)]
+    indices: list[int] = even_indices(count, MEASURED_FRAMES).tolist()
     if from_the_middle:
-        middle = len(frames) // 2
-        others = sorted(range(1, len(frames)), key=lambda n: abs(n - middle))
-        frames = [frames[n] for n in (0, *others)]
-    for frame, plane in zip(frames, read_planes(stack, frames, max_file_bytes), strict=True):
+        middle = len(indices) // 2
+        others = sorted(range(1, len(indices)), key=lambda n: abs(n - middle))
+        indices = [indices[n] for n in (0, *others)]
+    for plane in read(indices):
         if isinstance(plane, FileError):
             failure = failure or plane
             continue
         any_readable = True
-        if kept is not None:
-            kept.keep(frame, plane)
         yield plane
     if failure is not None and not any_readable:
         raise failure
 
 
-def _samples(
-    stack: Stack, max_file_bytes: int, kept: KeptPlanes | None
-) -> tuple[NDArray[np.float32], float | None]:
+def _samples(read: ReadPlanes, count: int) -> tuple[NDArray[np.float32], float | None]:
     """Grey values of a sample of pixels, and the value that every encoding shows as white."""
     values: list[NDArray[np.float32]] = [np.zeros(0, dtype=np.float32)]
     white: set[float | None] = set()
-    for plane in _sample_planes(stack, max_file_bytes, kept):
+    for plane in _sample_planes(read, count):
         white.add(plane.white)
         values.append(_sample(plane))
     return np.concatenate(values), white.pop() if len(white) == 1 else None
