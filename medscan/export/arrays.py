@@ -10,9 +10,8 @@ import numpy as np
 
 from medscan.choices import Grid
 from medscan.export.job import ExportJob, LeftOut, scored_slices
-from medscan.export.nifti import affine_of
 from medscan.files import make_folder
-from medscan.results import StackResult, replacing
+from medscan.results import StackResult, affine_of, replacing
 
 
 def export(job: ExportJob) -> Iterator[Path | LeftOut]:

@@ -19,12 +19,19 @@ from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, LeftOut, each_stack
 from medscan.export.upright import UprightGrid
 from medscan.reading import read_plane
-from medscan.results import StackResult, State, StudyResult, on_frame, replacing
+from medscan.results import (
+    StackResult,
+    State,
+    StudyResult,
+    affine_of,
+    affine_on,
+    is_even,
+    on_frame,
+    replacing,
+    spacing_of,
+)
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INT16_MAX = 32767
-_TILT = 1e-3
-"""Smallest shift across the normal, per millimetre along it, of a tilted stack."""
 _PERPENDICULAR = 1e-4
 """Largest cosine between axes that still count as perpendicular."""
 _MOST_GAPS = 4
@@ -189,70 +196,16 @@ def _carry_forms(header: Any, stack: StackResult, grid: Grid, affine: NDArray[np
     forms = (header.set_qform, "qform"), (header.set_sform, "sform")
     for (set_form, name), code in zip(forms, stack.info["form_codes"], strict=True):
         stated = stack.info[name]
-        form = _on_grid(np.reshape(stated, (4, 4)), stack, grid) if stated else affine
+        form = affine_on(np.reshape(stated, (4, 4)), stack, grid) if stated else affine
         set_form(form, code=int(code) if stated else 0)
 
 
 def _description(stack: StackResult, affine: NDArray[np.float64] | None, what: str) -> str:
     if affine is None:
         return f"{what}; source geometry unknown: voxels taken as 1 mm"
-    if math.isnan(_spacing(stack)):
+    if math.isnan(spacing_of(stack)):
         return f"{what}; slice spacing unknown: taken as 1 mm"
-    even = np.allclose(np.diff(stack.position_mm), _spacing(stack), rtol=0.02)
-    return what if even else f"{what}; uneven slices on a median grid"
-
-
-def _spacing(stack: StackResult) -> float:
-    """Millimetres between layers; NaN if unknown."""
-    spacing = float(stack.info["slice_spacing"])
-    return spacing if spacing > 0 else math.nan
-
-
-def affine_of(stack: StackResult, grid: Grid = Grid.SOURCE) -> NDArray[np.float64] | None:
-    """Affine from voxel (column, row, layer) to RAS millimetres; None if the geometry is unknown.
-
-    Parameters
-    ----------
-    stack : StackResult
-    grid : Grid
-        Grid of the columns and rows.
-
-    Returns
-    -------
-    ndarray, float64 (4, 4)
-        DICOM PS3.3 C.7.6.2.1.1, turned from LPS to RAS. The layers of a tilted stack are sheared,
-        as its slices are.
-    """
-    info = stack.info
-    if not (info["orientation"] and info["pixel_spacing"] and info["origin"]):
-        return None
-    row, column = np.reshape(np.asarray(info["orientation"], dtype=np.float64), (2, 3))
-    between_rows, between_columns = info["pixel_spacing"]
-    step = _spacing(stack)
-    affine = np.eye(4)
-    affine[:3, 0] = row * between_columns
-    affine[:3, 1] = column * between_rows
-    affine[:3, 2] = _direction(stack, np.cross(row, column)) * (1.0 if math.isnan(step) else step)
-    affine[:3, 3] = info["origin"]
-    return _on_grid(_LPS_TO_RAS @ affine, stack, grid)
-
-
-def _on_grid(affine: NDArray[np.float64], stack: StackResult, grid: Grid) -> NDArray[np.float64]:
-    """Affine of columns and rows of pixels, or taken to those of patches."""
-    if grid is Grid.SOURCE:
-        return affine
-    to_pixel = np.eye(4)
-    to_pixel[:2, [0, 1, 3]] = stack.grid_to_pixel[0]
-    return affine @ to_pixel
-
-
-def _direction(stack: StackResult, normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Step through the stack per millimetre along its normal; the normal itself unless tilted."""
-    last, depth = stack.info.get("last", []), np.ptp(stack.position_mm[[0, -1]])
-    if not last or not depth > 0:
-        return normal
-    step: NDArray[np.float64] = np.subtract(last, stack.info["origin"]) / depth
-    return step if np.linalg.norm(step - normal) > _TILT else normal
+    return what if is_even(stack) else f"{what}; uneven slices on a median grid"
 
 
 def layers_of(stack: StackResult) -> list[int]:
@@ -262,7 +215,7 @@ def layers_of(stack: StackResult) -> list[int]:
     nearest layer; of slices that share a layer, the one with the highest score stays. Without
     positions each slice is a layer.
     """
-    count, step = len(stack.state), _spacing(stack)
+    count, step = len(stack.state), spacing_of(stack)
     offset = (stack.position_mm - stack.position_mm[:1]) / step
     if not np.isfinite(offset).all() or _too_wide(offset, count):
         return list(range(count))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from medscan.errors import DamagedError
 from medscan.files import replacing
+from medscan.results.geometry import affine_of, affine_on, is_even, slice_affine, spacing_of
 from medscan.results.kept import (
     Earlier,
     Entry,
@@ -77,10 +78,13 @@ __all__ = [
     "State",
     "StudyResult",
     "Work",
+    "affine_of",
+    "affine_on",
     "damage_lines",
     "distinct",
     "earlier_scores",
     "gone_from",
+    "is_even",
     "missing_shards",
     "on_frame",
     "on_square",
@@ -94,6 +98,8 @@ __all__ = [
     "replacing",
     "sample",
     "select_studies",
+    "slice_affine",
     "source_paths",
+    "spacing_of",
     "write_part",
 ]
