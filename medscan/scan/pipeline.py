@@ -20,7 +20,7 @@ from medscan.detector import Detector
 from medscan.errors import DeviceError, DiskError, FileError, LedgerError, MedscanError
 from medscan.options import Inputs, Privacy
 from medscan.planning import Task
-from medscan.reading import CHUNK, DrawJob, Drawn
+from medscan.reading import DrawJob, Drawn
 from medscan.results import Mark, StackResult, StudyResult, Work
 from medscan.scan.disk import Room, has_entries
 from medscan.scan.guard import Stop, StoppedError, Watchdog
@@ -145,7 +145,7 @@ class Pipeline:
                 builders = [self._builder(task, *entry) for entry in task.stacks]
                 self.studies[key] = _Study(task, {b.stack.key: b for b in builders})
             for builder in builders:
-                yield from self._stack_jobs(task, builder)
+                yield from builder.jobs(self.inputs.max_file_bytes, key, task.companions)
             if key in self.studies:  # not so if making the builders raised
                 self.studies[key].all_jobs_taken = True
                 # Its slices may all be scored already, or it has none.
@@ -169,21 +169,6 @@ class Pipeline:
             thumbnails,
             task.assumed.get(stack.key, ()),
         )
-
-    def _stack_jobs(self, task: Task, builder: StackBuilder) -> Iterator[DrawJob]:
-        frames = builder.stack.frames
-        for first in range(0, len(frames), CHUNK):
-            yield DrawJob(
-                builder.stack,
-                first,
-                frames[first : first + CHUNK],
-                builder.size,
-                builder.detector.window,
-                builder.series.modality,
-                self.inputs.max_file_bytes,
-                task.study.key,
-                task.companions,
-            )
 
     def _score_drawn(self, job: DrawJob, drawn: Drawn) -> None:
         self.watchdog.feed("slices are scored")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -29,6 +29,7 @@ from medscan.detector import Detector
 from medscan.errors import FileError, OverflowedError
 from medscan.imaging import Letterbox, Slice
 from medscan.normals import Calibration, conformal_threshold
+from medscan.reading import CHUNK, DrawJob
 from medscan.results import StackResult, State, StudyResult, Work
 
 AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
@@ -144,6 +145,24 @@ class StackBuilder:
         self.score = np.full(count, np.nan, np.float32)
         self.state = np.full(count, State.FAILED, np.uint8)
         self.heatmap = np.zeros((count, self.grid, self.grid), np.float16)
+
+    def jobs(
+        self, max_file_bytes: int, study: str = "", companions: tuple[ArchiveFile, ...] = ()
+    ) -> Iterator[DrawJob]:
+        """Divide the stack into jobs for the processes that draw; see `DrawJob`."""
+        frames = self.stack.frames
+        for first in range(0, len(frames), CHUNK):
+            yield DrawJob(
+                self.stack,
+                first,
+                frames[first : first + CHUNK],
+                self.size,
+                self.detector.window,
+                self.series.modality,
+                max_file_bytes,
+                study,
+                companions,
+            )
 
     def fail(self, index: int, error: FileError) -> None:
         """Record a slice that could not be drawn or scored."""
