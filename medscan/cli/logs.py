@@ -38,7 +38,7 @@ def tell(text: str) -> None:
 
 def begin() -> None:
     """Show warnings of medscan, and of no other package, on standard error."""
-    if not log.handlers:
+    if not any(isinstance(handler, _Person) for handler in log.handlers):
         log.addHandler(_Person(logging.WARNING))
         logging.getLogger().addHandler(logging.NullHandler())  # other packages quote files
 

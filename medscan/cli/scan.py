@@ -278,16 +278,12 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
 
 def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summary:
     """Scan with a progress bar on a terminal, and write the worklist beside the results."""
-    from medscan import report, results, scan
-
-    def publish(out: Path, table: Path, page: Path) -> None:
-        files = [results.open(out)]
-        report.write_csv(files, table)
-        report.write_html(files, page)
+    from medscan import report
+    from medscan.scan import scan
 
     with private_files(options.privacy.identify):
         with progressing() as watch:
-            summary = scan.scan(options, watch, publish, engine)
+            summary = scan(options, watch, report.write_worklist, engine)
         _account(options.outputs, summary.entries)
     return summary
 

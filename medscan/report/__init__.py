@@ -8,10 +8,10 @@ from medscan.report.folder import write_report, write_single
 from medscan.report.options import ReportOptions
 from medscan.report.pictures import medscan_exif
 from medscan.report.rarity import normals_of
-from medscan.report.single import write_html
+from medscan.report.single import write_html, write_worklist
 from medscan.report.source import Drawn
 from medscan.report.standing import stack_standing
-from medscan.report.table import COLUMNS, TABLES, write_csv, write_json_lines
+from medscan.report.table import COLUMNS, TABLES, table_records, write_csv, write_json_lines
 from medscan.report.worklist import Row, rank, worst_slice
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "read_decisions",
     "remove_old_tables",
     "stack_standing",
+    "table_records",
     "worst_slice",
     "write_accounting",
     "write_csv",
@@ -38,4 +39,5 @@ __all__ = [
     "write_json_lines",
     "write_report",
     "write_single",
+    "write_worklist",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from medscan import results
 from medscan.files import replacing
 from medscan.report.content import Report, safe_name
 from medscan.report.options import DEFAULT, ReportOptions
@@ -12,10 +13,11 @@ from medscan.report.page import render
 from medscan.report.pictures import data_uri
 from medscan.report.source import Drawn
 from medscan.report.study import KEY_SLICES
+from medscan.report.table import write_csv
 from medscan.results import Results
 
 
-def write_html(results: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> Drawn:
+def write_html(files: Sequence[Results], path: Path, options: ReportOptions = DEFAULT) -> Drawn:
     """Write the worklist as one HTML page: all studies in the index, the worst with their slices.
 
     A study shows only slices with a picture, and of an archive only the worst of each stack are
@@ -23,7 +25,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
 
     Parameters
     ----------
-    results : sequence of Results
+    files : sequence of Results
         Read as one.
     path : Path
         Replaced in one rename.
@@ -38,7 +40,7 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
     DiskError
         If the page cannot be written.
     """
-    report = Report(results, options)
+    report = Report(files, options)
     drawn = report.draw_from_archive(_embed, most=KEY_SLICES)
     entries, views = [], []
     for index, row in enumerate(report.rows):
@@ -53,6 +55,13 @@ def write_html(results: Sequence[Results], path: Path, options: ReportOptions = 
     with replacing(path) as aside:
         aside.write_text(render("single.html", context, root=None), "utf-8")
     return drawn
+
+
+def write_worklist(out: Path, table: Path, page: Path) -> None:
+    """Write the worklist of a results file as CSV and as one page; see `medscan.scan.Publish`."""
+    files = [results.open(out)]
+    write_csv(files, table)
+    write_html(files, page)
 
 
 def _embed(_study: str, _name: str, picture: bytes) -> str:

@@ -144,11 +144,18 @@ def write_json_lines(results: Sequence[Results], path: Path, table: str = "resul
     DiskError
         If the table cannot be written.
     """
-    columns = list(TABLES[table].columns)
     with replacing(path) as aside, aside.open("w", encoding="utf-8") as stream:
-        for row in _rows(results, TABLES[table]):
-            values = dict(zip(columns, map(_json_value, row), strict=True))
-            stream.write(json.dumps(values, ensure_ascii=False) + "\n")
+        for record in table_records(results, table):
+            stream.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def table_records(
+    results: Sequence[Results], table: str = "results"
+) -> Iterator[dict[str, str | int | float | None]]:
+    """Yield the rows of one of `TABLES` by column; cells that are empty in CSV are None."""
+    columns = list(TABLES[table].columns)
+    for row in _rows(results, TABLES[table]):
+        yield dict(zip(columns, map(_json_value, row), strict=True))
 
 
 def write_table(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Value]]) -> None:
