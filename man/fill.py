@@ -9,6 +9,7 @@ say what to list in it:
 
 from __future__ import annotations
 
+import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 
 import typer
 
+import medscan
 from medscan.archive import FACTS, REASONS
 from medscan.cli import app
 from medscan.cli.help import choices_of, default_of
@@ -122,6 +124,27 @@ def facts(_: typer.Context) -> Iterator[str]:
     yield "\n".join(textwrap.wrap(f"{', '.join(names[:-1])} and {names[-1]}.", 76))
 
 
+def members(_: typer.Context, name: str) -> Iterator[str]:
+    """Yield a list of what a class of the Python interface offers."""
+    found = vars(getattr(medscan, name)).items()
+    shown = ((n, m) for n, m in found if not (n.startswith("_") or isinstance(m, classmethod)))
+    return tagged((_member(n, m), _told(m)) for n, m in shown)
+
+
+def _member(name: str, member: Any) -> str:
+    """Return `Va score`, or `Fn map index shape=None`."""
+    if isinstance(member, property):
+        return f"Va {name}"
+    _, *parameters = inspect.signature(member).parameters.values()
+    words = (p.name if p.default is p.empty else f"{p.name}={p.default!r}" for p in parameters)
+    return " ".join(["Fn", name, *(f'"{word}"' for word in words)])
+
+
+def _told(member: Any) -> str:
+    """Return what a docstring says before its first heading."""
+    return re.split(r"\n\n\w+\n-+\n", inspect.getdoc(member) or "")[0]
+
+
 def modalities(_: typer.Context) -> Iterator[str]:
     """Yield a list of the words for each modality."""
     return _words((name, words) for name, words in MODALITY_WORDS.items())
@@ -188,7 +211,7 @@ BLOCKS: dict[str, Callable[..., Iterator[str]]] = {
     block.__name__: block
     for block in (
         *(synopsis, options, commands, exits, environment, reasons, columns),
-        *(facts, modalities, views, regions, kinds),
+        *(facts, modalities, views, regions, kinds, members),
     )
 }
 

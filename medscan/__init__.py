@@ -41,7 +41,53 @@ it, and only what their `__init__` offers.
     graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals
     demo/         a drawn head with a lesion, and public files to scan
+    api/          the same from Python: what this package offers, see medscan(3)
     cli/          words on a terminal -> one call into the above
 """
 
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from medscan import errors
+
+if TYPE_CHECKING:
+    from medscan.api import Detector, Results, Scores, Study, fit, open_results, scan
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Detector",
+    "Results",
+    "Scores",
+    "Study",
+    "errors",
+    "fit",
+    "open_results",
+    "scan",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load the interface when one of its names is used: the import alone costs nothing."""
+    if name in __all__:
+        return getattr(import_module("medscan.api"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+class _Package(ModuleType):
+    """Keeps two functions of the interface whose names rooms have too when those are imported."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in ("fit", "scan"):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

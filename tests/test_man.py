@@ -22,7 +22,7 @@ from tests.report import make
 
 RESULTS = "medscan-results.5"
 MAN = Path(__file__).parents[1] / "man"
-PAGES = {path.name: path.read_text("utf-8") for path in MAN.glob("medscan*.[157]")}
+PAGES = {path.name: path.read_text("utf-8") for path in MAN.glob("medscan*.[1357]")}
 
 
 def tree():

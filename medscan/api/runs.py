@@ -1,0 +1,227 @@
+"""Scans and fits as functions, with the options of the commands as keywords."""
+
+from __future__ import annotations
+
+import datetime
+import signal
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medscan import report
+from medscan.api.detector import Detector
+from medscan.api.values import (
+    PathLike,
+    chosen,
+    compute_of,
+    left_out_of,
+    path_of,
+    paths_of,
+    shard_of,
+    stated_of,
+)
+from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Bounds, Order, Plane, Rescan
+from medscan.errors import MedscanError, UsageError
+from medscan.files import private_files
+from medscan.links import parse_template
+from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions, read_detectors
+from medscan.scan import Summary, Watch
+from medscan.scan import scan as run_scan
+
+GIB = 1 << 30
+
+
+def scan(
+    archive: PathLike | Sequence[PathLike],
+    out: PathLike = "results.h5",
+    *,
+    detector: PathLike | Sequence[PathLike] = (),
+    drop_detector: Sequence[str] = (),
+    target_fpr: float | None = None,
+    plane: str | None = None,
+    domain: Mapping[str, str] | None = None,
+    leave_out: Iterable[tuple[str, str]] = (),
+    shard: tuple[int, int] | None = None,
+    settle: float = 0.0,
+    paranoid: bool = False,
+    file_timeout: float = FILE_TIMEOUT_S,
+    max_file_gib: float = MAX_FILE_BYTES / GIB,
+    max_file_planes: int = Bounds().file_planes,
+    max_study_planes: int = Bounds().study_planes,
+    min_side: int = Bounds().side,
+    ledger: PathLike | None = None,
+    key_file: PathLike | None = None,
+    accounting: PathLike | None = None,
+    link_template: str | None = None,
+    prune: float | None = None,
+    until: datetime.time | None = None,
+    max_studies: int | None = None,
+    order: str = "path",
+    rescan: str = "none",
+    device: str = "auto",
+    precision: str = "fp32",
+    batch_size: int | None = None,
+    workers: int = 1,
+    identify: bool = False,
+    hash_paths: bool | None = None,
+    thumbnails: bool = True,
+    burned_in: bool = False,
+    watch: Watch | None = None,
+) -> Summary:
+    """Scan archives as `medscan scan` does: write results.h5, its ledger, its CSV and its page.
+
+    Keywords are the options of the command, which medscan-scan(1) explains; what it takes as text
+    is a value here: times are seconds, `shard` is (3, 16), `domain` a dict such as
+    {"modality": "US"}, `leave_out` pairs such as ("ImageType", "LOCALIZER").
+
+    Parameters
+    ----------
+    archive : str, path or sequence of them
+        Folders or files to scan.
+    out : str or path
+        Results file to write or add to.
+    watch : callable, optional
+        Called as `watch(done, studies, slices, failures)` after each batch.
+
+    Returns
+    -------
+    Summary
+        What was done: numbers of `studies`, `scanned`, `flagged`, `unchanged`, `slices`, of `files`
+        by bucket and `reasons`; `stopped` if it ended early, and why; `notes`; `line()`, a sentence
+        for people; `faults(strict=False)`, what a person must hear about, a line each.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        If an argument cannot be used; nothing has been written then.
+    medscan.errors.LockedError
+        If another scan uses the same results file or ledger.
+    medscan.errors.DiskError
+        If an output cannot be written.
+    medscan.errors.MedscanError
+        If something ended the scan, such as a lost device; what was scanned before is published.
+
+    Notes
+    -----
+    While it runs in the main thread, SIGINT and SIGTERM end it cleanly: studies that are finished
+    are published, and the signal is then raised again, SIGINT as KeyboardInterrupt.
+    """
+    options = ScanOptions(
+        Inputs(
+            roots=paths_of(archive),
+            detectors=read_detectors(paths_of(detector), target_fpr),
+            named=bool(paths_of(detector)),
+            dropped_detectors=tuple(drop_detector),
+            plane=None if plane is None else chosen("plane", plane, Plane),
+            shard=shard_of(shard),
+            settle_s=settle,
+            paranoid=paranoid,
+            file_timeout_s=file_timeout,
+            max_file_bytes=int(max_file_gib * GIB),
+            max_file_planes=max_file_planes,
+            max_study_planes=max_study_planes,
+            min_side=min_side,
+            stated=stated_of(domain),
+            left_out=left_out_of(leave_out),
+        ),
+        Outputs(
+            path_of(out),
+            ledger=_optional(ledger),
+            key_file=_optional(key_file),
+            accounting=_optional(accounting),
+            prune_s=prune,
+            link_template=None if link_template is None else parse_template(link_template),
+            command="medscan.scan",
+        ),
+        compute_of(device, precision, batch_size, workers),
+        Privacy(identify, hash_paths, thumbnails, burned_in),
+        Budget(until, max_studies, chosen("order", order, Order), chosen("rescan", rescan, Rescan)),
+    )
+    with private_files(identify):
+        summary = run_scan(options, watch, report.write_worklist)
+        if options.outputs.accounting is not None:
+            report.write_accounting(summary.entries, options.outputs.accounting)
+    if summary.failure:
+        raise MedscanError("; ".join(summary.faults(strict=False)))
+    if summary.stopped in ("SIGINT", "SIGTERM"):
+        signal.raise_signal(signal.Signals[summary.stopped])
+    return summary
+
+
+def fit(
+    data: PathLike | Sequence[PathLike],
+    out: PathLike = "detector.safetensors",
+    *,
+    shots: int | None = None,
+    organ: str = "organ",
+    source_organ: Sequence[str] = (),
+    window: str = "auto",
+    licence: str = "unknown",
+    method: str = "mvfa",
+    protocol: str = "clean",
+    backbone: str = "medscan-mini",
+    zero_shot: bool = False,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    modality: str = "",
+    body_part: str = "",
+    sequence: str = "",
+    plane: str | None = None,
+    folds: int = 4,
+    target_fpr: float = 0.05,
+    device: str = "auto",
+    precision: str = "fp32",
+) -> Detector:
+    """Fit a detector on a few labelled images as `medscan fit` does, write it, and load it.
+
+    Keywords are the options of the command, which medscan-fit(1) explains; `settings` are those of
+    `--set`, as a dict such as {"epochs": 20}.
+
+    Parameters
+    ----------
+    data : str, path or sequence of them
+        Folder or CSV manifest of labelled images; several with `zero_shot`.
+    out : str or path
+        Detector file to write.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        If the data or an argument cannot be used.
+    medscan.errors.DiskError
+        If the file cannot be written.
+    """
+    from medscan.clip import choose_device
+    from medscan.detector import Domain
+    from medscan.fit import FitOptions
+    from medscan.fit import fit as run_fit
+
+    path, cut = path_of(out), "" if plane is None else chosen("plane", plane, Plane)
+    if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
+        raise UsageError(f"out={out}: its folder must exist and it must be a regular file")
+    compute = compute_of(device, precision, None, 1)
+    options = FitOptions(
+        shots=shots,
+        method=method,
+        protocol=protocol,
+        backbone=backbone,
+        organ=organ,
+        zero_shot=zero_shot,
+        source_organs=tuple(source_organ),
+        domain=Domain(modality, body_part, sequence, str(cut)),
+        window=window,
+        seed=seed,
+        folds=folds,
+        target_fpr=target_fpr,
+        device=choose_device(device),
+        precision=compute.precision.value,
+        licence=licence,
+        settings=dict(settings or {}),
+    )
+    fitted, method_ = run_fit(paths_of(data), options)
+    fitted.save(path, method_)
+    return Detector.load(path, device=device, precision=precision)
+
+
+def _optional(given: PathLike | None) -> Path | None:
+    return None if given is None else path_of(given)

@@ -1,0 +1,167 @@
+"""Scans and fits from Python do what the commands do, and print nothing."""
+
+import datetime
+import inspect
+import os
+import signal
+
+import numpy as np
+import pytest
+import typer
+
+import medscan
+from medscan.cli import app
+from medscan.errors import LockedError, MedscanError, UsageError
+from medscan.scan import locked
+from tests import tiny
+
+TERMINAL = {"as_json", "profile", "strict", "dry_run", "explain", "log_file", "engine", "address"}
+"""Options of `medscan scan` about what it prints, or where it runs."""
+
+
+@pytest.fixture
+def archive(tmp_path):
+    for seed, name in enumerate("ab"):
+        tiny.write_series(
+            tmp_path / "archive" / name, tiny.head_volume(seed, 4), study=f"1.2.{seed}"
+        )
+    return tmp_path / "archive"
+
+
+@pytest.fixture
+def scan(archive, detector_file, tmp_path):
+    def run(out="night.h5", **options):
+        given = {"detector": detector_file, "device": "cpu", "batch_size": 4, "workers": 0}
+        return medscan.scan(archive, tmp_path / out, **given | options)
+
+    return run
+
+
+def options_of(command):
+    return {p.name for p in typer.main.get_command(app).commands[command].params}
+
+
+@pytest.mark.parametrize(("function", "left_out"), [("scan", TERMINAL), ("fit", {"select"})])
+def test_keywords_are_the_options_of_the_command(function, left_out):
+    named = {"only_shard": "shard"}
+    options = {named.get(name, name) for name in options_of(function)}
+    keywords = set(inspect.signature(getattr(medscan, function)).parameters)
+    assert keywords - {"watch"} == options - left_out
+
+
+def test_defaults_are_those_of_the_command():
+    command = typer.main.get_command(app).commands["scan"]
+    defaults = {p.name: p.default for p in command.params if p.default is not None}
+    for name, parameter in inspect.signature(medscan.scan).parameters.items():
+        if name in defaults and parameter.default not in (None, ()):
+            assert str(parameter.default) in (str(defaults[name]), f"{defaults[name]}.0"), name
+
+
+def test_a_scan_writes_what_the_command_writes(scan, tmp_path, capfd):
+    seen = []
+    summary = scan(watch=lambda *numbers: seen.append(numbers), accounting=tmp_path / "files.csv")
+    assert (summary.studies, summary.scanned, summary.slices) == (2, 2, 8)
+    assert summary.files == {"scanned": 8, "skipped": 0, "failed": 0}
+    assert seen[-1][1:] == (2, 8, 0)
+    for name in ("night.h5", "night.csv", "night.html", "files.csv"):
+        assert (tmp_path / name).stat().st_size
+    assert len(medscan.open_results(tmp_path / "night.h5")) == 2
+    again = scan()
+    assert (again.scanned, again.unchanged) == (0, 2)
+    assert "nothing new" in again.line()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_values_stand_for_the_text_of_options(scan, tmp_path):
+    key = {"key_file": tmp_path / "key"}
+    parts = [scan(f"{n}.h5", shard=(n, 2), **key).studies for n in (1, 2)]
+    assert sum(parts) == 2
+    left = scan("left.h5", leave_out=[("SeriesDescription", "FLAIR")])
+    assert left.reasons == {"out-of-scope": 8}
+    assert scan("few.h5", max_studies=1, order="newest", plane="axial").left == 1
+    later = (datetime.datetime.now().astimezone() + datetime.timedelta(hours=2)).time()
+    assert scan("later.h5", until=later, identify=True, settle=0.0).scanned == 2
+    assert scan("settle.h5", settle=3600.0).arriving == 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"plane": "oblique"},
+        {"order": "size"},
+        {"rescan": "some"},
+        {"precision": "fp8"},
+        {"shard": (3, 2)},
+        {"batch_size": 0},
+        {"domain": {"organ": "brain"}},
+        {"leave_out": [("ImageTyp", "LOCALIZER")]},
+        {"link_template": "no address"},
+        {"detector": "nothing"},
+        {"file_timeout": 0},
+        {"max_file_gib": 0},
+        {"out": "nowhere/night.h5"},
+        {"out": "a\0b"},
+        {"max_studies": 0},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_used_is_refused(wrong, scan, tmp_path):
+    with pytest.raises(UsageError):
+        scan(**wrong)
+    assert not list(tmp_path.glob("night*"))
+
+
+def test_a_scan_that_is_held_up_is_an_error(scan, tmp_path):
+    with locked(tmp_path / "night.h5"), pytest.raises(LockedError):
+        scan()
+
+
+def test_what_ends_a_scan_is_an_error(scan, archive, monkeypatch):
+    from medscan.scan import pipeline
+
+    monkeypatch.setattr(pipeline.Room, "reserve", lambda *_: "no space is left for it")
+    with pytest.raises(MedscanError, match="no space"):
+        scan()
+
+
+def test_ctrl_c_publishes_and_is_raised_again(scan, tmp_path):
+    def interrupt(*_):
+        if not interrupted:
+            interrupted.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    interrupted, before = [], signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        scan(watch=interrupt)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert len(medscan.open_results(tmp_path / "night.h5")) + scan().scanned >= 2
+
+
+def test_a_fit_writes_and_loads_a_detector(pictures, backbone_folder, tmp_path, capfd):
+    out = tmp_path / "mine.safetensors"
+    detector = medscan.fit(
+        pictures,
+        out,
+        shots=3,
+        method="discriminant",
+        backbone=f"local-dir:{backbone_folder}",
+        modality="MR",
+        plane="axial",
+        folds=2,
+        device="cpu",
+    )
+    assert (detector.name, detector.domain) == ("mine", "MR axial")
+    image = np.asarray(tiny.head_volume(0, 3)[:, :, 1])
+    loaded = medscan.Detector.load(out, device="cpu")
+    assert loaded.score(image).score == detector.score(image).score
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"plane": "oblique"}, {"precision": "fp8"}, {"shots": 0}, {"out": "nowhere/a"}],
+    ids=str,
+)
+def test_a_fit_that_cannot_work_is_refused_before_any_work(wrong, pictures, tmp_path):
+    with pytest.raises(UsageError):
+        medscan.fit(pictures, **{"out": tmp_path / "a.safetensors"} | wrong)
