@@ -1,8 +1,9 @@
-"""README's block of commands runs line by line, loses nothing on the way, and ends as it says."""
+"""README's blocks run: commands line by line, losing nothing on the way, and the Python."""
 
 import os
 import re
 import shlex
+import shutil
 import time
 from pathlib import Path
 
@@ -67,3 +68,17 @@ def test_the_block_runs_and_loses_nothing(inside, archive, backbone_folder):
     assert Path("brain-2.safetensors").stat().st_size
     assert list(Path("maps").glob("*_map.nii.gz"))
     assert list(Path("objects").iterdir())
+
+
+def test_the_python_runs(archive, detector_file, tmp_path, monkeypatch, capfd):
+    (block,) = re.findall(r"^```python\n(.*?)^```", README.read_text("utf-8"), re.M | re.S)
+    shutil.copy(detector_file, tmp_path / "brain.safetensors")
+    monkeypatch.chdir(tmp_path)
+    text = block.replace("/archive/study/series", str(archive / "0"))
+    exec(text.replace('"/archive"', repr(str(archive))), {})  # noqa: S102
+    said = capfd.readouterr()
+    first, second, *studies = said.out.splitlines()
+    assert re.fullmatch(r"-?[0-9.]+ (True|False) \(3, 48, 48\)", first)
+    assert second.startswith("2 studies scanned (6 slices")
+    assert [line.split()[0] for line in studies] == ["1", "2"]
+    assert said.err == ""
