@@ -7,6 +7,7 @@ it, and only what their `__init__` offers.
     offline.py    libraries kept off the network
     choices.py    what a user chooses by name: planes, orders, formats
     text.py       text from files made harmless to show
+    tables.py     tables of text, as people write them -> rows
     links.py      links from studies to the viewer of a PACS
     schema.py     JSON from a file checked against a dataclass
     files.py      files that are whole or not there at all

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,12 +13,15 @@ from typing import NamedTuple
 from medscan.errors import UsageError
 from medscan.report.worklist import Row, rank
 from medscan.results import Results
+from medscan.tables import read_table
 from medscan.text import printable
 
 COLUMNS = ("study", "verdict", "stack", "slice")
 """Columns that are read; a file must have the first two."""
-_HEAD = 1 << 16
-"""Characters of the first row at most."""
+_ADVICE = (
+    "it must name the columns study and verdict, and may name stack and slice, each once, "
+    "separated by commas, semicolons or tabs"
+)
 _SLICE = re.compile(r"([0-9]{1,7})(\.0+)?", re.ASCII)
 """A slice number; some programs write whole numbers with decimals."""
 
@@ -111,7 +113,9 @@ def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
     """
     parser = _RowParser(rank(results))
     seen: _Seen = {}
-    for number, cells in _rows(path):
+    columns = {name: name for name in COLUMNS}
+    for number, _, read in read_table(path, columns, _suit, _ADVICE):
+        cells = dict.fromkeys(COLUMNS, "") | read
         try:
             if cells["verdict"]:
                 _add(seen, *parser.parse(cells), number)
@@ -124,6 +128,10 @@ def read_decisions(path: Path, results: Sequence[Results]) -> Decisions:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Decisions(studies, len(seen), digest)
+
+
+def _suit(columns: Collection[str]) -> bool:
+    return {"study", "verdict"} <= set(columns)
 
 
 def _add(seen: _Seen, study: str, part: JudgedPart, verdict: Verdict, row: int) -> None:
@@ -189,38 +197,3 @@ class _RowParser:
 
 def _quoted(text: str) -> str:
     return f"'{printable(text, 80)}'"
-
-
-def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the number of each row, the head being 1, and its cells by `COLUMNS`."""
-    if not path.is_file():
-        raise UsageError(f"{path} does not exist or is not a file")
-    number = 1
-    try:
-        # The columns that count hold ASCII; comments may be in any encoding of a spreadsheet.
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
-            delimiter, names = _parse_head(path, stream.readline(_HEAD))
-            indices = {name: names.index(name) for name in COLUMNS if name in names}
-            for number, row in enumerate(csv.reader(stream, delimiter=delimiter, strict=True), 2):
-                if any(row[len(names) :]):
-                    raise UsageError(f"{path} row {number}: it has more cells than the first row")
-                cells = {name: row[i].strip() for name, i in indices.items() if i < len(row)}
-                yield number, dict.fromkeys(COLUMNS, "") | cells
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except csv.Error as error:
-        raise UsageError(f"{path} row {number + 1}: invalid CSV: {error}") from error
-
-
-def _parse_head(path: Path, line: str) -> tuple[str, list[str]]:
-    """Read the separator of cells and the names of the columns off the first row."""
-    for delimiter in ",;\t":
-        cells = next(csv.reader([line], delimiter=delimiter), [])
-        names = [cell.strip().casefold() for cell in cells]
-        counts = [names.count(name) for name in COLUMNS]
-        if counts[:2] == [1, 1] and max(counts) == 1:
-            return delimiter, names
-    raise UsageError(
-        f"{path} row 1: it must name the columns study and verdict, and may name stack and slice, "
-        "each once, separated by commas, semicolons or tabs"
-    )

@@ -115,7 +115,6 @@ def test_a_row_that_cannot_be_is_named(read, rows, hint):
         b"study,slice\nddd,1\n",
         b"study,verdict,verdict\n",
         b"study,verdict,slice,slice\n",
-        "study,verdict\nddd,normal\n".encode("utf-16"),
         b"\x00" * 100_000,
         b"PK\x03\x04",
     ],
