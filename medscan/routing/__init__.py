@@ -1,5 +1,6 @@
 """What an image says that it is -> the detector that is for it, or why none is."""
 
+from medscan.routing.describe import describe
 from medscan.routing.judge import Answer, Finding, judge, verdict
 from medscan.routing.regions import REGIONS, Region
 from medscan.routing.route import Route, Trial, listed, route
@@ -31,6 +32,7 @@ __all__ = [
     "Route",
     "Trial",
     "Without",
+    "describe",
     "judge",
     "listed",
     "route",

@@ -65,7 +65,7 @@ def judge(domain: Domain, stack: Stack) -> tuple[Finding, ...]:
 
     A modality that contradicts is the only finding then: the other rules do not apply.
     """
-    return _judge(domain, tuple(stack.facts.items()), stack.plane or "")
+    return judge_facts(domain, tuple(stack.facts.items()), stack.plane or "")
 
 
 def judge_left_out(facts: Facts, left_out: Iterable[tuple[str, str]]) -> tuple[Finding, ...]:
@@ -91,7 +91,10 @@ def verdict(findings: Iterable[Finding]) -> Answer:
 
 
 @lru_cache(maxsize=1 << 14)
-def _judge(domain: Domain, pairs: tuple[tuple[str, str], ...], plane: str) -> tuple[Finding, ...]:
+def judge_facts(
+    domain: Domain, pairs: tuple[tuple[str, str], ...], plane: str
+) -> tuple[Finding, ...]:
+    """`judge` of the facts of a stack, as pairs, and its plane."""
     facts = dict(pairs)
     modality = _modality(domain.modality, facts)
     if modality.answer is Answer.CONTRADICTS:
@@ -268,18 +271,18 @@ def _wanted(table: Iterable[Kind], sequence: str) -> list[Kind]:
     if not text:
         return []
     named = [kind for kind in table if text == kind.name or found(kind.words, text)]
-    implied = {name for kind in named for name in _implied(table, kind)}
+    others = {name for kind in named for name in implied(table, kind)}
     weightings = tuple(kind.name for kind in table if not kind.apart)
     own = Kind(text, (f"{OPEN}{text}{OPEN}",), implies=weightings)
-    return [kind for kind in named if kind.name not in implied] or [own]
+    return [kind for kind in named if kind.name not in others] or [own]
 
 
-def _implied(table: Iterable[Kind], kind: Kind) -> set[str]:
+def implied(table: Iterable[Kind], kind: Kind) -> set[str]:
     """Kinds that a kind is too, also by way of others."""
     by_name = {k.name: k for k in table}
     names = set(kind.implies)
     for name in kind.implies:
-        names |= _implied(table, by_name[name])
+        names |= implied(table, by_name[name])
     return names
 
 
@@ -287,7 +290,7 @@ def _alien(table: Iterable[Kind], wanted: list[Kind], said: Mapping[str, str]) -
     """What names a kind that is not what is wanted, such as a field map; empty if nothing does."""
     allowed = {name for kind in wanted for name in (kind.name, *kind.bears)}
     for kind in wanted:
-        allowed |= _implied(table, kind)
+        allowed |= implied(table, kind)
     others = sorted((k for k in table if k.name in said and k.name not in allowed), key=_plainness)
     return f"{said[others[0].name]} ({others[0].name})" if others else ""
 
