@@ -10,27 +10,26 @@ Three layouts are understood:
 
 Fitting asks for the split `train` and never sees another.
 
-Items are pictures, DICOM files or volumes; of a volume every slice is an item. The patient of a
-DICOM file is the one that the file states.
+Items are pictures, DICOM files or volumes; of a volume every slice is an item. Whose they are,
+`patients` finds out.
 """
 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from medscan.archive import is_litter
 from medscan.errors import UsageError
-from medscan.shots.sources import Source, dicom_sources, stem
+from medscan.shots.patients import identified
+from medscan.shots.sources import Source, stem
 
 SPLITS = ("train", "test")
-_BIDS_SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ class Item:
         Items of one patient are never on both sides of a split.
     typical : bool
         False for a slice that was picked out: it teaches, but says nothing of where normals score.
+    identities : tuple of str
+        Whom the file, and a table, say that it is of; never to be shown.
     top : Path
         Folder of the data: what lies beside the file, and in folders up to this one, may say what
         it shows.
@@ -62,6 +63,7 @@ class Item:
     patient: str
     mask: Path | None = None
     typical: bool = True
+    identities: tuple[str, ...] = ()
     top: Path = Path("/")
     sources: tuple[Source, ...] = ()
 
@@ -79,25 +81,33 @@ def read_items(
     required : bool
         Whether a split without any item is an error.
     divides : bool
-        Whether DICOM files of one patient in both splits may pass; only published protocols allow
-        it, and a caller that compares patients itself.
+        Whether patients in both splits may pass; only published protocols allow it, and a caller
+        that compares patients itself.
 
     Raises
     ------
     UsageError
-        If `data` does not exist or has none of the three layouts, or if DICOM files of one patient
-        are in both splits, or are said to be of several patients.
+        If `data` does not exist or has none of the three layouts, if a patient that files or a
+        table state is in both splits, or if what they state cannot be true.
     """
     splits = read_splits(data, (split,))
     if required and not splits[split]:
         raise UsageError(f"{data} holds no images of the split {split}")
-    train, test = ({i.patient for i in splits[name] if i.sources} for name in SPLITS)
-    if not divides and train & test:
-        raise UsageError(
-            f"{data}: by the PatientID of their DICOM files, {len(train & test)} patients are in "
-            "both splits; give all files of a patient the same split"
-        )
+    if not divides:
+        _check_sides(data, splits)
     return splits[split]
+
+
+def _check_sides(data: Path, splits: dict[str, list[Item]]) -> None:
+    """Refuse patients, as files or a table state them, who are in both splits."""
+    train, test = ({i.patient: i for i in splits[name] if i.identities} for name in SPLITS)
+    both = sorted(train.keys() & test.keys())
+    if both:
+        pair = f"{train[both[0]].name} and {test[both[0]].name}"
+        raise UsageError(
+            f"{data}: {len(both)} patients are in both splits: {pair} are of one, by PatientID, "
+            "BIDS name or column patient; give all images of a patient the same split"
+        )
 
 
 def read_splits(data: Path, strict: Sequence[str] = SPLITS) -> dict[str, list[Item]]:
@@ -115,8 +125,7 @@ def read_splits(data: Path, strict: Sequence[str] = SPLITS) -> dict[str, list[It
         As for `read_items`, except for patients in both splits.
     """
     splits = {name: list(_layout(data, name, strict=name in strict)) for name in SPLITS}
-    patients = _with_patients(data, splits)
-    return {name: sorted(items, key=lambda i: i.name) for name, items in patients.items()}
+    return identified(data, splits)
 
 
 def _layout(data: Path, split: str, *, strict: bool) -> Iterator[Item]:
@@ -133,50 +142,6 @@ def _layout(data: Path, split: str, *, strict: bool) -> Iterator[Item]:
             "manifest; see medscan-fit(1)"
         )
     raise UsageError(f"{data} does not exist")
-
-
-def _with_patients(data: Path, splits: dict[str, list[Item]]) -> dict[str, list[Item]]:
-    """Give every item its patient: that of the table, of the DICOM file, or of the file's name."""
-    sources = dicom_sources([item.path for items in splits.values() for item in items])
-    claimed: dict[str, Item] = {}
-    for item in (i for items in splits.values() for i in items if i.patient):
-        if source := sources.get(item.path):
-            first = claimed.setdefault(source.patient_id, item)
-            if first.patient != item.patient:
-                raise UsageError(
-                    f"{data}: {first.name} and {item.name} are of one patient by the PatientID of "
-                    "their DICOM files, but are listed as of two; correct the column patient"
-                )
-
-    ids = sorted({source.patient_id for source in sources.values()})
-    numbers = {patient_id: number for number, patient_id in enumerate(ids, 1)}
-    top = data if data.is_dir() else data.parent
-
-    def identified(item: Item) -> Item:
-        source = sources.get(item.path)
-        if source is None:
-            return replace(item, patient=item.patient or patient_of(item.path), top=top)
-        listed = claimed.get(source.patient_id, item).patient
-        patient = listed or f"patient {numbers[source.patient_id]} of the DICOM files"
-        return replace(item, patient=patient, top=top, sources=source.sources)
-
-    return {name: [identified(item) for item in items] for name, items in splits.items()}
-
-
-def patient_of(path: Path) -> str:
-    """Patient of a file that nothing else names: `00003_60.png` is slice 60 of patient 00003.
-
-    In a BIDS data set it is the subject, such as `sub-01` of `sub-01/ses-2/anat/sub-01_ses-2_T1w`.
-    A name that holds no number but the last one, such as `case_12`, is a patient of its own.
-    """
-    whole = stem(path)
-    if subject := _BIDS_SUBJECT.match(whole):
-        return subject[0]
-    for folder in path.parts[-2::-1]:
-        if _BIDS_SUBJECT.fullmatch(folder):
-            return folder
-    start = re.sub(r"[_-]\d+$", "", whole)
-    return start if re.search(r"\d", start) else whole
 
 
 def _images(folder: Path) -> list[Path]:

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medscan.errors import UsageError
-from medscan.shots.data import Item, by_patient, patient_of, read_items
+from medscan.shots.data import Item, by_patient, read_items
+from medscan.shots.patients import patient_of
 from tests import tiny
 
 
@@ -111,3 +112,13 @@ def test_patients_take_turns_whatever_the_order_of_files(patients, seed, random)
     assert sorted(drawn, key=lambda i: i.name) == sorted(items, key=lambda i: i.name)
     first = drawn[: len(set(patients))]
     assert len({i.patient for i in first}) == len(set(patients))
+
+
+def test_one_image_listed_twice_counts_once_and_has_one_label(tmp_path):
+    touch(tmp_path / "a.png", tmp_path / "b.png")
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("path,label\na.png,normal\nb.png,abnormal\na.png,0\n")
+    assert [item.name for item in read_items(manifest)] == ["a.png", "b.png"]
+    manifest.write_text("path,label\na.png,normal\na.png,abnormal\n")
+    with pytest.raises(UsageError, match=r"a\.png are the same image, but one is labelled normal"):
+        read_items(manifest)

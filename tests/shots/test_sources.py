@@ -13,7 +13,8 @@ from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.evaluate.run import slices_of
 from medscan.scan import scan
-from medscan.shots.data import patient_of, read_items
+from medscan.shots.data import read_items
+from medscan.shots.patients import patient_of
 from medscan.shots.shots import draw_shots, stream_slices
 from tests import tiny
 from tests.options import changed
@@ -57,7 +58,9 @@ def test_the_file_says_who_the_patient_is(series):
 
 def test_a_split_within_a_patient_is_refused(series):
     odd = write_manifest(series, rows_of(series, lambda _, z: ("train", "test")[z % 2]))
-    with pytest.raises(UsageError, match="PatientID of their DICOM files, 3 patients are in both"):
+    with pytest.raises(
+        UsageError, match="3 patients are in both splits: 0/0004 and 0/0005 are of one"
+    ):
         read_items(odd, divides=False)
     assert len(read_items(odd, "test")) == 9
     whole = write_manifest(series, rows_of(series, lambda n, _: ("train", "test")[n % 2]))
@@ -66,7 +69,10 @@ def test_a_split_within_a_patient_is_refused(series):
 
 def test_files_of_one_patient_listed_as_of_two_are_refused(series):
     rows = rows_of(series, patient=lambda number, z: f"{number}-{z}")
-    with pytest.raises(UsageError, match="are listed as of two; correct the column patient"):
+    with pytest.raises(
+        UsageError,
+        match="0/0000 is said to be of patient 0-0, and 0/0001 of 0-1, but by their PatientID",
+    ):
         read_items(write_manifest(series, rows))
 
 
