@@ -21,6 +21,7 @@ it, and only what their `__init__` offers.
     parts/        what methods share: adapters, prompts, losses, scoring, memory
     methods/      tokens -> anomaly map and image score; a module per published system
     normals.py    scores of normals -> a detector's threshold
+    donors.py     whose images a detector was fitted on, in a private file beside its own
     detector.py   a fitted method in one file: weights, domain, window, calibration
     metrics/      scores and truth -> AUROC and others, with intervals
     results/      results.h5: what a scan found, and the reader of it

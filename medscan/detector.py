@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
+from medscan import donors
 from medscan.choices import METHODS, Plane
 from medscan.clip import LARGEST_SIDE, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
@@ -163,6 +164,8 @@ class Detector:
         Versions of medscan and the libraries that fitted it.
     lineage : tuple of Ancestor
         Detectors that it was refitted from, oldest first; empty if it was not refitted.
+    donors : tuple of str or None
+        Digests of the patients of its shots, which lie beside its file; None: not known.
     """
 
     __pydantic_config__ = CLOSED
@@ -186,6 +189,7 @@ class Detector:
     versions: dict[Line, Line] = field(default_factory=dict)
     lineage: Annotated[tuple[Ancestor, ...], Field(max_length=1000)] = ()
     digest: str = ""
+    donors: tuple[Line, ...] | None = None
 
     @property
     def size(self) -> int | None:
@@ -230,7 +234,7 @@ class Detector:
         from safetensors.torch import save
 
         facts = asdict(self) | {"format": FORMAT}
-        for transient in ("digest", "name"):
+        for transient in ("digest", "name", "donors"):
             facts.pop(transient)
         lineage = facts.pop("lineage")
         metadata = {"medscan.lineage": json.dumps(lineage)} if lineage else {}
@@ -242,7 +246,9 @@ class Detector:
         data = _ordered(save(tensors, metadata=metadata))
         with replacing(path) as aside:
             aside.write_bytes(data)
-        return replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
+        saved = replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
+        donors.write(path, saved.digest, self.donors)
+        return saved
 
     def load_method(self, path: Path, backbone: Backbone) -> Method:
         """Load the method with its tensors, on the backbone it was fitted on.
@@ -325,6 +331,7 @@ def read(path: Path) -> Detector:
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan cannot read")
     added = {"name": printable(path.stem), "digest": digest, "lineage": lineage}
+    added["donors"] = donors.read(path, digest)
     return _from_facts(path, _joined(path, facts, newer), added)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from medscan import detector
 from medscan.choices import Plane
 from medscan.detector import Detector
+from medscan.donors import digests
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import Observations, PreparedBatches, file_of, observe
@@ -210,11 +211,26 @@ def unseen_items(
 
 
 def _patients_of_shots(data: Path, items: list[Item], fitted: Detector) -> set[str]:
-    """Patients who gave shots, by the content of their files; without fingerprints, by name."""
-    if fitted.fingerprints:
-        return {i.patient for i in items if fingerprint(i.path) in fitted.fingerprints}
-    shot_names = _shot_names(data, fitted)
-    return {i.patient for i in items if i.name in shot_names}
+    """Patients who gave shots, by the content of their files and by whom the files are of.
+
+    Without fingerprints they are known by name.
+    """
+    if not fitted.fingerprints:
+        shot_names = _shot_names(data, fitted)
+        return {i.patient for i in items if i.name in shot_names}
+    prints = {i.path: fingerprint(i.path) for i in items}
+    gave = {i.patient for i in items if prints[i.path] in fitted.fingerprints}
+    stated = [i for i in items if i.identities]
+    if stated and fitted.donors is None and not set(fitted.fingerprints) <= set(prints.values()):
+        log.warning(
+            "whose images %s was fitted on is not known here: only its shots themselves are looked "
+            "for in %s, not other images of the same patients",
+            fitted.name,
+            data,
+        )
+    known = frozenset(fitted.donors or ())
+    whose = ((i.patient, digests(i.identities, fitted.fingerprints)) for i in stated)
+    return gave | {patient for patient, names in whose if not known.isdisjoint(names)}
 
 
 def _shot_names(data: Path, fitted: Detector) -> set[str]:

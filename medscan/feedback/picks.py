@@ -14,7 +14,7 @@ from medscan.errors import SourceError
 from medscan.reading import Sources
 from medscan.report import Row
 from medscan.results import StackResult
-from medscan.shots import Item, LabelledSlice, Slot, Source, load_slots
+from medscan.shots import Item, LabelledSlice, Slot, Source, load_slots, stated_by
 
 _NAME = "results:{study}/{stack}#{slice}"
 """Name that a detector gives to a shot made from a verdict."""
@@ -87,7 +87,14 @@ def _slot(sources: Sources, pick: Pick) -> Slot:
         raise SourceError(f"study {study.key}, stack {pick.stack.key}: {error}") from error
     frame = stack.frames[pick.slice_index]
     patient = f"results:{study.info.get('patient') or study.key}"
-    item = Item(pick.name, frame.file.full, pick.label, patient, typical=pick.typical)
+    item = Item(
+        pick.name,
+        frame.file.full,
+        pick.label,
+        patient,
+        typical=pick.typical,
+        identities=stated_by(frame.file),
+    )
     source = Source(stack, (frame,), str(pick.stack.info["modality"]), study.key)
     return Slot(item, source, frame)
 

@@ -71,6 +71,12 @@ class NormalStacks:
         """Where they are read from."""
         return frozenset(slot.item.path for stack in self.stacks for slot in stack.slots)
 
+    @property
+    def identities(self) -> frozenset[str]:
+        """Who they are of, as in `Item`."""
+        held = (slot.item.identities for stack in self.stacks for slot in stack.slots)
+        return frozenset(name for names in held for name in names)
+
     def left_out(self, patients: Tensor, number: int, folds: int) -> Iterator[int]:
         """Indices of the stacks of a fold's patients, and of its part of those without shots."""
         fold = set(patients.tolist())

@@ -16,6 +16,7 @@ from medscan import clip
 from medscan.choices import Plane
 from medscan.clip import Backbone
 from medscan.detector import Detector, Domain
+from medscan.donors import digests
 from medscan.errors import UsageError
 from medscan.fit.calibrate import calibrate, left_out, solve, summarise
 from medscan.fit.course import Course, Tell, plan
@@ -270,6 +271,8 @@ def _detector(
     names: dict[str, list[str]] = {"normal": [], "abnormal": []}
     for name, label in zip(shots.names, shots.labels.tolist(), strict=True) if shots else ():
         names["abnormal" if label else "normal"].append(name)
+    files = shots.files | stacks.files if shots else ()
+    fingerprints = tuple(sorted(map(fingerprint, files)))
     return Detector(
         name="",
         method=options.method,
@@ -283,7 +286,8 @@ def _detector(
         window=options.window,
         calibration=calibration,
         shots=names,
-        fingerprints=tuple(sorted(map(fingerprint, shots.files | stacks.files))) if shots else (),
+        fingerprints=fingerprints,
+        donors=digests(shots.identities | stacks.identities, fingerprints) if shots else None,
         selection="test" if judged else "last",
         seed=options.seed,
         licence=options.licence,

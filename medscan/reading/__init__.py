@@ -3,7 +3,7 @@
 Imports no torch: decode workers import this package too.
 """
 
-from medscan.reading.apart import measure, read_mask, read_mask_header, read_plane, render
+from medscan.reading.apart import measure, read_header, read_mask, read_plane, render
 from medscan.reading.decoders import WINDOWS_KEPT, Decoders, decode
 from medscan.reading.jobs import CHUNK, DrawJob, Drawn
 from medscan.reading.sources import Sources
@@ -17,8 +17,8 @@ __all__ = [
     "Sources",
     "decode",
     "measure",
+    "read_header",
     "read_mask",
-    "read_mask_header",
     "read_plane",
     "render",
 ]

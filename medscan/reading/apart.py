@@ -47,12 +47,12 @@ def read_plane(stack: Stack, frame: Frame) -> PixelPlane | FileError:
         return error
 
 
-def read_mask_header(file: ArchiveFile) -> Record:
-    """Read the header of a mask, which a BIDS name need not set aside."""
-    return call(_mask_header, file)
+def read_header(file: ArchiveFile) -> Record:
+    """Read the header of a file, without what its name in a BIDS data set says."""
+    return call(_header, file)
 
 
-def _mask_header(file: ArchiveFile) -> Record:
+def _header(file: ArchiveFile) -> Record:
     return archive.read_header(file, by_name=False)
 
 

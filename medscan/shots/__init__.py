@@ -1,6 +1,7 @@
 """Labelled images on disk -> slices with their label, mask and patient."""
 
 from medscan.shots.data import Item, read_items, read_splits
+from medscan.shots.patients import stated_by
 from medscan.shots.shots import (
     Shots,
     draw_shots,
@@ -29,6 +30,7 @@ __all__ = [
     "read_items",
     "read_splits",
     "stacked",
+    "stated_by",
     "stem",
     "stream_slices",
     "whole_stacks",

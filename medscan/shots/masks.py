@@ -97,7 +97,7 @@ def _stacks(name: str, path: Path, source: Source) -> list[Stack]:
     """Stacks of a mask file, a volume cut as the image is."""
     (entry,) = archive.walk(path)
     plane = source.stack.plane if source.stack.kind.is_volume else None
-    record = entry if isinstance(entry, Outcome) else reading.read_mask_header(entry)
+    record = entry if isinstance(entry, Outcome) else reading.read_header(entry)
     catalogue = archive.group([record], plane)
     stacks = [k for study in catalogue.studies for series in study.series for k in series.stacks]
     if not stacks:

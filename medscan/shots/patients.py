@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medscan.archive import bids_name
+from medscan import reading
+from medscan.archive import ArchiveFile, Header, Kind, bids_name
 from medscan.errors import UsageError
 from medscan.shots.sources import DicomSources, dicom_sources, stem
 from medscan.text import printable
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("medscan.fit")
 
-COLUMN = "column"
-"""Kind of the identities that a table states: they hold for the data that it is of."""
+COLUMN = "column:"
+"""Start of the identities that a table states."""
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _WORDS = ("normal", "abnormal")
 
@@ -46,7 +47,7 @@ def identified(data: Path, splits: Mapping[str, list[Item]]) -> dict[str, list[I
 
     def known(item: Item) -> Item:
         name, own = stated[item.path], listed.get(stated[item.path], item.patient)
-        identities = tuple(filter(None, (name, f"{COLUMN}:{own}" if own else "")))
+        identities = tuple(filter(None, (name, f"{COLUMN}{own}" if own else "")))
         shown = _shown(name, numbers) if name else patient_of(item.path)
         sources = files[item.path].sources if item.path in files else ()
         return replace(item, patient=own or shown, identities=identities, top=top, sources=sources)
@@ -68,6 +69,14 @@ def _stated(item: Item, files: Mapping[Path, DicomSources], top: Path) -> str:
     folder = next((p for p in item.path.parents if p.name == subject), item.path)
     data_set = Path(name.data_set) if name else folder.parent if folder != item.path else top
     return f"bids:{data_set.resolve().name}/{subject}"
+
+
+def stated_by(file: ArchiveFile) -> tuple[str, ...]:
+    """The patient that a DICOM file in an archive states, not to be shown; nothing for others."""
+    header = reading.read_header(file)
+    if not isinstance(header, Header) or header.kind is not Kind.DICOM:
+        return ()
+    return (f"id:{header.patient_id.strip() or f'study {header.study_uid}'}",)
 
 
 def _shown(stated: str, numbers: Mapping[str, int]) -> str:

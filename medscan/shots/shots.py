@@ -14,6 +14,7 @@ from torch import Tensor
 from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.shots.data import Item
+from medscan.shots.patients import COLUMN
 from medscan.shots.slots import LabelledSlice, load_slots, slots_in_turn, slots_of
 
 
@@ -38,6 +39,8 @@ class Shots:
         int64, what an image shows: an index into the words that a method is built with.
     files : frozenset of Path
         Where they were read from.
+    identities : frozenset of str
+        Whom their files and tables say that they are of; never to be shown.
     typical : Tensor (I,) or None
         bool; False for one that was picked out, which calibration leaves alone. None: all are.
     """
@@ -50,6 +53,7 @@ class Shots:
     patients: Tensor
     organs: Tensor
     files: frozenset[Path] = frozenset()
+    identities: frozenset[str] = frozenset()
     typical: Tensor | None = None
 
     def __len__(self) -> int:
@@ -66,6 +70,7 @@ class Shots:
             self.patients[chosen],
             self.organs[chosen],
             self.files,
+            self.identities,
             None if self.typical is None else self.typical[chosen],
         )
 
@@ -124,7 +129,7 @@ def stream_slices(
 def merged_shots(parts: Sequence[tuple[str, Shots]]) -> Shots:
     """Shots of several named data sets as one; organ 0 is none of them but what will be scored.
 
-    Masks speak only for data sets that have them.
+    Masks speak only for data sets that have them, and columns of patients only for their own.
     """
     side = parts[0][1].images.shape[-1]
     masked = any(shots.masks is not None for _, shots in parts)
@@ -143,6 +148,9 @@ def merged_shots(parts: Sequence[tuple[str, Shots]]) -> Shots:
         patients=torch.cat(patients),
         organs=torch.cat([torch.full((len(s),), n) for n, (_, s) in enumerate(parts, 1)]),
         files=frozenset(file for _, shots in parts for file in shots.files),
+        identities=frozenset(
+            name for _, shots in parts for name in shots.identities if not name.startswith(COLUMN)
+        ),
     )
 
 
@@ -180,6 +188,7 @@ def stacked(found: Sequence[LabelledSlice]) -> Shots:
         patients=torch.tensor([patients[s.item.patient] for s in found]),
         organs=torch.zeros(len(found), dtype=torch.int64),
         files=frozenset(s.item.path for s in found),
+        identities=frozenset(name for s in found for name in s.item.identities),
         typical=torch.tensor([s.item.typical for s in found]),
     )
 
