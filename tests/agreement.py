@@ -33,7 +33,7 @@ def evaluated(path: Path, root: Path, files: Iterable[str], manifest: Path) -> S
         rows = csv.writer(stream)
         rows.writerow(("path", "label", "split"))
         rows.writerows((root / file, "normal", "test") for file in files)
-    _, evaluation = evaluate(path, manifest, EvaluateOptions(draws=0))
+    ((_, evaluation),) = evaluate([path], manifest, EvaluateOptions(draws=0))
     below = f"{root}/"
     return {row[0].removeprefix(below): row[3] for row in evaluation.rows}
 

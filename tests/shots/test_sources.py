@@ -5,11 +5,9 @@ import csv
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from medscan import detector as detectors
 from medscan import results
-from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.evaluate.run import slices_of
 from medscan.scan import scan
@@ -141,40 +139,6 @@ def test_a_series_in_two_folders_is_one(tmp_path):
     slices = list(stream_slices(items, size=32, window="auto", plane=None))
     assert sorted(s.item.label for s in slices) == [0, 0, 0, 1, 1, 1]
     assert not any("#" in s.item.name for s in slices)
-
-
-@pytest.mark.parametrize("values", [(1, 2, 4), (3, 7, 9), (1,), (255,)])
-@pytest.mark.parametrize("kind", ["png", "nii"])
-def test_every_value_of_a_mask_above_zero_is_abnormal(tmp_path, values, kind):
-    folder = tmp_path / "data"
-    for name in ("normal", "abnormal", "masks"):
-        (folder / name).mkdir(parents=True)
-    image = np.random.default_rng(0).integers(50, 200, (32, 32)).astype(np.uint8)
-    mask = np.zeros((32, 32), np.uint8)
-    for row, value in enumerate(values):
-        mask[4 * row : 4 * row + 4, 8:16] = value
-    area = 32 * len(values)
-    if kind == "png":
-        Image.fromarray(image).save(folder / "abnormal" / "a.png")
-        Image.fromarray(mask).save(folder / "masks" / "a.png")
-    else:
-        tiny.write_nifti(folder / "abnormal" / "a.nii", np.stack([image] * 3, -1))
-        tiny.write_nifti(folder / "masks" / "a.nii", np.stack([mask] * 3, -1))
-    slices = list(stream_slices(read_items(folder), size=32, window="auto", plane=Plane.AXIAL))
-    assert {int(s.mask.sum()) for s in slices} == {area}
-
-
-def test_a_mask_in_jpeg_is_cut_at_half_its_maximum(tmp_path):
-    folder = tmp_path / "data"
-    for name in ("normal", "abnormal", "masks"):
-        (folder / name).mkdir(parents=True)
-    image = np.random.default_rng(0).integers(50, 200, (32, 32)).astype(np.uint8)
-    mask = np.zeros((32, 32), np.uint8)
-    mask[8:16, 8:16] = 255
-    Image.fromarray(image).save(folder / "abnormal" / "a.png")
-    Image.fromarray(mask).save(folder / "masks" / "a.jpg", quality=60)
-    (labelled,) = stream_slices(read_items(folder), size=32, window="auto", plane=None)
-    assert int(labelled.mask.sum()) == 64
 
 
 def test_shots_are_drawn_from_as_many_patients_as_there_are(series):
