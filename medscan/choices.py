@@ -85,6 +85,13 @@ class ExportFormat(StrEnum):
     ONNX = "onnx"
 
 
+class PlotFormat(StrEnum):
+    """What `medscan evaluate --plots` writes."""
+
+    SVG = "svg"
+    PNG = "png"
+
+
 class Grid(StrEnum):
     """Grid that exported maps lie on."""
 

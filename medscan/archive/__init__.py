@@ -49,10 +49,12 @@ from medscan.archive.types import (
     Stack,
     Study,
 )
+from medscan.archive.values import BROKEN, text
 from medscan.archive.volume import volume_layout
 from medscan.archive.walk import walk
 
 __all__ = [
+    "BROKEN",
     "BURNED_IN",
     "DESCRIBING",
     "DOMAIN_KEYS",
@@ -107,6 +109,7 @@ __all__ = [
     "shard_number",
     "stated_domain",
     "study_path",
+    "text",
     "to_json",
     "volume_layout",
     "walk",

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from medscan.choices import Precision, Shard
+from medscan.choices import PlotFormat, Precision, Shard
 from medscan.cli.options import INPUT, OUTPUT, Device, PrecisionOption, option, shard
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
-    from medscan.evaluate import Cell, EvaluateOptions
+    from medscan.evaluate import Cell, Comparison, EvaluateOptions
 
 SUITE = "Suite: a grid of methods, shots and data sets"
 
-ALONE = ("detector", "split", "protocol", "json", "csv", "plots", "draws", "seed", "precision")
+ALONE = (
+    "detector",
+    "split",
+    "by",
+    "protocol",
+    "json",
+    "csv",
+    "plots",
+    "draws",
+    "seed",
+    "precision",
+)
 IN_SUITE = ("root", "out", "shard")
 """Options that only go without, or only with, --suite."""
 
@@ -51,15 +63,28 @@ def evaluate(
             autocompletion=lambda: ["clean", "paper"],
         ),
     ] = "clean",
+    by: Annotated[
+        list[str] | None,
+        option(
+            INPUT,
+            "Also show figures by these, divided by commas: columns of the manifest or cases.csv, "
+            "or keywords of DICOM; may be repeated.",
+            metavar="NAME,...",
+        ),
+    ] = None,
     draws: Annotated[int, option(INPUT, "Bootstrap samples for intervals.", min=0)] = 1000,
     seed: Annotated[int, option(INPUT, "Seed of the bootstrap.")] = 0,
     json: Annotated[Path | None, option(OUTPUT, "Write all figures to this JSON file.")] = None,
     csv: Annotated[
         Path | None, option(OUTPUT, "Write every slice's score to this CSV file.")
     ] = None,
-    plots: Annotated[
-        Path | None, option(OUTPUT, "Write roc.svg and precision-recall.svg to this folder.")
+    tables: Annotated[
+        Path | None, option(OUTPUT, "Write all figures as CSV files to this folder.")
     ] = None,
+    plots: Annotated[
+        Path | None, option(OUTPUT, "Write curves and histograms of scores to this folder.")
+    ] = None,
+    plot_format: Annotated[PlotFormat, option(OUTPUT, "Format of the plots.")] = PlotFormat.SVG,
     suite: Annotated[
         str | None,
         option(SUITE, "Measure the grid declared in this TOML file, or the shipped one, bmad."),
@@ -99,16 +124,57 @@ def evaluate(
     detectors = [path for path in (detector, *(others or ())) if path is not None]
     if data is None:
         raise UsageError("name a detector and the data to measure it on, or give --suite FILE")
-    for name, path in (("--json", json), ("--csv", csv)):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{name} {path}: it must be a file, not a folder")
-    if plots is not None and plots.exists() and not plots.is_dir():
-        raise UsageError(f"--plots {plots} is a file: name a folder")
+    outputs = _Outputs(json, csv, tables, plots, plot_format)
+    outputs.check()
     from medscan.clip import choose_device
     from medscan.evaluate import EvaluateOptions
 
-    options = EvaluateOptions(split, protocol, draws, seed, choose_device(device), precision.value)
-    _measure(detectors, data, options, json, csv, plots)
+    names = [name.strip() for words in by or () for name in words.split(",") if name.strip()]
+    options = EvaluateOptions(
+        split,
+        protocol,
+        draws,
+        seed,
+        choose_device(device),
+        precision.value,
+        tuple(dict.fromkeys(names)),
+    )
+    measured = _measure(detectors, data, options)
+    outputs.write(measured, {"data": data.resolve().name} | asdict(options))
+
+
+class _Outputs(NamedTuple):
+    """Files and folders asked for."""
+
+    json: Path | None
+    csv: Path | None
+    tables: Path | None
+    plots: Path | None
+    plot_format: PlotFormat
+
+    def check(self) -> None:
+        """Refuse files in the place of folders, and folders in the place of files."""
+        for name in ("json", "csv"):
+            path: Path | None = getattr(self, name)
+            if path is not None and path.is_dir():
+                raise UsageError(f"--{name} {path}: it must be a file, not a folder")
+        for name in ("tables", "plots"):
+            path = getattr(self, name)
+            if path is not None and path.exists() and not path.is_dir():
+                raise UsageError(f"--{name} {path} is a file: name a folder")
+
+    def write(self, measured: Comparison, request: dict[str, Any]) -> None:
+        """Write them; folders are made."""
+        from medscan import evaluate as room
+
+        if self.json is not None:
+            room.write_json(measured, request, self.json)
+        if self.csv is not None:
+            room.write_csv(measured, self.csv)
+        if self.tables is not None:
+            room.write_tables(measured, self.tables)
+        if self.plots is not None:
+            room.write_plots(measured, self.plots, self.plot_format)
 
 
 def _refuse(context: typer.Context, options: tuple[str, ...], when: str) -> None:
@@ -120,42 +186,23 @@ def _refuse(context: typer.Context, options: tuple[str, ...], when: str) -> None
             raise UsageError(f"{param.opts[0]} goes {when} --suite")
 
 
-def _measure(
-    detectors: list[Path],
-    data: Path,
-    options: EvaluateOptions,
-    json: Path | None,
-    csv: Path | None,
-    plots: Path | None,
-) -> None:
-    """Measure detectors, print the figures, and write the files asked for."""
-    from dataclasses import asdict
-
+def _measure(detectors: list[Path], data: Path, options: EvaluateOptions) -> Comparison:
+    """Measure detectors and print the figures."""
     from medscan import evaluate as room
-    from medscan.files import make_folder
 
     measured = room.evaluate(detectors, data, options, _bar)
-    evaluations = [found for _, found in measured]
-    names, name = room.unique_names(measured), data.resolve().name
-    for title, (fitted, found) in zip(names, measured, strict=True):
-        where = f"on {name}, {options.split}, {options.protocol}"
-        _print(f"{title} ({fitted.method}) {where}", room.evaluation_table(found))
-        if (lesions := room.lesion_table(found)) is not None:
-            _print(*lesions)
-    pairs = room.compare(evaluations, options.draws, options.seed)
-    for pair in pairs:
-        _print(f"{names[pair.first]} minus {names[pair.second]}", room.pair_table(pair))
-    if pairs and (caution := room.clustering(evaluations[0])):
+    where = f"on {data.resolve().name}, {options.split}, {options.protocol}"
+    for name, fitted, found in zip(
+        measured.names, measured.detectors, measured.evaluations, strict=True
+    ):
+        _print(f"{name} ({fitted.method}) {where}", room.evaluation_table(found))
+        for title, table in room.further_tables(found):
+            _print(title, table)
+    for title, table in room.pair_tables(measured):
+        _print(title, table)
+    if caution := room.clustering(measured):
         typer.echo(caution)
-    for folder in (json and json.parent, csv and csv.parent, plots):
-        if folder is not None:
-            make_folder(folder)
-    if json is not None:
-        room.write_json(measured, pairs, {"data": name} | asdict(options), json)
-    if csv is not None:
-        room.write_csv(measured, csv)
-    if plots is not None:
-        room.write_plots(evaluations[0], plots)
+    return measured
 
 
 def _bar(slices: Iterator[Any], files: int) -> Iterator[Any]:

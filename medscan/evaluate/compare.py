@@ -9,6 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
+from medscan.detector import Detector
 from medscan.evaluate.figures import Evaluation, Row
 from medscan.metrics import (
     Estimate,
@@ -52,7 +53,27 @@ class Pair:
     differences: tuple[Difference, ...]
 
 
-def compare(evaluations: Sequence[Evaluation], draws: int = 1000, seed: int = 0) -> list[Pair]:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Detectors, what was measured of each on the same slices, and the differences of pairs."""
+
+    detectors: tuple[Detector, ...]
+    evaluations: tuple[Evaluation, ...]
+    pairs: tuple[Pair, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the detectors; those of one name are numbered."""
+        names = [fitted.name for fitted in self.detectors]
+        return [
+            name if names.count(name) == 1 else f"{name} ({names[: n + 1].count(name)})"
+            for n, name in enumerate(names)
+        ]
+
+
+def compare(
+    evaluations: Sequence[Evaluation], draws: int = 1000, seed: int = 0
+) -> tuple[Pair, ...]:
     """Differences of each pair of detectors.
 
     Parameters
@@ -67,14 +88,16 @@ def compare(evaluations: Sequence[Evaluation], draws: int = 1000, seed: int = 0)
     ValueError
         If the slices differ.
     """
-    first_keys = [_keys(e.rows) for e in evaluations]
-    if any(keys != first_keys[0] for keys in first_keys):
+    keys = [_keys(e.rows) for e in evaluations]
+    if any(other != keys[0] for other in keys):
         raise ValueError("detectors can only be compared on the same slices")
+    if len(evaluations) < 2:
+        return ()
     paired = [dict(_figures(e, draws, seed)) for e in evaluations]
-    return [
+    return tuple(
         Pair(i, j, tuple(_differences((evaluations[i], paired[i]), (evaluations[j], paired[j]))))
         for i, j in combinations(range(len(evaluations)), 2)
-    ]
+    )
 
 
 def _keys(rows: Sequence[Row]) -> list[tuple[str, str, int]]:

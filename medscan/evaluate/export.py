@@ -1,20 +1,19 @@
-"""Writing evaluations: plain values, JSON, CSV and curves."""
+"""Writing evaluations: plain values, JSON and CSV."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from medscan.detector import Detector
-from medscan.errors import UsageError
-from medscan.evaluate.compare import Pair
+from medscan.evaluate.compare import Comparison, Pair
 from medscan.evaluate.figures import Evaluation
-from medscan.files import replacing
+from medscan.files import make_folder, replacing
 from medscan.metrics import Estimate
 from medscan.text import cell
 
@@ -25,7 +24,11 @@ LEVELS = ("slices", "studies", "pixels", "lesions")
 def to_plain(evaluation: Evaluation) -> dict[str, Any]:
     """Figures as nested dicts, without the rows of slices; NaN and infinities become None."""
     parts = {level: getattr(evaluation, level) for level in LEVELS}
-    facts = {level: None if part is None else asdict(part) for level, part in parts.items()}
+    facts: dict[str, Any] = {
+        level: None if part is None else asdict(part) for level, part in parts.items()
+    }
+    if evaluation.strata:
+        facts["strata"] = [asdict(stratum) for stratum in evaluation.strata]
     finite: dict[str, Any] = _finite_or_none(facts)
     return finite
 
@@ -41,36 +44,25 @@ def _finite_or_none(value: Any) -> Any:
     return value
 
 
-Measured = Sequence[tuple[Detector, Evaluation]]
-"""Detectors, and what was measured of each on the same slices."""
-
-
-def write_json(
-    measured: Measured, pairs: Sequence[Pair], request: dict[str, Any], path: Path
-) -> None:
+def write_json(measured: Comparison, request: dict[str, Any], path: Path) -> None:
     """Write all figures, the request that they answer, and the identity of each detector.
 
     The figures of a single detector stand at the top; of several, in the list `detectors`, with
     their differences in `pairs`.
     """
-    parts = [{"detector": _identity(fitted)} | to_plain(found) for fitted, found in measured]
+    parts = [
+        {"detector": _identity(fitted)} | to_plain(found)
+        for fitted, found in zip(measured.detectors, measured.evaluations, strict=True)
+    ]
     facts: dict[str, Any] = {"asked": request}
     if len(parts) == 1:
         facts |= parts[0]
     else:
-        names = unique_names(measured)
-        facts |= {"detectors": parts, "pairs": [_plain_pair(pair, names) for pair in pairs]}
+        pairs = [_plain_pair(pair, measured.names) for pair in measured.pairs]
+        facts |= {"detectors": parts, "pairs": pairs}
+    make_folder(path.parent)
     with replacing(path) as aside:
         aside.write_text(json.dumps(facts, indent=1) + "\n")
-
-
-def unique_names(measured: Measured) -> list[str]:
-    """Names of the detectors; those of one name are numbered."""
-    names = [fitted.name for fitted, _ in measured]
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: n + 1].count(name)})"
-        for n, name in enumerate(names)
-    ]
 
 
 def _identity(fitted: Detector) -> dict[str, str]:
@@ -90,64 +82,80 @@ def _plain_pair(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
     return plain | {"first": names[pair.first], "second": names[pair.second]}
 
 
-def write_csv(measured: Measured, path: Path) -> None:
+def write_csv(measured: Comparison, path: Path) -> None:
     """Write a row per slice: name, label, and the score of each detector.
 
     Patients are left out; names are escaped.
     """
-    rows = measured[0][1].rows
-    scores = zip(*([row.score for row in found.rows] for _, found in measured), strict=True)
-    names = ["score"] if len(measured) == 1 else list(map(cell, unique_names(measured)))
-    with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("name", "label", *names))
-        for row, values in zip(rows, scores, strict=True):
-            writer.writerow((cell(row.name), row.label, *map(repr, values)))
+    scores = zip(*([row.score for row in e.rows] for e in measured.evaluations), strict=True)
+    names = ["score"] if len(measured.detectors) == 1 else list(map(cell, measured.names))
+    rows = zip(measured.evaluations[0].rows, scores, strict=True)
+    lines = [(cell(row.name), row.label, *map(repr, values)) for row, values in rows]
+    _write_rows(path, ("name", "label", *names), lines)
 
 
-def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Plot ROC and precision-recall curves of slices, as roc.svg and precision-recall.svg.
+def write_tables(measured: Comparison, folder: Path) -> list[Path]:
+    """Write figures.csv, and where there are some strata.csv and differences.csv.
 
-    Raises
-    ------
-    medscan.errors.UsageError
-        If all slices have the same label, for which there are no curves.
+    Every line is one figure with its interval, so that tables of several calls can be joined.
     """
-    from sklearn.metrics import precision_recall_curve, roc_curve
-
-    labels, scores = [r[2] for r in evaluation.rows], [r[3] for r in evaluation.rows]
-    if len(set(labels)) < 2:
-        raise UsageError("--plots needs normal and abnormal images; the data has one kind only")
-    fpr, tpr, _ = roc_curve(labels, scores)
-    precision, recall, _ = precision_recall_curve(labels, scores)
-    paths = [folder / "roc.svg", folder / "precision-recall.svg"]
-    figure, axes = _panel("False-positive rate", "Sensitivity", "AUROC", evaluation.slices.auroc)
-    axes.plot((0, 1), (0, 1), color="0.6", linestyle=":")
-    axes.plot(fpr, tpr)
-    _save(figure, paths[0])
-    value = evaluation.slices.average_precision
-    figure, axes = _panel("Sensitivity (recall)", "Precision", "AP", value)
-    axes.plot(recall, precision, drawstyle="steps-post")
-    _save(figure, paths[1])
+    figure = ("figure", "value", "low", "high")
+    counts = ("normals", "abnormals", "patients")
+    tables = {
+        "figures": (("detector", "level", *figure), _figure_lines),
+        "strata": (("detector", "variable", "stratum", *counts, *figure), _stratum_lines),
+        "differences": (("first", "second", "level", *figure, "p"), _difference_lines),
+    }
+    paths = []
+    for name, (head, lines) in tables.items():
+        found = list(lines(measured))
+        if found:
+            paths.append(folder / f"{name}.csv")
+            _write_rows(paths[-1], head, found)
     return paths
 
 
-def _panel(x_label: str, y_label: str, title: str, value: Estimate) -> tuple[Any, Any]:
-    """A matplotlib figure and its axes."""
-    from matplotlib.figure import Figure
+def _figure_lines(measured: Comparison) -> Iterator[tuple[str, ...]]:
+    for name, found in zip(measured.names, measured.evaluations, strict=True):
+        for level in LEVELS[:-1]:
+            part = getattr(found, level)
+            for field in fields(part) if part is not None else ():
+                if isinstance(value := getattr(part, field.name), Estimate):
+                    yield (cell(name), level, field.name, *_numbers(value))
+        if (lesions := found.lesions) is not None:
+            for rate, value in zip(lesions.rates, lesions.sensitivities, strict=True):
+                yield (cell(name), "lesions", f"found at {rate:g}", *_numbers(value))
+            yield (cell(name), "lesions", "mean found", *_numbers(lesions.mean))
 
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    axes.set(xlabel=x_label, ylabel=y_label, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-    interval = "" if math.isnan(value.low) else f" ({value.low:.3f} to {value.high:.3f})"
-    axes.set_title(f"{title} {value.value:.3f}{interval}")
-    axes.grid(alpha=0.3)
-    return figure, axes
+
+def _stratum_lines(measured: Comparison) -> Iterator[tuple[str, ...]]:
+    for name, found in zip(measured.names, measured.evaluations, strict=True):
+        for one in found.strata:
+            counts = [str(n) for n in (one.normals, one.abnormals, one.patients)]
+            for figure in ("auroc", "sensitivity", "specificity"):
+                values = _numbers(getattr(one, figure))
+                yield (cell(name), cell(one.variable), cell(one.value), *counts, figure, *values)
 
 
-def _save(figure: Any, path: Path) -> None:
-    """Save as SVG, with the same bytes for the same curve."""
-    import matplotlib as mpl
+def _difference_lines(measured: Comparison) -> Iterator[tuple[str, ...]]:
+    names = [cell(name) for name in measured.names]
+    for pair in measured.pairs:
+        for one in pair.differences:
+            values = (*_numbers(one.value), _number(one.p_value))
+            yield (names[pair.first], names[pair.second], one.level, one.figure, *values)
 
-    with mpl.rc_context({"svg.hashsalt": "medscan"}), replacing(path) as aside:
-        figure.savefig(aside, format="svg", metadata={"Date": None})
+
+def _numbers(value: Estimate) -> tuple[str, str, str]:
+    return _number(value.value), _number(value.low), _number(value.high)
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else ""
+
+
+def _write_rows(path: Path, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    make_folder(path.parent)
+    with replacing(path) as aside, aside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(head)
+        writer.writerows(rows)

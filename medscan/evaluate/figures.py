@@ -71,6 +71,25 @@ class Row(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Stratum:
+    """Figures of the slices with one value of a variable; NaN where there are too few patients."""
+
+    variable: str
+    value: str
+    normals: int
+    abnormals: int
+    patients: int
+    auroc: Estimate
+    sensitivity: Estimate
+    specificity: Estimate
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether there are too few patients of a label for figures."""
+        return math.isnan(self.auroc.value)
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """All figures of a detector on a data set.
 
@@ -86,6 +105,8 @@ class Evaluation:
         Slices, and studies where there are figures of them.
     lesions : LesionFigures or None
         None without masks.
+    strata : tuple of Stratum
+        Of slices, where they were asked for.
     curves, lesion_curve : PixelCurves, LesionCurve or None
         What `pixels` and `lesions` are computed from.
     """
@@ -96,6 +117,7 @@ class Evaluation:
     rows: tuple[Row, ...]
     study_rows: tuple[Row, ...] = ()
     lesions: LesionFigures | None = None
+    strata: tuple[Stratum, ...] = ()
     curves: PixelCurves | None = field(default=None, repr=False)
     lesion_curve: LesionCurve | None = field(default=None, repr=False)
 
@@ -160,8 +182,8 @@ def figures(
         rows,
         study_rows,
         _lesions(lesion_curve, draws, seed),
-        curves,
-        lesion_curve,
+        curves=curves,
+        lesion_curve=lesion_curve,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medscan import detector
@@ -13,8 +13,10 @@ from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.donors import digests
 from medscan.errors import UsageError
+from medscan.evaluate.compare import Comparison, compare
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import Observations, PreparedBatches, file_of, observe
+from medscan.evaluate.strata import read_values, strata_of
 from medscan.fit import FitOptions, fingerprint
 from medscan.methods import Method
 from medscan.normals import Calibration
@@ -33,6 +35,7 @@ class EvaluateOptions:
     seed: int = 0
     device: str = "cpu"
     precision: str = "fp32"
+    by: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -40,7 +43,7 @@ def evaluate(
     data: Path,
     options: EvaluateOptions,
     progress: Callable[[Iterator[LabelledSlice], int], Iterator[LabelledSlice]] | None = None,
-) -> list[tuple[Detector, Evaluation]]:
+) -> Comparison:
     """Measure detectors on the same data, that none of them was fitted on.
 
     Slices that are background in the window of one detector are left out for all.
@@ -70,6 +73,7 @@ def evaluate(
                 "%s: its epoch was chosen on a test set; figures on it are optimistic", path
             )
     items = unseen_items(data, fitted, options.split, strict=options.protocol == "clean")
+    values = read_values(data, items, options.by)
     seen, patches = [], []
     for file, one in zip(files, fitted, strict=True):
         backbone = one.load_backbone(device=options.device, precision=options.precision)
@@ -79,10 +83,15 @@ def evaluate(
         seen.append(_observe(method, slices, options))
         patches.append(backbone.patch)
     common = _common(fitted, items, seen)
-    return [
-        (one, _figures(one, observed, patch, options, common))
+    found = [
+        _figures(one, observed, patch, options, common)
         for one, observed, patch in zip(fitted, seen, patches, strict=True)
     ]
+    draws, seed = options.draws, options.seed
+    evaluations = tuple(
+        replace(one, strata=strata_of(one.rows, values, draws, seed)) for one in found
+    )
+    return Comparison(tuple(fitted), evaluations, compare(evaluations, draws, seed))
 
 
 def _common(

@@ -51,8 +51,8 @@ def one_line(done, code=2):
 
 
 def test_a_detector_on_labelled_data(medscan, detector, data, tmp_path):
-    (tmp_path / "plots").mkdir()
     words = ("--draws", 50, "--json", "all.json", "--csv", "scores.csv", "--plots", "plots")
+    words += ("--plot-format", "png", "--tables", "tables", "--by", "split,ViewPosition")
     done = medscan(detector, data, *words)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -68,7 +68,12 @@ def test_a_detector_on_labelled_data(medscan, detector, data, tmp_path):
     assert facts["asked"]["data"] == "x[red]y"
     with (tmp_path / "scores.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 12
-    assert len(list((tmp_path / "plots").iterdir())) == 2
+    assert {p.name for p in (tmp_path / "plots").iterdir()} >= {"roc.png", "scores.png"}
+    assert {p.name for p in (tmp_path / "tables").iterdir()} == {"figures.csv", "strata.csv"}
+    start = lines.index("by split")
+    assert lines[start + 3].split()[:5] == ["test", "6", "of", "12", "6"]
+    assert "(not stated)" in done.stdout
+    assert facts["strata"][0]["variable"] == "split"
 
 
 def test_two_detectors_on_the_same_slices(medscan, detector, data, tmp_path):
@@ -109,6 +114,7 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, detector, data, tmp_pa
     assert "--csv" in one_line(medscan(detector, data, "--csv", "."))
     assert "--plots" in one_line(medscan(detector, data, "--plots", detector))
     assert "name a detector" in one_line(medscan(data))
+    assert "did you mean Sex" in one_line(medscan(detector, data, "--by", "Sexe"))
     assert "choose test or rest" in one_line(medscan(detector, data, "--split", "all"))
     assert "--shard goes only with --suite" in one_line(medscan(detector, data, "--shard", "1/2"))
     assert "--json goes not with" in one_line(

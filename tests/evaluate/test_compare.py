@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from medscan.evaluate import Pair, clustering, compare, pair_table
+from medscan.evaluate import Comparison, clustering, compare, pair_tables
 from medscan.evaluate.figures import figures
 from medscan.metrics import delong_p_value
 from medscan.normals import Calibration
@@ -74,13 +75,13 @@ def test_differences_are_those_of_redrawn_patients(scores, measure):
 def test_a_paired_interval_is_narrower_than_an_unpaired_one(scores, measure):
     labels, both = scores
     evaluations = [measure(labels, one) for one in both]
-    paired = by_figure(compare(evaluations, draws=200)[0])["slices", "auroc"].value
+    paired = by_figure(compare(evaluations, draws=80)[0])["slices", "auroc"].value
     order = np.argsort(labels, kind="stable")
     rolled = np.empty(60)  # the second detector's scores at other patients of the same label
     for label in (0, 1):
         mine = order[labels[order] == label]
         rolled[mine] = both[1][np.roll(mine, 11)]
-    apart = by_figure(compare([evaluations[0], measure(labels, rolled)], draws=200)[0])
+    apart = by_figure(compare([evaluations[0], measure(labels, rolled)], draws=80)[0])
     unpaired = apart["slices", "auroc"].value
     assert unpaired.value == pytest.approx(paired.value)
     assert unpaired.high - unpaired.low > 1.5 * (paired.high - paired.low)
@@ -123,21 +124,27 @@ def test_other_slices_are_refused(scores, measure):
         compare([measure(labels, both[0]), measure(labels[:-2], both[1][:-2])])
 
 
-def test_what_is_unknown_is_a_dash(scores, measure):
+def compared(evaluations, draws=5):
+    detectors = tuple(SimpleNamespace(name=name) for name in "ab")
+    return Comparison(detectors, tuple(evaluations), compare(evaluations, draws))
+
+
+def test_what_is_unknown_is_left_out(scores, measure):
     labels, both = scores
     uncalibrated = Calibration((), math.nan, 0.05, True, 0.0, 1.0)
-    [pair] = compare([measure(labels, both[0]), measure(labels, both[1], uncalibrated)], draws=5)
-    table = pair_table(pair)
-    assert table[0] == ["", "slices", "studies"]
-    assert [row[0] for row in table[1:]] == ["AUROC", "  p (AUROC, DeLong)"]
-    assert table[1][1][0] in "+-"
-    assert " to " in table[1][1]
-    assert pair_table(Pair(0, 1, ())) == [[""]]
+    evaluations = measure(labels, both[0]), measure(labels, both[1], uncalibrated)
+    [(title, table)] = pair_tables(compared(evaluations))
+    assert title == "a minus b"
+    assert [row[0] for row in table[1:]] == ["slices: AUROC", "studies: AUROC"]
+    assert all(cell[0] in "+-" for cell in table[1][1:4])
+    assert float(table[1][4]) == pytest.approx(delong_p_value(labels, *both), abs=5e-4)
 
 
 def test_clusters_are_warned_of(scores, measure):
     labels, both = scores
-    found = measure(labels, both[0])
-    assert clustering(found).startswith("30 of 30 patients have several images")
-    alone = [row._replace(patient=str(n)) for n, row in enumerate(found.rows)]
-    assert clustering(replace(found, rows=tuple(alone))) == ""
+    evaluations = [measure(labels, one) for one in both]
+    assert clustering(compared(evaluations)).startswith("30 of 30 patients have several images")
+    rows = [row._replace(patient=str(n)) for n, row in enumerate(evaluations[0].rows)]
+    alone = [replace(one, rows=tuple(rows)) for one in evaluations]
+    assert clustering(compared(alone)) == ""
+    assert clustering(replace(compared(evaluations), pairs=())) == ""

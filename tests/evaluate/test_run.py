@@ -1,14 +1,18 @@
 import csv
 import logging
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from medscan.detector import Domain
 from medscan.errors import UsageError
 from medscan.evaluate import EvaluateOptions, evaluate
-from medscan.evaluate.run import judge_on_test, unseen_items
+from medscan.evaluate.observe import Observations, Truth
+from medscan.evaluate.run import _common, judge_on_test, unseen_items
 from medscan.fit import FitOptions, fit
+from medscan.shots import Item
 from tests import tiny
 
 
@@ -35,13 +39,36 @@ def test_a_detector_file_is_measured_on_the_test_split(detector_path, data, fitt
         return slices
 
     options = EvaluateOptions(draws=0)
-    [(found, evaluation)] = evaluate([detector_path], data, options, progress)
-    assert found.name == "bank"
+    measured = evaluate([detector_path], data, options, progress)
+    [evaluation] = measured.evaluations
+    assert measured.detectors[0].name == "bank"
     assert told == [16]
     assert {r[1] for r in evaluation.rows} == {
         f"{label}{n}" for label in ("normal", "abnormal") for n in range(4, 8)
     }
-    assert evaluate([detector_path], data, options)[0][1].rows == evaluation.rows
+    assert evaluate([detector_path], data, options).evaluations[0].rows == evaluation.rows
+
+
+def test_detectors_that_cut_other_slices_are_not_compared(fitted, handmade):
+    item = Item("a.nii.gz", Path("a.nii.gz"), 0, "p")
+    truth = Truth("a.nii.gz#3", "p", "a.nii.gz", 0, None, (0, 0, 4, 4))
+    seen = Observations(4, truths=[truth])
+    other = replace(fitted[0], domain=Domain(plane="axial"))
+    with pytest.raises(UsageError, match="different planes"):
+        _common([fitted[0], other], [item], [seen, seen])
+    assert _common([fitted[0]] * 2, [item], [seen, seen]) is None
+    nothing = Observations(4, truths=[replace(truth, name="b.png")])
+    with pytest.raises(UsageError, match="more than background"):
+        _common([fitted[0]] * 2, [item], [seen, nothing])
+
+
+def test_what_one_detector_takes_for_background_is_left_out_for_all(fitted, caplog):
+    item = Item("a.png", Path("a.png"), 0, "p")
+    truths = [Truth(name, "p", "p", 0, None, (0, 0, 4, 4)) for name in ("a.png", "b.png")]
+    seen = [Observations(4, truths=truths), Observations(4, truths=truths[:1])]
+    with caplog.at_level(logging.WARNING, "medscan.evaluate"):
+        assert _common([fitted[0]] * 2, [item], seen) == {"a.png"}
+    assert "1 of 2 slices are background" in caplog.text
 
 
 def test_a_patient_on_both_sides_is_refused_or_warned_of(data, fitted, tmp_path, caplog):
@@ -147,7 +174,7 @@ def test_volumes_are_studies_whose_masks_label_slices(tmp_path, options):
     detector, method = fit(tmp_path, replace(options, shots=2))
     path = tmp_path / "volumes.safetensors"
     detector.save(path, method)
-    [(_, found)] = evaluate([path], tmp_path, EvaluateOptions(draws=0))
+    [found] = evaluate([path], tmp_path, EvaluateOptions(draws=0)).evaluations
     assert (found.slices.normals, found.slices.abnormals) == (14, 2)
     assert (found.studies.normals, found.studies.abnormals) == (2, 2)
     assert (found.pixels.slices, found.pixels.regions) == (16, 2)
