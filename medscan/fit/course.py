@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from medscan.fit import augment
 from medscan.fit.features import FeatureCache
-from medscan.fit.train import Progress, prepare, step, unprepared
+from medscan.fit.train import Progress, prepare, step, unprepared, visited
 from medscan.methods import Method, Settings
 from medscan.shots import Shots
 
@@ -131,8 +130,7 @@ def plan(
 
 def _rows(method: Method, images: int) -> int:
     """Variants that an epoch visits of so many images."""
-    settings: Settings = method.settings
-    return images * (augment.count(settings.augmentation) if settings.variants == "all" else 1)
+    return images * (visited(method) if method.settings.variants == "all" else 1)
 
 
 def _steps(method: Method, images: int) -> int:

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -35,6 +35,22 @@ LAYOUT = 1
 """Changes whenever the same name would stand for other content."""
 TRAINING = ("learning_rate", "epochs", "batch", "variants")
 """Settings that change nothing before training."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How an image is shown to a method.
+
+    Parameters
+    ----------
+    variants : tuple of int
+        Numbers of the variants that the method's augmentation makes of it.
+    jitter : tuple of float or None
+        Factors of brightness and contrast, if one of these is jittered.
+    """
+
+    variants: tuple[int, ...]
+    jitter: tuple[float, ...] | None
 
 
 class FeatureCache:
@@ -128,7 +144,7 @@ def cache_of_user() -> FeatureCache:
     return FeatureCache(Path(base) / "medscan" / "features", int(size * 1e9))
 
 
-def feature_name(method: Method, image: Tensor, factors: Tensor) -> str:
+def feature_name(method: Method, image: Tensor, view: View) -> str:
     """Name of the file of an image's features.
 
     Parameters
@@ -137,8 +153,7 @@ def feature_name(method: Method, image: Tensor, factors: Tensor) -> str:
         After it has looked at the shots.
     image : Tensor (3, S, S)
         In [0, 1].
-    factors : Tensor (2,)
-        Of the jitter, where the method's variants have one.
+    view : View
     """
     backbone, settings = method.backbone, asdict(method.settings)
     facts = {
@@ -148,7 +163,7 @@ def feature_name(method: Method, image: Tensor, factors: Tensor) -> str:
         "precision": str(backbone.dtype),
         "method": method.name,
         "settings": {k: v for k, v in settings.items() if k not in TRAINING},
-        "jitter": factors.tolist() if settings["augmentation"] == "madclip" else None,
+        "view": asdict(view),
         # Other processors, and other versions of PyTorch, round differently.
         "torch": torch.__version__,
         "device": str(backbone.device),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from medscan.errors import UsageError
 from medscan.fit import augment
-from medscan.fit.features import FeatureCache, feature_name
+from medscan.fit.features import FeatureCache, View, feature_name
 from medscan.methods import Batch, Method
 from medscan.parts import losses
 from medscan.shots import Shots
@@ -28,7 +29,7 @@ class Prepared:
     Parameters
     ----------
     tokens : Tensor (I, V, ...)
-        What `Method.prepare` made of them.
+        What `Method.prepare` made of them, first of the image itself.
     masks : Tensor (I, V, S, S) or None
         bool.
     shots : Shots
@@ -76,13 +77,16 @@ def prepare(
     told : callable, optional
         Called for each image that was not there.
     """
-    factors = _jitter_factors(shots, seed, by_label=_jitters_by_column(method))
+    views = [
+        _view(method, *pair)
+        for pair in zip(shots.images, _factors(method, shots, seed), strict=True)
+    ]
     tokens = []
-    for image, factor in zip(shots.images, factors, strict=False):
-        name = feature_name(method, image, factor) if cache else ""
+    for image, view in zip(shots.images, views, strict=True):
+        name = feature_name(method, image, view) if cache else ""
         found = cache.find(name) if cache else None
         if found is None:
-            found = _features(method, image, factor)
+            found = _features(method, image, view)
             if cache is not None:
                 cache.keep(name, found)
             if told is not None:
@@ -90,26 +94,45 @@ def prepare(
         tokens.append(found)
     masks = None
     if shots.masks is not None:
-        recipe = method.settings.augmentation
-        masks = augment.variants(shots.masks[:, None], recipe)[:, :, 0] > 0.5
+        every = augment.variants(shots.masks[:, None], method.settings.augmentation)[:, :, 0] > 0.5
+        chosen = torch.tensor([view.variants for view in views])
+        masks = every[torch.arange(len(shots))[:, None], chosen]
     return Prepared(torch.stack(tokens), masks, shots)
 
 
 def unprepared(method: Method, shots: Shots, seed: int, cache: FeatureCache) -> int:
     """Images whose features `prepare` would not find in the cache."""
-    factors = _jitter_factors(shots, seed, by_label=_jitters_by_column(method))
-    pairs = zip(shots.images, factors, strict=False)
-    return sum(not cache.has(feature_name(method, image, factor)) for image, factor in pairs)
+    pairs = zip(shots.images, _factors(method, shots, seed), strict=True)
+    names = (feature_name(method, image, _view(method, image, factor)) for image, factor in pairs)
+    return sum(not cache.has(name) for name in names)
 
 
-def _features(method: Method, image: Tensor, factor: Tensor) -> Tensor:
-    """Tokens (V, ...) of all variants of an image (3, S, S), on the CPU."""
-    recipe = method.settings.augmentation
-    found = augment.variants(image[None], recipe)[0]
-    if recipe == "madclip":
+def visited(method: Method) -> int:
+    """Variants of an image that a training visits at most, or a memory holds."""
+    settings, every = method.settings, augment.count(method.settings.augmentation)
+    some = settings.variants == "one" and not (method.at_once or method.remembers_variants)
+    return min(every, max(settings.epochs, 1)) if some else every
+
+
+def _view(method: Method, image: Tensor, factors: Tensor) -> View:
+    """The image itself, and as many of its variants as are visited; the image alone says which."""
+    every, some = augment.count(method.settings.augmentation), visited(method)
+    digest = hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+    drawn = torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))
+    others = 1 + torch.randperm(every - 1, generator=drawn)[: some - 1].sort().values
+    variants = (0, *others.tolist())
+    jittered = method.settings.augmentation == "madclip" and augment.JITTER in variants
+    return View(variants, tuple(factors.tolist()) if jittered else None)
+
+
+def _features(method: Method, image: Tensor, view: View) -> Tensor:
+    """Tokens (V, ...) of the variants of an image (3, S, S), on the CPU."""
+    found = augment.variants(image[None], method.settings.augmentation)[0]
+    if view.jitter is not None:
         one = slice(augment.JITTER, augment.JITTER + 1)
-        found[one] = augment.jitter(found[one], factor[None], by_column=_jitters_by_column(method))
-    return method.prepare(found).cpu()
+        factors = torch.tensor([view.jitter])
+        found[one] = augment.jitter(found[one], factors, by_column=_jitters_by_column(method))
+    return method.prepare(found[list(view.variants)]).cpu()
 
 
 def _jitters_by_column(method: Method) -> bool:
@@ -117,12 +140,10 @@ def _jitters_by_column(method: Method) -> bool:
     return bool(getattr(method.settings, "legacy_jitter", False))
 
 
-def _jitter_factors(shots: Shots, seed: int, *, by_label: bool) -> Tensor:
+def _factors(method: Method, shots: Shots, seed: int) -> Tensor:
     """(I, 2); the published MadCLIP draws one pair for all abnormal and one for all normal ones."""
     drawn = augment.jitter_factors(max(len(shots), 2), torch.Generator().manual_seed(seed))
-    if by_label:
-        return drawn[1 - shots.labels.long()]
-    return drawn
+    return drawn[1 - shots.labels.long()] if _jitters_by_column(method) else drawn[: len(shots)]
 
 
 def train(
@@ -250,7 +271,7 @@ def step(
 
 def batches(images: int, method: Method, generator: torch.Generator) -> tuple[Tensor, ...]:
     """Batches of (image, variant) pairs, (B, 2), of one epoch."""
-    count = augment.count(method.settings.augmentation)
+    count = visited(method)
     if method.settings.variants == "all":
         every = torch.arange(images * count)
         pairs = torch.stack([every // count, every % count], 1)
@@ -265,7 +286,7 @@ def remember(method: Method, data: Prepared) -> None:
     """Show the trained method its normal shots, in the variants that its settings ask for."""
     normal = data.shots.labels == 0
     every = method.remembers_variants
-    count = augment.count(method.settings.augmentation) if every else 1
+    count = visited(method) if every else 1
     tokens = data.tokens[normal][:, :count].flatten(0, 1)
     patients = data.shots.patients[normal].repeat_interleave(count)
     parts = [part.to(method.backbone.device) for part in torch.split(tokens, 16)]

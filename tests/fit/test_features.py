@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from medscan.errors import UsageError
-from medscan.fit.features import FeatureCache, cache_of_user, feature_name
-from medscan.fit.train import prepare, unprepared
+from medscan.fit.features import FeatureCache, View, cache_of_user, feature_name
+from medscan.fit.train import batches, prepare, unprepared
 from medscan.methods import build, settings_of
 from medscan.shots import read_items
 from medscan.shots.shots import draw_shots
@@ -40,18 +40,36 @@ def test_the_next_fit_finds_the_same_features(name, shots, backbone, cache):
 
 
 def test_only_what_decides_features_is_in_their_name(shots, backbone):
-    image, factors = shots.images[0], torch.tensor([0.9, 1.1])
-    name = feature_name(built(backbone), image, factors)
-    assert name == feature_name(built(backbone, epochs=3, batch=2), image, factors)
+    image, view = shots.images[0], View((0, 2), (0.9, 1.1))
+    name = feature_name(built(backbone), image, view)
+    assert name == feature_name(built(backbone, learning_rate=0.1, batch=2), image, view)
     others = {
-        feature_name(built(backbone), image + 0.001, factors),
-        feature_name(built(backbone), image, factors + 0.01),
-        feature_name(built(backbone, normalise=False), image, factors),
-        feature_name(built(backbone, augmentation="flip"), image, factors),
-        feature_name(built(backbone, "mvfa"), image, factors),
+        feature_name(built(backbone), image + 0.001, view),
+        feature_name(built(backbone), image, View((0, 3), (0.9, 1.1))),
+        feature_name(built(backbone), image, View((0, 2), (0.9, 1.2))),
+        feature_name(built(backbone, normalise=False), image, view),
+        feature_name(built(backbone, augmentation="flip"), image, view),
+        feature_name(built(backbone, "mvfa"), image, view),
     }
-    assert len(others) == 5
+    assert len(others) == 6
     assert name not in others
+
+
+def test_only_the_variants_that_a_training_visits_are_computed(shots, backbone):
+    few, every = built(backbone, epochs=3), built(backbone, epochs=16)
+    some, whole = prepare(few, shots, 0), prepare(every, shots, 0)
+    assert some.tokens.shape[1] == some.masks.shape[1] == 3
+    assert whole.tokens.shape[1] == 16
+    for image in range(len(shots)):
+        assert torch.equal(some.tokens[image, 0], whole.tokens[image, 0])
+        found = [
+            int((whole.tokens[image] == t).flatten(1).all(1).nonzero()[0])
+            for t in some.tokens[image]
+        ]
+        assert len(set(found)) == 3
+        assert torch.equal(some.masks[image], whole.masks[image][found])
+    rows = torch.cat(batches(len(shots), few, torch.Generator().manual_seed(0)))
+    assert int(rows[:, 1].max()) < 3
 
 
 def test_features_are_for_their_owner_alone(shots, backbone, cache):
