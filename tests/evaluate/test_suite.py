@@ -269,17 +269,12 @@ def test_ctrl_c_in_a_training_stops_the_suite(single, tmp_path, monkeypatch):
     fit = room.fit
 
     def interrupted(folders, options, progress, judge):
-        def stages(name):
-            told = progress(name)
+        def pressed(moment):
+            progress(moment)
+            if (moment.doing, moment.step) == ("training", 2):
+                raise KeyboardInterrupt
 
-            def pressed(epoch, epochs, loss):
-                told(epoch, epochs, loss)
-                if epoch == 2:
-                    raise KeyboardInterrupt
-
-            return pressed
-
-        return fit(folders, options, stages, judge)
+        return fit(folders, options, pressed, judge)
 
     monkeypatch.setattr(room, "fit", interrupted)
     trained = replace(single, methods=("mvfa",), settings={"mvfa": {"epochs": 3}})
