@@ -260,9 +260,9 @@ def test_fitting_learns_repeats_and_survives_the_disk(
         settings={"epochs": 6},
     )
     seen = []
-    report = lambda stage: lambda epoch, epochs, loss: seen.append((stage, loss))  # noqa: E731
+    report = lambda moment: seen.append((moment.doing, moment.loss))  # noqa: E731
     detector, method = fit(pictures, options, report)
-    fitting = [loss for stage, loss in seen if stage == "fitting"]
+    fitting = [loss for stage, loss in seen if stage == "training"]
     assert fitting[-1] < fitting[0]
     _, again = fit(pictures, options)
     for name, tensor in method.state_dict().items():
