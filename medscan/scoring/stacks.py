@@ -81,19 +81,20 @@ def stack_calibration(slices: Calibration, count: int) -> Calibration:
     The highest score among many normal slices is rare among normal slices, so that a threshold for
     slices would flag most normal stacks. Where whole normal stacks were scored, they are counted,
     see `stack_scores`. Else normal stacks are simulated by drawing `count` out-of-sample normal
-    slices with replacement, 2,000 times. Slices of a real stack resemble one another more than
-    that, which makes the simulated aggregate larger: of stacks like the shots, fewer are flagged
-    than the target rate says. With fewer than `count` / target rate normals, the tail is unknown
-    and the calibration provisional.
+    slices with replacement, 2,000 times; where the highest slice decides, the highest normal stands
+    for what lies beyond it as well, as in `conformal_threshold`. Slices of a real stack resemble
+    one another more than that, which makes the simulated aggregate larger: of stacks like the
+    shots, fewer are flagged than the target rate says. With fewer than `count` / target rate
+    normals, the tail is unknown and the calibration provisional.
     """
-    if not slices.normals or count < 1:
+    if not slices.normals or count < 2:
         return slices
-    if slices.stacks and count > 1:
+    if slices.stacks:
         whole = replace(slices, normals=stack_scores(slices.stacks, count))
         return whole.at_rate(slices.target_fpr)
-    rng = np.random.default_rng(0)
-    drawn = rng.choice(np.array(slices.normals), (2000, count))
     top = top_count(count)
+    beyond = slices.normals[-1:] if top == 1 else ()
+    drawn = np.random.default_rng(0).choice(np.array([*slices.normals, *beyond]), (2000, count))
     simulated = np.partition(drawn, count - top, axis=1)[:, count - top :].mean(axis=1)
     threshold, _ = conformal_threshold(tuple(simulated.tolist()), slices.target_fpr)
     return replace(
