@@ -14,12 +14,21 @@ from medscan import detector as files
 from medscan.api.images import CLEAR, draw, find_stack, read_planes, stack_of
 from medscan.api.scores import Scores
 from medscan.api.values import PathLike, compute_of, path_of
+from medscan.archive import Bucket
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES
 from medscan.errors import FileError, UsageError
 from medscan.imaging import Slice
 from medscan.options import read_detectors
 from medscan.reading import Decoders
-from medscan.scoring import Lanes, Scored, Scorer, StackBuilder, describe, loaded_scorers
+from medscan.scoring import (
+    Lanes,
+    Scored,
+    Scorer,
+    StackBuilder,
+    describe,
+    file_outcomes,
+    loaded_scorers,
+)
 
 if TYPE_CHECKING:
     from medscan.archive import Series, Stack
@@ -154,16 +163,19 @@ class Detector:
         return self._score_array(image, axes, spacing)
 
     def _score_path(self, path: Path, key: str | None) -> Scores:
-        workers = self._workers
-        task, series, stack = find_stack(path, (self._path, self._facts), key, workers)
+        task, series, stack, failures = find_stack(
+            path, (self._path, self._facts), key, self._workers
+        )
         builder = self._builder(series, stack, task.assumed.get(stack.key, ()))
-        with Decoders(workers, FILE_TIMEOUT_S) as decoders:
+        with Decoders(self._workers, FILE_TIMEOUT_S) as decoders:
             jobs = builder.jobs(MAX_FILE_BYTES, task.study.key, task.companions)
             self._fill(builder, (item for _, drawn in decoders.draw(jobs) for item in drawn))
         if len(builder.errors) == len(stack.frames):
             error = builder.errors[0]
             raise type(error)(f"{path}: {error}") from error
-        return Scores(builder.result(0.0, CLEAR))
+        failed = (o for o in file_outcomes([builder]) if o.bucket is Bucket.FAILED)
+        failures |= {o.file.path: f"{o.reason}: {o.detail}" for o in failed}
+        return Scores(builder.result(0.0, CLEAR), failures)
 
     def _score_array(
         self, array: ArrayLike, axes: str | None, spacing: tuple[float, float] | None

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from medscan.archive import (
     REASONS,
     ArchiveFile,
+    Bucket,
     Frame,
     Kind,
     Outcome,
@@ -40,9 +41,16 @@ _COLOURS = (3, 4)
 # --- paths --------------------------------------------------------------------------------------
 
 
-def find_stack(
-    path: Path, detector: tuple[Path, Detector], key: str | None, workers: int
-) -> tuple[Task, Series, Stack]:
+class Found(NamedTuple):
+    """A stack of a study, and why files beside it could not be used, by path."""
+
+    task: Task
+    series: Series
+    stack: Stack
+    failures: dict[str, str]
+
+
+def find_stack(path: Path, detector: tuple[Path, Detector], key: str | None, workers: int) -> Found:
     """Find the stack of a file or folder that a detector is for, as a scan of it does.
 
     Parameters
@@ -67,7 +75,8 @@ def find_stack(
     found = [entry for entry in stacks if key in (None, entry[2].key)]
     name = detector[1].name
     if len(found) == 1:
-        return found[0]
+        aside = (o for o in survey.catalogue.set_aside if o.bucket is Bucket.FAILED)
+        return Found(*found[0], {o.file.path: f"{o.reason}: {o.detail}" for o in aside})
     if stacks:
         keys = ", ".join(stack.key for _, _, stack in stacks[:10])
         raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from medscan.api.scores import Scores
 from medscan.api.values import PathLike, path_of
 from medscan.errors import UsageError
 from medscan.report import TABLES, Row
-from medscan.results import StudyResult
+from medscan.results import StackResult, StudyResult
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -21,6 +21,7 @@ class Study:
 
     _row: Row
     _study: StudyResult
+    _failures: Mapping[str, str]
 
     def __repr__(self) -> str:
         rank = f"rank {self.rank}" if self.rank else "not scored"
@@ -89,7 +90,11 @@ class Study:
     @property
     def series(self) -> tuple[Scores, ...]:
         """What was scored: an entry for each stack; most series are one stack."""
-        return tuple(Scores(stack) for stack in self._study.stacks)
+        return tuple(Scores(stack, self._failures_of(stack)) for stack in self._study.stacks)
+
+    def _failures_of(self, stack: StackResult) -> dict[str, str]:
+        found = {path: self._failures.get(path) for path in stack.path}
+        return {path: why for path, why in found.items() if why is not None}
 
 
 class Results:
@@ -100,6 +105,7 @@ class Results:
 
     def __init__(self, files: Sequence[results.Results]) -> None:
         self._files = list(files)
+        self._runs = [file.run() for file in self._files]
         self._rows = {row.study.key: row for row in report.rank(self._files)}
 
     def __repr__(self) -> str:
@@ -145,7 +151,7 @@ class Results:
     @property
     def detectors(self) -> list[dict[str, Any]]:
         """The detectors of the scores: name, hash, domain, threshold, normals and more."""
-        found = (detector for file in self._files for detector in file.run().detectors)
+        found = (detector for run in self._runs for detector in run.detectors)
         return list({str(detector["hash"]): detector for detector in found}.values())
 
     @property
@@ -154,7 +160,7 @@ class Results:
         return results.damage_lines(self._files)
 
     def _read(self, row: Row) -> Study:
-        return Study(row, row.results.with_arrays(row.study))
+        return Study(row, row.results.with_arrays(row.study), report.failure_messages(self._runs))
 
 
 def open_results(*paths: PathLike) -> Results:

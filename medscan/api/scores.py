@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ class Scores:
     """
 
     _stack: StackResult
+    _failures: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         verdict = "flagged" if self.flagged else "not flagged"
@@ -108,6 +110,14 @@ class Scores:
     def states(self) -> list[str]:
         """`scored`, `background` or `failed` for each slice."""
         return [State(state).name.lower() for state in self._stack.state]
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why files could not be used, by their path: those of its slices, and found beside them.
+
+        Results hold only those of its slices.
+        """
+        return dict(self._failures)
 
     @property
     def positions_mm(self) -> NDArray[np.float64]:

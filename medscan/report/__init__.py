@@ -8,6 +8,7 @@ from medscan.report.folder import write_report, write_single
 from medscan.report.options import ReportOptions
 from medscan.report.pictures import medscan_exif
 from medscan.report.rarity import normals_of
+from medscan.report.run import failure_messages
 from medscan.report.single import write_html, write_worklist
 from medscan.report.source import Drawn
 from medscan.report.standing import stack_standing
@@ -25,6 +26,7 @@ __all__ = [
     "Row",
     "Scale",
     "Verdict",
+    "failure_messages",
     "medscan_exif",
     "normals_of",
     "rank",

@@ -5,6 +5,9 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.uid import RLELossless
 
 import medscan
 from medscan.errors import DetectorError, TruncatedError, UsageError
@@ -186,6 +189,25 @@ def test_what_cannot_be_read_is_an_error(detector, tmp_path):
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(TruncatedError, match=path.name):
         detector.score(path)
+
+
+def test_what_is_lost_of_a_series_is_said(detector, detector_file, tmp_path):
+    first, second, *_ = sorted(series(tmp_path).iterdir())
+    data = dcmread(first)
+    data.file_meta.TransferSyntaxUID = RLELossless
+    data.PixelData = encapsulate([b"no run lengths"])
+    data["PixelData"].is_undefined_length = True
+    data.save_as(first)
+    second.write_bytes(second.read_bytes()[:400])
+    found = detector.score(tmp_path / "series")
+    assert found.states == ["failed", *["scored"] * (SLICES - 2)]
+    assert found.failures.keys() == {first.name, second.name}
+    assert all(
+        why.partition(": ")[0] in ("truncated", "corrupt") for why in found.failures.values()
+    )
+    of_scan = scanned(detector_file, tmp_path / "series", tmp_path / "r.h5")
+    assert of_scan.failures.keys() == {of_scan.paths[0]}
+    assert same(found, of_scan)
 
 
 def test_what_cannot_be_loaded_is_an_error(detector_file):
