@@ -86,7 +86,7 @@ def _quieter() -> Iterator[None]:
 
 @contextmanager
 def progressing() -> Iterator[Any]:
-    """Show a progress bar on a terminal; yields what `medscan.scan.scan` reports progress to."""
+    """Show a progress bar on a terminal; yields what a scan reports progress to."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -58,7 +58,7 @@ def write_html(files: Sequence[Results], path: Path, options: ReportOptions = DE
 
 
 def write_worklist(out: Path, table: Path, page: Path) -> None:
-    """Write the worklist of a results file as CSV and as one page; see `medscan.scan.Publish`."""
+    """Write the worklist of a results file as CSV and as one page, as a scan does at its end."""
     files = [results.open(out)]
     write_csv(files, table)
     write_html(files, page)
