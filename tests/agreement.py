@@ -12,6 +12,7 @@ import numpy as np
 from medscan import detector, results
 from medscan.detector import Domain
 from medscan.evaluate import EvaluateOptions, evaluate
+from medscan.results import State
 from medscan.scan import scan
 from tests.options import changed
 
@@ -38,16 +39,21 @@ def evaluated(path: Path, root: Path, files: Iterable[str], manifest: Path) -> S
     return {row[0].removeprefix(below): row[3] for row in evaluation.rows}
 
 
-def scanned(path: Path, root: Path, options) -> Scores:
-    """Scores by `medscan scan` of the whole root, by both names that evaluate may give."""
+def scanned(path: Path, root: Path, options) -> tuple[Scores, set[str]]:
+    """Scores by `medscan scan` of the whole root, by both names that evaluate may give.
+
+    And the files that have a slice which cannot be read.
+    """
     detectors = ((path, detector.read(path)),)
     scan(changed(options, roots=(root,), detectors=detectors, identify=True, batch_size=8))
-    scores = {}
+    scores, broken = {}, set()
     for study in results.open(options.outputs.out).studies():
         for stack in study.stacks:
+            failed = stack.state == State.FAILED
+            broken |= {file for file, fails in zip(stack.path, failed, strict=True) if fails}
             each = zip(stack.path, stack.frame, stack.slice_score, strict=True)
             for file, frame, score in each:
                 if np.isfinite(score):
                     scores[f"{file}#{frame}"] = float(score)
     firsts = [name for name in scores if name.endswith("#0")]
-    return scores | {name.removesuffix("#0"): scores[name] for name in firsts}
+    return scores | {name.removesuffix("#0"): scores[name] for name in firsts}, broken
