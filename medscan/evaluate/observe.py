@@ -38,7 +38,8 @@ class Truth:
     Parameters
     ----------
     name, patient, study : str
-        `study` is the name of the slice's volume, or the patient of an image without volume.
+        `study` is the key of the slice's DICOM study, the name of its volume, or the patient of
+        an image without volume.
     label : int
         1 abnormal.
     mask : bytes or None
@@ -226,10 +227,11 @@ def _published(method: Method, levels: Levels) -> _Output:
 def _truth(labelled: LabelledSlice) -> Truth:
     item = labelled.item
     file = file_of(item.name)
+    whole = item.sources[0].study if item.sources else item.patient
     return Truth(
         item.name,
         item.patient,
-        item.patient if file == item.name else file,
+        whole if item.sources or file == item.name else file,
         item.label,
         None if labelled.mask is None else np.packbits(labelled.mask).tobytes(),
         labelled.inside,

@@ -173,11 +173,11 @@ def _elements(
     data: Path, items: Sequence[Item], keywords: Sequence[str]
 ) -> dict[str, Mapping[str, str]]:
     """Values of elements by the name of the item and the keyword."""
-    others = [item for item in items if item.source is None]
+    others = [item for item in items if not item.sources]
     beside = _beside(data, others) if others else {}
     return {
         item.name: beside.get(item.path.resolve(), {})
-        if item.source is None
+        if not item.sources
         else _header(item.path, keywords)
         for item in items
     }
