@@ -41,7 +41,8 @@ it, and only what their `__init__` offers.
     inherited/    header of a DICOM image -> what objects made from it carry
     export/       results.h5 -> DICOM, NIfTI, PNG, tables
     graph.py      a detector -> an ONNX graph, for other runtimes
-    evaluate/     detectors and labelled data -> figures with intervals
+    evaluate/     detectors and labelled data -> figures with intervals, and differences
+    suites/       grids of methods and baselines on several data sets -> one table
     demo/         a drawn head with a lesion, and public files to scan
     api/          the same from Python: what this package offers, see medscan(3)
     cli/          words on a terminal -> one call into the above

@@ -14,7 +14,8 @@ from medscan.cli.options import INPUT, OUTPUT, Device, PrecisionOption, option, 
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
-    from medscan.evaluate import Cell, Comparison, EvaluateOptions
+    from medscan.evaluate import Comparison, EvaluateOptions
+    from medscan.suites import Cell
 
 SUITE = "Suite: a grid of methods, shots and data sets"
 
@@ -235,7 +236,7 @@ def _print(title: str, table: list[list[str]]) -> None:
 def _run_suite(name: str, root: Path | None, out: Path, part: Shard, device: str) -> None:
     if not out.parent.is_dir() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out}: it must be a folder, in one that exists")
-    from medscan import evaluate as room
+    from medscan import suites as room
     from medscan.clip import choose_device
 
     def show(cell: Cell, record: dict[str, Any]) -> None:

@@ -24,11 +24,11 @@ from sklearn.preprocessing import StandardScaler
 
 from medscan import clip
 from medscan.choices import Plane
-from medscan.evaluate import read_suite
 from medscan.methods import Method, build, settings_of
 from medscan.parts.regression import describe
 from medscan.shots import load_items, read_items
 from medscan.shots.shots import Shots, draw_shots
+from medscan.suites import read_suite
 
 Features = NDArray[np.float32]
 SIDE, BINS = 32, 64

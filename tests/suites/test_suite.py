@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from medscan.errors import DiskError, UsageError
-from medscan.evaluate import cells_of, find_suite, read_suite, rows_of, run_suite
-from medscan.evaluate import suite as room
-from medscan.evaluate.declare import sources_of
+from medscan.suites import cells_of, find_suite, read_suite, rows_of, run_suite
+from medscan.suites import run as room
+from medscan.suites.declare import sources_of
 from tests import tiny
 
 FIVE = Path(__file__).parents[1] / "benchmarks" / "five_sets.toml"
@@ -168,7 +168,7 @@ def test_the_shipped_suite_is_whole():
     keys = [(e["data"], e["method"], e["shots"]) for e in suite.published]
     assert len(set(keys)) == len(keys)
     assert find_suite("../bmad") == Path("../bmad")
-    assert path.parent.name == "evaluate"
+    assert path.parent.name == "suites"
     assert path.parent.parent.name == "medscan"
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medscan.evaluate.declare import FIGURES, Suite
 from medscan.files import replacing
+from medscan.suites.declare import FIGURES, Suite
 from medscan.text import cell
 
 

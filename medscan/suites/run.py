@@ -16,14 +16,20 @@ from typing import Any
 from medscan import clip
 from medscan.detector import Domain
 from medscan.errors import DiskError, UsageError
-from medscan.evaluate.declare import Cell, DataSet, Suite, cells_of, sources_of
-from medscan.evaluate.export import to_plain
-from medscan.evaluate.observe import PreparedBatches
-from medscan.evaluate.run import EvaluateOptions, judge_on_test, measure, slices_of, unseen_items
+from medscan.evaluate import (
+    EvaluateOptions,
+    PreparedBatches,
+    judge_on_test,
+    measure,
+    slices_of,
+    to_plain,
+    unseen_items,
+)
 from medscan.files import replacing
 from medscan.fit import FitOptions, Moment, fit
 from medscan.methods import Method, Settings
 from medscan.shots import LabelledSlice
+from medscan.suites.declare import Cell, DataSet, Suite, cells_of, sources_of
 
 CACHE_BYTES = 1 << 30
 """Limit on the cached test slices of a data set; beyond it every cell reads them again."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from medscan.evaluate import FIGURES, Suite, format_figure, rows_of, write_table
-from medscan.evaluate.declare import DataSet
+from medscan.suites import FIGURES, Suite, format_figure, rows_of, write_table
+from medscan.suites.declare import DataSet
 
 
 def record(data, method, shots, seed, auroc, pixel=None):
