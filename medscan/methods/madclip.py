@@ -131,7 +131,9 @@ class Madclip(Method):
         prepared = prepared.float() if self.training else prepared
         for adapter, tokens in zip(self.adapters, prepared.unbind(1), strict=True):
             normal, abnormal = adapter(tokens)
-            levels.append(torch.stack([_project(normal, gap), -_project(abnormal, gap)], -1))
+            levels.append(
+                torch.stack([scoring.project(normal, gap), -scoring.project(abnormal, gap)], -1)
+            )
         seg = tuple(level[:, :, 1] for level in levels) if self.masked else ()
         return Levels(seg, tuple(level[:, :, 0] for level in levels))
 
@@ -183,10 +185,3 @@ class Madclip(Method):
         if levels.seg and self.settings.image_score == "max":
             return Published((), (maps,))
         return Published((len(levels.det) * self.score(levels)[0],), (maps,))
-
-
-def _project(features: Tensor, direction: Tensor) -> Tensor:
-    """Project unit features (..., D) on a vector (D,), without a copy of the unit features."""
-    wide = features.float()
-    lengths: Tensor = wide.norm(dim=-1)
-    return wide @ direction / lengths.clamp_min(1e-12)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from medscan.clip import Backbone
@@ -69,7 +68,7 @@ class WinCLIP(Method):
         """Scaled cosines of the image, (B, 1, 2), and of windows of each size, (B, N, 2)."""
         scale = self.backbone.logit_scale
         grid = scoring.on_grid(prepared[:, 1:])
-        windows = [_window_means(grid, side) for side in range(1, self.settings.windows + 1)]
+        windows = [scoring.window_means(grid, side) for side in range(1, self.settings.windows + 1)]
         seg = tuple(scoring.similarity(w, self.text, scale) for w in windows)
         return Levels(seg, (scoring.similarity(prepared[:, :1], self.text, scale),))
 
@@ -87,17 +86,3 @@ class WinCLIP(Method):
         harmonic = len(p) / p.clamp(min=1e-6).reciprocal().sum(0)
         grid = scoring.on_grid(harmonic.unsqueeze(-1)).squeeze(1)
         return scoring.abnormal_probability(levels.det[0], -1).squeeze(1), grid
-
-
-def _window_means(grid: Tensor, side: int) -> Tensor:
-    """Mean of the windows that contain each patch: (B, D, G, G) -> (B, N, D)."""
-    side = min(side, grid.shape[-1])
-    inner = F.avg_pool2d(F.normalize(grid, dim=1), side, stride=1)
-    sums, counts = _window_sums(inner, side), _window_sums(torch.ones_like(inner[:1, :1]), side)
-    return (sums / counts).flatten(2).transpose(1, 2)
-
-
-def _window_sums(windows: Tensor, side: int) -> Tensor:
-    """Sum of the windows that contain each patch."""
-    padded = F.pad(windows, [side - 1] * 4)
-    return F.avg_pool2d(padded, side, stride=1, divisor_override=1)

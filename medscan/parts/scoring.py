@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,6 +26,20 @@ def similarity(tokens: Tensor, text: Tensor, scale: float) -> Tensor:
     lengths = tokens.norm(dim=-1, keepdim=True).clamp_min(1e-12)
     cosines: Tensor = (tokens @ text.mT) / lengths
     return scale * cosines
+
+
+def project(features: Tensor, direction: Tensor) -> Tensor:
+    """Components (...) of unit features along a vector (D,), without a copy of them.
+
+    Parameters
+    ----------
+    features : Tensor (..., D)
+        Of any length.
+    direction : Tensor (D,)
+    """
+    wide = features.float()
+    lengths: Tensor = wide.norm(dim=-1)
+    return wide @ direction / lengths.clamp_min(1e-12)
 
 
 def on_grid(patches: Tensor) -> Tensor:
@@ -69,3 +84,17 @@ def probability_maps(logits: Tensor, size: int, *, align_corners: bool) -> Tenso
     """
     difference = (logits[..., 1] - logits[..., 0]).unsqueeze(-1)
     return upsample(on_grid(difference), size, align_corners=align_corners).sigmoid().squeeze(1)
+
+
+def window_means(grid: Tensor, side: int) -> Tensor:
+    """Mean of the windows that contain each patch: (B, D, G, G) -> (B, N, D)."""
+    side = min(side, grid.shape[-1])
+    inner = F.avg_pool2d(F.normalize(grid, dim=1), side, stride=1)
+    sums, counts = _window_sums(inner, side), _window_sums(torch.ones_like(inner[:1, :1]), side)
+    return (sums / counts).flatten(2).transpose(1, 2)
+
+
+def _window_sums(windows: Tensor, side: int) -> Tensor:
+    """Sum of the windows that contain each patch."""
+    padded = F.pad(windows, [side - 1] * 4)
+    return F.avg_pool2d(padded, side, stride=1, divisor_override=1)

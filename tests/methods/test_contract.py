@@ -187,11 +187,11 @@ def test_clip_scores_by_the_ensemble_of_sentences(backbone):
 
 
 def test_windows_cover_every_patch_evenly():
-    from medscan.methods.winclip import _window_means
+    from medscan.parts.scoring import window_means
 
     same = torch.ones(1, 5, 4, 4)
     for side in (1, 2, 3, 4, 9):
-        found = _window_means(same, side)
+        found = window_means(same, side)
         assert torch.allclose(found, found[:, :1].expand_as(found), atol=1e-6)
 
 
