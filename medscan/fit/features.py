@@ -33,7 +33,7 @@ GIGABYTES = 2.0
 """Size of the cache, unless the variable says otherwise."""
 LAYOUT = 1
 """Changes whenever the same name would stand for other content."""
-TRAINING = ("learning_rate", "epochs", "batch", "variants")
+TRAINING = ("learning_rate", "epochs", "batch", "decay", "variants")
 """Settings that change nothing before training."""
 
 

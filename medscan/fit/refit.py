@@ -142,5 +142,6 @@ def refit_detector(
         precision=options.precision,
         licence=options.licence,
     )
-    settings = settings_of(parent.method, **parent.settings)
+    # Detectors that do not say were fitted at a constant rate.
+    settings = settings_of(parent.method, **({"decay": False} | parent.settings))
     return fit_shots(stacked(used), backbone, inherited, settings, progress)

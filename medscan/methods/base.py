@@ -24,6 +24,8 @@ class Settings:
     ----------
     learning_rate, epochs, batch : float, int, int
         Training; 0 epochs for a method that learns nothing by gradient.
+    decay : bool
+        Lower the learning rate epoch by epoch, in a line towards 0.
     augmentation : {"none", "flip", "mvfa", "madclip"}
         See `medscan.fit.augment`.
     variants : {"one", "all"}
@@ -41,6 +43,7 @@ class Settings:
     learning_rate: float = 1e-3
     epochs: int = 50
     batch: int = 8
+    decay: bool = False
     augmentation: Augmentation = "mvfa"
     variants: Literal["one", "all"] = "one"
     normalise: bool = True
@@ -219,7 +222,9 @@ class Method(nn.Module, ABC):
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
-        return float(self.settings.learning_rate)
+        settings = self.settings
+        part = 1 - epoch / settings.epochs if settings.decay else 1
+        return float(settings.learning_rate * part)
 
     def train(self, mode: bool = True) -> Self:
         """Switch as nn.Module does; leaving training mode calls `precompute`."""

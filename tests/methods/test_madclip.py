@@ -332,6 +332,16 @@ def options(backbone_folder):
     )
 
 
+def test_clean_trains_for_fewer_epochs_at_a_rate_that_falls(backbone):
+    clean, paper = settings_of("madclip"), settings_of("madclip", "paper")
+    assert (paper.epochs, paper.batch, paper.variants) == (60, 16, "all")
+    assert (clean.epochs, clean.batch, clean.variants) == (10, 4, "one")
+    rates = [made(backbone).rate(epoch) for epoch in range(10)]
+    assert rates == pytest.approx([2e-3 * (1 - epoch / 10) for epoch in range(10)])
+    published = build("madclip", backbone, "Brain", paper, masked=True)
+    assert {published.rate(epoch) for epoch in range(60)} == {1e-3}
+
+
 @pytest.mark.parametrize("protocol", ["clean", "paper"])
 def test_fitting_lowers_the_loss_repeats_and_is_saved(pictures, options, tmp_path, protocol):
     if protocol == "paper":
