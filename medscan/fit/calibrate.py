@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medscan.errors import MedscanError
 from medscan.fit.held import NO_STACKS, HeldOut, NormalStacks
+from medscan.fit.scale import Scale
 from medscan.fit.train import Prepared, Progress, remember, scores, train
 from medscan.methods import Examples, Method
 from medscan.normals import Calibration, conformal_threshold
@@ -32,6 +33,7 @@ def calibrate(
     target_fpr: float,
     seed: int,
     progress: Callable[[int], Progress] | None = None,
+    final: Method | None = None,
     stacks: NormalStacks = NO_STACKS,
 ) -> Calibration:
     """Cross-validate over the patients of the shots.
@@ -52,6 +54,8 @@ def calibrate(
         Of the split and the training.
     progress : callable, optional
         Given the number of a fold, from 1, returns what is told of its steps.
+    final : Method, optional
+        What was trained on all shots, and will score: scores are brought to its scale.
     stacks : NormalStacks
         Scored as well, by methods that were trained without any shot of their patients.
 
@@ -61,7 +65,9 @@ def calibrate(
         Without normals, and provisional, when all normals are of one patient. After Ctrl-C it is
         provisional, and by the folds that were done.
     """
-    shots, held = data.shots, HeldOut()
+    shots, held, scale = data.shots, HeldOut(), Scale()
+    # Without training a score is a distance, or a fixed sentence's: it has no other scale.
+    ours = scores(final, data)[0] if final is not None and final.settings.epochs else None
     parts = left_out(shots, build().learns_from, folds, seed)
     for number, chosen in enumerate(parts):
         rest = data.take(~chosen)
@@ -70,10 +76,13 @@ def calibrate(
             log.warning("interrupted: calibrated on %d of %d folds", number, len(parts))
             return replace(summarise(held, target_fpr), provisional=True)
         remember(method, rest)
-        held.add(shots, chosen & _counted(shots), *scores(method, data))
+        found, maps = scores(method, data)
+        if ours is not None:
+            scale = Scale.between(found[~chosen], ours[~chosen], rest.shots.labels)
+        held.add(shots, chosen & _counted(shots), scale(found), maps)
         for index in stacks.left_out(shots.patients[chosen], number, len(parts)):
             slices = stacks.scores(index, method, method.score)
-            held.add_stack(stacks.patients[index], slices)
+            held.add_stack(stacks.patients[index], scale(slices))
     return summarise(held, target_fpr)
 
 

@@ -231,6 +231,7 @@ def _fitted(
         target_fpr=options.target_fpr,
         seed=options.seed,
         progress=course.training,
+        final=method,
         stacks=stacks,
     )
     return method, calibration
