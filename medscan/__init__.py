@@ -36,6 +36,7 @@ it, and only what their `__init__` offers.
     inspect/      doctor, dry run, shard plan, verify, locate
     shots/        labelled images on disk -> slices with their label, mask and patient
     fit/          shots -> a detector
+    bags/         labels of whole studies -> the slices to fit on, and a detector
     report/       results.h5 -> HTML worklist, CSV, JSON lines
     feedback/     verdicts on results -> a new detector
     inherited/    header of a DICOM image -> what objects made from it carry

@@ -10,6 +10,7 @@ import typer
 
 from medscan.choices import METHODS, Plane, Precision
 from medscan.cli.options import INPUT, Device, PrecisionOption, option, setting
+from medscan.cli.studies import Abnormal, LabelledArchives, LabelTable, Normal, reading, studies_of
 from medscan.cli.training import (
     CALIBRATION,
     NEW,
@@ -34,9 +35,17 @@ def fit(
         list[Path] | None,
         typer.Argument(help="Folder or CSV manifest of labelled images; several with --zero-shot."),
     ] = None,
+    archive: LabelledArchives = None,
+    labels: LabelTable = None,
+    normal: Normal = None,
+    abnormal: Abnormal = None,
     shots: Annotated[
         int | None,
-        option(INPUT, "Images of each label to fit on.", show_default="16; with --zero-shot all"),
+        option(
+            INPUT,
+            "Images of each label to fit on; with --labels, studies.",
+            show_default="16; with --zero-shot all",
+        ),
     ] = None,
     organ: Annotated[str, option(INPUT, "What the images show, as a word for prompts.")] = "organ",
     source_organ: Annotated[
@@ -107,12 +116,14 @@ def fit(
     out: DetectorFile = NEW,
 ) -> None:
     """Fit a detector on a few labelled images."""
+    from medscan.bags import fit_studies
     from medscan.clip import choose_device
     from medscan.detector import Domain
     from medscan.fit import FitOptions, detector_line, fit
 
     check_out(out)
     folders = data or []
+    studies = studies_of(folders, archive, labels, normal, abnormal)
     options = FitOptions(
         shots=shots,
         method=method,
@@ -133,7 +144,11 @@ def fit(
     )
     judge = _judge(select, folders, options)
     with watching() as told:
-        detector, fitted = fit(folders, options, told, judge)
+        if studies is None:
+            detector, fitted = fit(folders, options, told, judge)
+        else:
+            with reading() as watcher:
+                detector, fitted = fit_studies(studies, options, told, watcher)
     typer.echo(f"{out}: {detector_line(detector.save(out, fitted))}")
 
 

@@ -135,14 +135,15 @@ def window(text: Any) -> tuple[str, str]:
     return modality.strip().upper(), rule
 
 
+def existing(text: Any) -> Path:
+    """Parse `--archive`: a folder or file that is there."""
+    if not Path(text).exists():
+        raise UsageError(f"--archive {text} does not exist")
+    return Path(text)
+
+
 def archive_option(purpose: str = "") -> Any:
     """Return the option `--archive` of commands that look source files up again."""
-
-    def existing(text: Any) -> Path:
-        if not Path(text).exists():
-            raise UsageError(f"--archive {text} does not exist")
-        return Path(text)
-
     text = f"Folder that was scanned{purpose}; may be repeated."
     return option(INPUT, text, parser=existing)
 

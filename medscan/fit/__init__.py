@@ -1,20 +1,37 @@
 """Shots -> a detector."""
 
+from medscan.fit.calibrate import patient_folds
 from medscan.fit.course import Moment, Tell
+from medscan.fit.held import NO_STACKS, NormalStacks
 from medscan.fit.refit import find_shots, labels_of, refit_detector, renamed, unjudged
-from medscan.fit.run import FitOptions, fingerprint, fit
+from medscan.fit.run import (
+    SHOTS,
+    FitOptions,
+    check_options,
+    fingerprint,
+    fit,
+    fit_shots,
+    load_backbone,
+)
 from medscan.fit.text import detector_line
 from medscan.fit.train import scores
 
 __all__ = [
+    "NO_STACKS",
+    "SHOTS",
     "FitOptions",
     "Moment",
+    "NormalStacks",
     "Tell",
+    "check_options",
     "detector_line",
     "find_shots",
     "fingerprint",
     "fit",
+    "fit_shots",
     "labels_of",
+    "load_backbone",
+    "patient_folds",
     "refit_detector",
     "renamed",
     "scores",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from medscan.choices import Plane
+from medscan.errors import FileError
 from medscan.methods import Levels, Method
 from medscan.normals import needed
-from medscan.shots import Item, Shots, WholeStack, load_slots, whole_stacks
+from medscan.shots import Item, Shots, Slot, WholeStack, load_slots, refuse, whole_stacks
 
 MOST_SLICES = 60
 """Slices of a stack that are scored, evenly spaced: a longer one has hardly another highest."""
@@ -35,12 +36,15 @@ class NormalStacks:
     strangers : int
     window : str
         Rule that their slices are drawn by.
+    skip : callable
+        See `load_slots`.
     """
 
     stacks: tuple[WholeStack, ...] = ()
     patients: tuple[int, ...] = ()
     strangers: int = 0
     window: str = "auto"
+    skip: Callable[[Slot, FileError], None] = refuse
 
     @classmethod
     def of(
@@ -59,12 +63,28 @@ class NormalStacks:
         normal = {item.patient for item in items if not item.label}
         if 2 * len({stack.patient for stack in found}) < len(normal):
             return NO_STACKS
-        found.sort(key=lambda stack: stack.patient not in numbers)
+        return cls.chosen(found, numbers, shots, target_fpr=target_fpr, window=window)
+
+    @classmethod
+    def chosen(
+        cls,
+        stacks: Sequence[WholeStack],
+        numbers: Mapping[str, int],
+        shots: Shots,
+        *,
+        target_fpr: float,
+        window: str,
+        skip: Callable[[Slot, FileError], None] = refuse,
+    ) -> NormalStacks:
+        """Some of these stacks, by the numbers of patients who have shots."""
+        known = dict(numbers)
+        found = sorted(stacks, key=lambda stack: stack.patient not in known)
         found = found[: 2 * needed(target_fpr) + 1]
         strangers = int(shots.patients.max()) + 1
         for stack in found:
-            numbers.setdefault(stack.patient, strangers + len(numbers))
-        return cls(tuple(found), tuple(numbers[s.patient] for s in found), strangers, window)
+            known.setdefault(stack.patient, strangers + len(known))
+        patients = tuple(known[stack.patient] for stack in found)
+        return cls(tuple(found), patients, strangers, window, skip)
 
     @property
     def files(self) -> frozenset[Path]:
@@ -96,7 +116,7 @@ class NormalStacks:
         slots, size = self.stacks[index].slots, method.backbone.size
         count = min(len(slots), MOST_SLICES)
         chosen = (slots[n * len(slots) // count] for n in range(count))
-        drawn = load_slots(chosen, size=size, window=self.window)
+        drawn = load_slots(chosen, size=size, window=self.window, skip=self.skip)
         images = [torch.from_numpy(np.ascontiguousarray(one.image)) for one in drawn]
         if not images:
             return torch.zeros(0)

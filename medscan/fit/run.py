@@ -92,7 +92,16 @@ def fit(
     folders = (data,) if isinstance(data, Path) else tuple(data)
     _check(folders, options)
     settings = settings_of(options.method, options.protocol, options.zero_shot, **options.settings)
-    backbone = clip.load(
+    backbone = load_backbone(options, settings)
+    items = [] if not folders or options.zero_shot else _items(folders[0], options)
+    shots = _shots(folders, items, options, backbone.size)
+    stacks = _stacks(items, shots, options)
+    return fit_shots(shots, backbone, options, settings, progress, judge, stacks)
+
+
+def load_backbone(options: FitOptions, settings: Settings) -> Backbone:
+    """Load the backbone that a method is fitted on, as its settings ask for it."""
+    return clip.load(
         options.backbone,
         device=options.device,
         precision=options.precision,
@@ -100,10 +109,6 @@ def fit(
         quick_gelu=settings.quick_gelu,
         text_quick_gelu=settings.text_quick_gelu,
     )
-    items = [] if not folders or options.zero_shot else _items(folders[0], options)
-    shots = _shots(folders, items, options, backbone.size)
-    stacks = _stacks(items, shots, options)
-    return fit_shots(shots, backbone, options, settings, progress, judge, stacks)
 
 
 def fit_shots(
@@ -134,11 +139,21 @@ def fit_shots(
     return made, method
 
 
-def _check(folders: tuple[Path, ...], options: FitOptions) -> None:
+def check_options(options: FitOptions) -> None:
+    """Refuse numbers that no fit can do with.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+    """
     if options.shots is not None and options.shots < 1:
         raise UsageError("--shots must be at least 1")
     if not 0 < options.target_fpr < 1:
         raise UsageError("--target-fpr must lie between 0 and 1")
+
+
+def _check(folders: tuple[Path, ...], options: FitOptions) -> None:
+    check_options(options)
     needed = system_of(options.method).method.learns_from
     if not folders and (needed or options.zero_shot):
         raise UsageError(f"method {options.method} needs labelled images: name their folder")

@@ -1,19 +1,22 @@
 """Building blocks of the methods: adapters, prompts, losses, discriminants, memory, scoring."""
 
-from medscan.parts import foreground, fusion, losses, prompts, scoring
+from medscan.parts import discriminant, foreground, fusion, losses, prompts, scoring
 from medscan.parts.adapters import DualBranchAdapter, ResidualAdapter
-from medscan.parts.discriminant import PatchShots
+from medscan.parts.discriminant import Moments, PatchShots
 from medscan.parts.experts import Experts
-from medscan.parts.memory import MemoryBank
+from medscan.parts.memory import MemoryBank, PartedMemory
 from medscan.parts.prompts import SentencePairs
 
 __all__ = [
     "DualBranchAdapter",
     "Experts",
     "MemoryBank",
+    "Moments",
+    "PartedMemory",
     "PatchShots",
     "ResidualAdapter",
     "SentencePairs",
+    "discriminant",
     "foreground",
     "fusion",
     "losses",

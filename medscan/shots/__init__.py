@@ -1,6 +1,6 @@
 """Labelled images on disk -> slices with their label, mask and patient."""
 
-from medscan.shots.data import Item, read_items, read_splits
+from medscan.shots.data import Item, by_patient, read_items, read_splits
 from medscan.shots.patients import stated_by
 from medscan.shots.shots import (
     Shots,
@@ -11,7 +11,7 @@ from medscan.shots.shots import (
     stacked,
     stream_slices,
 )
-from medscan.shots.slots import LabelledSlice, Slot, load_slots
+from medscan.shots.slots import LabelledSlice, Slot, load_slots, refuse
 from medscan.shots.sources import Source, stem
 from medscan.shots.whole import WholeStack, whole_stacks
 
@@ -22,6 +22,7 @@ __all__ = [
     "Slot",
     "Source",
     "WholeStack",
+    "by_patient",
     "draw_shots",
     "load_items",
     "load_slots",
@@ -29,6 +30,7 @@ __all__ = [
     "named_slices",
     "read_items",
     "read_splits",
+    "refuse",
     "stacked",
     "stated_by",
     "stem",

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -223,23 +224,34 @@ def _manifest_item(manifest: Path, line: int, row: dict[str, str]) -> Item:
     return Item(row["path"], file, labels[row["label"]], row.get("patient") or "", mask)
 
 
-def by_patient(items: list[Item], seed: int) -> Iterator[Item]:
+class OfPatient(Protocol):
+    """Something that is of a patient."""
+
+    @property
+    def patient(self) -> str:
+        """Name of the patient."""
+
+
+One = TypeVar("One", bound=OfPatient)
+
+
+def by_patient(items: Sequence[One], seed: int) -> Iterator[One]:
     """Items in the order in which they are tried as shots: patients take turns.
 
     Parameters
     ----------
-    items : list of Item
+    items : sequence of Item, or of anything else of a patient
         Of one label.
     seed : int
         The order of patients, and of a patient's items, is drawn from it.
 
     Yields
     ------
-    Item
+    One
         Every item once; the first K come from as many patients as there are.
     """
     rng = np.random.default_rng(seed)
-    queues: dict[str, list[Item]] = {}
+    queues: dict[str, list[One]] = {}
     for item in items:
         queues.setdefault(item.patient, []).append(item)
     names = sorted(queues)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
@@ -109,8 +109,28 @@ def _labels(item: Item, source: Source, mask: Mask | None) -> Iterator[tuple[Fra
         yield frame, item.label if marked else 0
 
 
-def load_slots(slots: Iterable[Slot], *, size: int, window: str) -> Iterator[LabelledSlice]:
+def refuse(slot: Slot, error: FileError) -> None:
+    """Raise UsageError: a slice cannot be read."""
+    raise UsageError(f"{slot.item.name} cannot be fitted on: {error}")
+
+
+def load_slots(
+    slots: Iterable[Slot],
+    *,
+    size: int,
+    window: str,
+    skip: Callable[[Slot, FileError], None] = refuse,
+) -> Iterator[LabelledSlice]:
     """Draw slices and their masks as a scan does, in their order; background is left out.
+
+    Parameters
+    ----------
+    slots : iterable of Slot
+    size : int
+        Side of the model's square, pixels.
+    window : str
+    skip : callable
+        Told of each slice that cannot be read, and is left out unless it raises an error.
 
     Raises
     ------
@@ -120,8 +140,10 @@ def load_slots(slots: Iterable[Slot], *, size: int, window: str) -> Iterator[Lab
     waiting: list[Slot] = []
     for _, drawn in decode(_jobs(slots, size, window, waiting), 1, FILE_TIMEOUT_S):
         for image in drawn:
-            labelled = _labelled(waiting.pop(0), image, size)
-            if labelled is not None:
+            slot = waiting.pop(0)
+            if isinstance(image, FileError):
+                skip(slot, image)
+            elif (labelled := _labelled(slot, image, size)) is not None:
                 yield labelled
 
 
@@ -143,9 +165,7 @@ def _jobs(slots: Iterable[Slot], size: int, window: str, waiting: list[Slot]) ->
             )
 
 
-def _labelled(slot: Slot, drawn: imaging.Slice | FileError, size: int) -> LabelledSlice | None:
-    if isinstance(drawn, FileError):
-        raise UsageError(f"{slot.item.name} cannot be fitted on: {drawn}")
+def _labelled(slot: Slot, drawn: imaging.Slice, size: int) -> LabelledSlice | None:
     if drawn.background:
         log.info("%s is background and is not used", slot.item.name)
         return None

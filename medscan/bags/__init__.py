@@ -1,0 +1,6 @@
+"""Studies that are labelled as a whole -> a detector."""
+
+from medscan.bags.choose import Watcher
+from medscan.bags.run import StudyOptions, fit_studies
+
+__all__ = ["StudyOptions", "Watcher", "fit_studies"]
