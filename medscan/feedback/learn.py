@@ -35,7 +35,12 @@ from medscan.report import (
 )
 from medscan.results import Results, StackResult, State
 
-_PARSED_NAME = re.compile(r"results:([^/]+)/([^/]+)#([0-9]{1,7})", re.ASCII)
+_OF_VERDICT, _OF_STUDY = "results", "study"
+_PARSED_NAME = re.compile(
+    rf"(?P<origin>{_OF_VERDICT}|{_OF_STUDY}):(?P<study>[^/]+)/(?P<stack>[^/]+)#(?P<slice>[0-9]{{1,7}})",
+    re.ASCII,
+)
+"""Name of a shot that a verdict gave, or the label of a whole study."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +106,8 @@ def learn(
     judged : JudgedResults
     data : Path, optional
         Data set that the parent was fitted on; with it, all shots of the parent must be available.
-        Without it, only shots made from earlier verdicts are kept, if the results hold them.
+        Without it, only shots made from earlier verdicts and from labels of studies are kept, if
+        the results hold them.
     options : FitOptions
         Only device, precision, folds and licence are used.
     progress : callable, optional
@@ -301,24 +307,29 @@ def _labels_to_keep(parent: Detector, decisions: Decisions) -> dict[str, int]:
     return {
         name: label
         for name, label in labels_of(parent).items()
-        if not ((parsed := _PARSED_NAME.fullmatch(name)) and parsed[1] in decisions.studies)
+        if not ((parsed := _PARSED_NAME.fullmatch(name)) and parsed["study"] in decisions.studies)
     }
 
 
 def _earlier_picks(
     parent: Detector, decisions: Decisions, rows: Mapping[str, Row]
 ) -> Iterator[Pick]:
-    """Shots of the parent made from earlier verdicts, as far as the results hold them."""
+    """Shots that verdicts on the parent, or labels of studies, gave and the results hold."""
     for name, label in _labels_to_keep(parent, decisions).items():
         parsed = _PARSED_NAME.fullmatch(name)
-        row = rows.get(parsed[1]) if parsed else None
+        row = rows.get(parsed["study"]) if parsed else None
         if parsed is None or row is None:
             continue
-        index = int(parsed[3]) - 1
-        for stack in (s for s in row.study.stacks if s.key == parsed[2]):
-            if 0 <= index < len(stack.state) and stack.state[index] == State.SCORED:
-                typical = label == 0 and index == _random_slice(parent, row, stack)
-                yield Pick(row, stack, index, label, typical)
+        index = int(parsed["slice"]) - 1
+        # Of a labelled study, heights decided which slices are normal shots.
+        by_height = parsed["origin"] == _OF_STUDY
+        for stack in row.study.stacks:
+            named = stack.source_key if by_height else stack.key
+            scored = 0 <= index < len(stack.state) and stack.state[index] == State.SCORED
+            if named == parsed["stack"] and scored:
+                drawn = by_height or index == _random_slice(parent, row, stack)
+                yield Pick(row, stack, index, label, label == 0 and drawn, name)
+                break
 
 
 def _why(choice: Choice) -> str:

@@ -37,6 +37,8 @@ class Pick:
         0 normal, 1 abnormal.
     typical : bool
         Whether it was chosen at random, rather than by its score or by a person.
+    known_as : str
+        Name that a detector has given to it already; empty if none has.
     """
 
     row: Row
@@ -44,11 +46,12 @@ class Pick:
     slice_index: int
     label: int
     typical: bool
+    known_as: str = ""
 
     @property
     def name(self) -> str:
         """Name that the new detector gives to it."""
-        return _NAME.format(
+        return self.known_as or _NAME.format(
             study=self.row.study.key, stack=self.stack.key, slice=self.slice_index + 1
         )
 
