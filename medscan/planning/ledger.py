@@ -367,8 +367,7 @@ class Ledger:
             damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in DAMAGED
             kind = LedgerError if damaged else DiskError
             raise kind(f"ledger {self.path} cannot be used ({error})") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            # Python cannot decode what SQLite says when it quotes damaged text.
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:  # SQLite quotes damaged text
             raise LedgerError(f"ledger {self.path} is damaged") from error
 
 
