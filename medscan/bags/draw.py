@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from medscan.archive import Kind, bids_name
 from medscan.bags.match import Bag, Place
-from medscan.shots import Item, Slot, Source, WholeStack
+from medscan.shots import COLUMN, Item, Slot, Source, WholeStack
 
 One = TypeVar("One")
 
@@ -30,6 +32,7 @@ def whole_stacks_of(bag: Bag) -> Iterator[WholeStack]:
 def _slots(bag: Bag, place: Place) -> Iterator[Slot]:
     stack, study = place.stack, place.study.key
     source = Source(stack, stack.frames, place.series.modality, study)
+    identities = _identities(bag, place)
     for number, frame in enumerate(stack.frames, 1):
         item = Item(
             f"study:{study}/{stack.key}#{number}",
@@ -37,8 +40,20 @@ def _slots(bag: Bag, place: Place) -> Iterator[Slot]:
             bag.slices.get(number, bag.label),
             bag.patient,
             typical=not bag.slices,
+            identities=identities,
         )
         yield Slot(item, source, frame)
+
+
+def _identities(bag: Bag, place: Place) -> tuple[str, ...]:
+    """By what an evaluation will know the patient again; see `Item`."""
+    study, file = place.study, place.stack.frames[0].file
+    listed = (f"{COLUMN}{bag.row.patient}",) if bag.row.patient else ()
+    if place.stack.kind is Kind.DICOM:
+        return (f"id:{study.patient_id.strip() or f'study {study.uid or study.key}'}", *listed)
+    if (name := bids_name(file.full.as_posix())) is not None:
+        return (f"bids:{Path(name.data_set).resolve().name}/{name.subject}", *listed)
+    return listed
 
 
 def spread(slots: Sequence[Slot], most: int, seed: int) -> list[Slot]:

@@ -1,7 +1,7 @@
 """Labelled images on disk -> slices with their label, mask and patient."""
 
 from medscan.shots.data import Item, by_patient, read_items, read_splits
-from medscan.shots.patients import stated_by
+from medscan.shots.patients import COLUMN, stated_by
 from medscan.shots.shots import (
     Shots,
     draw_shots,
@@ -16,6 +16,7 @@ from medscan.shots.sources import Source, stem
 from medscan.shots.whole import WholeStack, whole_stacks
 
 __all__ = [
+    "COLUMN",
     "Item",
     "LabelledSlice",
     "Shots",

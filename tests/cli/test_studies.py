@@ -98,3 +98,17 @@ def test_refit_finds_the_shots_in_results_of_the_same_archive(fit, inside, site)
     assert new.shots["abnormal"] == old.shots["abnormal"]
     assert new.lineage[0].kept == 12
     assert len(new.calibration.normals) == 5, "four by height, one drawn of the judged study"
+
+
+def test_evaluate_knows_whom_it_was_fitted_on(fit, inside, site):
+    """By another slice of a study, under another name, which gave no shot itself."""
+    rows = "".join(f"{uid(n)},{'1,abnormal' if n > 2 else '1,normal'}\n" for n in range(1, 5))
+    head = "study,slice,label"
+    code, _, err = fit(rows, "--method", "patchcore", "--out", "a.safetensors", head=head)
+    assert code == 0, err
+    for folder, study in (("normal", 1), ("abnormal", 3)):
+        Path("data", folder).mkdir(parents=True)
+        Path("data", folder, "x").write_bytes((site / f"s{study}" / "0003").read_bytes())
+    Path("data/cases.csv").write_text("case,split\nx,test\n")
+    code, _, err = inside("evaluate", "a.safetensors", "data")
+    assert (code, "patients of the test split gave shots to a" in err) == (2, True), err
