@@ -87,6 +87,14 @@ def test_a_slice_that_cannot_be_read_is_left_out_and_counted(fit, tmp_path):
     assert sorted(len(scores) for scores in fitted.calibration.stacks) == [4, 5, 5]
 
 
+def test_of_many_studies_only_some_give_slices(fit, monkeypatch):
+    monkeypatch.setattr("medscan.bags.choose.MOST", 3)
+    fitted, _ = fit(method="discriminant")
+    assert [len(names) for names in fitted.shots.values()] == [3, 3]
+    normal = [name.rpartition("#")[0] for name in fitted.shots["normal"]]
+    assert len(set(normal)) == 3
+
+
 def test_more_studies_than_there_are_labels_for(fit):
     with pytest.raises(UsageError, match="5 normal studies were asked for, but there are 4"):
         fit(shots=5)
