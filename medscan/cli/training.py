@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,9 @@ def watching() -> Iterator[Tell]:
 def _ctrl_c() -> Iterator[list[int]]:
     """Collect the first SIGINT; the second ends the process with status 130."""
     pressed: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed  # only the main thread may handle signals
+        return
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
         if pressed:
