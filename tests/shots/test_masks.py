@@ -9,10 +9,11 @@ from PIL import Image
 
 from medscan.choices import Plane
 from medscan.errors import UsageError
-from medscan.evaluate import EvaluateOptions, evaluate, read_suite, run_suite, to_plain
+from medscan.evaluate import EvaluateOptions, evaluate, to_plain
 from medscan.fit import FitOptions, fit
 from medscan.shots import read_items
 from medscan.shots.shots import draw_shots, stream_slices
+from medscan.suites import read_suite, run_suite
 from tests import tiny
 from tests.shots.test_as_scanned import write_nrrd
 
