@@ -12,7 +12,7 @@ from tests.content import content
 from tests.options import changed
 from tests.processes import run, warm
 
-STUDIES, KILLS = 30, 50
+STUDIES, KILLS = 30, 20
 
 
 @pytest.fixture
