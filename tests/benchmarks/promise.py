@@ -1,10 +1,12 @@
 """How many unseen normals a detector flags, beside what its calibration promised.
 
-    python tests/benchmarks/promise.py FOLDER... [--method discriminant] [--shots 16] [--draws 10]
+    python tests/benchmarks/promise.py FOLDER... [--mixed] [--method discriminant] [--draws 10]
     python tests/benchmarks/promise.py --slabs VOLUMES [...]
 
 FOLDER holds labelled images as for `medscan fit`, with a split: every draw fits on 16 + 16 of the
-training patients and scores the others. VOLUMES is a folder with a cases.csv of volumes, patients
+training patients and scores the others. With --mixed, every draw divides the patients of both
+splits anew: where those of one split differ from those of the other, no calibration on one can keep
+a promise about the other. VOLUMES is a folder with a cases.csv of volumes, patients
 and labels, of which slabs are used: every draw fits on half of the patients. A volume is scored as
 a scan would, by the threshold for as many slices.
 
@@ -21,8 +23,8 @@ import argparse
 import csv
 import random
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,40 +42,39 @@ RATES = (0.05, 0.1, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class Held:
-    """Items that are not fitted on, and the images (n, 3, S, S) of each."""
+    """Items that are not fitted on."""
 
     items: list[Item]
-    images: list[torch.Tensor]
 
     @classmethod
-    def of(cls, data: Path, size: int, most: int) -> Held:
+    def of(cls, data: Path, most: int) -> Held:
         """At most so many of each label, spread over all."""
         items = read_items(data, "test")
         few: list[Item] = []
         for label in (0, 1):
             mine = [item for item in items if item.label == label]
             few += [mine[n * len(mine) // most] for n in range(most)] if len(mine) > most else mine
-        return cls(few, [_images(item, size) for item in few])
+        return cls(few)
 
 
-def _images(item: Item, size: int) -> torch.Tensor:
-    slices = stream_slices([item], size=size, window="auto", plane=None)
-    return torch.from_numpy(np.stack([one.image for one in slices]))
+class Scores:
+    """Slice scores of items; what comes before anything learnt is computed once."""
 
-
-class Scored:
-    """Slice scores of held items; what comes before anything learnt is computed once."""
-
-    def __init__(self, held: Held) -> None:
-        self.held = held
-        self.prepared: dict[str, list[torch.Tensor]] = {}
+    def __init__(self) -> None:
+        self.prepared: dict[tuple[Path, str], torch.Tensor] = {}
 
     @torch.inference_mode()
-    def by(self, method: Method) -> list[np.ndarray]:
-        key = str(method.settings)
-        if key not in self.prepared:
-            self.prepared[key] = [method.prepare(images) for images in self.held.images]
-        return [method.score(method(one))[0].float().numpy() for one in self.prepared[key]]
+    def by(self, method: Method, items: Sequence[Item]) -> list[np.ndarray]:
+        """Scores (n,) of the slices of each item."""
+        found = []
+        for item in items:
+            key = item.path.resolve(), str(method.settings)
+            if key not in self.prepared:
+                slices = stream_slices([item], size=method.backbone.size, window="auto", plane=None)
+                images = torch.from_numpy(np.stack([one.image for one in slices]))
+                self.prepared[key] = method.prepare(images)
+            found.append(method.score(method(self.prepared[key]))[0].float().numpy())
+        return found
 
 
 @dataclass(frozen=True)
@@ -101,46 +102,60 @@ def row(calibration: Calibration, rate: float, held: Held, scores: Sequence[np.n
     return Row(above / (n + 1), flagged, within, float(flags[labels == 1].mean()))
 
 
-def draws(folders: Iterator[tuple[int, Path]], args: argparse.Namespace) -> Iterator[list[Row]]:
-    """Rows of each draw; held items are kept while the folder is the same."""
-    kept: tuple[Path, Scored] | None = None
-    settings = dict(pair.split("=") for pair in args.set)
-    for seed, data in folders:
-        options = FitOptions(
-            method=args.method, shots=args.shots, backbone=args.backbone, organ=args.organ,
-            seed=seed, folds=args.folds, settings={k: int(v) for k, v in settings.items()},
-        )  # fmt: skip
-        detector, method = fit(data, options)
-        if kept is None or kept[0] != data:
-            kept = data, Scored(Held.of(data, method.backbone.size, args.most))
-        scores = kept[1].by(method)
-        yield [row(detector.calibration, rate, kept[1].held, scores) for rate in RATES]
+def draws(folders: Iterable[Path], args: argparse.Namespace) -> Iterator[list[Row]]:
+    """Rows of each draw."""
+    settings = {name: int(value) for name, value in (pair.split("=") for pair in args.set)}
+    options = FitOptions(
+        method=args.method, shots=args.shots, backbone=args.backbone, organ=args.organ,
+        folds=args.folds, settings=settings,
+    )  # fmt: skip
+    scores = Scores()
+    for seed, data in enumerate(folders):
+        detector, method = fit(data, replace(options, seed=seed))
+        held = Held.of(data, args.most)
+        found = scores.by(method, held.items)
+        yield [row(detector.calibration, rate, held, found) for rate in RATES]
 
 
-def slabs(volumes: Path, scratch: Path, seed: int) -> Path:
-    """A folder of slabs, half of whose patients are for training."""
+def slabs(volumes: Path) -> list[Item]:
+    """The slabs that a table lists."""
     with (volumes / "cases.csv").open(encoding="utf-8") as stream:
         cases = [case for case in csv.DictReader(stream) if case["volume"].startswith("slabs/")]
-    folder, rng, rows = scratch / f"draw{seed}", random.Random(seed), []
-    for label, word in enumerate(("normal", "abnormal")):
-        mine = [case for case in cases if case["label"] == str(label)]
-        order = sorted({case["patient"] for case in mine})
-        rng.shuffle(order)
-        for case in mine:
-            split = ("train", "test")[order.index(case["patient"]) % 2]
-            name = f"{Path(case['volume']).name}-{word}"
-            rows.append((name, case["patient"], split))
-            _link(volumes / f"{case['volume']}.nii.gz", folder / word / f"{name}.nii.gz")
-            if label:
-                _link(volumes / case["mask"], folder / "masks" / f"{name}.nii.gz")
-    with (folder / "cases.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("case", "patient", "split"), *rows])
-    return folder
+    return [
+        Item(
+            case["volume"],
+            volumes / f"{case['volume']}.nii.gz",
+            int(case["label"]),
+            case["patient"],
+            volumes / case["mask"] if case["mask"] else None,
+        )
+        for case in cases
+    ]
 
 
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(source.resolve())
+def pictures(data: Path) -> list[Item]:
+    return [item for split in ("train", "test") for item in read_items(data, split)]
+
+
+def divided(items: Sequence[Item], scratch: Path, seed: int) -> Path:
+    """A manifest of the items, half of whose patients are for training."""
+    order = sorted({item.patient for item in items})
+    random.Random(seed).shuffle(order)
+    train = set(order[::2])
+    rows = [
+        (
+            item.path.resolve(),
+            item.label,
+            item.mask.resolve() if item.mask else "",
+            item.patient,
+            "train" if item.patient in train else "test",
+        )
+        for item in items
+    ]
+    manifest = scratch / f"draw{seed}.csv"
+    with manifest.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("path", "label", "mask", "patient", "split"), *rows])
+    return manifest
 
 
 def show(name: str, rows: Sequence[Sequence[Row]]) -> None:
@@ -160,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Count flagged normals beside what was promised.")
     parser.add_argument("data", type=Path, nargs="*")
     parser.add_argument("--slabs", type=Path)
+    parser.add_argument("--mixed", action="store_true", help="divide patients anew in every draw")
     parser.add_argument("--method", default="discriminant")
     parser.add_argument("--backbone", default="medscan-mini")
     parser.add_argument("--organ", default="organ")
@@ -169,13 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=100, help="held images of each label")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="of the method")
     args = parser.parse_args(arguments)
-    for data in args.data:
-        same = ((seed, data) for seed in range(args.draws))
-        show(f"{data.name}, {args.method}", list(draws(same, args)))
+    mixed = {data.name: pictures(data) for data in args.data} if args.mixed else {}
     if args.slabs:
-        with tempfile.TemporaryDirectory() as scratch:
-            each = ((n, slabs(args.slabs, Path(scratch), n)) for n in range(args.draws))
-            show(f"{args.slabs.name}, slabs, {args.method}", list(draws(each, args)))
+        mixed[f"{args.slabs.name}, slabs"] = slabs(args.slabs)
+    if not args.mixed:
+        for data in args.data:
+            show(f"{data.name}, {args.method}", list(draws([data] * args.draws, args)))
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, items in mixed.items():
+            each = (divided(items, Path(scratch), seed) for seed in range(args.draws))
+            show(f"{name}, {args.method}", list(draws(each, args)))
 
 
 if __name__ == "__main__":
