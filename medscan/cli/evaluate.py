@@ -234,8 +234,8 @@ def _print(title: str, table: list[list[str]]) -> None:
 
 
 def _run_suite(name: str, root: Path | None, out: Path, part: Shard, device: str) -> None:
-    if not out.parent.is_dir() or (out.exists() and not out.is_dir()):
-        raise UsageError(f"--out {out}: it must be a folder, in one that exists")
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out} is a file: name a folder")
     from medscan import suites as room
     from medscan.clip import choose_device
 
@@ -251,7 +251,11 @@ def _run_suite(name: str, root: Path | None, out: Path, part: Shard, device: str
         _print(data, table)
         typer.echo()
     if part.count == 1:
+        for title, table in room.standing_tables(declared, room.standings_of(declared, records)):
+            _print(title, table)
+            typer.echo()
         room.write_table(rows, out / "table.csv")
-        typer.echo(f"{count} cells and table.csv in {out}")
+        room.write_gaps(room.gaps_of(declared, records), out / "differences.csv")
+        typer.echo(f"{count} cells, table.csv and differences.csv in {out}")
     else:
         typer.echo(f"{count} cells in {out}; without --shard table.csv is made of all")

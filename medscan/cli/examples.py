@@ -9,7 +9,7 @@ medscan fit flair/ --organ Brain --modality MR --out flair.safetensors
 medscan fit normals/ --method patchcore --out normals.safetensors
 medscan refit brain-flair decisions.csv --results night.h5 --archive /archive
 medscan refit my.safetensors d.csv --results n.h5 --archive /a --data flair/
-medscan evaluate flair.safetensors flair/ --json flair.json --plots .
+medscan evaluate flair.safetensors flair/ --detector brain-flair --plots plots/
 medscan evaluate --suite bmad --root BMAD --out bmad/ --device cuda
 medscan plan /archive --shards 16
 medscan plan /archive --shards 16 --ledger index.h5.ledger --json

@@ -78,13 +78,13 @@ def evaluate(
     for file, one in zip(files, fitted, strict=True):
         backbone = one.load_backbone(device=options.device, precision=options.precision)
         method = one.load_method(file, backbone)
-        slices = slices_of(one, method, items)
+        slices = slices_of(one.domain.plane, one.window, method, items)
         slices = progress(slices, len(items)) if progress else slices
         seen.append(_observe(method, slices, options))
         patches.append(backbone.patch)
     common = _common(fitted, items, seen)
     found = [
-        _figures(one, observed, patch, options, common)
+        _figures(one.calibration, observed, patch, options, common)
         for one, observed, patch in zip(fitted, seen, patches, strict=True)
     ]
     draws, seed = options.draws, options.seed
@@ -119,23 +119,25 @@ def _common(
     return common
 
 
-def slices_of(fitted: Detector, method: Method, items: list[Item]) -> Iterator[LabelledSlice]:
-    """Load labelled slices with the size, window and plane of a detector."""
-    plane = Plane(fitted.domain.plane) if fitted.domain.plane else None
-    return stream_slices(items, size=method.backbone.size, window=fitted.window, plane=plane)
+def slices_of(
+    plane: str, window: str, method: Method, items: list[Item]
+) -> Iterator[LabelledSlice]:
+    """Load labelled slices with the plane and window of a detector and the size of its method."""
+    cut = Plane(plane) if plane else None
+    return stream_slices(items, size=method.backbone.size, window=window, plane=cut)
 
 
 def measure(
-    fitted: Detector,
+    calibration: Calibration,
     method: Method,
     slices: Iterable[LabelledSlice],
     options: EvaluateOptions,
     cache: PreparedBatches | None = None,
 ) -> Evaluation:
-    """Measure a loaded method on labelled slices; `cache` as in `observe`."""
+    """Measure a method and its calibration on labelled slices; `cache` as in `observe`."""
     _check(options)
     observed = _observe(method, slices, options, cache)
-    return _figures(fitted, observed, method.backbone.patch, options)
+    return _figures(calibration, observed, method.backbone.patch, options)
 
 
 def _observe(
@@ -151,7 +153,7 @@ def _observe(
 
 
 def _figures(
-    fitted: Detector,
+    calibration: Calibration,
     observed: Observations,
     patch: int,
     options: EvaluateOptions,
@@ -159,7 +161,7 @@ def _figures(
 ) -> Evaluation:
     return figures(
         observed,
-        fitted.calibration,
+        calibration,
         patch=patch,
         published=options.protocol == "paper",
         draws=options.draws,

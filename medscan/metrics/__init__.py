@@ -10,8 +10,16 @@ from medscan.metrics.image import (
     image_figures,
     sensitivity_at,
     specificity_at,
+    weighted_auroc,
 )
-from medscan.metrics.intervals import Estimate, bootstrap, difference, percentiles, resampled
+from medscan.metrics.intervals import (
+    Estimate,
+    bootstrap,
+    difference,
+    group_counts,
+    percentiles,
+    resampled,
+)
 from medscan.metrics.lesions import RATES, LesionCurve
 from medscan.metrics.pixel import PixelCurves, PixelStatistic
 
@@ -30,9 +38,11 @@ __all__ = [
     "delong_p_value",
     "difference",
     "f1_max",
+    "group_counts",
     "image_figures",
     "percentiles",
     "resampled",
     "sensitivity_at",
     "specificity_at",
+    "weighted_auroc",
 ]

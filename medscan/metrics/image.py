@@ -63,6 +63,33 @@ def auroc(labels: ArrayLike, scores: ArrayLike) -> float:
     return float(auc(*roc_curve(y_true, y_score)[:2]))
 
 
+def weighted_auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike) -> Floats:
+    """Areas under the ROC curve when items weigh differently; for many resamples at once.
+
+    Parameters
+    ----------
+    labels, scores : array (n,)
+        As in `auroc`.
+    weights : array (d, n), float
+        Such as how often each item was drawn.
+
+    Returns
+    -------
+    array (d,), float64
+        NaN where all weight is on one class.
+    """
+    y_true, y_score = check_labels_and_scores(labels, scores)
+    order = np.argsort(-y_score, kind="stable")
+    starts = np.flatnonzero(np.diff(y_score[order], prepend=np.inf) != 0)
+    rows = np.asarray(weights, np.float64)[:, order]
+    abnormal = np.add.reduceat(rows * (y_true[order] == 1), starts, axis=1)
+    normal = np.add.reduceat(rows * (y_true[order] == 0), starts, axis=1)
+    below = np.cumsum(abnormal, 1) - abnormal / 2  # abnormals above each normal, ties one half
+    with np.errstate(invalid="ignore"):
+        share: Floats = (normal * below).sum(1) / (normal.sum(1) * abnormal.sum(1))
+    return share
+
+
 def average_precision(labels: ArrayLike, scores: ArrayLike) -> float:
     """Precision averaged over recall, without interpolation; otherwise as `auroc`."""
     y_true, y_score = check_labels_and_scores(labels, scores)

@@ -84,6 +84,11 @@ def resamples(groups: int, draws: int, seed: int) -> Iterator[Ints]:
         yield np.bincount(generator.integers(groups, size=groups), minlength=groups)
 
 
+def group_counts(groups: int, draws: int = 1000, seed: int = 0) -> Ints:
+    """How often (draws, groups) each group is drawn in each draw; empty for a single group."""
+    return np.array(list(resamples(groups, draws, seed)), np.intp).reshape(-1, groups)
+
+
 def percentiles(values: Floats, level: float = 0.95) -> tuple[float, float]:
     """Ends between which that share of the values lies; NaN values are dropped."""
     defined = values[~np.isnan(values)]

@@ -6,6 +6,7 @@ from medscan.parts.discriminant import Moments, PatchShots
 from medscan.parts.experts import Experts
 from medscan.parts.memory import MemoryBank, PartedMemory
 from medscan.parts.prompts import SentencePairs
+from medscan.parts.regression import describe
 
 __all__ = [
     "DualBranchAdapter",
@@ -16,6 +17,7 @@ __all__ = [
     "PatchShots",
     "ResidualAdapter",
     "SentencePairs",
+    "describe",
     "discriminant",
     "foreground",
     "fusion",

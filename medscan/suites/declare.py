@@ -22,11 +22,15 @@ FIGURES = {
 }
 """Column of a suite's table -> part and figure of a record that it shows."""
 
+BASELINES = ("raw-pixels", "histogram", "linear-probe", "knn")
+"""What a suite can show beside the methods."""
+
 TEXT, WHOLE, NUMBER, TABLE = "a string", "an integer from 0", "a number from 0 to 100", "a table"
 TEXTS, WHOLES = "a list of different strings", "a list of different integers from 0"
 TABLES = "a list of tables"
 SUITE = {
     "methods": TEXTS,
+    "baselines": TEXTS,
     "data": TABLES,
     "shots": WHOLES,
     "seeds": WHOLES,
@@ -85,6 +89,7 @@ class Suite:
     draws: int = 0
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     published: tuple[dict[str, Any], ...] = ()
+    baselines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +138,17 @@ def read_suite(path: Path, root: Path | None = None) -> Suite:
 
 
 def cells_of(suite: Suite) -> list[Cell]:
-    """All cells, ordered by data set and then by method.
+    """All cells, ordered by data set and then by method; baselines come last.
 
-    Methods without a zero-shot form have no cells with 0 shots.
+    Baselines and methods without a zero-shot form have no cells with 0 shots.
     """
     return [
         Cell(data, method, shots, seed)
         for data in suite.data
-        for method in suite.methods
+        for method in (*suite.methods, *suite.baselines)
         for shots in suite.shots
         for seed in suite.seeds
-        if shots or system_of(method).zero_shot is not None
+        if shots or (method not in BASELINES and system_of(method).zero_shot is not None)
     ]
 
 
@@ -208,6 +213,9 @@ def _check_methods(suite: Suite) -> None:
     for method in suite.methods:
         system_of(method)
         settings_of(method, suite.protocol)
+    for baseline in suite.baselines:
+        if baseline not in BASELINES:
+            raise UsageError(f"baseline {baseline!r}: choose from {', '.join(BASELINES)}")
     for method, changes in suite.settings.items():
         system_of(method)
         if not isinstance(changes, dict):
@@ -232,6 +240,8 @@ def _check_cells(suite: Suite) -> None:
             "form"
         )
     for cell in cells:
+        if cell.method in BASELINES:
+            continue
         learns = system_of(cell.method).method.learns_from
         if learns and not cell.shots and not sources_of(suite, cell):
             raise UsageError(
@@ -271,6 +281,7 @@ def _fits(value: Any, kind: str) -> bool:
 
 
 __all__ = [
+    "BASELINES",
     "FIGURES",
     "Cell",
     "DataSet",

@@ -7,6 +7,7 @@ continues where it stopped.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medscan import clip
+from medscan.choices import Plane
 from medscan.detector import Domain
 from medscan.errors import DiskError, UsageError
 from medscan.evaluate import (
@@ -28,8 +30,11 @@ from medscan.evaluate import (
 from medscan.files import replacing
 from medscan.fit import FitOptions, Moment, fit
 from medscan.methods import Method, Settings
-from medscan.shots import LabelledSlice
-from medscan.suites.declare import Cell, DataSet, Suite, cells_of, sources_of
+from medscan.normals import Calibration
+from medscan.shots import Item, LabelledSlice, draw_shots, read_splits
+from medscan.suites.baselines import Baseline
+from medscan.suites.declare import BASELINES, Cell, DataSet, Suite, cells_of, sources_of
+from medscan.suites.ranks import items_of
 
 CACHE_BYTES = 1 << 30
 """Limit on the cached test slices of a data set; beyond it every cell reads them again."""
@@ -131,7 +136,9 @@ def _read_record(out: Path, cell: Cell, facts: dict[str, Any]) -> dict[str, Any]
         record = json.loads((out / f"{cell.name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    complete = isinstance(record, dict) and {"cell", "slices", "studies", "pixels"} <= set(record)
+    complete = isinstance(record, dict) and {"cell", "slices", "studies", "pixels", "items"} <= set(
+        record
+    )
     return record if complete and record["cell"] == facts else None
 
 
@@ -144,6 +151,32 @@ def _measure_cell(suite: Suite, cell: Cell, device: str, cache: _SliceCache) -> 
 
 
 def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) -> dict[str, Any]:
+    start = time.perf_counter()
+    judged = cell.method in BASELINES
+    learn = _learn_baseline if judged else _fit_method
+    method, calibration, items = learn(suite, cell, device)
+    fit_end = time.perf_counter()
+    slices = cache.get(
+        (cell.data.name, method.backbone.size),
+        lambda: slices_of(cell.data.plane, cell.data.window, method, items),
+    )
+    test_options = EvaluateOptions(protocol=suite.protocol, draws=suite.draws, seed=cell.seed)
+    prepared = cache.prepared(cell.data.name, method)
+    evaluation = measure(calibration, method, slices, test_options, prepared)
+    nothing = {"pixels": None, "lesions": None} if judged else {}  # a baseline draws no maps
+    return (
+        to_plain(evaluation)
+        | nothing
+        | {
+            "items": items_of(evaluation.rows),
+            "fit_seconds": round(fit_end - start, 2),
+            "test_seconds": round(time.perf_counter() - fit_end, 2),
+        }
+    )
+
+
+def _fit_method(suite: Suite, cell: Cell, device: str) -> tuple[Method, Calibration, list[Item]]:
+    """Fit a method; return it with its calibration and the items to measure it on."""
     sources = sources_of(suite, cell)
     options = FitOptions(
         shots=cell.shots or None,
@@ -161,23 +194,34 @@ def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) 
         settings=suite.settings.get(cell.method, {}),
     )
     folders = [cell.data.path] if cell.shots else [d.path for d in sources]
-    start = time.perf_counter()
     steps = _Steps()
     judge = judge_on_test(cell.data.path, options) if suite.select == "test" else None
     fitted, method = fit(folders, options, steps.told, judge)
     steps.check()
-    fit_end = time.perf_counter()
     items = unseen_items(cell.data.path, [fitted], "test", strict=suite.protocol == "clean")
-    slices = cache.get(
-        (cell.data.name, method.backbone.size), lambda: slices_of(fitted, method, items)
+    return method, fitted.calibration, items
+
+
+def _learn_baseline(
+    suite: Suite, cell: Cell, device: str
+) -> tuple[Method, Calibration, list[Item]]:
+    """Let a baseline learn from the shots that the suite gives every method."""
+    baseline = Baseline(cell.method, clip.load(suite.backbone, device=device))
+    splits = read_splits(cell.data.path)
+    size, window = baseline.backbone.size, cell.data.window
+    plane = Plane(cell.data.plane) if cell.data.plane else None
+    shots = draw_shots(
+        splits["train"], cell.shots, cell.seed, size=size, window=window, plane=plane
     )
-    test_options = EvaluateOptions(protocol=suite.protocol, draws=suite.draws, seed=cell.seed)
-    prepared = cache.prepared(cell.data.name, method)
-    evaluation = measure(fitted, method, slices, test_options, prepared)
-    return to_plain(evaluation) | {
-        "fit_seconds": round(fit_end - start, 2),
-        "test_seconds": round(time.perf_counter() - fit_end, 2),
-    }
+    gave = {item.patient for item in splits["train"] if item.path in shots.files}
+    shared = {item.patient for item in splits["test"]} & gave
+    if shared and suite.protocol == "clean":
+        raise UsageError(f"{len(shared)} patients of the test split gave shots")
+    if not splits["test"]:
+        raise UsageError(f"{cell.data.path} has no test split; add one (a column split)")
+    baseline.learn(shots)
+    uncalibrated = Calibration((), math.nan, 0.05, True, 0.0, 1.0)
+    return baseline, uncalibrated, splits["test"]
 
 
 class _Steps:

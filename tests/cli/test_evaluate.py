@@ -121,7 +121,7 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, detector, data, tmp_pa
         medscan("--suite", "bmad", "--json", "x", "--out", "y")
     )
     assert "needs --out" in one_line(medscan("--suite", "bmad"))
-    assert "--out" in one_line(medscan("--suite", "bmad", "--out", "no/cells"))
+    assert "--out" in one_line(medscan("--suite", "bmad", "--out", detector))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -156,7 +156,11 @@ def test_a_suite(medscan, data, backbone_folder, tmp_path):
     assert max(map(len, lines)) <= 80
     assert [line.split()[0] for line in lines[3:7]] == ["trivial", "patchcore", "clip", "published"]
     assert lines[6].split() == ["published", "2", *"----", "0.875"]
-    assert lines[-1] == "4 cells and table.csv in cells"
+    assert "2 shots, mean over 1 data sets, 95 % by patient" in [line.strip() for line in lines]
+    assert lines[-1] == "4 cells, table.csv and differences.csv in cells"
+    with (tmp_path / "cells" / "differences.csv").open(newline="") as stream:
+        [gap] = csv.DictReader(stream)
+    assert (gap["first"], gap["second"]) == ("patchcore", "clip")
     with (tmp_path / "cells" / "table.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == 4
     assert medscan(*words).stdout == done.stdout

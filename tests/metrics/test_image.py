@@ -48,6 +48,16 @@ def test_image_figures_equal_brute_force(case):
     assert f1[threshold] == pytest.approx(best)
 
 
+@given(classes_and_scores, st.integers(0, 2**16))
+@settings(max_examples=40, deadline=None)
+def test_weighted_areas_are_those_of_repeated_items(case, seed):
+    labels, scores = case
+    weights = np.random.default_rng(seed).integers(0, 3, (3, len(labels)))
+    found = metrics.weighted_auroc(labels, scores, weights)
+    known = [metrics.auroc(np.repeat(labels, w), np.repeat(scores, w)) for w in weights]
+    np.testing.assert_allclose(found, known, atol=1e-12)
+
+
 def test_a_score_at_the_threshold_is_flagged():
     labels, scores = [0, 0, 0, 1, 1], [0.1, 0.5, 0.4, 0.5, 0.4]
     assert metrics.sensitivity_at(labels, scores, 0.5) == 0.5

@@ -63,6 +63,8 @@ def test_defaults_and_root(read, tmp_path):
         (ONE + DATA.replace('organ = "Brain"', ""), "data set 1 lacks organ"),
         (ONE + DATA.replace('name = "a"', ""), "data set 1 lacks name"),
         ('methods = "clip"\n' + DATA, "methods = 'clip' is not a list of different strings"),
+        (ONE + 'baselines = ["mean"]\n' + DATA, "baseline 'mean': choose from raw-pixels"),
+        (ONE + "baselines = []\n" + DATA, "baselines = \\[\\] is not a list"),
         ("methods = []\n" + DATA, "is not a list of different strings"),
         ('methods = ["clip", "clip"]\n' + DATA, "is not a list of different strings"),
         ('methods = ["winclip"]\n' + DATA, "winclip: choose one of"),
