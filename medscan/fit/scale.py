@@ -4,6 +4,11 @@ What is thresholded is the final model's score, but what it says of shots that i
 tells nothing of new images. The folds' models have not seen theirs, but each is a little more or
 less sure of everything than the final one: a threshold from their scores flags too many or too few.
 Both have learnt from the other folds' shots. Over these their scores are compared.
+
+Measured with MadCLIP on chest films and lung CT, two draws each: of unseen normals, the final model
+puts 34 % above the median of the folds' models, 40 % after a line through the medians, 45 % after
+one in log odds. A line by mean and deviation came to 43 %, and one by the normals alone was worse
+than none.
 """
 
 from __future__ import annotations
