@@ -64,7 +64,7 @@ def _of_domain(bags: Sequence[Bag], domain: Domain) -> list[Bag]:
         return by_answer.get(Answer.FITS) or by_answer.get(Answer.SILENT) or ()
 
     found = restricted(bags, fitting)
-    if not found:
+    if bags and not found:
         raise UsageError(f"no labelled study has an image of {domain}: state another domain")
     return found
 

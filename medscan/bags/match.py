@@ -59,8 +59,8 @@ class Bag:
 
     @property
     def key(self) -> str:
-        """Name that tells nobody who it is: that of its first study, and of its series."""
-        return self.places[0].study.key
+        """Name that tells nobody who it is: that of its first study, and of its first stack."""
+        return f"{self.places[0].study.key}/{self.places[0].stack.key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from medscan.cli.logs import tell
 from medscan.cli.options import INPUT, existing, option
 from medscan.errors import UsageError
 
@@ -72,10 +71,10 @@ def reading() -> Iterator[Watcher]:
     headers = tqdm(desc="reading headers", unit="file", disable=None, leave=False)
     studies = tqdm(desc="reading studies", unit="study", disable=None, leave=False)
 
-    def tell(line: str) -> None:
+    def told(line: str) -> None:
         headers.clear()
         studies.clear()
-        typer.echo(f"medscan: {line}", err=True)
+        tell(line)
 
     def indexed(count: int) -> None:
         headers.update(count - headers.n)
@@ -86,7 +85,7 @@ def reading() -> Iterator[Watcher]:
         studies.update(done - studies.n)
 
     try:
-        yield Watcher(tell, indexed, read)
+        yield Watcher(told, indexed, read)
     finally:
         headers.close()
         studies.close()

@@ -100,6 +100,12 @@ def test_more_studies_than_there_are_labels_for(fit):
         fit(shots=5)
 
 
+def test_a_method_that_learns_from_normals_needs_some(fit, tmp_path):
+    table = write_labels(tmp_path / "ill.csv", f"{uid(5)},abnormal\n")
+    with pytest.raises(UsageError, match="1 normal studies were asked for, but there are 0"):
+        fit(table=table, shots=1)
+
+
 def test_zero_shot_is_not_for_studies(fit):
     with pytest.raises(UsageError, match="not for --labels"):
         fit(zero_shot=True, source_organs=("x",))
