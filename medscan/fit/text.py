@@ -30,6 +30,8 @@ def _calibration_of(detector: Detector) -> str:
             f"; provisional: {_percent(calibration.target_fpr)} % of normal {promise.level} needs "
             f"{promise.needed} of them"
         )
+    elif calibration.provisional and not calibration.stacks:
+        told += "; provisional: the calibration was interrupted"
     return told
 
 

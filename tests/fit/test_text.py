@@ -36,3 +36,9 @@ def test_a_fit_promises_stacks_where_it_saw_whole_ones():
 
 def test_a_fit_says_when_it_will_flag_nothing():
     assert "it will flag nothing" in line(Calibration((), math.nan, 0.05, True, 0, 1))
+
+
+def test_a_fit_says_that_its_calibration_was_interrupted():
+    normals = tuple(n / 100 for n in range(39))
+    told = line(Calibration(normals, 0.375, 0.05, True, 0, 1))
+    assert told.endswith("; provisional: the calibration was interrupted")
