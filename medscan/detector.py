@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 
 from medscan import donors
 from medscan.choices import METHODS, Plane
-from medscan.clip import LARGEST_SIDE, read_header
+from medscan.clip import LARGEST_SIDE, in_order, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
 from medscan.normals import Calibration
@@ -243,7 +243,7 @@ class Detector:
             metadata["medscan.calibration"] = json.dumps(newer)
         metadata["medscan"] = json.dumps(facts, sort_keys=True)
         tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-        data = _ordered(save(tensors, metadata=metadata))
+        data = in_order(save(tensors, metadata=metadata))
         with replacing(path) as aside:
             aside.write_bytes(data)
         saved = replace(self, name=path.stem, digest=hashlib.sha256(data).hexdigest())
@@ -284,16 +284,6 @@ class Detector:
             return build(self.method, backbone, self.organ, settings, masked=self.masked)
         except UsageError as error:
             raise DetectorError(f"detector {path}: {error}") from error
-
-
-def _ordered(data: bytes) -> bytes:
-    """A safetensors file with its metadata sorted: the library writes keys in any order."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:start])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[start:]
 
 
 def _resize(method: Method, name: str, shape: tuple[int, ...]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medscan.clip.config import LARGEST_SIDE
 from medscan.clip.device import choose_device, device_error, device_errors, is_gpu_full
-from medscan.clip.header import Header, check_safetensors, read_header
+from medscan.clip.header import Header, check_safetensors, in_order, read_header
 from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "device_error",
     "device_errors",
     "find",
+    "in_order",
     "is_gpu_full",
     "load",
     "read_header",
