@@ -142,6 +142,5 @@ def refit_detector(
         precision=options.precision,
         licence=options.licence,
     )
-    # Detectors that do not say were fitted at a constant rate.
-    settings = settings_of(parent.method, **({"decay": False} | parent.settings))
+    settings = settings_of(parent.method, **parent.settings)
     return fit_shots(stacked(used), backbone, inherited, settings, progress)

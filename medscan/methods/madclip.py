@@ -38,7 +38,7 @@ class MadclipSettings(Settings):
 
     Adam, betas (0.5, 0.999). The paper augments as MVFA does; its code adds four zooms and a
     jitter, visits all sixteen variants in an epoch, feeds [0, 1] to towers with GELU and upsamples
-    with align_corners. It takes 60 epochs of batches of 16 at a constant rate.
+    with align_corners.
 
     Parameters
     ----------
@@ -55,10 +55,8 @@ class MadclipSettings(Settings):
         map (code), or the mean of both, because neither is better on all organs.
     """
 
-    learning_rate: float = 2e-3
-    epochs: int = 10
-    batch: int = 4
-    decay: bool = True
+    epochs: int = 60
+    batch: int = 16
     augmentation: Augmentation = "madclip"
     causal: bool = True
     batch_dice: bool = True
@@ -67,10 +65,6 @@ class MadclipSettings(Settings):
 
 
 PAPER: dict[str, Any] = {
-    "learning_rate": 1e-3,
-    "epochs": 60,
-    "batch": 16,
-    "decay": False,
     "variants": "all",
     "normalise": False,
     "quick_gelu": False,

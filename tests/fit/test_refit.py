@@ -108,19 +108,3 @@ def test_a_method_fitted_at_once_is_refitted_at_once(pictures, backbone, backbon
     assert len(again.shots["normal"]) == 5
     assert (len(again.calibration.normals), len(again.calibration.abnormals)) == (4, 4)
     assert again.calibration.threshold != parent.calibration.threshold
-
-
-def test_a_detector_that_names_no_decay_is_refitted_at_a_constant_rate(
-    pictures, backbone, backbone_folder, tmp_path
-):
-    few = {"epochs": 1}
-    options = FitOptions(
-        shots=4, method="madclip", backbone=f"local-dir:{backbone_folder}", folds=0, settings=few
-    )
-    made, method = fit(pictures, options)
-    assert made.settings["decay"]
-    parent = made.save(tmp_path / "parent.safetensors", method)
-    older = replace(parent, settings={k: v for k, v in parent.settings.items() if k != "decay"})
-    shots = find_shots(parent, pictures, backbone.size)
-    again, _ = refit_detector(older, backbone, shots, FitOptions(folds=0))
-    assert again.settings == parent.settings | {"decay": False}
