@@ -29,3 +29,9 @@ def _bytes(value):
     if isinstance(value, bytes):
         return value
     return str(value.tolist()).encode() if value.dtype == object else value.tobytes()
+
+
+def seen(path):
+    """Scores and maps: what does not depend on the times of files."""
+    times = ("@content", "@source", "@asked")
+    return {name: data for name, data in content(path).items() if not name.endswith(times)}

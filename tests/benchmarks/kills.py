@@ -1,6 +1,6 @@
 """Kill -9 in each phase of a scan: nothing published is damaged, and nothing done is lost.
 
-    python tests/benchmarks/kills.py [--kills 300] [--studies 12]
+    python tests/benchmarks/kills.py [--kills 300] [--studies 12] [--seed 0]
 
 Each scan of a small archive, all of whose files have new times, is killed a random moment after it
 has come to one phase in turn: reading headers, scanning, publishing (after the last study is
@@ -28,7 +28,7 @@ from medscan.fit import FitOptions, fit
 from medscan.options import ScanOptions
 from medscan.scan import LocalEngine, run, scan
 from tests import tiny
-from tests.content import content
+from tests.content import seen
 from tests.options import scan_options
 from tests.processes import warm
 
@@ -75,11 +75,6 @@ def killed_in(phase: str, options: ScanOptions, marks: Path, dice: random.Random
     return process.exitcode != 0
 
 
-def seen(path: Path) -> dict[str, Any]:
-    """Scores and maps: what does not depend on the times of files."""
-    return {name: data for name, data in content(path).items() if not name.endswith("@content")}
-
-
 def touch(root: Path, seconds: int) -> None:
     """Give every study something new, though nothing that is seen of it has changed."""
     for file in root.rglob("*"):
@@ -90,12 +85,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
     parser.add_argument("--studies", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        rounds(Path(made), args.kills, args.studies)
+        rounds(Path(made), args.kills, args.studies, args.seed)
 
 
-def rounds(folder: Path, kills: int, studies: int) -> None:
+def rounds(folder: Path, kills: int, studies: int, seed: int) -> None:
     (folder / "marks").mkdir()
     for number in range(studies):
         volume = tiny.head_volume(number, slices=2, side=32)
@@ -103,7 +99,7 @@ def rounds(folder: Path, kills: int, studies: int) -> None:
     options = prepared(folder)
     whole = replace(options, outputs=replace(options.outputs, out=folder / "whole.h5"))
     scan(whole)
-    expected, dice = seen(folder / "whole.h5"), random.Random(0)
+    expected, dice = seen(folder / "whole.h5"), random.Random(seed)
     killed, damaged = Counter[str](), 0
     for number in range(kills):
         phase = PHASES[number % len(PHASES)]

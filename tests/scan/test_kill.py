@@ -8,7 +8,7 @@ import pytest
 
 from medscan import results
 from tests import tiny
-from tests.content import content
+from tests.content import content, seen
 from tests.options import changed
 from tests.processes import run, warm
 
@@ -27,12 +27,6 @@ def touch(root, number):
     """Every study has changed, though nothing that is seen of it has."""
     for file in root.rglob("*"):
         os.utime(file, (number, number))
-
-
-def seen(path):
-    """Scores and maps: what does not depend on the times of files."""
-    times = ("@content", "@source", "@asked")
-    return {name: data for name, data in content(path).items() if not name.endswith(times)}
 
 
 @pytest.mark.slow
