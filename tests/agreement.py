@@ -34,7 +34,7 @@ def evaluated(path: Path, root: Path, files: Iterable[str], manifest: Path) -> S
         rows = csv.writer(stream)
         rows.writerow(("path", "label", "split"))
         rows.writerows((root / file, "normal", "test") for file in files)
-    ((_, evaluation),) = evaluate([path], manifest, EvaluateOptions(draws=0))
+    [evaluation] = evaluate([path], manifest, EvaluateOptions(draws=0)).evaluations
     below = f"{root}/"
     return {row[0].removeprefix(below): row[3] for row in evaluation.rows}
 

@@ -149,9 +149,13 @@ def scan(
 
 
 def fit(
-    data: PathLike | Sequence[PathLike],
+    data: PathLike | Sequence[PathLike] = (),
     out: PathLike = "detector.safetensors",
     *,
+    archive: PathLike | Sequence[PathLike] = (),
+    labels: PathLike | None = None,
+    normal: Sequence[str] = (),
+    abnormal: Sequence[str] = (),
     shots: int | None = None,
     organ: str = "organ",
     source_organ: Sequence[str] = (),
@@ -172,7 +176,7 @@ def fit(
     device: str = "auto",
     precision: str = "fp32",
 ) -> Detector:
-    """Fit a detector on a few labelled images as `medscan fit` does, write it, and load it.
+    """Fit a detector on labelled images or studies as `medscan fit` does, write it, and load it.
 
     Keywords are the options of the command, which medscan-fit(1) explains; `settings` are those of
     `--set`, as a dict such as {"epochs": 20}.
@@ -180,9 +184,11 @@ def fit(
     Parameters
     ----------
     data : str, path or sequence of them
-        Folder or CSV manifest of labelled images; several with `zero_shot`.
+        Folder or CSV manifest of labelled images; several with `zero_shot`; none with `labels`.
     out : str or path
         Detector file to write.
+    labels : str or path, optional
+        Table of the studies in `archive` that are normal or abnormal as a whole.
 
     Raises
     ------
@@ -191,6 +197,7 @@ def fit(
     medscan.errors.DiskError
         If the file cannot be written.
     """
+    from medscan.bags import fit_studies, studies_of
     from medscan.clip import choose_device
     from medscan.detector import Domain
     from medscan.fit import FitOptions
@@ -200,6 +207,8 @@ def fit(
     if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
         raise UsageError(f"out={out}: its folder must exist and it must be a regular file")
     compute = compute_of(device, precision, None, 1)
+    table = None if labels is None else path_of(labels)
+    studies = studies_of(paths_of(data), paths_of(archive), table, normal, abnormal)
     options = FitOptions(
         shots=shots,
         method=method,
@@ -218,7 +227,10 @@ def fit(
         licence=licence,
         settings=dict(settings or {}),
     )
-    fitted, method_ = run_fit(paths_of(data), options)
+    if studies is None:
+        fitted, method_ = run_fit(paths_of(data), options)
+    else:
+        fitted, method_ = fit_studies(studies, options)
     fitted.save(path, method_)
     return Detector.load(path, device=device, precision=precision)
 

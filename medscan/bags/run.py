@@ -54,6 +54,29 @@ class StudyOptions:
     abnormal: Sequence[str] = ()
 
 
+def studies_of(
+    data: Sequence[Path],
+    archive: Sequence[Path],
+    labels: Path | None,
+    normal: Sequence[str],
+    abnormal: Sequence[str],
+) -> StudyOptions | None:
+    """Return which studies to fit on; None for labelled images.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        If the options of `medscan fit` contradict each other.
+    """
+    if labels is None:
+        if archive or normal or abnormal:
+            raise UsageError("--archive, --normal and --abnormal are about studies: add --labels")
+        return None
+    if data or not archive:
+        raise UsageError("--labels is about studies of an archive: give --archive and no data")
+    return StudyOptions(archive, labels, normal, abnormal)
+
+
 def fit_studies(
     studies: StudyOptions,
     options: FitOptions,

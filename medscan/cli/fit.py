@@ -10,7 +10,7 @@ import typer
 
 from medscan.choices import METHODS, Plane, Precision
 from medscan.cli.options import INPUT, Device, PrecisionOption, option, setting
-from medscan.cli.studies import Abnormal, LabelledArchives, LabelTable, Normal, reading, studies_of
+from medscan.cli.studies import Abnormal, LabelledArchives, LabelTable, Normal, reading
 from medscan.cli.training import (
     CALIBRATION,
     NEW,
@@ -116,14 +116,14 @@ def fit(
     out: DetectorFile = NEW,
 ) -> None:
     """Fit a detector on a few labelled images."""
-    from medscan.bags import fit_studies
+    from medscan.bags import fit_studies, studies_of
     from medscan.clip import choose_device
     from medscan.detector import Domain
     from medscan.fit import FitOptions, detector_line, fit
 
     check_out(out)
     folders = data or []
-    studies = studies_of(folders, archive, labels, normal, abnormal)
+    studies = studies_of(folders, archive or (), labels, normal or (), abnormal or ())
     options = FitOptions(
         shots=shots,
         method=method,

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from medscan.cli.logs import tell
 from medscan.cli.options import INPUT, existing, option
-from medscan.errors import UsageError
 
 if TYPE_CHECKING:
-    from medscan.bags import StudyOptions, Watcher
+    from medscan.bags import Watcher
 
 LabelledArchives = Annotated[
     list[Path] | None,
@@ -34,31 +33,6 @@ Abnormal = Annotated[
     list[str] | None,
     option(INPUT, "With --labels: a label that means abnormal; may be repeated.", metavar="VALUE"),
 ]
-
-
-def studies_of(
-    data: list[Path],
-    archive: list[Path] | None,
-    labels: Path | None,
-    normal: list[str] | None,
-    abnormal: list[str] | None,
-) -> StudyOptions | None:
-    """Return which studies to fit on; None for labelled images.
-
-    Raises
-    ------
-    UsageError
-        If options contradict each other.
-    """
-    from medscan.bags import StudyOptions
-
-    if labels is None:
-        if archive or normal or abnormal:
-            raise UsageError("--archive, --normal and --abnormal are about studies: add --labels")
-        return None
-    if data or not archive:
-        raise UsageError("--labels is about studies of an archive: give --archive and no data")
-    return StudyOptions(archive, labels, tuple(normal or ()), tuple(abnormal or ()))
 
 
 @contextmanager

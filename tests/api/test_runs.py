@@ -37,6 +37,14 @@ def scan(archive, detector_file, tmp_path):
     return run
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT as in a terminal: programs in the background of a shell ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def options_of(command):
     return {p.name for p in typer.main.get_command(app).commands[command].params}
 
@@ -124,7 +132,7 @@ def test_what_ends_a_scan_is_an_error(scan, archive, monkeypatch):
         scan()
 
 
-def test_ctrl_c_publishes_and_is_raised_again(scan, tmp_path):
+def test_ctrl_c_publishes_and_is_raised_again(scan, tmp_path, ctrl_c):
     def interrupt(*_):
         if not interrupted:
             interrupted.append(True)
@@ -165,3 +173,25 @@ def test_a_fit_writes_and_loads_a_detector(pictures, backbone_folder, tmp_path, 
 def test_a_fit_that_cannot_work_is_refused_before_any_work(wrong, pictures, tmp_path):
     with pytest.raises(UsageError):
         medscan.fit(pictures, **{"out": tmp_path / "a.safetensors"} | wrong)
+
+
+def test_a_fit_may_be_of_studies(backbone_folder, tmp_path):
+    rows = ["StudyInstanceUID,label"]
+    for number in range(4):
+        volume = tiny.head_volume(number, slices=4)[:, :, : 2 + 2 * (number % 2)]
+        tiny.write_series(tmp_path / "archive" / str(number), volume, study=f"1.{number}")
+        rows.append(f"1.{number},{('normal', 'abnormal')[number % 2]}")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    detector = medscan.fit(
+        out=tmp_path / "d.safetensors",
+        archive=tmp_path / "archive",
+        labels=tmp_path / "labels.csv",
+        shots=2,
+        method="discriminant",
+        backbone=f"local-dir:{backbone_folder}",
+        folds=0,
+        device="cpu",
+    )
+    assert detector.domain.startswith("BRAIN FLAIR MR")
+    with pytest.raises(UsageError, match="add --labels"):
+        medscan.fit(archive=tmp_path / "archive")

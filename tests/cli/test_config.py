@@ -26,6 +26,10 @@ def config(tmp_path, monkeypatch):
     return write
 
 
+BY_TESTS = ("OMP_NUM_THREADS", "MEDSCAN_CONFIG", "MEDSCAN_FEATURE_CACHE")
+"""What tests/conftest.py sets."""
+
+
 @pytest.fixture
 def set_options(inside, config):
     """What `medscan doctor` says is set, as (name, value, origin)."""
@@ -36,7 +40,7 @@ def set_options(inside, config):
         code, out, err = inside("doctor", "--json")
         assert code == 0, err
         rows = [(row["name"], row["value"], row["origin"]) for row in json.loads(out)["settings"]]
-        return [row for row in rows if row[0] not in ("OMP_NUM_THREADS", "MEDSCAN_CONFIG")]
+        return [row for row in rows if row[0] not in BY_TESTS]
 
     return told
 

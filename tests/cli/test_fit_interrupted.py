@@ -55,7 +55,7 @@ def test_the_first_ctrl_c_keeps_the_best_so_far(fit):
     calibration = detector.read(out).calibration
     assert calibration.provisional
     assert len(calibration.normals) == 2
-    assert "(provisional: " in found.stdout
+    assert "; provisional: " in found.stdout
 
 
 def test_the_second_ctrl_c_ends_at_once_and_writes_nothing(fit):

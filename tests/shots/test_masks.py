@@ -145,7 +145,7 @@ def test_labels_give_the_same_detector_and_figures_as_a_plain_mask(tmp_path, bac
         file = tmp_path / str(number) / "d.safetensors"
         detector, method = fit(data, options)
         detector.save(file, method)
-        ((_, evaluation),) = evaluate([file], data, EvaluateOptions(draws=0))
+        [evaluation] = evaluate([file], data, EvaluateOptions(draws=0)).evaluations
         toml = 'methods = ["discriminant"]\nshots = [3]\nseeds = [0]\n'
         toml += '[[data]]\nname = "a"\npath = "set"\norgan = "Brain"\n'
         (tmp_path / str(number) / "s.toml").write_text(toml)
