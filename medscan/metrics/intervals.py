@@ -104,3 +104,14 @@ def check_finite(scores: ArrayLike) -> Floats:
     if not np.isfinite(y_score).all():
         raise ValueError("scores must be finite")
     return y_score
+
+
+def check_map(
+    scores: ArrayLike, mask: ArrayLike, inside: ArrayLike | None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return a map, its mask and what counts of it; ValueError if their shapes differ."""
+    y_score, abnormal = np.asarray(scores, np.float32), np.asarray(mask, bool)
+    counted = np.ones_like(abnormal) if inside is None else np.asarray(inside, bool)
+    if y_score.ndim != 2 or not y_score.shape == abnormal.shape == counted.shape:
+        raise ValueError(f"shapes differ: {y_score.shape}, {abnormal.shape}, {counted.shape}")
+    return y_score, abnormal, counted

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from medscan.metrics.intervals import Floats, Ints, check_finite, resamples
+from medscan.metrics.intervals import Floats, Ints, check_finite, check_map, resamples
 
 RATES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """False alarms per image at which sensitivity is stated."""
@@ -79,10 +79,7 @@ class LesionCurve:
         ValueError
             If shapes differ, or a score that counts is not finite.
         """
-        y_score, abnormal = np.asarray(scores, np.float32), np.asarray(mask, bool)
-        counted = np.ones_like(abnormal) if inside is None else np.asarray(inside, bool)
-        if y_score.ndim != 2 or not y_score.shape == abnormal.shape == counted.shape:
-            raise ValueError(f"shapes differ: {y_score.shape}, {abnormal.shape}, {counted.shape}")
+        y_score, abnormal, counted = check_map(scores, mask, inside)
         check_finite(y_score[counted])
         reach = math.ceil(REACH * max(y_score.shape))
         regions, count = ndimage.label(abnormal & counted, structure=np.ones((3, 3)))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage, special
 
-from medscan.metrics.intervals import Floats, Ints, check_finite, percentiles, resamples
+from medscan.metrics.intervals import Floats, Ints, check_finite, check_map, percentiles, resamples
 
 Group = int | str
 PixelStatistic = Literal["auroc", "average_precision", "aupro"]
@@ -65,10 +65,7 @@ class PixelCurves:
         ValueError
             If shapes differ, or a score that counts is not finite.
         """
-        y_score, abnormal = np.asarray(scores, np.float32), np.asarray(mask, bool)
-        counted = np.ones_like(abnormal) if inside is None else np.asarray(inside, bool)
-        if y_score.ndim != 2 or not y_score.shape == abnormal.shape == counted.shape:
-            raise ValueError(f"shapes differ: {y_score.shape}, {abnormal.shape}, {counted.shape}")
+        y_score, abnormal, counted = check_map(scores, mask, inside)
         values = y_score[counted]
         sizes, regions = _region_sizes(abnormal & counted)
         coarse = self._tally(check_finite(values), sizes[counted], GROUP_BINS).astype(np.float32)
