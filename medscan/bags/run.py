@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from medscan import archive, decoding, imaging
-from medscan.archive import ArchiveFile, Pseudonyms
+from medscan import archive, imaging
+from medscan.archive import Pseudonyms
 from medscan.bags.choose import Reader, Watcher
 from medscan.bags.domain import settle
 from medscan.bags.draw import whole_stacks_of
 from medscan.bags.labels import read_labels
 from medscan.bags.match import Bag, match
-from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Plane
+from medscan.choices import Plane
 from medscan.detector import Detector
-from medscan.errors import FileError, UsageError
+from medscan.errors import UsageError
 from medscan.fit import (
     NO_STACKS,
     SHOTS,
@@ -28,7 +28,7 @@ from medscan.fit import (
     load_backbone,
 )
 from medscan.methods import Method, settings_of, system_of
-from medscan.shots import LabelledSlice, Shots, by_patient, stacked
+from medscan.shots import LabelledSlice, Shots, by_patient, judge_copy, stacked
 
 TAKEN = {True: 4, False: 2}
 """Slices of a study that a method in closed form is fitted on, and one that is trained."""
@@ -113,7 +113,7 @@ def fit_studies(
     # Identities stay in this process: the table may name studies and patients by them.
     plain = Pseudonyms(b"", identify=True)
     catalogue = archive.index(
-        studies.roots, plane=plane, progress=watcher.indexed, pseudonyms=plain, judge=_judge
+        studies.roots, plane=plane, progress=watcher.indexed, pseudonyms=plain, judge=judge_copy
     )
     matched = match(labels, catalogue)
     wanted = [bag for bag in matched.bags if bag.label in learnt]
@@ -154,11 +154,6 @@ def _normal_stacks(
     return NormalStacks.chosen(
         found, numbers, shots, target_fpr=fpr, window=window, skip=reader.skip
     )
-
-
-def _judge(file: ArchiveFile) -> FileError | None:
-    """As a scan chooses between files of one SOP instance."""
-    return decoding.judge(file, MAX_FILE_BYTES, FILE_TIMEOUT_S, lambda: None)
 
 
 def _check(options: FitOptions) -> None:

@@ -12,7 +12,7 @@ from medscan.shots.shots import (
     stream_slices,
 )
 from medscan.shots.slots import LabelledSlice, Slot, load_slots, refuse
-from medscan.shots.sources import Source, stem
+from medscan.shots.sources import Source, judge_copy, stem
 from medscan.shots.whole import WholeStack, whole_stacks
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "WholeStack",
     "by_patient",
     "draw_shots",
+    "judge_copy",
     "load_items",
     "load_slots",
     "merged_shots",

@@ -82,7 +82,7 @@ def dicom_sources(paths: Sequence[Path]) -> dict[Path, DicomSources]:
     folders = sorted({path.parent for path in wanted.values()})
     top = Path(os.path.commonpath(folders))
     siblings = [entry for folder in folders for entry in _files_of(folder, top)]
-    catalogue = archive.index([top], walked=siblings, judge=_judge)
+    catalogue = archive.index([top], walked=siblings, judge=judge_copy)
     copies = {
         outcome.file.full: top / outcome.other
         for outcome in catalogue.set_aside
@@ -141,7 +141,8 @@ def _sources(study: Study) -> Mapping[ArchiveFile, list[Source]]:
     return found
 
 
-def _judge(file: ArchiveFile) -> FileError | None:
+def judge_copy(file: ArchiveFile) -> FileError | None:
+    """As a scan chooses between files of one SOP instance."""
     return decoding.judge(file, MAX_FILE_BYTES, FILE_TIMEOUT_S, lambda: None)
 
 
