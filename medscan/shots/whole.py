@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medscan.archive import Stack
 from medscan.choices import Plane
 from medscan.shots.data import Item
 from medscan.shots.slots import Slot, slots_of
@@ -33,14 +32,16 @@ def whole_stacks(items: Sequence[Item], plane: Plane | None) -> list[WholeStack]
 
     A series of DICOM files counts where all of them are items; one that was picked out does not.
     """
-    found: dict[Stack, list[Slot]] = {}
+    found: dict[
+        int, list[Slot]
+    ] = {}  # by identity: to compare stacks is to compare all their frames
     held = [item for item in items if _may_be_whole(item)]
     for slot in slots_of(held, plane):
-        found.setdefault(slot.source.stack, []).append(slot)
+        found.setdefault(id(slot.source.stack), []).append(slot)
     return [
-        WholeStack(slots[0].item.patient, tuple(sorted(slots, key=_place)))
-        for stack, slots in found.items()
-        if len(slots) == len(stack.frames) > 1
+        WholeStack(slots[0].item.patient, _in_order(slots))
+        for slots in found.values()
+        if len(slots) == len(slots[0].source.stack.frames) > 1
     ]
 
 
@@ -49,5 +50,7 @@ def _may_be_whole(item: Item) -> bool:
     return volume and not item.label and item.typical
 
 
-def _place(slot: Slot) -> int:
-    return slot.source.stack.frames.index(slot.frame)
+def _in_order(slots: Sequence[Slot]) -> tuple[Slot, ...]:
+    """Slots of a stack in the order of its frames."""
+    places = {frame: n for n, frame in enumerate(slots[0].source.stack.frames)}
+    return tuple(sorted(slots, key=lambda slot: places[slot.frame]))
