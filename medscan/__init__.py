@@ -31,11 +31,11 @@ it, and only what their `__init__` offers.
     scoring/      slices -> scores and maps; slices of a stack -> its result
     planning/     archive and ledger -> what is due, by which detector, and why not
     coverage.py   a plan after its scan -> how many studies have a score, and why others have none
-    scan/         due studies -> results.h5: lock, pipeline, budgets, publication
+    scanning/     due studies -> results.h5: lock, pipeline, budgets, publication
     cluster/      the same on a Ray cluster
     inspect/      doctor, dry run, shard plan, verify, locate
     shots/        labelled images on disk -> slices with their label, mask and patient
-    fit/          shots -> a detector
+    fitting/      shots -> a detector
     bags/         labels of whole studies -> the slices to fit on, and a detector
     report/       results.h5 -> HTML worklist, CSV, JSON lines
     feedback/     verdicts on results -> a new detector
@@ -51,9 +51,7 @@ it, and only what their `__init__` offers.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from medscan import errors
@@ -84,14 +82,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return [*__all__, "__version__"]
-
-
-class _Package(ModuleType):
-    """Keeps two functions of the interface whose names rooms have too when those are imported."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in ("fit", "scan"):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -13,7 +13,7 @@ from medscan import detector, results
 from medscan.detector import Domain
 from medscan.evaluate import EvaluateOptions, evaluate
 from medscan.results import State
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests.options import changed
 
 Scores = dict[str, float]

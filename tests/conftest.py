@@ -51,7 +51,7 @@ def detector_file(
 ) -> Path:
     """An MVFA detector for axial brain FLAIR on the tiny backbone."""
     from medscan.detector import Domain
-    from medscan.fit import FitOptions, fit
+    from medscan.fitting import FitOptions, fit
 
     options = FitOptions(
         shots=6,

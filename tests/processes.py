@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from medscan.errors import MedscanError
 from medscan.results import store
-from medscan.scan import scan
-from medscan.scan.disk import Room
+from medscan.scanning import scan
+from medscan.scanning.disk import Room
 
-WARM = ["torch", "open_clip", "medscan.scan", "medscan.clip", "medscan.methods"]
+WARM = ["torch", "open_clip", "medscan.scanning", "medscan.clip", "medscan.methods"]
 
 
 def warm():

@@ -6,7 +6,7 @@ import pytest
 from medscan import results
 from medscan.coverage import Coverage
 from medscan.report.worklist import rank
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 from tests.options import changed
 

@@ -11,7 +11,7 @@ import torch
 
 from medscan import detector, graph
 from medscan.errors import ExportError, UsageError
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import METHODS, settings_of
 from tests import tiny
 

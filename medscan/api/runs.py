@@ -25,8 +25,8 @@ from medscan.errors import MedscanError, UsageError
 from medscan.files import private_files
 from medscan.links import parse_template
 from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions, read_detectors
-from medscan.scan import Summary, Watch
-from medscan.scan import scan as run_scan
+from medscan.scanning import Summary, Watch
+from medscan.scanning import scan as run_scan
 
 GIB = 1 << 30
 
@@ -200,8 +200,8 @@ def fit(
     from medscan.bags import fit_studies, studies_of
     from medscan.clip import choose_device
     from medscan.detector import Domain
-    from medscan.fit import FitOptions
-    from medscan.fit import fit as run_fit
+    from medscan.fitting import FitOptions
+    from medscan.fitting import fit as run_fit
 
     path, cut = path_of(out), "" if plane is None else chosen("plane", plane, Plane)
     if not path.parent.is_dir() or path.is_dir() or path.is_symlink():

@@ -14,7 +14,7 @@ from medscan.bags.find import OfBag, choose, find
 from medscan.bags.match import Bag
 from medscan.clip import Backbone
 from medscan.errors import FileError, UsageError
-from medscan.fit import FitOptions, patient_folds
+from medscan.fitting import FitOptions, patient_folds
 from medscan.methods import build, settings_of
 from medscan.shots import LabelledSlice, Slot, load_slots
 

@@ -17,7 +17,7 @@ from medscan.bags.match import Bag, match
 from medscan.choices import Plane
 from medscan.detector import Detector
 from medscan.errors import UsageError
-from medscan.fit import (
+from medscan.fitting import (
     NO_STACKS,
     SHOTS,
     FitOptions,
@@ -91,7 +91,7 @@ def fit_studies(
     options : FitOptions
         `shots` counts studies; what `domain` leaves empty is read from the headers.
     progress : Tell, optional
-        As in `medscan.fit.fit`.
+        As in `medscan.fitting.fit`.
     watcher : Watcher, optional
 
     Returns

@@ -23,7 +23,7 @@ from medscan.cli.training import (
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
-    from medscan.fit import FitOptions
+    from medscan.fitting import FitOptions
     from medscan.methods import Method
 
 METHOD = "Method"
@@ -119,7 +119,7 @@ def fit(
     from medscan.bags import fit_studies, studies_of
     from medscan.clip import choose_device
     from medscan.detector import Domain
-    from medscan.fit import FitOptions, detector_line, fit
+    from medscan.fitting import FitOptions, detector_line, fit
 
     check_out(out)
     folders = data or []

@@ -118,7 +118,7 @@ def _opened(results: Path, ledger_file: Path | None) -> Iterator[Ledger]:
 @contextmanager
 def _locked(results: Path, ledger_file: Path | None) -> Iterator[Ledger]:
     """Open a ledger to change it, while no scan uses it."""
-    from medscan.scan import locked
+    from medscan.scanning import locked
 
     with _opened(results, ledger_file):
         pass  # say that there is none before any lock is made

@@ -40,7 +40,7 @@ def refit(
     from medscan import detector
     from medscan.clip import choose_device
     from medscan.feedback import learn
-    from medscan.fit import FitOptions, detector_line
+    from medscan.fitting import FitOptions, detector_line
 
     check_out(out)
     options = FitOptions(

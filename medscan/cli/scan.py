@@ -47,7 +47,7 @@ from medscan.text import printable
 if TYPE_CHECKING:
     from medscan.options import Outputs, ScanOptions
     from medscan.planning import FileEntry
-    from medscan.scan import Engine, Summary
+    from medscan.scanning import Engine, Summary
 
 
 def scan(
@@ -211,7 +211,7 @@ def scan(
         ScanOptions,
         read_detectors,
     )
-    from medscan.scan import manifest_of
+    from medscan.scanning import manifest_of
 
     options = ScanOptions(
         Inputs(
@@ -265,7 +265,7 @@ def scan(
 def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
     """Return the engine that scans the studies."""
     from medscan.cluster import RayEngine
-    from medscan.scan import LocalEngine
+    from medscan.scanning import LocalEngine
 
     if name is EngineName.RAY:
         if profile:
@@ -279,7 +279,7 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
 def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summary:
     """Scan with a progress bar on a terminal, and write the worklist beside the results."""
     from medscan import report
-    from medscan.scan import scan
+    from medscan.scanning import scan
 
     with private_files(options.privacy.identify):
         with progressing() as watch:

@@ -15,7 +15,7 @@ from medscan.cli.options import INPUT, OUTPUT, option
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
-    from medscan.fit import Moment, Tell
+    from medscan.fitting import Moment, Tell
 
 CALIBRATION = "Calibration"
 

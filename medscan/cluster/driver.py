@@ -35,7 +35,7 @@ from medscan.files import make_folder, remove, replacing
 from medscan.options import ScanOptions
 from medscan.planning import Task
 from medscan.results import Work
-from medscan.scan import (
+from medscan.scanning import (
     Assignment,
     FinishedStudy,
     Room,

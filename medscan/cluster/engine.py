@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 from medscan.errors import UsageError
 from medscan.planning import Task
-from medscan.scan import Assignment, LocalEngine
+from medscan.scanning import Assignment, LocalEngine
 from medscan.text import printable
 
 

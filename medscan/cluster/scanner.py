@@ -37,7 +37,7 @@ from medscan.options import ScanOptions
 from medscan.planning import Task
 from medscan.reading import WINDOWS_KEPT, Decoders, DrawJob, Drawn, decode
 from medscan.results import StudyResult
-from medscan.scan import (
+from medscan.scanning import (
     FinishedStudy,
     Pipeline,
     Room,

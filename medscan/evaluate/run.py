@@ -17,7 +17,7 @@ from medscan.evaluate.compare import Comparison, compare
 from medscan.evaluate.figures import Evaluation, figures
 from medscan.evaluate.observe import Observations, PreparedBatches, file_of, observe
 from medscan.evaluate.strata import read_values, strata_of
-from medscan.fit import FitOptions, fingerprint
+from medscan.fitting import FitOptions, fingerprint
 from medscan.methods import Method
 from medscan.normals import Calibration
 from medscan.shots import Item, LabelledSlice, read_items, read_splits, stem, stream_slices

@@ -14,7 +14,7 @@ from medscan.archive import Pseudonyms
 from medscan.detector import Ancestor, Detector
 from medscan.errors import UsageError
 from medscan.feedback.picks import Pick, load_picks, locate_picks
-from medscan.fit import (
+from medscan.fitting import (
     FitOptions,
     Tell,
     find_shots,
@@ -111,7 +111,7 @@ def learn(
     options : FitOptions
         Only device, precision, folds and licence are used.
     progress : callable, optional
-        As in `medscan.fit.fit`.
+        As in `medscan.fitting.fit`.
 
     Returns
     -------

@@ -18,7 +18,7 @@ from medscan.decoding import Syntax, syntaxes
 from medscan.errors import MedscanError
 from medscan.options import Inputs, Outputs, ScanOptions
 from medscan.planning import check_outputs
-from medscan.scan import versions
+from medscan.scanning import versions
 from medscan.scoring import batch_for, tower_of
 
 DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")

@@ -83,7 +83,7 @@ def forecast_scan(options: ScanOptions) -> Forecast:
     Raises
     ------
     medscan.errors.UsageError
-        As `medscan.scan.scan`.
+        As `medscan.scanning.scan`.
     """
     check(options)
     forecast = Forecast()

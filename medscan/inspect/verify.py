@@ -22,7 +22,7 @@ from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Task, pseudonym_key, scan_pseudonyms, survey_archive
 from medscan.reading import Decoders
 from medscan.results import Results, RunInfo, StackResult, StudyResult
-from medscan.scan import Pipeline, Room, Watchdog, stopping
+from medscan.scanning import Pipeline, Room, Watchdog, stopping
 from medscan.scoring import loaded_scorers
 
 Rescored = dict[str, StudyResult | None]

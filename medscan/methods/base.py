@@ -27,7 +27,7 @@ class Settings:
     decay : bool
         Lower the learning rate epoch by epoch, in a line towards 0.
     augmentation : {"none", "flip", "mvfa", "madclip"}
-        See `medscan.fit.augment`.
+        See `medscan.fitting.augment`.
     variants : {"one", "all"}
         Augmented variants of an image that an epoch visits.
     normalise : bool

@@ -28,7 +28,7 @@ from medscan.evaluate import (
     unseen_items,
 )
 from medscan.files import replacing
-from medscan.fit import FitOptions, Moment, fit
+from medscan.fitting import FitOptions, Moment, fit
 from medscan.methods import Method, Settings
 from medscan.normals import Calibration
 from medscan.shots import Item, LabelledSlice, draw_shots, read_splits

@@ -43,13 +43,13 @@ print(json.dumps([before, dir(medscan), "torch" in sys.modules]))
     assert names == dir(medscan)
 
 
-@pytest.mark.parametrize("first", ["", "medscan.fit.run, medscan.scan.run"])
+@pytest.mark.parametrize("first", ["", "medscan.fitting.run, medscan.scanning.run"])
 def test_the_functions_keep_their_names_whatever_was_imported(first, environment):
     code = f"""
 {f"import {first}" if first else ""}
-import medscan, medscan.scan
+import medscan
 from medscan import scan
-from medscan.scan import LocalEngine
+from medscan.scanning import LocalEngine
 found = [medscan.scan, medscan.fit, scan, medscan.open_results, medscan.Detector.load]
 print(json.dumps([f.__module__ + "." + f.__name__ for f in found]))
 """

@@ -12,7 +12,7 @@ import typer
 import medscan
 from medscan.cli import app
 from medscan.errors import LockedError, MedscanError, UsageError
-from medscan.scan import locked
+from medscan.scanning import locked
 from tests import tiny
 
 TERMINAL = {"as_json", "profile", "strict", "dry_run", "explain", "log_file", "engine", "address"}
@@ -125,7 +125,7 @@ def test_a_scan_that_is_held_up_is_an_error(scan, tmp_path):
 
 
 def test_what_ends_a_scan_is_an_error(scan, archive, monkeypatch):
-    from medscan.scan import pipeline
+    from medscan.scanning import pipeline
 
     monkeypatch.setattr(pipeline.Room, "reserve", lambda *_: "no space is left for it")
     with pytest.raises(MedscanError, match="no space"):

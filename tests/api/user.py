@@ -1,7 +1,6 @@
 """What a user writes: `mypy` checks it strictly, by the annotations that medscan ships."""
 
 import medscan
-import medscan.scan
 from medscan import open_results
 
 

@@ -8,7 +8,7 @@ from medscan.bags import StudyOptions, Watcher, fit_studies
 from medscan.clip import read_header
 from medscan.detector import Domain
 from medscan.errors import UsageError
-from medscan.fit import FitOptions
+from medscan.fitting import FitOptions
 from tests import tiny
 
 from .conftest import uid, write_labels, write_study

@@ -1,6 +1,6 @@
 """The benchmark of study labels, on a few drawn images."""
 
-from medscan.fit import FitOptions
+from medscan.fitting import FitOptions
 from tests import tiny
 from tests.benchmarks.study_labels import measure, read_cases, studies_of
 

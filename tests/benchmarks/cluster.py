@@ -67,7 +67,7 @@ def rate(detector_file: Path, archive: Path, shard_text: str, address: str) -> N
     """Print times of the first and the last finished study, and slices between; in a process."""
     from medscan.choices import Shard
     from medscan.cluster import RayEngine
-    from medscan.scan import scan
+    from medscan.scanning import scan
 
     progress = []
 
@@ -120,7 +120,7 @@ def rate_of(words: list[object], shards: int, nodes: int) -> float:
 def peak(detector_file: Path, archive: Path) -> None:
     """Print peak MiB of the driver, up to the last study and in total; in its own process."""
     from medscan.cluster import RayEngine
-    from medscan.scan import scan
+    from medscan.scanning import scan
 
     while_scanning = [0.0]
 

@@ -33,7 +33,7 @@ STUDIES = 4
 def prepare(scratch: Path) -> None:
     """Write an archive, a folder with its results, and one with part files."""
     from medscan.errors import DiskError
-    from medscan.scan import run, scan
+    from medscan.scanning import run, scan
     from tests import tiny
     from tests.benchmarks.nights import write_detector
 

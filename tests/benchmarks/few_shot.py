@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 from medscan.choices import Plane
 from medscan.detector import Domain
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import Method
 from medscan.shots import load_items, read_items
 

@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 
 from medscan import clip
-from medscan.fit import augment
-from medscan.fit.train import Prepared, batches, prepare, remember, step
+from medscan.fitting import augment
+from medscan.fitting.train import Prepared, batches, prepare, remember, step
 from medscan.methods import Method, build, settings_of
 from medscan.shots import read_items
 from medscan.shots.shots import Shots, draw_shots

@@ -26,7 +26,7 @@ from typing import Any
 
 from medscan.cli import main
 from medscan.detector import Domain
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from tests import hostile, tiny
 
 LONGEST_S = 60

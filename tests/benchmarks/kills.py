@@ -24,9 +24,9 @@ from typing import Any
 
 from medscan import archive, detector, report, results
 from medscan.detector import Domain
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.options import ScanOptions
-from medscan.scan import LocalEngine, run, scan
+from medscan.scanning import LocalEngine, run, scan
 from tests import tiny
 from tests.content import seen
 from tests.options import scan_options

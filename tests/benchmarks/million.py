@@ -34,7 +34,7 @@ from medscan.planning.ledger import Ledger
 from medscan.planning.plan import Task, due_tasks
 from medscan.planning.survey import LedgerHeaderCache, scan_pseudonyms, survey_archive, walk
 from medscan.results import Mark, Work
-from medscan.scan.unchanged import signature
+from medscan.scanning.unchanged import signature
 from tests.options import scan_options
 
 KEY = bytes(32)

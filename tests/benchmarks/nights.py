@@ -3,7 +3,7 @@
     python tests/benchmarks/nights.py night [--files 50000] [--rounds 3]
     python tests/benchmarks/nights.py memory [--studies 50 500 5000] [--slices 1000]
 
-`night` writes small DICOM files, scans them once, and then times `medscan.scan.scan` of the
+`night` writes small DICOM files, scans them once, and then times `medscan.scanning.scan` of the
 unchanged archive alternately with a bare os.walk and stat of the same files, in one process; the
 best round of each counts. No image is scored, because no detector fits them. `memory` scans
 archives of studies of 2 slices, and one series of --slices of 512 x 512, each in its own process,
@@ -48,7 +48,7 @@ def options_of(archive: Path, scratch: Path):
 
 def write_detector(scratch: Path) -> None:
     from medscan.detector import Domain
-    from medscan.fit import FitOptions, fit
+    from medscan.fitting import FitOptions, fit
     from tests import tiny
 
     backbone = tiny.write_backbone(scratch / "clip")
@@ -65,7 +65,7 @@ def write_detector(scratch: Path) -> None:
 
 
 def night(scratch: Path, files: int, rounds: int) -> None:
-    from medscan.scan import scan
+    from medscan.scanning import scan
     from tests.benchmarks.index_speed import timed, walked, write
 
     archive = scratch / "archive"
@@ -94,7 +94,7 @@ def child(archive: Path, scratch: Path) -> None:
     """Scan, and print the largest resident sets of the scan and of its worker."""
     import multiprocessing
 
-    from medscan.scan import scan
+    from medscan.scanning import scan
 
     workers, over = [0.0], threading.Event()
 

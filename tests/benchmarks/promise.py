@@ -31,7 +31,7 @@ import numpy as np
 import torch
 from scipy.stats import betabinom
 
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import Method
 from medscan.normals import Calibration
 from medscan.scoring import aggregate, stack_calibration

@@ -31,7 +31,7 @@ from medscan.bags import StudyOptions, Watcher, fit_studies
 from medscan.bags.draw import evenly
 from medscan.choices import Plane
 from medscan.detector import Domain
-from medscan.fit import FitOptions, fit_shots, load_backbone
+from medscan.fitting import FitOptions, fit_shots, load_backbone
 from medscan.methods import Method, settings_of
 from medscan.shots import Item, LabelledSlice, load_slots, stacked
 from medscan.shots.slots import slots_of

@@ -14,7 +14,7 @@ from pydicom.uid import JPEG2000Lossless, RLELossless
 from medscan import clip, decoding, detector
 from medscan.inspect import doctor
 from medscan.options import Outputs
-from medscan.scan import manifest
+from medscan.scanning import manifest
 
 UNTOUCHED = """
 import sys

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from tests import tiny
 
 

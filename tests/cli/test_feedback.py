@@ -31,7 +31,7 @@ def archive(tmp_path_factory):
 def night(tmp_path_factory, archive, detector_file):
     """What a scan of it wrote."""
     from medscan.options import Compute, Inputs, Outputs, ScanOptions
-    from medscan.scan import scan
+    from medscan.scanning import scan
 
     out = tmp_path_factory.mktemp("night") / "night.h5"
     inputs = Inputs((archive,), ((detector_file, detector.read(detector_file)),), named=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medscan import detector, results
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from tests.edited import edited
 
 

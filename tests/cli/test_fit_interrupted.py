@@ -10,7 +10,7 @@ from medscan import detector
 FIT = """
 import os, signal, sys
 from medscan.cli import main
-from medscan.fit import train
+from medscan.fitting import train
 
 step, count = train.step, 0
 at = [int(number) for number in sys.argv.pop(1).split(",")]

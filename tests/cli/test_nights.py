@@ -13,7 +13,7 @@ import pytest
 from medscan import results
 from medscan.planning.ledger import Ledger
 from medscan.results import Work
-from medscan.scan.lock import locked
+from medscan.scanning.lock import locked
 from tests import tiny
 from tests.cli.conftest import MEDSCAN
 

@@ -9,7 +9,7 @@ import pytest
 
 from medscan.errors import UsageError
 from medscan.imaging import parse_rule
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 
 LONG = "x\x1b[31m\n" * 1_000

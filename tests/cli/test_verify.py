@@ -33,7 +33,7 @@ def archive(tmp_path_factory):
 def scanned(archive, detector_file, tmp_path_factory):
     """A folder with results of the archive."""
     from medscan import detector
-    from medscan.scan import scan
+    from medscan.scanning import scan
 
     out = tmp_path_factory.mktemp("scanned") / "results.h5"
     found = ((detector_file, detector.read(detector_file)),)
@@ -288,7 +288,7 @@ def test_absent_studies_are_counted_and_no_problem(verify, archive, tmp_path):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it(verify, monkeypatch, number, code):
-    from medscan.scan import pipeline
+    from medscan.scanning import pipeline
 
     real, sent = pipeline.Pipeline._finish, []
 

@@ -17,7 +17,7 @@ from medscan.choices import EngineName
 from medscan.cli.scan import _engine
 from medscan.cluster import engine
 from medscan.errors import UsageError
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 from tests.cluster import ray_nodes, ray_scan
 from tests.content import content

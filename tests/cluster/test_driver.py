@@ -11,7 +11,7 @@ from medscan.cluster import nodes as cluster
 from medscan.cluster.driver import ATTEMPTS, LOT_SLICES, Driver
 from medscan.cluster.nodes import LOTS_AT_ONCE, Need, ScannerSlot, needs
 from medscan.errors import ClusterError, UsageError
-from medscan.scan import Assignment, Square, Stop, Watchdog
+from medscan.scanning import Assignment, Square, Stop, Watchdog
 from tests.options import scan_options
 
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}, {"CPU": 1.0}, {}]

@@ -7,7 +7,7 @@ from pydicom.uid import generate_uid
 from medscan import archive, demo, results
 from medscan import detector as detectors
 from medscan.demo.phantom import SHAPE, SPACING
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests.options import scan_options
 
 HEADS = 10

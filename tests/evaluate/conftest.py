@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from medscan.evaluate.observe import Observations, Truth
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.shots import LabelledSlice, read_items, stream_slices
 from tests import tiny
 

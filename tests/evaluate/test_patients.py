@@ -8,7 +8,7 @@ import pytest
 from medscan import detector as detectors
 from medscan.errors import UsageError
 from medscan.evaluate.run import unseen_items
-from medscan.fit import fit
+from medscan.fitting import fit
 from tests import tiny
 
 

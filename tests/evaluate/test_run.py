@@ -11,7 +11,7 @@ from medscan.errors import UsageError
 from medscan.evaluate import EvaluateOptions, evaluate
 from medscan.evaluate.observe import Observations, Truth
 from medscan.evaluate.run import _common, judge_on_test, unseen_items
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.shots import Item
 from tests import tiny
 

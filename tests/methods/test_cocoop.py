@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from medscan.clip import Prompts
-from medscan.fit import FitOptions, fit
-from medscan.fit.train import prepare, train
+from medscan.fitting import FitOptions, fit
+from medscan.fitting.train import prepare, train
 from medscan.methods import Batch, build, settings_of
 from medscan.parts import losses, scoring
 from medscan.shots.data import read_items

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from medscan import clip
 from medscan.clip import Prompts
-from medscan.fit import FitOptions, fit
-from medscan.fit.train import prepare, train
+from medscan.fitting import FitOptions, fit
+from medscan.fitting.train import prepare, train
 from medscan.methods import Batch, build, settings_of
 from medscan.parts import losses
 from medscan.shots.data import read_items

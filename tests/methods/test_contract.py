@@ -6,7 +6,7 @@ import torch
 from medscan import choices
 from medscan.detector import Detector
 from medscan.errors import UsageError
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import METHODS, build, settings_of
 from medscan.report.colours import UNBOUNDED
 from medscan.shots import read_items

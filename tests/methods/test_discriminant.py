@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from medscan.detector import read
 from medscan.errors import DetectorError, UsageError
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import Examples, build, settings_of
 from medscan.parts.fusion import auroc
 from medscan.shots import read_items

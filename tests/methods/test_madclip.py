@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from medscan import detector
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import Batch, build, settings_of
 from medscan.parts import losses, prompts, scoring
 from medscan.parts.adapters import DualBranchAdapter

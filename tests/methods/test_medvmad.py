@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.methods import Batch, build, settings_of
 from medscan.parts import losses
 from tests.golden import backbone as authors_backbone

@@ -14,7 +14,7 @@ from medscan.errors import DiskError, UsageError
 from medscan.inspect import forecast_scan
 from medscan.planning.ledger import Ledger
 from medscan.report.accounting import COLUMNS
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 from tests.options import changed
 

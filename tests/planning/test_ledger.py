@@ -9,7 +9,7 @@ from medscan.errors import DiskError, LedgerError
 from medscan.inspect import forecast_scan
 from medscan.planning.ledger import DecoderTrouble, Ledger
 from medscan.results import Mark, Work
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 
 

@@ -12,7 +12,7 @@ from medscan.choices import Rescan
 from medscan.errors import DeviceError
 from medscan.inspect import forecast_scan
 from medscan.results import Mark
-from medscan.scan import engine, scan
+from medscan.scanning import engine, scan
 from tests import tiny
 from tests.options import changed
 

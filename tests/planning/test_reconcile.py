@@ -11,8 +11,8 @@ from medscan.errors import LedgerError, LockedError, UsageError
 from medscan.inspect import forecast_scan
 from medscan.planning.ledger import Ledger
 from medscan.planning.reconcile import forget
-from medscan.scan import run as module
-from medscan.scan import scan
+from medscan.scanning import run as module
+from medscan.scanning import scan
 from tests import tiny
 from tests.content import content
 from tests.options import changed

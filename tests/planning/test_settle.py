@@ -10,7 +10,7 @@ from medscan import results
 from medscan.archive import index
 from medscan.inspect import forecast_scan
 from medscan.planning.settle import hold_back_arriving
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 from tests.options import changed
 

@@ -7,7 +7,7 @@ import pytest
 
 from medscan import report, results
 from medscan.inspect.integrity import accounting_problems
-from medscan.scan import scan
+from medscan.scanning import scan
 from tests import tiny
 from tests.edited import edited
 from tests.report import make

@@ -10,7 +10,7 @@ from PIL import Image
 from medscan.choices import Plane
 from medscan.errors import UsageError
 from medscan.evaluate import EvaluateOptions, evaluate, to_plain
-from medscan.fit import FitOptions, fit
+from medscan.fitting import FitOptions, fit
 from medscan.shots import read_items
 from medscan.shots.shots import draw_shots, stream_slices
 from medscan.suites import read_suite, run_suite

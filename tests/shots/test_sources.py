@@ -10,7 +10,7 @@ from medscan import detector as detectors
 from medscan import results
 from medscan.errors import UsageError
 from medscan.evaluate.run import slices_of
-from medscan.scan import scan
+from medscan.scanning import scan
 from medscan.shots.data import read_items
 from medscan.shots.patients import patient_of
 from medscan.shots.shots import draw_shots, stream_slices
