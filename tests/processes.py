@@ -1,18 +1,39 @@
-"""Scans in processes of their own that start at once: they are forked from one that has it all."""
+"""Commands in processes of their own that start at once: they are forked from one that has it all.
+
+To import PyTorch and open_clip takes seconds of processor time, which each command would pay.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import resource
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from medscan.cli import main
 from medscan.errors import MedscanError
 from medscan.results import store
 from medscan.scanning import scan
 from medscan.scanning.disk import Room
 
-WARM = ["torch", "open_clip", "medscan.scanning", "medscan.clip", "medscan.methods"]
+WARM = [
+    "torch",
+    "open_clip",
+    "medscan.clip",
+    "medscan.evaluate",
+    "medscan.export",
+    "medscan.fitting",
+    "medscan.methods",
+    "medscan.report",
+    "medscan.scanning",
+    "tests.processes",
+]
 
 
 def warm():
@@ -20,6 +41,60 @@ def warm():
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(WARM)
     return context
+
+
+class Command:
+    """`medscan WORDS` at work in a folder, with nothing but that environment."""
+
+    def __init__(self, words: Sequence[object], environment: Mapping[str, str], folder: Path):
+        self.words = list(map(str, words))
+        self._made = tempfile.TemporaryDirectory()
+        self._outputs = [Path(self._made.name, name) for name in ("out", "err")]
+        told = (self.words, dict(environment), folder, self._outputs)
+        self._process = warm().Process(target=_command, args=told)
+        self._process.start()
+        self.pid = self._process.pid
+
+    def ended(self) -> bool:
+        return self._process.exitcode is not None
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Its exit status and what it said; it is killed when the time is over."""
+        self._process.join(timeout)
+        if not self.ended():
+            self.kill()
+            raise subprocess.TimeoutExpired(self.words, timeout)
+        out, err = (path.read_text() for path in self._outputs)
+        self._made.cleanup()
+        return subprocess.CompletedProcess(self.words, self._process.exitcode, out, err)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._made.cleanup()
+
+
+def command(
+    words: Sequence[object], environment: Mapping[str, str], folder: Path, timeout: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """What `medscan WORDS` does in that folder, with nothing but that environment."""
+    return Command(words, environment, folder).wait(timeout)
+
+
+def _command(words, environment, folder, outputs):
+    os.setsid()  # of its own, so that a test may stop it with all its workers
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    for stream, path in zip((sys.stdout, sys.stderr), outputs, strict=True):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), stream.fileno())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells ignore it
+    sys.argv = ["medscan", *words]
+    main()
 
 
 def run(options):

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
 
 from medscan.cli import main
+from tests import processes
 
 MEDSCAN = [sys.executable, "-m", "medscan"]
 
@@ -14,17 +14,8 @@ MEDSCAN = [sys.executable, "-m", "medscan"]
 def medscan(environment, tmp_path):
     """Runs medscan as a process in an empty folder."""
 
-    def run(*words, env=(), **options):
-        return subprocess.run(
-            [*MEDSCAN, *map(str, words)],
-            env=environment | dict(env),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            **options,
-        )
+    def run(*words, env=()):
+        return processes.command(words, environment | dict(env), tmp_path)
 
     return run
 

@@ -3,14 +3,12 @@
 import csv
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
 
 import typer
 
-from medscan import results
 from medscan.cli import app
 from tests import tiny
 from tests.cli.conftest import MEDSCAN
@@ -191,49 +189,3 @@ def test_the_shipped_detector_and_backbone_are_found(medscan):
     assert "backbone  medscan-mini" in listed.stdout
     assert "detector  brain-flair" in listed.stdout
     assert medscan("weights", "verify").returncode == 0
-
-
-def test_sigterm_publishes_what_is_whole(environment, detector_file, tmp_path):
-    for number in range(40):
-        tiny.write_series(
-            tmp_path / "archive" / str(number), tiny.head_volume(number), study=f"1.{number}"
-        )
-    words = ["scan", "archive", "--detector", str(detector_file), "--batch-size", "1"]
-    process = subprocess.Popen(
-        [*MEDSCAN, *words], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    )
-    parts = tmp_path / "results.h5.parts"
-    for _ in range(600):
-        if parts.is_dir() and any(parts.glob("*.h5")):
-            break
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    line, _ = process.communicate(timeout=60)
-    assert process.returncode in (0, 143)
-    kept = len(results.open(tmp_path / "results.h5").keys())
-    assert f"{kept} studies scanned" in line
-    assert kept > 0
-    assert not parts.exists()
-
-
-def test_kill_9_leaves_nothing_broken(environment, detector_file, tmp_path):
-    for number in range(8):
-        tiny.write_series(
-            tmp_path / "archive" / str(number), tiny.head_volume(number), study=f"1.{number}"
-        )
-    words = [*MEDSCAN, "scan", "archive", "--detector", str(detector_file)]
-    for delay in (0.5, 2.5, 4.0):
-        process = subprocess.Popen(words, env=environment, cwd=tmp_path, stdout=subprocess.PIPE)
-        time.sleep(delay)
-        process.kill()
-        process.communicate()
-        if (tmp_path / "results.h5").exists():
-            results.open(tmp_path / "results.h5").ranked()
-    done = subprocess.run(words, env=environment, cwd=tmp_path, capture_output=True, check=True)
-    assert done.stderr == b""
-    assert len(results.open(tmp_path / "results.h5").keys()) == 8
-    left = {p.name for p in tmp_path.iterdir()}
-    assert left == {
-        *("archive", "results.h5", "results.csv", "results.html"),
-        *("results.h5.ledger", "results.h5.key"),
-    }

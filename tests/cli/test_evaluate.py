@@ -2,27 +2,17 @@
 
 import csv
 import json
-import subprocess
-import sys
 
 import pytest
 
 from medscan.fitting import FitOptions, fit
-from tests import tiny
+from tests import processes, tiny
 
 
 @pytest.fixture
 def medscan(environment, tmp_path):
     def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "medscan", "evaluate", *map(str, words)],
-            env=environment | {"COLUMNS": "80"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return processes.command(["evaluate", *words], environment | {"COLUMNS": "80"}, tmp_path)
 
     return run
 

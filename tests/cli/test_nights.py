@@ -14,8 +14,7 @@ from medscan import results
 from medscan.planning.ledger import Ledger
 from medscan.results import Work
 from medscan.scanning.lock import locked
-from tests import tiny
-from tests.cli.conftest import MEDSCAN
+from tests import processes, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +66,7 @@ def command(process):
 def begun(process, folder, timeout=120):
     """Wait until a scan has finished its first study."""
     for _ in range(timeout * 50):
-        if process.poll() is not None or any(folder.glob("results.h5.parts/*.h5")):
+        if process.ended() or any(folder.glob("results.h5.parts/*.h5")):
             return
         time.sleep(0.02)
     raise AssertionError("the scan did not begin")
@@ -79,23 +78,12 @@ def start(environment, tmp_path, words):
     started = []
 
     def go(*more):
-        started.append(
-            subprocess.Popen(
-                [*MEDSCAN, *words, *more],
-                env=environment,
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        )
+        started.append(processes.Command([*words, *more], environment, tmp_path))
         return started[-1]
 
     yield go
     for process in started:
         process.kill()
-        process.communicate()
 
 
 def test_budgets_end_with_0_and_say_what_is_left(medscan, words, tmp_path):
@@ -122,12 +110,12 @@ def test_a_second_scan_exits_75_and_names_the_first(medscan, words, tmp_path):
 def test_a_signal_finishes_the_study_in_hand_and_publishes(start, tmp_path, number, code):
     process = start()
     begun(process, tmp_path)
-    process.send_signal(number)
-    line, errors = process.communicate(timeout=120)
-    assert errors == ""
+    process.signal(number)
+    done = process.wait()
+    assert done.stderr == ""
     kept = len(results.open(tmp_path / "results.h5").keys())
-    assert f"{kept} studies scanned" in line
-    assert process.returncode == code
+    assert f"{kept} studies scanned" in done.stdout
+    assert done.returncode == code
     assert left(tmp_path) == set()
 
 
@@ -137,9 +125,9 @@ def test_a_scan_that_is_stopped_and_continued_loses_no_file(start, tmp_path):
     os.killpg(process.pid, signal.SIGSTOP)
     time.sleep(3)
     os.killpg(process.pid, signal.SIGCONT)
-    line, errors = process.communicate(timeout=120)
-    assert (process.returncode, errors) == (0, "")
-    assert "0 failed" in line
+    done = process.wait()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0 failed" in done.stdout
 
 
 def test_a_worker_that_is_killed_costs_nothing(start, tmp_path):
@@ -149,9 +137,9 @@ def test_a_worker_that_is_killed_costs_nothing(start, tmp_path):
     assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
-    line, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert "0 failed" in line
+    done = process.wait()
+    assert done.returncode == 0
+    assert "0 failed" in done.stdout
     assert len(results.open(tmp_path / "results.h5").keys()) == 6
 
 
@@ -161,7 +149,6 @@ def test_no_process_outlives_a_scan_that_is_killed(start, medscan, words, tmp_pa
     started = children(process.pid)
     assert started
     process.kill()
-    process.communicate()
     for _ in range(300):
         if not any(map(command, started)):
             break
