@@ -28,6 +28,11 @@ os.environ.pop("MEDSCAN_KEY_FILE", None)
 os.environ["MEDSCAN_FEATURE_CACHE"] = "0"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process waits for another at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(scope="session")
 def backbone_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_backbone(tmp_path_factory.mktemp("tiny-clip"))

@@ -12,6 +12,8 @@ import pytest
 from tests import tiny
 from tests.cli.conftest import MEDSCAN
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "man/medscan.1").read_text()
 INSTALLED = "/usr/local/bin/medscan"
 

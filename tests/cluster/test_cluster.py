@@ -23,7 +23,7 @@ from tests.cluster import ray_nodes, ray_scan
 from tests.content import content
 from tests.options import scan_options
 
-STUDIES, SLICES = 24, 4
+STUDIES, SLICES = 12, 3
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -174,12 +174,12 @@ def test_a_driver_that_is_killed_or_stopped_loses_nothing(begin, nodes, expected
     scan.communicate()
     scan = begin("slow", "--address", nodes.address)
     wait_for_lock(tmp_path, scan.pid)  # scanners of the dead driver may still write a few parts
-    wait_for_parts(tmp_path, 6)
+    wait_for_parts(tmp_path, 4)
     scan.terminate()
     told, _ = scan.communicate()
     assert (scan.returncode, "left over (SIGTERM)" in told) == (143, True), told
     done = len(results.open(tmp_path / "results.h5").keys())
-    assert 6 <= done < STUDIES
+    assert 4 <= done < STUDIES
     scan = begin("plain", "--address", nodes.address)
     assert f"{STUDIES - done} studies scanned" in scan.communicate()[0]
     assert content(tmp_path / "results.h5") == expected
@@ -190,7 +190,7 @@ def test_what_kills_a_decoder_costs_a_frame_and_what_kills_scanners_a_study(
 ):
     scan = begin("deadly", "--address", nodes.address, "--json")
     told, errors = scan.communicate()
-    assert (scan.returncode, errors) == (3, worse("5 decoder-died, 1 truncated"))
+    assert (scan.returncode, errors) == (3, worse(f"{1 + SLICES} decoder-died, 1 truncated"))
     manifest = json.loads(told)
     assert manifest["scanned"] == STUDIES
     assert manifest["reasons"]["decoder-died"] == 1 + SLICES
@@ -212,7 +212,7 @@ def test_processes_and_a_node_that_are_lost_cost_a_retry(begin, nodes, expected,
     wait_for_parts(tmp_path, 1)
     nodes.kill("ray::decode")
     nodes.kill("ray::Slow")
-    wait_for_parts(tmp_path, 5)
+    wait_for_parts(tmp_path, 3)
     nodes.remove()
     told, errors = scan.communicate()
     assert (scan.returncode, errors) == (3, worse("1 truncated"))

@@ -10,7 +10,7 @@ from medscan.demo.phantom import SHAPE, SPACING
 from medscan.scanning import scan
 from tests.options import scan_options
 
-HEADS = 10
+HEADS = 5
 
 
 def test_the_series_is_read_as_it_was_drawn(tmp_path):

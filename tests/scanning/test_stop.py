@@ -19,6 +19,8 @@ from tests import tiny
 from tests.options import changed
 from tests.processes import warm
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 SECONDS = 20.0
 """Ten, and as many for a busy machine."""
