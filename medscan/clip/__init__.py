@@ -11,7 +11,7 @@ from medscan.clip.header import Header, check_safetensors, in_order, read_header
 from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
 
 if TYPE_CHECKING:
-    from medscan.clip.backbone import Backbone, Features, Hook, Prompts
+    from medscan.clip.backbone import Backbone, Features, Hook, Need, Prompts
     from medscan.clip.linear import Linear, apply_linear
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Header",
     "Hook",
     "Linear",
+    "Need",
     "Prompts",
     "apply_linear",
     "bundles",

@@ -1,21 +1,35 @@
-"""A frozen open_clip model whose tokens can be read after any block and changed between blocks."""
+"""A frozen model whose tokens can be read after any block and changed between blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from enum import StrEnum
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.clip.linear import apply_linear, speed_up
+from medscan.clip.linear import speed_up
+from medscan.clip.towers import tower_of
 from medscan.errors import UsageError, WeightsError
 
 Hook = Callable[[int, Tensor], Tensor]
-"""`hook(i, tokens)` takes the tokens (B, T, d) after block i (0: the embeddings) and returns those
-for the next block; it may change their number but keeps CLS first."""
+"""`hook(i, tokens)` takes the tower's own tokens (B, T, d) after block i (0: the embeddings) and
+returns those for the next block; where the backbone does not lack `Need.TOKENS` it may change their
+number, but keeps the class token first."""
+
+END = 49407
+"""CLIP's end token, the highest of its words."""
+
+
+class Need(StrEnum):
+    """What a method may need of a backbone, beside the tokens of images."""
+
+    SENTENCES = "sentences"
+    TOKENS = "tokens of its own between the blocks"
+    NO_ATTENTION = "blocks without their attention"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +39,17 @@ class Features:
     Parameters
     ----------
     levels : tuple of Tensor
-        Tokens (B, T, d) after each tapped block, before the hook changes them, CLS first.
+        Tokens (B, 1 + N, d) after each tapped block, before the hook changes them: one for the
+        image, see `Backbone.arrange`, and then the patches, row by row.
+    last : Tensor
+        The tower's own tokens (B, T, d) after the last block that ran, from which `Backbone.run`
+        can go on.
     pooled : Tensor or None
         Image embedding (B, D), not normalised; None unless requested.
     """
 
     levels: tuple[Tensor, ...]
+    last: Tensor
     pooled: Tensor | None
 
 
@@ -50,90 +69,17 @@ class Prompts:
     end: Tensor
 
 
-class _Tower(Protocol):
-    """Steps of a vision transformer between which tokens are read."""
-
-    blocks: Sequence[nn.Module]
-
-    def embed(self, images: Tensor) -> Tensor: ...
-    def feed_forward(self, number: int, tokens: Tensor) -> Tensor: ...
-    def pool(self, tokens: Tensor) -> Tensor: ...
-    def project(self, tokens: Tensor) -> Tensor: ...
-
-
-class _ClipTower:
-    """open_clip's own VisionTransformer."""
-
-    def __init__(self, visual: Any) -> None:
-        self.visual = visual
-        self.blocks = visual.transformer.resblocks
-
-    def embed(self, images: Tensor) -> Tensor:
-        return self.visual._embeds(images)  # type: ignore[no-any-return]
-
-    def feed_forward(self, number: int, tokens: Tensor) -> Tensor:
-        block: Any = self.blocks[number - 1]
-        return tokens + block.ls_2(block.mlp(block.ln_2(tokens)))  # type: ignore[no-any-return]
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        pooled, _ = self.visual._pool(tokens)
-        projection: Tensor | None = self.visual.proj
-        return pooled if projection is None else pooled @ projection  # type: ignore[no-any-return]
-
-    def project(self, tokens: Tensor) -> Tensor:
-        return apply_linear(self.visual.ln_post(tokens), self.visual.proj.mT)
-
-
-class _TimmTower:
-    """A timm vision transformer behind open_clip's adapter."""
-
-    def __init__(self, visual: Any) -> None:
-        self.visual = visual
-        self.blocks = visual.trunk.blocks
-
-    def embed(self, images: Tensor) -> Tensor:
-        trunk = self.visual.trunk
-        return trunk.norm_pre(trunk._pos_embed(trunk.patch_embed(images)))  # type: ignore[no-any-return]
-
-    def feed_forward(self, number: int, tokens: Tensor) -> Tensor:
-        block: Any = self.blocks[number - 1]
-        return tokens + block.ls2(block.mlp(block.norm2(tokens)))  # type: ignore[no-any-return]
-
-    def pool(self, tokens: Tensor) -> Tensor:
-        trunk = self.visual.trunk
-        return self.visual.head(trunk.forward_head(trunk.norm(tokens)))  # type: ignore[no-any-return]
-
-    def project(self, tokens: Tensor) -> Tensor:
-        return self.visual.head(self.visual.trunk.norm(tokens))  # type: ignore[no-any-return]
-
-
-def tower_of(visual: Any, name: str) -> _Tower:
-    """The steps of a vision tower of open_clip.
-
-    Raises
-    ------
-    WeightsError
-        If it is not a vision transformer.
-    """
-    if hasattr(visual, "_embeds") and hasattr(visual, "transformer"):
-        return _ClipTower(visual)
-    trunk = getattr(visual, "trunk", None)
-    if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "_pos_embed"):
-        return _TimmTower(visual)
-    raise WeightsError(
-        f"backbone {name}: its vision tower is not a vision transformer; choose a ViT model"
-    )
-
-
 class Backbone:
-    """A frozen CLIP: tokens of an image at chosen blocks, features of sentences.
+    """A frozen vision transformer: tokens of an image at chosen blocks; of a CLIP also sentences.
 
     Parameters
     ----------
-    model : open_clip CLIP or CustomTextCLIP
-        Put into eval mode and frozen here.
-    tokenizer : callable
-        open_clip's tokenizer of the model: list of str -> int64 (P, context).
+    model : Module
+        open_clip's CLIP or CustomTextCLIP, or a module with only a vision tower as `visual`. Put
+        into eval mode and frozen here.
+    tokenizer : callable or None
+        open_clip's tokenizer of the model: list of str -> int64 (P, context). None for a model
+        without sentences, or with those of another tokenizer than CLIP's.
     name, digest : str
         Name that the user gave, and SHA-256 that detectors record.
     size : int
@@ -145,7 +91,7 @@ class Backbone:
     def __init__(
         self,
         model: Any,
-        tokenizer: Callable[[list[str]], Tensor],
+        tokenizer: Callable[[list[str]], Tensor] | None,
         *,
         name: str,
         digest: str,
@@ -160,7 +106,8 @@ class Backbone:
         self.mean, self.std = tuple(mean), tuple(std)
         self.between_blocks: Callable[[], object] = lambda: None
         """Called before each block of the vision tower; an error that it raises ends the run."""
-        self.logit_scale = float(model.logit_scale.exp())
+        scale = getattr(model, "logit_scale", None)
+        self.logit_scale = 1.0 if scale is None else float(scale.exp())
         """Factor on cosines that the checkpoint was trained with."""
         self._tower = tower_of(model.visual, name)
         weight = next(self.model.visual.parameters())
@@ -171,12 +118,40 @@ class Backbone:
         with torch.inference_mode():
             tokens = self._tower.embed(self._blank())
         self.width: int = tokens.shape[-1]
-        self.grid: int = round((tokens.shape[1] - 1) ** 0.5)
-        if self.grid**2 + 1 != tokens.shape[1]:
+        patches = tokens.shape[1] - self._tower.prefix
+        self.grid: int = round(patches**0.5)
+        if self.grid**2 != patches:
             raise WeightsError(
-                f"backbone {name}: its tokens are not one CLS and a square grid; choose another "
-                "model"
+                f"backbone {name}: its patches are not a square grid; choose another model"
             )
+
+    def lacks(self, need: Need) -> str:
+        """Why the backbone has not what a method needs, as a clause; empty if it has."""
+        if need is Need.SENTENCES:
+            return self._without_sentences()
+        if need is Need.TOKENS and not self._tower.takes_tokens:
+            return "has other tokens than a class token and patches, or a place for each"
+        if need is Need.NO_ATTENTION and not self._tower.skips_attention:
+            return "has blocks of another kind than CLIP's"
+        return ""
+
+    def check_serves(
+        self, method: str, needs: Sequence[Need], others: Mapping[str, Sequence[Need]]
+    ) -> None:
+        """Refuse a method whose needs the backbone lacks, by naming `others` that it serves.
+
+        Raises
+        ------
+        UsageError
+        """
+        for need in needs:
+            if why := self.lacks(need):
+                able = ", ".join(
+                    n for n, theirs in others.items() if not any(map(self.lacks, theirs))
+                )
+                raise UsageError(
+                    f"method {method} needs {need}, and backbone {self.name} {why}; use {able}"
+                )
 
     def _blank(self) -> Tensor:
         return torch.zeros(1, 3, self.size, self.size, device=self.device, dtype=self.dtype)
@@ -215,10 +190,23 @@ class Backbone:
         """Normalise images (B, 3, S, S) in [0, 1] by the checkpoint's mean and deviation."""
         return (images - self._mean.to(images)) / self._std.to(images)
 
+    def arrange(self, tokens: Tensor) -> Tensor:
+        """The tower's own tokens (B, T, d) -> one for the image, then the patches: (B, 1 + N, d).
+
+        The first is the class token, or the mean of the patches in a tower that has none, as in
+        those whose attention pool reads only the last block. Registers are left out.
+        """
+        tower = self._tower
+        if tower.has_class and tower.prefix == 1:
+            return tokens
+        patches = tokens[:, tower.prefix :]
+        first = tokens[:, :1] if tower.has_class else patches.mean(1, keepdim=True)
+        return torch.cat([first, patches], 1)
+
     # --- images -------------------------------------------------------------------------------
 
     def embed(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) -> tokens (B, T, d) before the first block."""
+        """Normalised images (B, 3, S, S) -> the tower's own tokens (B, T, d) before its blocks."""
         return self._tower.embed(images.to(self.device, self.dtype))
 
     def run(
@@ -231,7 +219,7 @@ class Backbone:
         pooled: bool = False,
         attend: bool = True,
     ) -> Features:
-        """Continue from the tokens after block `first` (0: the embeddings).
+        """Continue from the tower's own tokens after block `first` (0: the embeddings).
 
         Blocks beyond the last tap run only for `pooled`. Without `attend` each block skips its
         attention, as MedVMAD's published code does.
@@ -240,13 +228,13 @@ class Backbone:
         levels: list[Tensor] = []
         for number in range(first + 1, last + 1):
             self.between_blocks()
-            block = self._tower.blocks[number - 1]
-            tokens = block(tokens) if attend else self._tower.feed_forward(number, tokens)
+            step = self._tower.block if attend else self._tower.feed_forward
+            tokens = step(number, tokens)
             if number in taps:
-                levels.append(tokens)
+                levels.append(self.arrange(tokens))
             if hook is not None:
                 tokens = hook(number, tokens)
-        return Features(tuple(levels), self._tower.pool(tokens) if pooled else None)
+        return Features(tuple(levels), tokens, self._tower.pool(tokens) if pooled else None)
 
     def features(
         self,
@@ -266,7 +254,7 @@ class Backbone:
         taps : sequence of int
             Blocks, 1-based, ascending.
         hook : Hook, optional
-            May replace the tokens after each block; without it the result is open_clip's own.
+            May replace the tokens after each block; without it the result is the library's own.
         pooled : bool
             Also run to the end and return `encode_image`'s embedding.
         attend : bool
@@ -278,7 +266,7 @@ class Backbone:
         return self.run(tokens, 0, taps, hook, pooled=pooled, attend=attend)
 
     def project(self, tokens: Tensor) -> Tensor:
-        """Project tokens (..., d) by the tower's final norm and projection -> (..., D)."""
+        """Tokens (..., d) -> (..., D): what the tower's head makes of each as if it were alone."""
         return self._tower.project(tokens)
 
     # --- sentences ----------------------------------------------------------------------------
@@ -286,15 +274,30 @@ class Backbone:
     @property
     def _text(self) -> Any:
         """Module with the text tower: the model itself, or its `text` part."""
-        text = getattr(self.model, "text", self.model)
-        pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
-        words = getattr(getattr(text, "token_embedding", None), "num_embeddings", 0)
-        if words < self.tokenizer.vocab_size or pool not in ("argmax", "eos"):
+        if why := self._without_sentences():
             raise WeightsError(
-                f"backbone {self.name}: its text tower is not CLIP's; choose a model that reads "
-                "its text feature at the end token, and has the words of CLIP's tokenizer"
+                f"backbone {self.name}: it {why}; choose a model that reads its text feature at "
+                "the end token, and has the words of CLIP's tokenizer"
             )
-        return text
+        return getattr(self.model, "text", self.model)
+
+    def _without_sentences(self) -> str:
+        """Why it cannot encode sentences, or nothing."""
+        text = getattr(self.model, "text", self.model)
+        words = getattr(text, "token_embedding", None)
+        if words is None:
+            return "is a vision tower alone"
+        pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
+        at_end = pool == "argmax" or (pool == "eos" and getattr(text, "eos_id", None) == END)
+        known = self.tokenizer is not None and words.num_embeddings > END
+        if known and at_end and getattr(text, "cls_emb", None) is None:
+            return ""
+        return "has a text tower that is not CLIP's"
+
+    @property
+    def cuts_prompts(self) -> bool:
+        """Whether sentences may be cut after their end token: whether no token sees later ones."""
+        return self._text.attn_mask is not None
 
     @property
     def text_depth(self) -> int:
@@ -302,7 +305,10 @@ class Backbone:
         return len(self._text.transformer.resblocks)
 
     def prompts(self, sentences: list[str], *, whole: bool = False) -> Prompts:
-        """Token embeddings of sentences, cut after the longest one's end token unless `whole`.
+        """Token embeddings of sentences, cut after the longest one's end token.
+
+        They keep their padding if that is asked for by `whole`, and for a text tower whose end
+        token sees it.
 
         Raises
         ------
@@ -316,7 +322,7 @@ class Backbone:
                 f"a sentence has more than the {tokens.shape[1] - 1} tokens that the text tower of "
                 f"{self.name} reads; choose a shorter --organ, or fewer context vectors"
             )
-        if not whole:
+        if not whole and self.cuts_prompts:
             tokens = tokens[:, : int(end.max()) + 1]
         return Prompts(self._text.token_embedding(tokens).to(self.dtype), end)
 

@@ -21,8 +21,8 @@ from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from medscan.clip.backbone import tower_of
 from medscan.clip.header import read_header
+from medscan.clip.towers import tower_of
 from medscan.errors import WeightsError
 from medscan.text import printable
 
@@ -87,7 +87,7 @@ def _check(bundle: Bundle, config: Config, size: int | None) -> None:
     with _as_configured(bundle), torch.inference_mode():
         tower = tower_of(model.visual, bundle.name)
         tokens = tower.embed(torch.zeros(1, 3, sides[0], sides[0], device="meta"))
-        tower.pool(tower.blocks[0](tokens))
+        tower.pool(tower.block(1, tokens))
 
 
 def _check_grid(bundle: Bundle, visual: Any, side: int) -> None:
@@ -150,6 +150,8 @@ def set_text_activation(model: Any, *, quick: bool) -> None:
 
 
 def tokenizer(bundle: Bundle) -> Any:
-    """open_clip's tokenizer with the context of the bundle's text tower."""
-    context = int(bundle.config["model_cfg"]["text_cfg"].get("context_length", 77))
-    return SimpleTokenizer(context_length=context)
+    """open_clip's tokenizer with the context of the bundle's text tower; None for any other."""
+    text = bundle.config["model_cfg"]["text_cfg"]
+    if text.get("hf_tokenizer_name"):
+        return None
+    return SimpleTokenizer(context_length=int(text.get("context_length", 77)))

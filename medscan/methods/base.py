@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor, nn
 
-from medscan.clip import Backbone
+from medscan.clip import Backbone, Need
 from medscan.parts import scoring
 
 Augmentation = Literal["none", "flip", "mvfa", "madclip"]
@@ -167,6 +167,8 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     learns_from: ClassVar[tuple[int, ...]] = (0, 1)
     """Labels of which fitting needs shots."""
+    needs: ClassVar[tuple[Need, ...]] = ()
+    """What it needs of a backbone beside the tokens of images."""
     at_once: ClassVar[bool] = False
     """Whether fitting calls `solve` instead of training, remembering and training folds anew."""
     settings: Any

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.clip import Backbone, Prompts
+from medscan.clip import Backbone, Need, Prompts
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Published, Settings
 from medscan.parts import SentencePairs, losses, scoring
 
@@ -77,6 +77,7 @@ class Cocoop(Method):
     """Levels hold scaled similarities: of CLS (B, 1, 2), of patches (B, N, 2)."""
 
     name = "cocoop"
+    needs = (Need.SENTENCES,)
 
     def __init__(
         self,

@@ -36,7 +36,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.clip import Backbone, Prompts
+from medscan.clip import Backbone, Need, Prompts
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
 from medscan.parts import SentencePairs, scoring
 
@@ -110,6 +110,7 @@ class Conrad(Method):
     """ConRAD. Levels hold scaled similarities: of the image (B, 1, 2), of its patches."""
 
     name = "conrad"
+    needs = (Need.SENTENCES, Need.TOKENS)
     words: Tensor
 
     def __init__(
@@ -187,7 +188,7 @@ class Conrad(Method):
         return tokens
 
     def _block(self, layer: int, tokens: Tensor) -> Tensor:
-        return self.backbone.run(tokens, layer - 1, (layer,)).levels[0]
+        return self.backbone.run(tokens, layer - 1, (layer,)).last
 
     # --- training and scores ------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from medscan.clip import Backbone
+from medscan.clip import Backbone, Need
 from medscan.methods.base import Batch, Levels, Method, Settings
 from medscan.parts import ResidualAdapter, losses, scoring
 
@@ -48,6 +48,8 @@ class DualResidual(Method):
         Whether to build a seg branch.
     """
 
+    needs = (Need.SENTENCES,)
+
     def __init__(
         self, backbone: Backbone, organs: Sequence[str], settings: Any, *, masked: bool, seg: bool
     ) -> None:
@@ -75,9 +77,8 @@ class DualResidual(Method):
     # --- features -----------------------------------------------------------------------------
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Tokens (B, T, d) after the first tapped block; everything trained comes after it."""
-        tapped = self.backbone.features(self.input(images), self.taps[:1], attend=self.attend)
-        return tapped.levels[0]
+        """The tower's own tokens (B, T, d) after the first tapped block, before all trained."""
+        return self.backbone.features(self.input(images), self.taps[:1], attend=self.attend).last
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
         """Aligned features (B, T, D) of both branches at every tap, independent of the organ."""
@@ -95,7 +96,7 @@ class DualResidual(Method):
             adapters = self._adapters_at(level)
             aligned = [adapter(wide) for adapter in adapters]
             for branch, features in zip((det, seg), aligned, strict=False):
-                branch.append(features)
+                branch.append(self.backbone.arrange(features))
             if block == self.taps[-1]:
                 return tokens  # no later block would read the updates of the last adapters
             updates = [a.update(features) for a, features in zip(adapters, aligned, strict=True)]

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medscan.clip import Backbone
+from medscan.clip import Backbone, Need
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Published, Settings
 from medscan.parts import DualBranchAdapter, losses, prompts, scoring
 
@@ -85,6 +85,7 @@ class Madclip(Method):
     """
 
     name = "madclip"
+    needs = (Need.SENTENCES,)
     text: Tensor
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from medscan.clip import LARGEST_SIDE, Backbone
+from medscan.clip import LARGEST_SIDE, Backbone, Need
 from medscan.errors import UsageError
 from medscan.methods import cocoop, conrad, discriminant, madclip, medvmad, mvfa, patchcore, winclip
 from medscan.methods.base import Method, Settings
@@ -142,6 +142,15 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
 def build(
     name: str, backbone: Backbone, organs: Sequence[str] | str, settings: Any, *, masked: bool
 ) -> Method:
-    """Build an untrained method on a backbone; `organs` as in `Method`, or a single one."""
+    """Build an untrained method on a backbone; `organs` as in `Method`, or a single one.
+
+    Raises
+    ------
+    UsageError
+        If the backbone lacks what the method needs.
+    """
+    needs = {known: system.method.needs for known, system in METHODS.items()}
+    bare = (Need.NO_ATTENTION,) if getattr(settings, "attend", True) is False else ()
+    backbone.check_serves(name, needs[name] + bare, needs)
     words = (organs,) if isinstance(organs, str) else tuple(organs)
     return system_of(name).method(backbone, words, settings, masked=masked)

@@ -15,7 +15,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from medscan.clip import Backbone
+from medscan.clip import Backbone, Need
 from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
 from medscan.parts import prompts, scoring
 
@@ -43,6 +43,7 @@ class WinCLIP(Method):
     """WinCLIP. Levels hold scaled similarities: of the image (B, 1, 2), of windows (B, N, 2)."""
 
     name = "clip"
+    needs = (Need.SENTENCES,)
     learns_from = ()
     text: Tensor
 

@@ -167,7 +167,8 @@ class SentencePairs(nn.Module):
         embeddings = sentences.embeddings.reshape(*pairs, *sentences.embeddings.shape[1:])
         self.register_buffer("embeddings", embeddings.clone(), persistent=False)
         self.register_buffer("end", sentences.end.reshape(pairs), persistent=False)
-        self.first_length = int(self.end[0].max()) + 1
+        self.cut = backbone.cuts_prompts
+        self.first_length = int(self.end[0].max()) + 1 if self.cut else None
 
     def forward(self, images: int, organs: Tensor | None = None) -> Prompts:
         """Both sentences for each of B images, (2 B); without `organs` (B,) the first organ's."""
@@ -175,7 +176,7 @@ class SentencePairs(nn.Module):
             first = self.embeddings[0, :, : self.first_length]
             return Prompts(first.repeat(images, 1, 1), self.end[0].repeat(images))
         # As short as these organs allow, so that other organs' words do not change the rounding.
-        length = int(self.end[organs].max()) + 1
+        length = int(self.end[organs].max()) + 1 if self.cut else None
         return Prompts(
             self.embeddings[organs, :, :length].flatten(0, 1), self.end[organs].flatten()
         )
