@@ -17,7 +17,8 @@ it, and only what their `__init__` offers.
     archive/      files on disk -> studies, series, stacks; each file in one bucket
     decoding/     frames of DICOM files -> values after rescale
     imaging/      frames of any file -> slices: oriented, windowed, square
-    clip/         slices and prompts -> tokens of a frozen CLIP; weights on this machine
+    clip/         slices and prompts -> tokens of a frozen tower; weights on this machine
+    backbones/    files and names from elsewhere -> backbones on this machine
     parts/        what methods share: adapters, prompts, losses, scoring, memory
     methods/      tokens -> anomaly map and image score; a module per published system
     normals.py    scores of normals -> a detector's threshold

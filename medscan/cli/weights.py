@@ -28,10 +28,10 @@ def pull(
     ],
 ) -> None:
     """Download a backbone."""
-    from medscan.clip import fetch
+    from medscan import backbones
 
     typer.echo(f"fetching {name} from the Hugging Face hub")
-    bundle = fetch.pull(name)
+    bundle = backbones.pull(name)
     typer.echo(f"{bundle.name} kept in {bundle.folder}, SHA-256 {bundle.origin['sha256']}")
 
 
@@ -50,9 +50,9 @@ def import_(
     ] = None,
 ) -> None:
     """Add a backbone from a file."""
-    from medscan.clip import fetch
+    from medscan import backbones
 
-    bundle = fetch.import_file(file, name=name, digest=sha256)
+    bundle = backbones.import_file(file, name=name, digest=sha256)
     typer.echo(f"{bundle.name} kept in {bundle.folder}, SHA-256 {bundle.origin['sha256']}")
 
 
@@ -89,7 +89,8 @@ def verify(
     ] = None,
 ) -> None:
     """Check that backbones still have the hashes recorded when they were added."""
-    from medscan.clip import bundles, fetch, find
+    from medscan import backbones
+    from medscan.clip import bundles, find
 
     for bundle in [find(name)] if name else bundles():
-        typer.echo(f"{bundle.name}: {fetch.verify(bundle)}")
+        typer.echo(f"{bundle.name}: {backbones.verify(bundle)}")

@@ -1,10 +1,11 @@
-"""Slices and prompts -> tokens of a frozen CLIP at chosen blocks.
+"""Slices and prompts -> tokens of a frozen vision transformer at chosen blocks.
 
 Names that need torch are imported on first use, so that listing weights does not load torch.
 """
 
 from typing import TYPE_CHECKING, Any
 
+from medscan.clip import config, header, store
 from medscan.clip.config import LARGEST_SIDE
 from medscan.clip.device import choose_device, device_error, device_errors, is_gpu_full
 from medscan.clip.header import Header, check_safetensors, in_order, read_header
@@ -29,14 +30,17 @@ __all__ = [
     "bundles",
     "check_safetensors",
     "choose_device",
+    "config",
     "device_error",
     "device_errors",
     "find",
+    "header",
     "in_order",
     "is_gpu_full",
     "load",
     "read_header",
     "shipped",
+    "store",
 ]
 
 

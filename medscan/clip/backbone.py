@@ -86,6 +86,8 @@ class Backbone:
         Side S of its square input in pixels.
     mean, std : tuple of 3 floats
         Normalisation in the checkpoint's configuration.
+    licence : str
+        Licence of the weights, which detectors record.
     """
 
     def __init__(
@@ -98,12 +100,13 @@ class Backbone:
         size: int,
         mean: Sequence[float],
         std: Sequence[float],
+        licence: str = "unknown",
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         speed_up(self.model)
         self.tokenizer: Any = tokenizer
         self.name, self.digest, self.size = name, digest, size
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.licence = tuple(mean), tuple(std), licence
         self.between_blocks: Callable[[], object] = lambda: None
         """Called before each block of the vision tower; an error that it raises ends the run."""
         scale = getattr(model, "logit_scale", None)

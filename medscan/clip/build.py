@@ -1,4 +1,4 @@
-"""A bundle on disk -> open_clip's model with its weights.
+"""A bundle on disk -> the model of open_clip or timm with its weights.
 
 The model is first built on PyTorch's `meta` device, where tensors have shapes and no memory: what
 a configuration describes is compared with what the file of weights holds, and tried on one image,
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import open_clip
+import timm
 import torch
 from open_clip.model import resize_pos_embed
 from open_clip.tokenizer import SimpleTokenizer
@@ -50,10 +51,12 @@ def build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | N
     """
     if precision not in DTYPES:
         raise WeightsError(f"precision {precision}: choose one of {', '.join(DTYPES)}")
-    config = copy.deepcopy(bundle.config["model_cfg"])
+    config = copy.deepcopy(bundle.model)
+    if bundle.is_vision:
+        return _build_vision(bundle, config, size).to(DTYPES[precision])
     if quick_gelu is not None:
         config["quick_gelu"] = quick_gelu
-    _check(bundle, config, size)
+    _check(bundle, lambda: _model(config), size)
     is_timm = bool(config["vision_cfg"].get("timm_model_name"))
     if size is not None and not is_timm:
         config["vision_cfg"]["image_size"] = size
@@ -68,16 +71,66 @@ def build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | N
     return model.to(DTYPES[precision])
 
 
-def _check(bundle: Bundle, config: Config, size: int | None) -> None:
+class VisionTower(nn.Module):
+    """A vision transformer of timm, with the place of open_clip's `visual`."""
+
+    def __init__(self, trunk: Any) -> None:
+        super().__init__()
+        self.trunk, self.head = trunk, nn.Identity()
+        self.image_size = trunk.patch_embed.img_size
+
+    def set_input_size(self, size: int) -> None:
+        """Take images of another side; positions are resized."""
+        self.trunk.set_input_size(img_size=(size, size))
+        self.image_size = (size, size)
+
+
+class VisionOnly(nn.Module):
+    """A model that has a vision tower and nothing else."""
+
+    def __init__(self, trunk: Any) -> None:
+        super().__init__()
+        self.visual = VisionTower(trunk)
+
+
+def _build_vision(bundle: Bundle, config: Config, size: int | None) -> VisionOnly:
+    """Build a vision tower alone, without the classifier that it may have been trained with."""
+    _check(bundle, lambda: VisionOnly(_trunk(config)), size)
+    with _as_configured(bundle):
+        model = VisionOnly(_trunk(config))
+    trunk = model.visual.trunk
+    trunk.load_state_dict(_finite(bundle, load_file(bundle.weights)))
+    trunk.reset_classifier(0)
+    if size is not None:
+        model.visual.set_input_size(size)
+    return model
+
+
+def _trunk(config: Config) -> Any:
+    """A model of timm with random weights."""
+    arguments = dict(config["model_args"] or {})
+    side = config["input_size"]
+    if side is not None:
+        arguments.setdefault("img_size", side[-1])
+    if config["global_pool"] is not None:
+        arguments["global_pool"] = config["global_pool"]
+    classes = config["num_classes"] or 0
+    return timm.create_model(
+        config["architecture"], pretrained=False, num_classes=classes, **arguments
+    )
+
+
+def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
     """Compare the configuration with the weights, and with an image of the wanted size."""
     header = read_header(bundle.weights)
     with _as_configured(bundle), torch.device("meta"):
-        model = _model(config)
+        model = make()
         side = model.visual.image_size
         sides = side if isinstance(side, tuple | list) else (side, side)
         if sides[0] != sides[1]:
             raise ValueError("its input is not square")
-    misfit = header.misfit(model.state_dict())
+    named = model.visual.trunk if bundle.is_vision else model
+    misfit = header.misfit(named.state_dict())
     if misfit:
         raise WeightsError(
             f"backbone {bundle.name}: the weights in {bundle.folder} do not have the shapes that "
@@ -151,6 +204,8 @@ def set_text_activation(model: Any, *, quick: bool) -> None:
 
 def tokenizer(bundle: Bundle) -> Any:
     """open_clip's tokenizer with the context of the bundle's text tower; None for any other."""
+    if bundle.is_vision:
+        return None
     text = bundle.config["model_cfg"]["text_cfg"]
     if text.get("hf_tokenizer_name"):
         return None

@@ -1,4 +1,4 @@
-"""The JSON files of a bundle: the schema of every field that open_clip and medscan read.
+"""The JSON files of a bundle: the schema of every field that open_clip, timm and medscan read.
 
 The values are checked but never converted, because the digest of a bundle covers them as written.
 The fields of both towers are those of `open_clip.CLIPVisionCfg` and `open_clip.CLIPTextCfg`. A
@@ -179,6 +179,54 @@ class Config:
 
 
 @dataclass(frozen=True, slots=True)
+class Arguments:
+    """`model_args`: what differs from timm's architecture of that name."""
+
+    __pydantic_config__ = CLOSED
+
+    img_size: Side | tuple[Side, Side] | None = None
+    patch_size: Side | None = None
+    embed_dim: Width | None = None
+    depth: Layers | None = None
+    num_heads: Width | None = None
+    mlp_ratio: Ratio | None = None
+    qkv_bias: bool | None = None
+    init_values: float | None = None
+    class_token: bool | None = None
+    reg_tokens: Annotated[int, Field(ge=0, le=64)] | None = None
+    num_reg_tokens: Annotated[int, Field(ge=0, le=64)] | None = None
+    no_embed_class: bool | None = None
+    act_layer: Literal["gelu", "gelu_tanh", "quick_gelu"] | None = None
+    dynamic_img_size: bool | None = None
+    rope_temperature: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`pretrained_cfg`: how timm's weights want their images, and who may use them."""
+
+    __pydantic_config__ = OPEN
+
+    input_size: tuple[Literal[3], Side, Side] | None = None
+    mean: Triple = (0.485, 0.456, 0.406)
+    std: tuple[Deviation, Deviation, Deviation] = (0.229, 0.224, 0.225)
+    license: Line | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """`config.json` of timm: a vision tower without a text tower."""
+
+    __pydantic_config__ = OPEN
+
+    architecture: Annotated[Line, AfterValidator(_architecture)]
+    num_classes: Annotated[int, Field(ge=0, le=1 << 17)] = 0
+    global_pool: Line | None = None
+    model_args: Arguments | None = None
+    pretrained_cfg: Trained = field(default_factory=Trained)
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """`medscan.json`: where the weights came from, and the activation they were trained with."""
 
@@ -192,13 +240,28 @@ class Origin:
     quick_gelu: bool | None = None
 
 
-def read_config(kind: type[Config] | type[Origin], path: Path, name: str) -> dict[str, Any]:
+def read_config(
+    kind: type[Config | VisionConfig | Origin], path: Path, name: str
+) -> dict[str, Any]:
     """Read and check a JSON file of the backbone `name`.
 
     Raises
     ------
     WeightsError
         If it cannot be read, or a field that medscan reads is missing or of another type.
+    """
+    facts = read_json(path, name)
+    checked(kind, facts, f"backbone {name}: {path}", WeightsError)
+    return facts
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """Read a JSON file of the backbone `name`, whose fields are not checked yet.
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read.
     """
     try:
         if path.exists() and not (path.is_file() and path.stat().st_size <= LONGEST):
@@ -208,5 +271,4 @@ def read_config(kind: type[Config] | type[Origin], path: Path, name: str) -> dic
         facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise WeightsError(f"backbone {name}: {path} is not a JSON file ({error!r})") from error
-    checked(kind, facts, f"backbone {name}: {path}", WeightsError)
     return facts

@@ -1,8 +1,9 @@
 """Finding backbones on this machine, and loading one. Nothing here uses the network.
 
 A bundle is a folder in open_clip's `local-dir:` layout: `open_clip_config.json` (architecture,
-activation, mean and std) and `open_clip_model.safetensors`; `medscan.json` beside them records
-where the weights came from and their SHA-256.
+activation, mean and std) and `open_clip_model.safetensors`; or, of a vision tower alone, in timm's:
+`config.json` and `model.safetensors`. `medscan.json` beside them records where the weights came
+from, their SHA-256 and their licence.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medscan.clip.config import Config, Origin, Preprocess, read_config
+from medscan.clip.config import (
+    Config,
+    Origin,
+    Preprocess,
+    Trained,
+    VisionConfig,
+    read_config,
+    read_json,
+)
 from medscan.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -24,16 +33,24 @@ if TYPE_CHECKING:
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = "open_clip_model.safetensors"
+VISION_CONFIG = "config.json"
+VISION_WEIGHTS = "model.safetensors"
 ORIGIN = "medscan.json"
 DEFAULT = "medscan-mini"
+TIMM = "timm:"
+"""Before a name that timm gives to weights."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:/-]{0,99}")
 CLIP = Preprocess()
 """Mean and standard deviation of CLIP's images, for configurations without them."""
+ALONE = Trained()
+"""The same of vision towers alone."""
+UNKNOWN = "unknown"
+"""Licence of weights that came without one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A backbone on disk."""
+    """A backbone on disk: a CLIP, or a vision tower alone."""
 
     name: str
     folder: Path
@@ -41,11 +58,39 @@ class Bundle:
     config: dict[str, Any]
     origin: dict[str, Any]
 
+    @property
+    def is_vision(self) -> bool:
+        """Whether it is a vision tower alone."""
+        return "architecture" in self.config
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The part of the configuration that decides the model."""
+        if not self.is_vision:
+            return self.config["model_cfg"]  # type: ignore[no-any-return]
+        input_size = self.preprocess.get("input_size")
+        parts = ("architecture", "num_classes", "global_pool", "model_args")
+        return {part: self.config.get(part) for part in parts} | {"input_size": input_size}
+
+    @property
+    def preprocess(self) -> dict[str, Any]:
+        """The part of the configuration about images."""
+        part = "pretrained_cfg" if self.is_vision else "preprocess_cfg"
+        return self.config.get(part) or {}
+
+    @property
+    def licence(self) -> str:
+        """Licence of the weights."""
+        found = self.origin.get("licence")
+        if found is None and self.is_vision:
+            found = self.preprocess.get("license")
+        return str(found or UNKNOWN)
+
     def digest(self) -> str:
         """SHA-256 over the weights and all that decides their output; detectors record it."""
-        preprocess = self.config.get("preprocess_cfg", {})
+        preprocess = self.preprocess
         facts = {
-            "model": self.config["model_cfg"],
+            "model": self.model,
             "mean": preprocess.get("mean"),
             "std": preprocess.get("std"),
             "weights": sha256(self.weights),
@@ -105,9 +150,13 @@ def bundles() -> Iterator[Bundle]:
             continue
         for entry in sorted(folder.iterdir()):
             name = entry.name.replace("--", "/")
-            if (entry / CONFIG).is_file() and name not in seen:
+            if _is_bundle(entry) and name not in seen:
                 seen.add(name)
                 yield read_bundle(name, entry)
+
+
+def _is_bundle(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in (CONFIG, VISION_CONFIG))
 
 
 def read_bundle(name: str, folder: Path) -> Bundle:
@@ -120,16 +169,28 @@ def read_bundle(name: str, folder: Path) -> Bundle:
     """
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir() raises for a name too long
         raise WeightsError(f"backbone {name}: no folder {folder}")
-    config = read_config(Config, folder / CONFIG, name)
+    vision = not (folder / CONFIG).is_file() and (folder / VISION_CONFIG).is_file()
+    config_file = folder / (VISION_CONFIG if vision else CONFIG)
+    if vision and is_transformers(read_json(config_file, name)):
+        raise WeightsError(
+            f"backbone {name}: {folder} is a folder of Hugging Face transformers; bring it in with "
+            f"`medscan weights import {folder}`"
+        )
+    config = read_config(VisionConfig if vision else Config, config_file, name)
     origin_file = folder / ORIGIN
     origin = read_config(Origin, origin_file, name) if origin_file.is_file() else {}
-    weights = folder / WEIGHTS
+    weights = folder / (VISION_WEIGHTS if vision else WEIGHTS)
     if not weights.is_file():
         raise WeightsError(
-            f"backbone {name}: {folder} lacks {WEIGHTS}; pickled weights are never read, convert "
-            "them with `medscan weights import`"
+            f"backbone {name}: {folder} lacks {weights.name}; pickled weights are never read, "
+            "convert them with `medscan weights import`"
         )
     return Bundle(name, folder, weights, config, origin)
+
+
+def is_transformers(config: Any) -> bool:
+    """Whether a `config.json` is one of Hugging Face transformers rather than of timm."""
+    return isinstance(config, dict) and "model_type" in config and "architecture" not in config
 
 
 def find(name: str) -> Bundle:
@@ -145,7 +206,7 @@ def find(name: str) -> Bundle:
         return read_bundle(name, Path(path))
     if NAME.fullmatch(name) and ".." not in name:
         for folder in folders():
-            if (folder / folder_name(name) / CONFIG).is_file():
+            if _is_bundle(folder / folder_name(name)):
                 return read_bundle(name, folder / folder_name(name))
     cached = _hub_cache(name)
     if cached is not None:
@@ -165,8 +226,10 @@ def _hub_cache(name: str) -> Bundle | None:
     repository = hub_repository(name)
     if repository is None:
         return None
+    vision = name.startswith(TIMM)
+    files = (VISION_CONFIG, VISION_WEIGHTS) if vision else (CONFIG, WEIGHTS)
     try:
-        paths = [try_to_load_from_cache(repository, file) for file in (CONFIG, WEIGHTS)]
+        paths = [try_to_load_from_cache(repository, file) for file in files]
     except HFValidationError:  # no repository can have this name
         return None
     if not all(isinstance(path, str) for path in paths):
@@ -175,7 +238,7 @@ def _hub_cache(name: str) -> Bundle | None:
 
 
 def hub_repository(name: str) -> str | None:
-    """OWNER/NAME on the hub for `hf-hub:OWNER/NAME` or open_clip's ARCHITECTURE/TAG, or None.
+    """OWNER/NAME on the hub for `hf-hub:OWNER/NAME`, `timm:NAME` or ARCHITECTURE/TAG, or None.
 
     Raises
     ------
@@ -187,12 +250,22 @@ def hub_repository(name: str) -> str | None:
     model, _, tag = name.partition("/")
     if name.startswith("hf-hub:"):
         repository = name.removeprefix("hf-hub:")
+    elif name.startswith(TIMM):
+        repository = timm_repository(name.removeprefix(TIMM))
     else:
         published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
         repository = str(published.get("hf_hub", "")).rstrip("/")
         if published and bool(published.get("quick_gelu")) != name_says_quick_gelu(model):
             raise WeightsError(wrong_activation(name))
     return repository if repository.count("/") == 1 else None
+
+
+def timm_repository(name: str) -> str:
+    """OWNER/NAME on the hub of weights that timm names; empty if it does not know them."""
+    import timm
+
+    known = timm.get_pretrained_cfg(name) if timm.is_model(name) and "." in name else None
+    return str((known and known.hf_hub_id) or "")
 
 
 def name_says_quick_gelu(model: str) -> bool:
@@ -256,7 +329,7 @@ def load(
 
     bundle = find(name)
     expected = bundle.origin.get("quick_gelu")
-    config = bundle.config["model_cfg"]
+    config = bundle.model
     if expected is not None and bool(config.get("quick_gelu")) != expected:
         raise WeightsError(
             f"backbone {name}: {bundle.folder / CONFIG} says quick_gelu="
@@ -264,17 +337,18 @@ def load(
         )
     torch.backends.cudnn.allow_tf32 = False  # else fp32 would keep 10 bits in a GPU's convolutions
     model = build(bundle, precision, size, quick_gelu).to(device)
-    if text_quick_gelu is not None:
+    if text_quick_gelu is not None and not bundle.is_vision:
         set_text_activation(model, quick=text_quick_gelu)
-    preprocess = bundle.config.get("preprocess_cfg", {})
+    preprocess, usual = bundle.preprocess, ALONE if bundle.is_vision else CLIP
     return Backbone(
         model,
         tokenizer(bundle),
         name=name,
         digest=bundle.digest(),
         size=_side(model.visual.image_size),
-        mean=preprocess.get("mean", CLIP.mean),
-        std=preprocess.get("std", CLIP.std),
+        mean=preprocess.get("mean", usual.mean),
+        std=preprocess.get("std", usual.std),
+        licence=bundle.licence,
     )
 
 

@@ -11,7 +11,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from medscan import clip
-from medscan.clip import fetch, store
+from medscan.backbones import fetch
+from medscan.clip import store
 from medscan.errors import WeightsError
 from tests import tiny
 
@@ -247,7 +248,7 @@ def test_the_digest_covers_what_decides_the_features(copy):
 
 
 def test_pull_needs_a_known_name():
-    with pytest.raises(WeightsError, match="knows no such"):
+    with pytest.raises(WeightsError, match="neither open_clip nor timm"):
         fetch.pull("no-such-model/tag")
     with pytest.raises(WeightsError, match="call it"):
         fetch.pull("ViT-L-14-336/openai")
