@@ -1,10 +1,10 @@
 """A detector: a fitted method, the domain it is for, and the calibration of its scores.
 
 The file is safetensors: the tensors of `Method.state_dict()`, and everything else as JSON under the
-metadata key `medscan`. The detectors that it was refitted from and the newer half of its
-calibration are under separate keys, `medscan.lineage` and `medscan.calibration`, so that older
-versions can read such files. The annotations of the classes below
-are the schema of that JSON, see `medscan.schema`. Reading the header needs no torch.
+metadata key `medscan`. What format 1 did not have at first is under separate keys, so that older
+versions can read such files: the fields `APART`, and the newer half of its calibration. The
+annotations of the classes below are the schema of that JSON, see `medscan.schema`. Reading the
+header needs no torch.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from medscan.methods import Method
 
 FORMAT = 1
-NEWER = ("patients", "stacks")
-"""Fields of the calibration that format 1 did not have at first."""
+NEWER, APART = ("patients", "stacks"), ("lineage", "backbone_licence")
+"""Fields that format 1 did not have at first: of the calibration, and of the detector itself."""
 LARGEST_FILE = 8 << 30
 """Bytes that a detector's file may have: all of it is read, and most of it kept in memory."""
 
@@ -166,6 +166,8 @@ class Detector:
         Detectors that it was refitted from, oldest first; empty if it was not refitted.
     donors : tuple of str or None
         Digests of the patients of its shots, which lie beside its file; None: not known.
+    backbone_licence : str
+        Licence of the backbone's weights; empty in files of older versions.
     """
 
     __pydantic_config__ = CLOSED
@@ -190,6 +192,7 @@ class Detector:
     lineage: Annotated[tuple[Ancestor, ...], Field(max_length=1000)] = ()
     digest: str = ""
     donors: tuple[Line, ...] | None = None
+    backbone_licence: Line = ""
 
     @property
     def size(self) -> int | None:
@@ -236,8 +239,8 @@ class Detector:
         facts = asdict(self) | {"format": FORMAT}
         for transient in ("digest", "name", "donors"):
             facts.pop(transient)
-        lineage = facts.pop("lineage")
-        metadata = {"medscan.lineage": json.dumps(lineage)} if lineage else {}
+        apart = {f"medscan.{name}": facts.pop(name) for name in APART}
+        metadata = {key: json.dumps(value) for key, value in apart.items() if value}
         newer = {name: facts["calibration"].pop(name) for name in NEWER}
         if any(newer.values()):
             metadata["medscan.calibration"] = json.dumps(newer)
@@ -312,7 +315,8 @@ def read(path: Path) -> Detector:
     try:
         header = read_header(path)
         facts = json.loads(header.metadata["medscan"])
-        lineage = json.loads(header.metadata.get("medscan.lineage", "[]"))
+        written = {name: header.metadata.get(f"medscan.{name}") for name in APART}
+        apart = {name: json.loads(text) for name, text in written.items() if text}
         newer = json.loads(header.metadata.get("medscan.calibration", "{}"))
     except (WeightsError, KeyError, ValueError, RecursionError) as error:
         raise DetectorError(f"{path} is not a detector file, or is damaged") from error
@@ -320,7 +324,7 @@ def read(path: Path) -> Detector:
         raise DetectorError(f"{path} is not a detector file: it has no tensors")
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan cannot read")
-    added = {"name": printable(path.stem), "digest": digest, "lineage": lineage}
+    added = apart | {"name": printable(path.stem), "digest": digest}
     added["donors"] = donors.read(path, digest)
     return _from_facts(path, _joined(path, facts, newer), added)
 
@@ -350,7 +354,7 @@ def _digest_of(path: Path) -> str:
 
 def _from_facts(path: Path, facts: dict[str, Any], added: dict[str, Any]) -> Detector:
     subject = f"detector {path}"
-    if misplaced := sorted(facts.keys() & added.keys()):
+    if misplaced := sorted(facts.keys() & {*added, *APART}):
         raise DetectorError(f"{subject} is damaged: {misplaced[0]}: not a field of the file")
     detector = checked(Detector, facts | added, subject, DetectorError)
     checked(TowerSettings, detector.settings, subject, DetectorError)

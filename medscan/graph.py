@@ -152,6 +152,7 @@ def _facts(detector: Detector, size: int) -> dict[str, Any]:
         "map_low": detector.calibration.map_low,
         "map_high": detector.calibration.map_high,
         "licence": detector.licence,
+        "backbone_licence": detector.backbone_licence,
     }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import timm
 import torch
 from open_clip.model import CLIP
 from PIL import Image
@@ -129,4 +130,26 @@ def write_series(
         for name, value in tags.items():
             setattr(data, name, value)
         data.save_as(folder / f"{number:04d}", enforce_file_format=True)
+    return folder
+
+
+def write_tower(folder: Path, architecture: str, *, side: int = 64, seed: int = 0, **args) -> Path:
+    """A vision tower of timm alone, with random weights, in timm's own layout."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = timm.create_model(architecture, num_classes=0, img_size=side, **args)
+        for parameter in model.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    trained = {"input_size": [3, side, side], "mean": [0.5] * 3, "std": [0.25] * 3}
+    config = {
+        "architecture": architecture,
+        "num_classes": 0,
+        "model_args": args,
+        "pretrained_cfg": trained | {"license": "cc-by-4.0"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(
+        {k: v.contiguous() for k, v in model.state_dict().items()}, folder / "model.safetensors"
+    )
     return folder

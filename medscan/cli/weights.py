@@ -61,15 +61,15 @@ def list_() -> None:
     """List backbones and detectors with their licences."""
     from medscan import detector
     from medscan.clip import bundles
+    from medscan.text import printable
 
     for bundle in bundles():
-        licence = bundle.origin.get("licence", "licence unknown")
-        typer.echo(f"backbone  {bundle.name}  {licence}  {bundle.folder}")
+        typer.echo(f"backbone  {bundle.name}  {printable(bundle.licence)}  {bundle.folder}")
     for path in detector.shipped():
         one = detector.read(path)
         typer.echo(
             f"detector  {one.name}  {one.domain}  {one.method} on {one.backbone}  "
-            f"{one.licence}  {path}{_lineage(one)}"
+            f"{one.licence}  backbone: {one.backbone_licence or 'unknown'}  {path}{_lineage(one)}"
         )
 
 

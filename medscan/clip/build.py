@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,8 @@ def build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | N
     if not is_timm:
         resize_pos_embed(state, model)
     model.load_state_dict(state)
-    if size is not None and is_timm:
-        model.visual.set_input_size(size)
+    if is_timm:
+        _resize(bundle, model, size)
     return model.to(DTYPES[precision])
 
 
@@ -77,7 +78,8 @@ class VisionTower(nn.Module):
     def __init__(self, trunk: Any) -> None:
         super().__init__()
         self.trunk, self.head = trunk, nn.Identity()
-        self.image_size = trunk.patch_embed.img_size
+        patches = getattr(trunk, "patch_embed", None)  # `tower_of` refuses what has none
+        self.image_size = getattr(patches, "img_size", (1, 1))
 
     def set_input_size(self, size: int) -> None:
         """Take images of another side; positions are resized."""
@@ -101,8 +103,7 @@ def _build_vision(bundle: Bundle, config: Config, size: int | None) -> VisionOnl
     trunk = model.visual.trunk
     trunk.load_state_dict(_finite(bundle, load_file(bundle.weights)))
     trunk.reset_classifier(0)
-    if size is not None:
-        model.visual.set_input_size(size)
+    _resize(bundle, model, size)
     return model
 
 
@@ -120,6 +121,13 @@ def _trunk(config: Config) -> Any:
     )
 
 
+def _resize(bundle: Bundle, model: Any, size: int | None) -> None:
+    """Have a tower of timm take images of another side."""
+    if size is not None:
+        with _as_configured(bundle), warnings.catch_warnings(action="ignore"):
+            model.visual.set_input_size(size)
+
+
 def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
     """Compare the configuration with the weights, and with an image of the wanted size."""
     header = read_header(bundle.weights)
@@ -129,6 +137,7 @@ def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
         sides = side if isinstance(side, tuple | list) else (side, side)
         if sides[0] != sides[1]:
             raise ValueError("its input is not square")
+        tower = tower_of(model.visual, bundle.name)
     named = model.visual.trunk if bundle.is_vision else model
     misfit = header.misfit(named.state_dict())
     if misfit:
@@ -138,7 +147,6 @@ def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
         )
     _check_grid(bundle, model.visual, size or sides[0])
     with _as_configured(bundle), torch.inference_mode():
-        tower = tower_of(model.visual, bundle.name)
         tokens = tower.embed(torch.zeros(1, 3, sides[0], sides[0], device="meta"))
         tower.pool(tower.block(1, tokens))
 

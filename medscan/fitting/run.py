@@ -298,6 +298,7 @@ def _detector(
         settings=asdict(method.settings),
         backbone=options.backbone,
         backbone_digest=method.backbone.digest,
+        backbone_licence=method.backbone.licence,
         domain=options.domain,
         window=options.window,
         calibration=calibration,

@@ -198,8 +198,7 @@ def _examine_output(health: Health, outputs: Outputs) -> None:
 def _examine_backbones(health: Health) -> None:
     try:
         for bundle in clip.bundles():
-            licence = str(bundle.origin.get("licence", "unknown"))
-            row = {"name": bundle.name, "hash": bundle.digest(), "licence": licence}
+            row = {"name": bundle.name, "hash": bundle.digest(), "licence": bundle.licence}
             health.backbones.append(row | {"path": str(bundle.folder)})
     except (MedscanError, OSError) as error:
         health.notes.append(str(error))
@@ -230,6 +229,7 @@ def _detector(path: Path, health: Health) -> dict[str, str]:
         "method": shipped.method,
         "backbone": shipped.backbone,
         "backbone_hash": shipped.backbone_digest,
+        "backbone_licence": shipped.backbone_licence,
     }
     bundle = clip.find(shipped.backbone)
     clip.check_safetensors(bundle.weights)

@@ -39,6 +39,7 @@ class Record:
     map_low: float = 0.0
     map_high: float = 0.0
     licence: str = ""
+    backbone_licence: str = ""
 
 
 def read_records(text: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -86,5 +86,6 @@ def describe(detector: Detector) -> dict[str, Any]:
         "normals": list(calibration.normals),
         "normal_stacks": [list(scores) for scores in calibration.stacks],
         "licence": detector.licence,
+        "backbone_licence": detector.backbone_licence,
         "lineage": [asdict(parent) for parent in detector.lineage],
     }
