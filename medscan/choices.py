@@ -38,6 +38,13 @@ class Plane(StrEnum):
     SAGITTAL = "sagittal"
 
 
+class Age(StrEnum):
+    """Ages of patients, from 18 years and below."""
+
+    ADULTS = "adults"
+    CHILDREN = "children"
+
+
 class Precision(StrEnum):
     """Number format of weights and activations."""
 

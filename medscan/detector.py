@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from medscan import donors
-from medscan.choices import METHODS, Plane
+from medscan.choices import METHODS, Age, Plane
 from medscan.clip import LARGEST_SIDE, in_order, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
@@ -63,6 +63,8 @@ class Domain:
         Word that the series description must contain, such as FLAIR.
     plane : str
         axial, coronal or sagittal.
+    age : str
+        adults or children.
     """
 
     __pydantic_config__ = CLOSED
@@ -71,9 +73,10 @@ class Domain:
     body_part: Line = ""
     sequence: Line = ""
     plane: Annotated[str, one_of("", *Plane)] = ""
+    age: Annotated[str, one_of("", *Age)] = ""
 
     def __str__(self) -> str:
-        parts = (self.body_part, self.sequence, self.modality, self.plane)
+        parts = (self.body_part, self.sequence, self.modality, self.plane, self.age)
         return " ".join(part for part in parts if part) or "anything"
 
 

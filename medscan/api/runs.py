@@ -20,7 +20,7 @@ from medscan.api.values import (
     shard_of,
     stated_of,
 )
-from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Bounds, Order, Plane, Rescan
+from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Age, Bounds, Order, Plane, Rescan
 from medscan.errors import MedscanError, UsageError
 from medscan.files import private_files
 from medscan.links import parse_template
@@ -171,6 +171,7 @@ def fit(
     body_part: str = "",
     sequence: str = "",
     plane: str | None = None,
+    age: str | None = None,
     folds: int = 4,
     target_fpr: float = 0.05,
     device: str = "auto",
@@ -204,6 +205,7 @@ def fit(
     from medscan.fitting import fit as run_fit
 
     path, cut = path_of(out), "" if plane is None else chosen("plane", plane, Plane)
+    grown = "" if age is None else chosen("age", age, Age)
     if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
         raise UsageError(f"out={out}: its folder must exist and it must be a regular file")
     compute = compute_of(device, precision, None, 1)
@@ -217,7 +219,7 @@ def fit(
         organ=organ,
         zero_shot=zero_shot,
         source_organs=tuple(source_organ),
-        domain=Domain(modality, body_part, sequence, str(cut)),
+        domain=Domain(modality, body_part, sequence, str(cut), str(grown)),
         window=window,
         seed=seed,
         folds=folds,

@@ -4,7 +4,7 @@ import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
 from medscan.archive.beside import describing
 from medscan.archive.bids import BidsName, bids_name, study_path
 from medscan.archive.dicom import BURNED_IN
-from medscan.archive.facts import DESCRIBING, FACTS, FILE_NAME, TERMS, Facts
+from medscan.archive.facts import DESCRIBING, FACTS, FILE_NAME, TERMS, Facts, age_group
 from medscan.archive.geometry import (
     Cut,
     DisplayTransform,
@@ -88,6 +88,7 @@ __all__ = [
     "Stated",
     "Study",
     "VolumeLayout",
+    "age_group",
     "bids_name",
     "content_of",
     "cut_geometry",

@@ -6,6 +6,7 @@ them. Detectors are chosen by these facts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import lru_cache
@@ -32,6 +33,8 @@ class Form(Enum):
     UID = "uid"
     TEXT = "text"
     """Free text, which may hold a name."""
+    AGE = "age"
+    """Age String (PS3.5 6.2): without `--identify` only its group is shown, see `age_group`."""
 
 
 class Fact(NamedTuple):
@@ -83,6 +86,7 @@ FACTS = (
     Fact("ViewPosition", Form.TERMS),
     Fact("MagneticFieldStrength", Form.NUMBER),
     Fact("Manufacturer", Form.TERMS),
+    Fact("PatientAge", Form.AGE),
 )
 """What is read, in the order in which it is shown. Of the b-value, see `diffusion`."""
 IN_GROUPS = tuple(fact for fact in FACTS if fact.groups)
@@ -97,8 +101,18 @@ KEYWORDS = (
     *(keyword for fact in FACTS for keyword in (fact.keyword, *fact.others)),
     _REGION,
     _AGENT,
+    "PatientBirthDate",
+    "StudyDate",
 )
 """Elements of an object that are read here."""
+
+ADULTS, CHILDREN = "ADULTS", "CHILDREN"
+"""Groups of ages."""
+_GROWN, _OLDEST = 18, 130
+"""Years from which a patient is an adult, and after which an age is taken for a placeholder."""
+_AGE = re.compile(r"(\d{3})([DWMY])")
+_A_YEAR = {"D": 365.25, "W": 52.18, "M": 12, "Y": 1}
+_DATE = re.compile(r"\d{8}")
 
 _TERMS = """
 ORIGINAL DERIVED PRIMARY SECONDARY AXIAL LOCALIZER OTHER NONE MIXED UNKNOWN YES NO SE IR GR EP
@@ -154,8 +168,34 @@ def number_text(value: float) -> str:
     return f"{value:.6g}"
 
 
+def age_group(age: str) -> str:
+    """Group of an Age String, or of what is a group already; empty for what is neither."""
+    if age.upper() in (ADULTS, CHILDREN):
+        return age.upper()
+    match = _AGE.fullmatch(age.upper())
+    years = int(match[1]) / _A_YEAR[match[2]] if match else _OLDEST + 1
+    if years > _OLDEST:
+        return ""
+    return ADULTS if years >= _GROWN else CHILDREN
+
+
 def _read(fact: Fact, items: Callable[[str], list[Dataset]]) -> str:
+    if fact.form is Form.AGE:
+        found = _stated(fact, items)
+        return found if age_group(found) else _age_by_birth(items(""))
     return _stated(fact, items) or (_meaning(items, fact.code) if fact.code else "")
+
+
+def _age_by_birth(sources: Sequence[Dataset]) -> str:
+    """Age String in whole years by dates of birth and study; empty where they tell none."""
+    dates = [
+        next((t for source in sources if _DATE.fullmatch(t := text(source, keyword))), "")
+        for keyword in ("PatientBirthDate", "StudyDate")
+    ]
+    # As numbers YYYYMMDD: ten thousand a year, whatever the month and day.
+    years = (int(dates[1]) - int(dates[0])) // 10_000 if all(dates) else -1
+    age = f"{years:03d}Y"
+    return age if years >= 0 and age_group(age) else ""
 
 
 def _stated(fact: Fact, items: Callable[[str], list[Dataset]]) -> str:

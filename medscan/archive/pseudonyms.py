@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from medscan.archive.facts import ANY_TERM, FORMS, TERMS, Facts, Form
+from medscan.archive.facts import ANY_TERM, FORMS, TERMS, Facts, Form, age_group
 from medscan.archive.header import Layer, Record, Sidecar
 from medscan.archive.types import ArchiveFile, Outcome
 
@@ -147,6 +147,8 @@ class Pseudonyms:
             return value if _NUMBER_FACT.fullmatch(value) else ""
         if form is Form.UID:
             return self.uid(value)
+        if form is Form.AGE:
+            return age_group(value)
         if form is Form.TERMS:
             return "\\".join(map(_term, value.split("\\")))
         kept = self._description(value.upper()) if form else ""

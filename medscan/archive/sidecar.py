@@ -9,10 +9,10 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, BinaryIO
 
-from medscan.archive.facts import FORMS, NO_AGENT, Facts, Form, number_text
+from medscan.archive.facts import FORMS, NO_AGENT, Facts, Form, age_group, number_text
 from medscan.archive.header import Record, Sidecar, Stated
 from medscan.archive.types import ArchiveFile, Outcome, Reason
-from medscan.choices import Plane
+from medscan.choices import Age, Plane
 from medscan.errors import CorruptError
 from medscan.text import printable
 
@@ -27,6 +27,7 @@ DOMAIN_KEYS = {
     "body_part": "BodyPartExamined",
     "sequence": "SeriesDescription",
     "view": "ViewPosition",
+    "age": "PatientAge",
 }
 """Keywords of facts by their names in a stated domain, which also has `plane`."""
 _MOST_BYTES = {".json": 1 << 20, ".tsv": 4 << 20, ".toml": 1 << 16}
@@ -111,6 +112,8 @@ def _value(keyword: str, said: Any) -> str:
     if len(texts) != len(parts):
         return ""
     text = "\\".join(texts)[:_LONGEST]
+    if FORMS[keyword] is Form.AGE:
+        return text.upper() if age_group(text) else ""
     if keyword == "ContrastBolusAgent" and text.upper() in NO_AGENT:
         return ""
     if keyword in _DIVIDED:
@@ -177,14 +180,20 @@ def stated_domain(said: Mapping[str, Any]) -> tuple[Stated, list[str]]:
         text = value.strip() if isinstance(value, str) else ""
         if key == "plane" and text.lower() in list(Plane):
             plane = text.lower()
-        elif key in DOMAIN_KEYS and text and len(text) <= _LONGEST:
+        elif key in DOMAIN_KEYS and text and len(text) <= _LONGEST and _is_meant(key, text):
             facts[DOMAIN_KEYS[key]] = text.upper()
         else:
             wrong.append(_misunderstood(key, value))
     return Stated({k: facts[k] for k in FORMS if k in facts}, plane), wrong
 
 
+def _is_meant(key: str, text: str) -> bool:
+    return key != "age" or text.lower() in list(Age)
+
+
 def _misunderstood(key: str, value: Any) -> str:
+    if key == "age":
+        return f"age {printable(str(value), 80)}: adults or children"
     if key == "plane":
         return f"plane {printable(str(value), 80)}: axial, coronal or sagittal"
     if key in DOMAIN_KEYS:

@@ -22,6 +22,7 @@ OPTIONS: Mapping[str, str] = {
     "body_part": "--body-part",
     "sequence": "--sequence",
     "plane": "--plane",
+    "age": "--age",
 }
 """Option that states each part of a domain."""
 SHOWN = 4

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.choices import METHODS, Plane, Precision
+from medscan.choices import METHODS, Age, Plane, Precision
 from medscan.cli.options import INPUT, Device, PrecisionOption, option, setting
 from medscan.cli.studies import Abnormal, LabelledArchives, LabelTable, Normal, reading
 from medscan.cli.training import (
@@ -107,6 +107,9 @@ def fit(
     plane: Annotated[
         Plane | None, option(DOMAIN, "Plane of the slices, also to cut volumes in.")
     ] = None,
+    age: Annotated[
+        Age | None, option(DOMAIN, "Patients: adults, from 18 years, or children.")
+    ] = None,
     folds: Folds = 4,
     target_fpr: Annotated[
         float, option(CALIBRATION, "Share of normal slices that may be flagged.")
@@ -132,7 +135,9 @@ def fit(
         organ=organ,
         zero_shot=zero_shot,
         source_organs=tuple(source_organ or ()),
-        domain=Domain(modality, body_part, sequence, plane.value if plane else ""),
+        domain=Domain(
+            modality, body_part, sequence, plane.value if plane else "", age.value if age else ""
+        ),
         window=window,
         seed=seed,
         folds=folds,

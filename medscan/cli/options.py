@@ -183,7 +183,7 @@ Domain = Annotated[
     option(
         INPUT,
         "What images that are not DICOM show, where nothing beside them says it: modality, "
-        "body_part, sequence, view or plane; may be repeated.",
+        "body_part, sequence, view, plane or age; may be repeated.",
         metavar="NAME=VALUE",
         parser=stated_fact,
     ),

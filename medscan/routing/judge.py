@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
-from medscan.archive import DESCRIBING, Facts, Stack
+from medscan.archive import DESCRIBING, Facts, Stack, age_group
 from medscan.detector import Domain
 from medscan.routing.regions import REGIONS, Region
 from medscan.routing.rules import (
@@ -41,7 +41,7 @@ class Finding(NamedTuple):
     Parameters
     ----------
     part : str
-        modality, body part, sequence or plane.
+        modality, body part, sequence, plane or age.
     wanted : str
         What the domain asks for; empty where it asks for nothing, but the image is of no use.
     answer : Answer
@@ -100,7 +100,7 @@ def judge_facts(
     if modality.answer is Answer.CONTRADICTS:
         return (modality,)
     findings = [modality, _body_part(domain.body_part, facts), _sequence(domain, facts)]
-    findings.append(_plane(domain.plane, plane, facts))
+    findings += [_plane(domain.plane, plane, facts), _age(domain.age, facts)]
     # What a domain does not ask for is no finding, unless the image is of no use to anybody.
     return tuple(f for f in findings if f.wanted or f.answer is Answer.CONTRADICTS)
 
@@ -374,6 +374,15 @@ def _plane(wanted: str, stated: str, facts: Facts) -> Finding:
     ((plane, told),) = named.items()
     answer = Answer.FITS if plane == wanted.casefold() else Answer.CONTRADICTS
     return Finding("plane", wanted, answer, told)
+
+
+def _age(wanted: str, facts: Facts) -> Finding:
+    """By the group alone: a reason is shown to people who may not know the age itself."""
+    group = age_group(facts.get("PatientAge", ""))
+    if not wanted or not group:
+        return Finding("age", wanted, Answer.SILENT if wanted else Answer.FITS)
+    answer = Answer.FITS if group.casefold() == wanted.casefold() else Answer.CONTRADICTS
+    return Finding("age", wanted, answer, f"PatientAge {group.lower()}")
 
 
 def _views(facts: Facts) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from medscan.archive import Stack
 from medscan.detector import Detector, Domain
@@ -131,8 +131,7 @@ def _closeness(trial: Trial) -> tuple[int, int]:
 
 def narrowness(domain: Domain) -> int:
     """Count the facts that a domain restricts."""
-    parts = (domain.modality, domain.body_part, domain.sequence, domain.plane)
-    return sum(bool(part) for part in parts)
+    return sum(bool(part) for part in astuple(domain))
 
 
 def listed(words: Sequence[str]) -> str:

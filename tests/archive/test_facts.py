@@ -2,12 +2,22 @@
 
 import nibabel as nib
 import numpy as np
+import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 
 from medscan.archive import index
-from medscan.archive.facts import FACTS, KEYWORDS, TERMS, facts_of, shared
+from medscan.archive.facts import (
+    ADULTS,
+    CHILDREN,
+    FACTS,
+    KEYWORDS,
+    TERMS,
+    age_group,
+    facts_of,
+    shared,
+)
 
 from .conftest import outcome, write
 
@@ -129,3 +139,43 @@ def test_equal_facts_are_kept_once():
 def test_each_fact_is_read_from_elements_and_shown_by_known_words():
     assert {fact.keyword for fact in FACTS} <= set(KEYWORDS)
     assert all(word == word.upper() and word.isalnum() for word in TERMS)
+
+
+@pytest.mark.parametrize(
+    ("said", "age"),
+    [
+        ({"PatientAge": "045Y"}, "045Y"),
+        ({"PatientAge": "007M"}, "007M"),
+        ({"PatientBirthDate": "20060301", "StudyDate": "20240301"}, "018Y"),
+        ({"PatientBirthDate": "20060302", "StudyDate": "20240301"}, "017Y"),
+        # What cannot be an age is none: the dates are asked.
+        ({"PatientAge": "999Y", "PatientBirthDate": "19800101", "StudyDate": "20240301"}, "044Y"),
+        ({"PatientAge": "about 40", "StudyDate": "20240301"}, ""),
+        ({"PatientBirthDate": "20250101", "StudyDate": "20240301"}, ""),
+        ({"PatientBirthDate": "18000101", "StudyDate": "20240301"}, ""),
+        ({}, ""),
+    ],
+)
+def test_an_age_is_stated_or_follows_from_the_date_of_birth(tmp_path, said, age):
+    stated = {"StudyDate": ""} | said
+    found = outcome(write(tmp_path / "a", **stated))
+    assert found.facts.get("PatientAge", "") == age
+
+
+@pytest.mark.parametrize(
+    ("age", "group"),
+    [
+        ("018Y", ADULTS),
+        ("017Y", CHILDREN),
+        ("215M", CHILDREN),
+        ("216M", ADULTS),
+        ("900W", CHILDREN),
+        ("003D", CHILDREN),
+        ("adults", ADULTS),
+        ("131Y", ""),
+        ("40", ""),
+        ("", ""),
+    ],
+)
+def test_ages_have_two_groups(age, group):
+    assert age_group(age) == group

@@ -159,3 +159,10 @@ def test_what_a_cache_holds_is_not_taken_for_that_of_another_rule(change):
 def test_the_key_is_not_shown():
     assert KEY.decode() not in repr(HIDING)
     assert "key" in asdict(HIDING)
+
+
+def test_of_an_age_the_group_is_kept_that_detectors_are_chosen_by():
+    found = HIDING.record(header(PatientAge="093Y"))
+    assert found.facts["PatientAge"] == "ADULTS"
+    assert HIDING.record(found).facts == found.facts
+    assert "PatientAge" not in HIDING.record(header(PatientAge=NAME)).facts

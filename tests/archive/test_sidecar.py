@@ -151,16 +151,19 @@ def test_a_data_set_says_whether_it_is_of_derivatives(tmp_path, said, derived):
 
 def test_a_domain_is_stated(tmp_path):
     text = '[domain]\nmodality = "us"\nbody_part = "Breast"\nview = "PA"\nplane = "axial"\n'
+    text += 'age = "Adults"\n'
     found = read(tmp_path, text, DOMAIN)
     facts = {"Modality": "US", "BodyPartExamined": "BREAST", "ViewPosition": "PA"}
+    facts["PatientAge"] = "ADULTS"
     assert (found.stated.facts, found.stated.plane) == (facts, "axial")
     assert found.detail == "it states the domain of images beside it"
 
 
 def test_what_a_domain_misspells_is_named(tmp_path):
-    text = '[domain]\nmodalty = "US"\nplane = "up"\nview = 3\n[scan]\nout = "x"\n'
+    text = '[domain]\nmodalty = "US"\nplane = "up"\nview = 3\nage = "old"\n[scan]\nout = "x"\n'
     detail = read(tmp_path, text, DOMAIN).detail
-    for said in ("modalty: none of modality,", "plane up: axial,", "view: a text", "scan: only"):
+    expected = ("modalty: none of modality,", "plane up: axial,", "view: a text", "age old: adults")
+    for said in (*expected, "scan: only"):
         assert said in detail
 
 

@@ -213,3 +213,28 @@ def test_a_modality_that_contradicts_is_the_only_finding():
 def test_a_domain_that_asks_for_nothing_finds_nothing():
     assert judge(Domain(), brain("T1")) == ()
     assert answer(Domain(), stack()) is FITS
+
+
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [
+        ("045Y", FITS),
+        ("ADULTS", FITS),
+        ("017Y", AGAINST),
+        ("009M", AGAINST),
+        ("CHILDREN", AGAINST),
+        ("999Y", SILENT),
+        ("", SILENT),
+    ],
+)
+def test_a_detector_for_adults_is_for_no_child(age, expected):
+    chest = {"Modality": "DX", "BodyPartExamined": "CHEST"}
+    given = stack(Plane.CORONAL, **chest, **({"PatientAge": age} if age else {}))
+    assert answer(Domain("CR", "CHEST", "", "coronal", "adults"), given) is expected
+    assert answer(Domain("CR", "CHEST", "", "coronal"), given) is FITS
+
+
+def test_the_reason_names_the_group_and_not_the_age():
+    adults = Domain(age="adults")
+    assert because(adults, stack(PatientAge="009M")) == "PatientAge children"
+    assert answer(Domain(age="children"), stack(PatientAge="009M")) is FITS
