@@ -26,7 +26,8 @@ from .conftest import ARCHIVE
 BRAIN_FLAIR = Domain("MR", "BRAIN", "FLAIR", "axial")
 DOMAINS = {
     "brain-flair": BRAIN_FLAIR,
-    "chest-xray": Domain("CR", "CHEST", "", "coronal"),
+    "chest-xray": Domain("CR", "CHEST", "", "coronal", "adults"),
+    "chest X-ray of any age": Domain("CR", "CHEST", "", "coronal"),
     "breast-ultrasound": Domain("US", "BREAST"),
     "brain T1": Domain("MR", "BRAIN", "T1"),
     "brain T1 with contrast": Domain("MR", "BRAIN", "T1CE"),
@@ -44,7 +45,8 @@ DOMAINS = {
 }
 RIGHT = {
     "brain-flair": 1,
-    "chest-xray": 2,
+    "chest-xray": 0,
+    "chest X-ray of any age": 2,
     "breast-ultrasound": 0,
     "brain T1": 3,
     "brain T1 with contrast": 1,
@@ -62,6 +64,8 @@ RIGHT = {
 }
 """Stacks that each of them scores because their headers say so, and rightly."""
 SAME = {"DX": "CR", "HEAD": "BRAIN"}
+AGES = {"research/derived objects/dx_image.dcm": "children"}
+"""Of the frontal chest radiographs; the others tell none."""
 USELESS = ("LOCALIZER", "FIELD MAP", "SCREEN")
 """Kinds that no detector scores that does not ask for them."""
 NEVER = ("PT", "CT", "NM", "SPINE", "LOCALIZER", "FIELD MAP", "EPI", "DWI", "FA", "ASL", "MAP")
@@ -98,6 +102,9 @@ def is_for(domain, stack, label):
         return False
     if domain.plane:
         same.append(None if stack.plane is None else stack.plane == domain.plane)
+    if domain.age:
+        age = AGES.get(stack.frames[0].file.path)
+        same.append(None if age is None else age == domain.age)
     return False if False in same else None if None in same else True
 
 
