@@ -228,7 +228,11 @@ class VisionConfig:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`medscan.json`: where the weights came from, and the activation they were trained with."""
+    """`medscan.json`: where the weights came from, and the activation they were trained with.
+
+    `captions` are words for all that the text tower was told of, where that is little; and
+    `auroc_elsewhere` is how well it ranks what it was not told of.
+    """
 
     __pydantic_config__ = OPEN
 
@@ -238,6 +242,8 @@ class Origin:
     sha256: Line | None = None
     licence: Line | None = None
     quick_gelu: bool | None = None
+    captions: tuple[Line, ...] | None = None
+    auroc_elsewhere: Line | None = None
 
 
 def read_config(

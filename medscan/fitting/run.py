@@ -20,6 +20,7 @@ from medscan.donors import digests
 from medscan.errors import UsageError
 from medscan.fitting.calibrate import calibrate, left_out, solve, summarise
 from medscan.fitting.course import Course, Tell, plan
+from medscan.fitting.doubts import doubts
 from medscan.fitting.features import FeatureCache, cache_of_user
 from medscan.fitting.held import NO_STACKS, HeldOut, NormalStacks
 from medscan.fitting.train import prepare, remember, train
@@ -124,6 +125,8 @@ def fit_shots(
 
     Whole normal stacks, where given, are what thresholds of stacks are calibrated on.
     """
+    for doubt in doubts(options):
+        log.warning("%s", doubt)
     masked = shots is not None and shots.masks is not None
     words = (options.organ, *options.source_organs)
 
