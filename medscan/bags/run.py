@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medscan import archive, imaging
 from medscan.archive import Pseudonyms
-from medscan.bags.choose import Reader, Watcher
+from medscan.bags.choose import MOST, Reader, Watcher
 from medscan.bags.domain import settle
 from medscan.bags.draw import whole_stacks_of
 from medscan.bags.labels import read_labels
@@ -19,7 +19,6 @@ from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.fitting import (
     NO_STACKS,
-    SHOTS,
     FitOptions,
     NormalStacks,
     Tell,
@@ -32,6 +31,8 @@ from medscan.shots import LabelledSlice, Shots, by_patient, judge_copy, stacked
 
 TAKEN = {True: 4, False: 2}
 """Slices of a study that a method in closed form is fitted on, and one that is trained."""
+STUDIES = MOST // TAKEN[True]
+"""Studies of each label that are fitted on at most, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ def fit_studies(
     ----------
     studies : StudyOptions
     options : FitOptions
-        `shots` counts studies; what `domain` leaves empty is read from the headers.
+        `shots` counts studies, and None is as many as there are, up to `STUDIES` of each label;
+        what `domain` leaves empty is read from the headers.
     progress : Tell, optional
         As in `medscan.fitting.fit`.
     watcher : Watcher, optional
@@ -127,6 +129,8 @@ def fit_studies(
         watcher.tell(f"left out: {'; '.join(notes)}")
     _check_slices(studies.labels, bags)
     drawn = _drawn(bags, learnt, options)
+    if options.shots is None:
+        watcher.tell(_all_told(bags, drawn, learnt))
     backbone = load_backbone(options, settings)
     reader = Reader(drawn, backbone.size, options, watcher)
     slices = reader.shots(backbone, TAKEN[settings.epochs == 0])
@@ -177,16 +181,30 @@ def _check_slices(path: Path, bags: Sequence[Bag]) -> None:
 
 
 def _drawn(bags: Sequence[Bag], labels: Sequence[int], options: FitOptions) -> list[Bag]:
-    """K bags of each label, normal ones first, of as many patients as possible."""
-    count = SHOTS if options.shots is None else options.shots
+    """K bags of each label, normal ones first, of as many patients as possible.
+
+    Without a K, those that there are, up to `STUDIES` of each label.
+    """
+    least, count = (1, STUDIES) if options.shots is None else (options.shots, options.shots)
     found: list[Bag] = []
     for label in labels:
         word = ("normal", "abnormal")[label]
         mine = [bag for bag in bags if bag.label == label]
-        if len(mine) < count:
+        if len(mine) < least:
+            smaller = "" if options.shots is None else ", or give a smaller --shots"
             raise UsageError(
-                f"{count} {word} studies were asked for, but there are {len(mine)}; label more, "
-                "or give a smaller --shots"
+                f"{least} {word} studies were asked for, but there are {len(mine)}; label "
+                f"more{smaller}"
             )
         found += islice(by_patient(mine, options.seed + label), count)
     return found
+
+
+def _all_told(bags: Sequence[Bag], drawn: Sequence[Bag], labels: Sequence[int]) -> str:
+    """How many studies there are of each label, and how many are fitted on."""
+    parts = []
+    for label in labels:
+        there, used = (sum(bag.label == label for bag in some) for some in (bags, drawn))
+        of = f"all {there}" if used == there else f"{used} of {there}"
+        parts.append(f"{of} {('normal', 'abnormal')[label]} studies")
+    return f"without --shots: {' and '.join(parts)}"

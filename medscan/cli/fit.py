@@ -44,7 +44,7 @@ def fit(
         option(
             INPUT,
             "Images of each label to fit on; with --labels, studies.",
-            show_default="16; with --zero-shot all",
+            show_default="16; with --zero-shot all; with --labels up to 64",
         ),
     ] = None,
     organ: Annotated[str, option(INPUT, "What the images show, as a word for prompts.")] = "organ",

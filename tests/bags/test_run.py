@@ -156,3 +156,14 @@ def test_normal_studies_that_show_nothing_are_refused(fit, tmp_path):
     table = write_labels(tmp_path / "two.csv", f"{uid(1)},normal\n{uid(2)},normal\n")
     with pytest.raises(UsageError, match="no slice of the normal studies can be used"):
         fit(roots=(root,), table=table, shots=2)
+
+
+def test_without_a_number_all_studies_are_fitted_on_up_to_a_bound(fit, monkeypatch):
+    told = []
+    fitted, _ = fit(told, method="discriminant", shots=None, folds=0)
+    assert "without --shots: all 4 normal studies and all 4 abnormal studies" in told
+    assert [len(names) for names in fitted.shots.values()] == [16, 16]
+    monkeypatch.setattr("medscan.bags.run.STUDIES", 3)
+    told.clear()
+    fitted, _ = fit(told, method="discriminant", shots=None, folds=0)
+    assert "without --shots: 3 of 4 normal studies and 3 of 4 abnormal studies" in told
