@@ -42,16 +42,17 @@ LABELS = ("normal", "abnormal")
 def unseen(name: str, data: Path, volumes: Path) -> Iterator[tuple[str, Path]]:
     """Yield the images that a detector was not fitted on, with their labels."""
     shots = detectors.read(detectors.find(Path(name))).shots
-    fitted_on = {Path(shot).name for shot in (*shots["normal"], *shots["abnormal"])}
+    # Of a volume every slice is a shot of its own: `FILE#SLICE`.
+    fitted_on = {Path(s.partition("#")[0]).name for s in (*shots["normal"], *shots["abnormal"])}
     for label in LABELS:
         files = sorted((data / NIGHT[name] / label).glob("*.png"))
         yield from ((label, file) for file in files if file.name not in fitted_on)
     if name != BRAIN:
         return
-    patients = {file.rpartition("_")[0] for file in fitted_on}
     with (volumes / VOLUMES / "cases.csv").open(encoding="utf-8") as stream:
         for case in csv.DictReader(stream):
-            if case["volume"].startswith("slabs/") and case["patient"] not in patients:
+            seen = any(file.startswith(case["patient"]) for file in fitted_on)
+            if case["volume"].startswith("slabs/") and not seen:
                 yield LABELS[int(case["label"])], volumes / VOLUMES / f"{case['volume']}.nii.gz"
 
 
