@@ -42,6 +42,7 @@ it, and only what their `__init__` offers.
     feedback/     verdicts on results -> a new detector
     inherited/    header of a DICOM image -> what objects made from it carry
     export/       results.h5 -> DICOM, NIfTI, PNG, tables
+    pacs/         studies from a PACS, and exported objects to it
     graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals, and differences
     suites/       grids of methods and baselines on several data sets -> one table

@@ -7,6 +7,9 @@
     │   └── DetectorError       exit 2  a detector file is missing, damaged or does not fit
     ├── LockedError             exit 75 another scan holds the results file
     ├── ClusterError            exit 75 no cluster answers, or it has no room for a scanner
+    ├── PacsError               exit 1  a PACS refuses us, or does not answer as DICOM says
+    │   └── UnavailableError    exit 75 a PACS does not answer, or its answer was cut short
+    ├── FullError               exit 75 a folder for fetched studies holds as much as it may
     ├── DeviceError             exit 1  the GPU is lost, or too small for one slice
     ├── DiskError               exit 1  an output could not be written
     │   └── LedgerError         -       the ledger is damaged; the scan makes a new one
@@ -36,8 +39,8 @@ EXIT_STATUSES = {
     1: "Failure: the message says what could not be read or written, or what is wrong.",
     2: "Wrong usage: the message says what to change; nothing was written.",
     3: "Success, but not in every file, or worse than the last scan: standard error says how.",
-    75: "Another scan holds the results file, or there is no Ray cluster to scan on; try again "
-    "later.",
+    75: "Another process holds the file, there is no Ray cluster to scan on, a PACS does not "
+    "answer, or the folder for fetched studies is full; try again later.",
     130: "Interrupted by SIGINT, such as Ctrl-C; a scan keeps the studies that it has finished.",
     143: "Terminated by SIGTERM; a scan keeps the studies that it has finished.",
 }
@@ -76,6 +79,22 @@ class LockedError(MedscanError):
 
 class ClusterError(MedscanError):
     """No Ray cluster answers, or none of its nodes can scan; try again later (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
+class PacsError(MedscanError):
+    """A PACS refuses what is asked of it, or its answer is not what DICOM says."""
+
+
+class UnavailableError(PacsError):
+    """A PACS does not answer, or its answer was cut short; try again later (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
+class FullError(MedscanError):
+    """The folder for fetched studies holds as much as it may; scan and forget some first."""
 
     exit_code = 75
 

@@ -25,6 +25,7 @@ from medscan.archive.header import (
     to_json,
 )
 from medscan.archive.indexing import HeaderCache, index, walk_all
+from medscan.archive.layers import facts_of
 from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
 from medscan.archive.opening import open_below, open_regular
@@ -95,6 +96,7 @@ __all__ = [
     "describing",
     "digest_of",
     "display_transform",
+    "facts_of",
     "from_json",
     "group",
     "index",

@@ -13,6 +13,7 @@ from medscan.cli.demo import demo
 from medscan.cli.doctor import doctor
 from medscan.cli.evaluate import evaluate
 from medscan.cli.export import export
+from medscan.cli.fetch import fetch
 from medscan.cli.fit import fit
 from medscan.cli.help import Command, Group
 from medscan.cli.ledger import ledger
@@ -70,7 +71,10 @@ def medscan(
     """Scan imaging archives with few-shot CLIP anomaly models."""
 
 
-COMMANDS = (demo, fit, refit, evaluate, scan, plan, report, export, verify, locate, doctor)
+COMMANDS = (
+    *(demo, fit, refit, evaluate, fetch, scan, plan, report, export),
+    *(verify, locate, doctor),
+)
 for command in COMMANDS:
     app.command(cls=Command)(command)
 app.add_typer(ledger, name="ledger")

@@ -11,6 +11,8 @@ medscan refit brain-flair decisions.csv --results night.h5 --archive /archive
 medscan refit my.safetensors d.csv --results n.h5 --archive /a --data flair/
 medscan evaluate flair.safetensors flair/ --detector brain-flair --plots plots/
 medscan evaluate --suite bmad --root BMAD --out bmad/ --device cuda
+medscan fetch https://pacs/dicom-web --into /spool/mr --since yesterday --modality MR
+medscan fetch https://pacs/dicom-web --into /spool/mr --since 3d --forget night.h5
 medscan plan /archive --shards 16
 medscan plan /archive --shards 16 --ledger index.h5.ledger --json
 medscan report night.h5 --archive /archive

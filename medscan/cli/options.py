@@ -42,6 +42,10 @@ ENVIRONMENT = {
     "fit; 0: none. Default: 2.",
     "XDG_CACHE_HOME": "Folder below which these features are kept, in medscan/features, for their "
     "owner alone. Default: ~/.cache.",
+    "MEDSCAN_PACS_LOGIN": "File with what the PACS knows medscan by, unless --login names one.",
+    "MEDSCAN_PACS_USER": "User at the PACS; counts more than the file.",
+    "MEDSCAN_PACS_PASSWORD": "Password of that user.",
+    "MEDSCAN_PACS_TOKEN": "Bearer token for the PACS, in place of a user.",
     "OMP_NUM_THREADS": "Number of cores that the model may use on a CPU.",
     "RAY_ADDRESS": "Head node of the Ray cluster for --engine ray, unless --address names one.",
 }
@@ -268,6 +272,19 @@ Workers = Annotated[
         "Processes that read headers and decode; at least one does.",
         min=0,
     ),
+]
+PACS = "The PACS"
+LoginFile = Annotated[
+    Path | None,
+    option(
+        PACS,
+        "TOML file with what the PACS knows medscan by, for its owner alone.",
+        show_default="$MEDSCAN_PACS_LOGIN, if it is set",
+    ),
+]
+Timeout = Annotated[
+    float,
+    option(PACS, "Seconds to wait for the next bytes of an answer.", metavar="SECONDS", min=0.1),
 ]
 AsJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--json")]
 MaxFilePlanes = Annotated[int, option(INPUT, "Most planes of one file.", min=1)]

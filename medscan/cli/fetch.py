@@ -1,0 +1,114 @@
+"""`medscan fetch`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medscan.cli.logs import tell
+from medscan.cli.options import INPUT, OUTPUT, AsJson, Detectors, LoginFile, Timeout, gib, option
+from medscan.files import private_files
+
+if TYPE_CHECKING:
+    from medscan.pacs import Spool
+
+
+def fetch(
+    url: Annotated[str, typer.Argument(help="DICOMweb address, such as https://pacs/dicom-web.")],
+    into: Annotated[
+        Path, option(OUTPUT, "Folder for the studies; their ledger is beside it, in FOLDER.fetch.")
+    ],
+    since: Annotated[
+        str | None,
+        option(
+            INPUT,
+            "First study date: today, yesterday, 3d for three days ago, or a date.",
+            metavar="DAY",
+        ),
+    ] = None,
+    until: Annotated[str | None, option(INPUT, "Last study date.", metavar="DAY")] = None,
+    modality: Annotated[
+        list[str] | None, option(INPUT, "Modality of series, such as MR; may be repeated.")
+    ] = None,
+    description: Annotated[
+        list[str] | None,
+        option(
+            INPUT,
+            "Pattern of series descriptions, such as '*FLAIR*', in any case; may be repeated.",
+            metavar="GLOB",
+        ),
+    ] = None,
+    study: Annotated[
+        list[str] | None,
+        option(INPUT, "Only the study of this StudyInstanceUID; may be repeated.", metavar="UID"),
+    ] = None,
+    detector: Detectors = None,
+    login: LoginFile = None,
+    timeout: Timeout = 60.0,
+    max_gib: Annotated[
+        int | None,
+        option(
+            OUTPUT,
+            "Most that the folder may hold.",
+            metavar="GIB",
+            parser=gib("--max-gib"),
+            show_default="what the disk holds",
+        ),
+    ] = None,
+    forget: Annotated[
+        list[Path] | None,
+        option(
+            OUTPUT,
+            "First remove the studies that this results file holds from the folder; may be "
+            "repeated.",
+            metavar="RESULTS",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy studies from a PACS into a folder, to be scanned there."""
+    from medscan.options import read_detectors
+    from medscan.pacs import Web, Wish, days, opened_spool, read_login, web_address
+    from medscan.pacs import fetch as copy
+
+    known = read_login(login)
+    address = web_address(url, known)
+    first, last = days(since, until)
+    wish = Wish(
+        first,
+        last,
+        tuple(word.strip().upper() for word in modality or ()),
+        tuple(description or ()),
+        tuple(study or ()),
+        tuple(one for _, one in read_detectors(detector)),
+    )
+    wish.check()
+    with private_files(True), opened_spool(into) as spool:
+        forgotten = [_forgotten(spool, results) for results in forget or ()]
+        source = Web(address, known, timeout)
+        try:
+            done = copy(source, spool, wish, max_gib)
+        finally:
+            source.close()
+    told = asdict(done) | {"forgotten": {"studies": sum(s for s, _ in forgotten)}}
+    typer.echo(json.dumps(told) if as_json else done.line())
+    for problem in done.problems:
+        tell(problem)
+    if done.stopped:
+        tell(done.stopped)
+        raise typer.Exit(75)
+    if done.problems:
+        raise typer.Exit(3)
+
+
+def _forgotten(spool: Spool, results: Path) -> tuple[int, int]:
+    """Forget the studies that a results file holds, and say how many these are."""
+    from medscan.pacs import forget
+
+    studies, objects = forget(spool, results)
+    typer.echo(f"{studies} studies with {objects} objects forgotten", err=True)
+    return studies, objects

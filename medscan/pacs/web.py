@@ -1,0 +1,260 @@
+"""A DICOMweb service (DICOM PS3.18): what it holds, its objects as they are stored, and storing.
+
+Searches go through dicomweb-client, without its retries, which repeat any failure in silence.
+Objects go as bytes, since reading and writing them again may change them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pydicom.dataset import Dataset
+
+from medscan.archive import text
+from medscan.errors import PacsError, UnavailableError
+from medscan.pacs.address import WebAddress
+from medscan.pacs.login import Login
+from medscan.pacs.multipart import bodies, boundary_of
+from medscan.text import is_uid
+
+if TYPE_CHECKING:
+    from requests import PreparedRequest, Response, Session
+
+PAGE = 500
+"""Results that one search asks for; a server may give fewer."""
+CHUNK = 1 << 20
+"""Bytes that are read at a time."""
+CONNECT_S = 10.0
+"""Seconds to wait for a connection."""
+ANY_SYNTAX = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+"""As stored: a server asked for one syntax ends its answer at an object that it cannot convert."""
+JSON = "application/dicom+json"
+_LATER = {408, 425, 429, 502, 503, 504, 507}
+"""Statuses after which the same request may succeed."""
+_LARGEST_ANSWER = 1 << 24
+"""Most bytes of an answer about what was stored."""
+
+Search = Callable[..., Any]
+
+
+class Web:
+    """A DICOMweb service.
+
+    Parameters
+    ----------
+    address : WebAddress
+    login : Login
+    timeout_s : float
+        Longest wait for the next bytes of an answer.
+    """
+
+    def __init__(self, address: WebAddress, login: Login, timeout_s: float = 60.0) -> None:
+        from dicomweb_client.web import DICOMwebClient
+
+        self.address = address
+        self._timeout = (CONNECT_S, timeout_s)
+        self._session = _session(login)
+        self._client = DICOMwebClient(
+            address.url, self._session, timeout=self._timeout, permissive_uid=True
+        )
+        self._client.set_http_retry_params(retry=False)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
+
+    # --- search -----------------------------------------------------------------------------------
+
+    def studies(self, filters: Mapping[str, str], fields: Sequence[str] = ()) -> Iterator[Dataset]:
+        """Yield what it says of studies; it may ignore filters, so the caller matches again.
+
+        Raises
+        ------
+        UnavailableError
+            If it does not answer.
+        PacsError
+            If its answer is not what DICOM says.
+        """
+        search = self._client.search_for_studies
+        return self._pages(search, "StudyInstanceUID", filters, fields)
+
+    def series(self, study: str, fields: Sequence[str] = ()) -> Iterator[Dataset]:
+        """Yield what it says of the series of a study. Raises as `studies`."""
+
+        def search(**words: Any) -> Any:
+            return self._client.search_for_series(study_instance_uid=study, **words)
+
+        return self._pages(search, "SeriesInstanceUID", {}, fields)
+
+    def instances(self, study: str, series: str) -> list[str]:
+        """Return the UIDs of the instances of a series. Raises as `studies`."""
+
+        def search(**words: Any) -> Any:
+            return self._client.search_for_instances(
+                study_instance_uid=study, series_instance_uid=series, **words
+            )
+
+        return [text(found, "SOPInstanceUID") for found in self._pages(search, "SOPInstanceUID")]
+
+    def _pages(
+        self,
+        search: Search,
+        uid: str,
+        filters: Mapping[str, str] | None = None,
+        fields: Sequence[str] = (),
+    ) -> Iterator[Dataset]:
+        """Ask for page after page until one brings nothing new: a server may ignore the offset."""
+        seen: set[str] = set()
+        offset = 0
+        while True:
+            with self.asking():
+                page = search(
+                    limit=PAGE,
+                    offset=offset,
+                    search_filters=dict(filters or {}),
+                    fields=list(fields) or None,
+                )
+                found = [Dataset.from_json(_described(one)) for one in page]
+            new = [one for one in found if text(one, uid) not in seen]
+            if not new:
+                return
+            if not all(is_uid(text(one, uid)) for one in new):
+                raise PacsError(f"{self.address.host} lists something without a {uid}")
+            seen.update(text(one, uid) for one in new)
+            yield from new
+            offset += len(found)
+
+    # --- retrieve ---------------------------------------------------------------------------------
+
+    def retrieve(self, study: str, series: str, instance: str = "") -> Iterator[Iterator[bytes]]:
+        """Yield the objects of a series, or one of them, as the pieces that they arrive in.
+
+        Raises
+        ------
+        UnavailableError
+            If its answer is cut short: the object that was being read is not whole then.
+        PacsError
+            If it refuses.
+        """
+        url = f"{self.address.url}/studies/{study}/series/{series}"
+        url += f"/instances/{instance}" if instance else ""
+        # Compressed, Orthanc gives 45 objects a second instead of 1,000.
+        headers = {"Accept": ANY_SYNTAX, "Accept-Encoding": "identity"}
+        with self.asking():
+            answer = self._session.get(url, headers=headers, stream=True, timeout=self._timeout)
+            with answer:
+                answer.raise_for_status()
+                if answer.status_code != 200:
+                    raise PacsError(f"it answers {answer.status_code}")
+                boundary = boundary_of(answer.headers.get("Content-Type", ""))
+                yield from bodies(answer.iter_content(CHUNK), boundary)
+
+    # --- store ------------------------------------------------------------------------------------
+
+    def store(self, body: Any, boundary: str) -> Response:
+        """Send objects as a multipart message, and return the answer whatever its status.
+
+        Raises
+        ------
+        UnavailableError
+            If it does not answer.
+        PacsError
+            If it does not let medscan store anything.
+        """
+        content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        headers = {"Content-Type": content_type, "Accept": JSON}
+        with self.asking():
+            answer = self._session.post(
+                f"{self.address.url}/studies",
+                data=body,
+                headers=headers,
+                stream=True,
+                timeout=self._timeout,
+            )
+            with answer:
+                if answer.status_code in (401, 403, 404, 405):
+                    answer.raise_for_status()
+                content = answer.raw.read(_LARGEST_ANSWER, decode_content=True)
+                answer._content = content
+                return answer
+
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Turn what the libraries raise into errors of medscan, which name no patient."""
+        from requests import HTTPError, RequestException
+        from urllib3.exceptions import HTTPError as BrokenError
+
+        host = self.address.host
+        try:
+            yield
+        except HTTPError as error:
+            raise _refusal(host, error.response.status_code) from None
+        except (RequestException, BrokenError, ConnectionError, TimeoutError) as error:
+            raise UnavailableError(f"{host} does not answer: {_cause(error)}") from None
+        except UnavailableError as error:
+            raise UnavailableError(f"{host}: {error}") from None
+        except PacsError as error:
+            raise PacsError(f"{host}: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, LookupError) as error:
+            # Of dicomweb-client and pydicom, for JSON that is none or of another form.
+            what = type(error).__name__
+            raise PacsError(f"{host} does not answer as DICOMweb does ({what})") from None
+
+
+def _session(login: Login) -> Session:
+    """Return a session that takes nothing from ~/.netrc or the environment, and is sent nowhere."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    session.max_redirects = 0
+    session.verify = login.ca or True
+    if login.certificate:
+        session.cert = (login.certificate, login.key) if login.key else login.certificate
+    if login.user:
+        session.auth = (login.user.encode(), login.password.encode())
+    elif login.token:
+
+        def bearer(request: PreparedRequest) -> PreparedRequest:
+            request.headers["Authorization"] = f"Bearer {login.token}"
+            return request
+
+        session.auth = bearer
+    return session
+
+
+def _refusal(host: str, status: int) -> PacsError:
+    if status in (401, 403):
+        return PacsError(f"{host} refuses this login (status {status}); see --login")
+    if status in _LATER:
+        return UnavailableError(f"{host} cannot answer now (status {status})")
+    if status == 404:
+        return PacsError(f"{host} knows of no such thing (status 404): is the address right?")
+    return PacsError(f"{host} refuses what it is asked (status {status})")
+
+
+_CAUSES = {
+    "certificate verify failed": "its certificate is not signed by an authority that is trusted",
+    "Connection refused": "connection refused",
+    "timed out": "time-out",
+    "Name or service not known": "no host of that name",
+    "Temporary failure in name resolution": "no host of that name",
+    "Exceeded 0 redirects": "it redirects to another address; give that one",
+    "IncompleteRead": "its answer was cut short",
+}
+
+
+def _cause(error: Exception) -> str:
+    """Say why a request failed, without the address that it was for."""
+    told = str(error)
+    known = next((words for part, words in _CAUSES.items() if part in told), "")
+    return known or re.sub(r"(?<!^)(?=[A-Z][a-z])", " ", type(error).__name__).lower()
+
+
+def _described(item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict):
+        raise TypeError
+    return item
