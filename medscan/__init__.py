@@ -24,10 +24,12 @@ it, and only what their `__init__` offers.
     normals.py    scores of normals -> a detector's threshold
     donors.py     whose images a detector was fitted on, in a private file beside its own
     detector.py   a fitted method in one file: weights, domain, window, calibration
+    runtimes/     a detector in memory, computed by PyTorch or by OpenVINO
     metrics/      scores and truth -> AUROC and others, with intervals
     results/      results.h5: what a scan found, and the reader of it
     routing/      what an image says that it is -> the detector that is for it
     options.py    what a scan is asked for, in five groups
+    chosen.py     the detectors that a user names, or all that are here
     reading/      stacks -> drawn slices, in worker processes that may die
     scoring/      slices -> scores and maps; slices of a stack -> its result
     planning/     archive and ledger -> what is due, by which detector, and why not

@@ -53,6 +53,14 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class RuntimeName(StrEnum):
+    """Library that computes the model."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    OPENVINO = "openvino"
+
+
 class Order(StrEnum):
     """Which studies are scanned first."""
 

@@ -132,6 +132,19 @@ def free_bytes(folder: Path) -> int:
         raise DiskError(f"free space of {folder} is unknown: {error.strerror}") from error
 
 
+def make_room(folder: Path, most: int) -> None:
+    """Remove the files of a cache that were not used for longest until `most` bytes are left."""
+    with os.scandir(folder) as entries:
+        files = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries]
+    files.sort(key=lambda file: file[0].st_mtime)
+    excess = sum(status.st_size for status, _ in files) - most
+    for status, path in files:
+        if excess <= 0:
+            break
+        Path(path).unlink(missing_ok=True)
+        excess -= status.st_size
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import logging
-import warnings
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan import __version__, archive
+from medscan import __version__, archive, runtimes
 from medscan import detector as detectors
 from medscan.choices import Plane
 from medscan.detector import Detector
@@ -27,8 +25,6 @@ from medscan.routing import Answer, judge, verdict
 if TYPE_CHECKING:
     from medscan.methods import Method
 
-TOLERANCE = 1e-4
-"""Largest difference of a score or map from PyTorch's, relative for values beyond 1."""
 REAL = 8
 """Slices of the archive that the graph is tried on."""
 LARGEST = 1 << 31
@@ -89,51 +85,20 @@ def _convert(detector: Detector, method: Method) -> bytes:
         If they cannot be converted, or the graph is too large.
     """
     import torch
-    from torch._dynamo.exc import UserError
 
-    size = method.backbone.size
-    for name in ("torch", "torch.fx", "torch.export", "torch.onnx", "onnxscript", "onnx_ir"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    sample = (torch.rand(2, 3, size, size),)
-    free = {"image": {0: torch.export.Dim("batch", min=1)}}
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            traced = torch.export.export(_as_module(method), sample, dynamic_shapes=free)
-            program: Any = torch.onnx.export(
-                traced,
-                dynamo=True,
-                verbose=False,
-                input_names=["image"],
-                output_names=["score", "map"],
-            )
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError, UserError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise ExportError(f"method {detector.method} cannot be converted: {why}") from error
+    traced = runtimes.traced(method)
+    with runtimes.converting(method), torch.no_grad():
+        program: Any = torch.onnx.export(
+            traced, dynamo=True, verbose=False, input_names=["image"], output_names=["score", "map"]
+        )
     model = program.model_proto
     entry = model.metadata_props.add()
-    entry.key, entry.value = "medscan", json.dumps(_facts(detector, size), sort_keys=True)
+    facts = _facts(detector, method.backbone.size)
+    entry.key, entry.value = "medscan", json.dumps(facts, sort_keys=True)
     if model.ByteSize() >= LARGEST:
         raise ExportError("the graph is larger than an ONNX file may be (2 GiB)")
     serialised: bytes = model.SerializeToString()
     return serialised
-
-
-def _as_module(method: Method) -> Any:
-    """Wrap backbone and method as one module, from images to scores and maps."""
-    from torch import Tensor, nn
-
-    class Whole(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            # A method does not register the frozen tower; the graph must hold its weights too.
-            self.method, self.tower = method, method.backbone.model
-
-        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-            score, grid = self.method.score(self.method(self.method.prepare(image)))
-            return score.float(), grid.float()
-
-    return Whole().eval()
 
 
 def _facts(detector: Detector, size: int) -> dict[str, Any]:
@@ -178,11 +143,11 @@ def _check(path: Path, method: Method, real: NDArray[np.float32] | None) -> floa
         raise ExportError(f"the graph does not run: {str(error)[:200]}") from error
     of_torch = [method.predict(torch.from_numpy(batch)) for batch in batches]
     worst = max(
-        _difference(a, b.numpy())
+        runtimes.difference(a, b.numpy())
         for pair in zip(of_graph, of_torch, strict=True)
         for a, b in zip(*pair, strict=True)
     )
-    if not worst <= TOLERANCE:  # also if it is NaN
+    if not worst <= runtimes.TOLERANCE:  # also if it is NaN
         raise ExportError(f"the graph's scores or maps differ from PyTorch's by {worst:.1e}")
     return worst
 
@@ -191,12 +156,6 @@ def _refusals(errors: Any) -> tuple[type[Exception], ...]:
     """Errors of ONNX Runtime, which have no common base class of their own."""
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
     return tuple(getattr(errors, name) for name in (*names, "RuntimeException"))
-
-
-def _difference(of_graph: NDArray[np.float32], of_torch: NDArray[np.float32]) -> float:
-    """Largest difference, relative for values beyond 1; infinite if any is not finite."""
-    difference = np.abs(of_graph - of_torch) / np.maximum(1, np.abs(of_torch))
-    return float(difference.max()) if np.isfinite(difference).all() else np.inf
 
 
 def _archive_slices(detector: Detector, size: int, roots: list[Path]) -> NDArray[np.float32]:

@@ -7,14 +7,13 @@ import errno
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from medscan import __version__
-from medscan import detector as detectors
 from medscan.archive import NOTHING, Stated
 from medscan.choices import (
     FILE_TIMEOUT_S,
@@ -24,6 +23,7 @@ from medscan.choices import (
     Plane,
     Precision,
     Rescan,
+    RuntimeName,
     Shard,
 )
 from medscan.detector import Detector
@@ -146,12 +146,14 @@ class Compute:
         Slices per batch; None: chosen for the device.
     workers : int
         Processes that read headers and decode; at least one does.
+    runtime : RuntimeName
     """
 
     device: str = "auto"
     precision: Precision = Precision.FP32
     batch_size: int | None = None
     workers: int = 1
+    runtime: RuntimeName = RuntimeName.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,31 +371,3 @@ class ScanOptions:
         self.outputs.check()
         if self.inputs.shard and self.outputs.key_file is None:
             raise UsageError("--shard needs --key-file: one file, the same for all shards")
-
-
-def read_detectors(
-    named: Sequence[Path] | None, target_fpr: float | None = None
-) -> tuple[tuple[Path, Detector], ...]:
-    """Read the detectors named, or all that are shipped or in $MEDSCAN_WEIGHTS.
-
-    Parameters
-    ----------
-    named : sequence of Path or None
-        Detector files, or names of shipped ones.
-    target_fpr : float or None
-        False-positive rate to place every threshold for; None: the detector's own.
-
-    Raises
-    ------
-    UsageError
-        If a detector cannot be read, or the rate does not lie between 0 and 1.
-    """
-    if target_fpr is not None and not 0 < target_fpr < 1:
-        raise UsageError("--target-fpr must lie between 0 and 1")
-    pairs = []
-    for path in [detectors.find(p) for p in named] if named else detectors.shipped():
-        detector = detectors.read(path)
-        if target_fpr is not None:
-            detector = replace(detector, calibration=detector.calibration.at_rate(target_fpr))
-        pairs.append((path, detector))
-    return tuple(pairs)

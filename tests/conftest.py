@@ -27,6 +27,9 @@ os.environ["MEDSCAN_CONFIG"] = ""
 os.environ.pop("MEDSCAN_KEY_FILE", None)
 os.environ["MEDSCAN_FEATURE_CACHE"] = "0"
 
+# Graphs for OpenVINO take seconds to make: only tests of it do.
+os.environ["MEDSCAN_RUNTIME"] = "torch"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, so that no process waits for another at the end."""
@@ -70,6 +73,18 @@ def detector_file(
     path = tmp_path_factory.mktemp("detector") / "tiny-flair.safetensors"
     detector.save(path, method)
     return path
+
+
+@pytest.fixture(scope="session")
+def graphs_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def kept_graphs(graphs_of_session: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder, so that each detector is converted for OpenVINO once."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(graphs_of_session))
+    return graphs_of_session / "medscan" / "graphs"
 
 
 @pytest.fixture

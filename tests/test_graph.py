@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from medscan import detector, graph
+from medscan import detector, graph, runtimes
 from medscan.errors import ExportError, UsageError
 from medscan.fitting import FitOptions, fit
 from medscan.methods import METHODS, settings_of
@@ -117,7 +117,7 @@ def model(monkeypatch):
 def test_a_graph_that_gives_other_numbers_is_not_kept(model, detector_file, tmp_path, monkeypatch):
     out = tmp_path / "d.onnx"
     out.write_bytes(b"old")
-    monkeypatch.setattr(graph, "_difference", lambda a, b: 2e-4)
+    monkeypatch.setattr(graph.runtimes, "difference", lambda a, b: 2e-4)
     with pytest.raises(ExportError, match=r"differ from PyTorch's by 2\.0e-04"):
         graph.export_onnx(detector_file, out, [])
     assert [p.name for p in tmp_path.iterdir()] == ["d.onnx"]
@@ -126,9 +126,9 @@ def test_a_graph_that_gives_other_numbers_is_not_kept(model, detector_file, tmp_
 
 def test_what_is_not_a_number_is_far_apart():
     one = np.ones(3, np.float32)
-    assert graph._difference(one * np.nan, one) == np.inf
-    assert graph._difference(one + np.float32(1e-3), one * 1) == pytest.approx(1e-3, rel=1e-3)
-    assert graph._difference(1001 * one, 1000 * one) == pytest.approx(1e-3)
+    assert runtimes.difference(one * np.nan, one) == np.inf
+    assert runtimes.difference(one + np.float32(1e-3), one * 1) == pytest.approx(1e-3, rel=1e-3)
+    assert runtimes.difference(1001 * one, 1000 * one) == pytest.approx(1e-3)
 
 
 def test_a_graph_that_does_not_run_is_not_kept(detector_file, tmp_path, monkeypatch):

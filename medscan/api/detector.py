@@ -16,9 +16,9 @@ from medscan.api.scores import Scores
 from medscan.api.values import PathLike, compute_of, path_of
 from medscan.archive import Bucket
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES
+from medscan.chosen import read_detectors
 from medscan.errors import FileError, UsageError
 from medscan.imaging import Slice
-from medscan.options import read_detectors
 from medscan.reading import Decoders
 from medscan.scoring import (
     Lanes,
@@ -42,7 +42,7 @@ class Detector:
 
     def __init__(self, path: Path, facts: files.Detector, scorer: Scorer, workers: int) -> None:
         self._path, self._facts, self._workers = path, facts, workers
-        self._method, self._batch_size = scorer.method, scorer.batch_size
+        self._model, self._batch_size = scorer.model, scorer.batch_size
         self._lock = threading.Lock()
 
     @classmethod
@@ -52,6 +52,7 @@ class Detector:
         *,
         device: str = "auto",
         precision: str = "fp32",
+        runtime: str = "auto",
         batch_size: int | None = None,
         workers: int = 1,
         target_fpr: float | None = None,
@@ -66,6 +67,8 @@ class Detector:
             auto, cpu, cuda or cuda:N.
         precision : str
             fp32, bf16 or fp16.
+        runtime : str
+            auto, torch or openvino: the library that computes the model.
         batch_size : int, optional
             Slices per batch; None: as `medscan scan` chooses it for the device. Scores may differ
             in their last digits at another batch size.
@@ -85,7 +88,7 @@ class Detector:
         medscan.errors.UsageError
             If an argument is none of the above.
         """
-        compute = compute_of(device, precision, batch_size, workers)
+        compute = compute_of(device, precision, batch_size, workers, runtime)
         ((path, facts),) = read_detectors([path_of(name_or_path)], target_fpr)
         with loaded_scorers([(path, facts)], compute) as scorers:
             return cls(path, facts, scorers[facts.digest], workers)
@@ -190,8 +193,8 @@ class Detector:
         return Scores(builder.result(0.0, CLEAR))
 
     def _builder(self, series: Series, stack: Stack, assumed: tuple[str, ...] = ()) -> StackBuilder:
-        backbone, why = self._method.backbone, "not asked for"
-        sizes = (backbone.size, backbone.grid, backbone.patch)
+        square, why = self._model.square, "not asked for"
+        sizes = (square.size, square.grid, square.patch)
         return StackBuilder(series, stack, self._facts, *sizes, why, assumed)
 
     def _fill(self, builder: StackBuilder, drawn: Iterable[Slice | FileError]) -> None:
@@ -201,8 +204,8 @@ class Detector:
             for scored in results:
                 builder.add_score(scored.tag, scored.score, scored.heatmap)
 
-        with self._lock, Lanes(str(self._method.backbone.device)) as lanes:
-            scorer = Scorer(self._facts, self._method, self._batch_size, lanes)
+        with self._lock, Lanes(self._model.device) as lanes:
+            scorer = Scorer(self._facts, self._model, self._batch_size, lanes)
             for index, item in enumerate(drawn):
                 if isinstance(item, FileError):
                     builder.fail(index, item)

@@ -21,10 +21,11 @@ from medscan.api.values import (
     stated_of,
 )
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Age, Bounds, Order, Plane, Rescan
+from medscan.chosen import read_detectors
 from medscan.errors import MedscanError, UsageError
 from medscan.files import private_files
 from medscan.links import parse_template
-from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions, read_detectors
+from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions
 from medscan.scanning import Summary, Watch
 from medscan.scanning import scan as run_scan
 
@@ -60,6 +61,7 @@ def scan(
     rescan: str = "none",
     device: str = "auto",
     precision: str = "fp32",
+    runtime: str = "auto",
     batch_size: int | None = None,
     workers: int = 1,
     identify: bool = False,
@@ -133,7 +135,7 @@ def scan(
             link_template=None if link_template is None else parse_template(link_template),
             command="medscan.scan",
         ),
-        compute_of(device, precision, batch_size, workers),
+        compute_of(device, precision, batch_size, workers, runtime),
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(until, max_studies, chosen("order", order, Order), chosen("rescan", rescan, Rescan)),
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medscan.archive import FACTS, Stated, stated_domain
-from medscan.choices import Precision, Shard
+from medscan.choices import Precision, RuntimeName, Shard
 from medscan.errors import UsageError
 from medscan.options import Compute
 
@@ -51,7 +51,9 @@ def chosen(name: str, value: str, choices: type[Choice]) -> Choice:
         raise UsageError(f"{name}={value!r}: choose one of {', '.join(choices)}") from None
 
 
-def compute_of(device: str, precision: str, batch_size: int | None, workers: int) -> Compute:
+def compute_of(
+    device: str, precision: str, batch_size: int | None, workers: int, runtime: str = "auto"
+) -> Compute:
     """What a model and its decoders run on.
 
     Raises
@@ -63,7 +65,9 @@ def compute_of(device: str, precision: str, batch_size: int | None, workers: int
         raise UsageError(f"batch_size={batch_size}: a whole number above 0, or None")
     if workers < 0:
         raise UsageError(f"workers={workers}: 0 or more")
-    return Compute(device, chosen("precision", precision, Precision), batch_size, workers)
+    number = chosen("precision", precision, Precision)
+    library = chosen("runtime", runtime, RuntimeName)
+    return Compute(device, number, batch_size, workers, library)
 
 
 def shard_of(shard: tuple[int, int] | None) -> Shard | None:

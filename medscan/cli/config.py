@@ -21,7 +21,16 @@ from medscan.text import printable
 
 NAME = "medscan.toml"
 VARIABLE = "MEDSCAN_CONFIG"
-SHARED = ("detector", "key-file", "link-template", "device", "precision", "batch-size", "workers")
+SHARED = (
+    "detector",
+    "key-file",
+    "link-template",
+    "device",
+    "precision",
+    "runtime",
+    "batch-size",
+    "workers",
+)
 """Options that may stand above the tables: they hold for every command that has them."""
 LARGEST = 1 << 20
 """Most bytes of the file."""

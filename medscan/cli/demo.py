@@ -21,8 +21,9 @@ def demo(
 ) -> None:
     """Scan a generated head with a lesion, and sample images of pydicom and nibabel."""
     from medscan import demo as room
+    from medscan.chosen import read_detectors
     from medscan.cli.scan import scan_and_report
-    from medscan.options import Inputs, Outputs, Privacy, ScanOptions, read_detectors
+    from medscan.options import Inputs, Outputs, Privacy, ScanOptions
 
     phantom = room.draw_head(SEED)
     try:

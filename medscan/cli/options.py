@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.choices import Plane, Precision, Shard
+from medscan.choices import Plane, Precision, RuntimeName, Shard
 from medscan.errors import UsageError
 from medscan.links import parse_template
 from medscan.text import printable
@@ -40,12 +40,13 @@ ENVIRONMENT = {
     "MEDSCAN_KEY_FILE": "Key file of the site, unless --key-file names one.",
     "MEDSCAN_FEATURE_CACHE": "Gigabytes of features of labelled images that are kept for the next "
     "fit; 0: none. Default: 2.",
-    "XDG_CACHE_HOME": "Folder below which these features are kept, in medscan/features, for their "
-    "owner alone. Default: ~/.cache.",
     "MEDSCAN_PACS_LOGIN": "File with what the PACS knows medscan by, unless --login names one.",
     "MEDSCAN_PACS_USER": "User at the PACS; counts more than the file.",
     "MEDSCAN_PACS_PASSWORD": "Password of that user.",
     "MEDSCAN_PACS_TOKEN": "Bearer token for the PACS, in place of a user.",
+    "MEDSCAN_RUNTIME": "Runtime that --runtime auto stands for: torch or openvino.",
+    "XDG_CACHE_HOME": "Folder below which features of labelled images, in medscan/features, and "
+    "graphs of detectors, in medscan/graphs, are kept, for their owner alone. Default: ~/.cache.",
     "OMP_NUM_THREADS": "Number of cores that the model may use on a CPU.",
     "RAY_ADDRESS": "Head node of the Ray cluster for --engine ray, unless --address names one.",
 }
@@ -254,6 +255,10 @@ Device = Annotated[str, option(COMPUTE, "auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Precision,
     option(COMPUTE, "Number format of weights and activations."),
+]
+RuntimeOption = Annotated[
+    RuntimeName,
+    option(COMPUTE, "Library that computes the model; auto: the fastest on this machine."),
 ]
 BatchSize = Annotated[
     int | None,

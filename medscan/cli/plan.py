@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from medscan.choices import Precision
+from medscan.choices import Precision, RuntimeName
 from medscan.cli.options import (
     INPUT,
     Archives,
@@ -23,6 +23,7 @@ from medscan.cli.options import (
     MinSide,
     PlaneOption,
     PrecisionOption,
+    RuntimeOption,
     Workers,
     key_option,
     option,
@@ -46,13 +47,15 @@ def plan(
     key_file: Annotated[Path | None, key_option(INPUT, "Key file that the scans will use.")] = None,
     device: Device = "auto",
     precision: PrecisionOption = Precision.FP32,
+    runtime: RuntimeOption = RuntimeName.AUTO,
     batch_size: BatchSize = None,
     workers: Workers = 1,
     as_json: AsJson = False,
 ) -> None:
     """Show how an archive divides into shards, and about how long each takes."""
+    from medscan.chosen import read_detectors
     from medscan.inspect import forecast_shards
-    from medscan.options import Compute, Inputs, Outputs, ScanOptions, read_detectors
+    from medscan.options import Compute, Inputs, Outputs, ScanOptions
 
     detectors = read_detectors(detector)
     inputs = Inputs(
@@ -66,7 +69,7 @@ def plan(
         stated=stated_by(domain),
         left_out=tuple(leave_out or ()),
     )
-    compute = Compute(device, precision, batch_size, workers)
+    compute = Compute(device, precision, batch_size, workers, runtime)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)
     forecasts = forecast_shards(ScanOptions(inputs, outputs, compute), shards)
     typer.echo(json.dumps(forecasts.as_dict()) if as_json else forecasts.text())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.choices import EngineName, Order, Precision, Rescan, Shard
+from medscan.choices import EngineName, Order, Precision, Rescan, RuntimeName, Shard
 from medscan.cli.command import recorded_command
 from medscan.cli.logs import logging_to, progressing, tell
 from medscan.cli.options import (
@@ -31,6 +31,7 @@ from medscan.cli.options import (
     MinSide,
     PlaneOption,
     PrecisionOption,
+    RuntimeOption,
     Workers,
     clock_time,
     duration,
@@ -162,6 +163,7 @@ def scan(
     ] = Rescan.NONE,
     device: Device = "auto",
     precision: PrecisionOption = Precision.FP32,
+    runtime: RuntimeOption = RuntimeName.AUTO,
     batch_size: BatchSize = None,
     workers: Workers = 1,
     engine: Annotated[
@@ -202,6 +204,7 @@ def scan(
     """Score every slice of an archive; write results.h5, .csv and .html."""
     from dataclasses import replace
 
+    from medscan.chosen import read_detectors
     from medscan.options import (
         Budget,
         Compute,
@@ -209,7 +212,6 @@ def scan(
         Outputs,
         Privacy,
         ScanOptions,
-        read_detectors,
     )
     from medscan.scanning import manifest_of
 
@@ -241,7 +243,7 @@ def scan(
             link_template=link_template,
             command=recorded_command(context),
         ),
-        Compute(device, precision, batch_size, workers),
+        Compute(device, precision, batch_size, workers, runtime),
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(until, max_studies, order, rescan),
     )

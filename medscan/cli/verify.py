@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medscan.choices import Plane, Precision
+from medscan.choices import Plane, Precision, RuntimeName
 from medscan.cli.logs import tell
 from medscan.cli.options import (
     COMPUTE,
@@ -19,6 +19,7 @@ from medscan.cli.options import (
     Detectors,
     Device,
     KeyFile,
+    RuntimeOption,
     archive_option,
     option,
 )
@@ -42,11 +43,13 @@ def verify(
         Precision | None,
         option(COMPUTE, "Number format of weights and activations.", show_default="as in the scan"),
     ] = None,
+    runtime: RuntimeOption = RuntimeName.AUTO,
     as_json: AsJson = False,
 ) -> None:
     """Check that results are complete and consistent; score some again with --archive."""
+    from medscan.chosen import read_detectors
     from medscan.inspect import verification_lines, verify_results
-    from medscan.options import Inputs, Outputs, read_detectors
+    from medscan.options import Inputs, Outputs
     from medscan.text import printable
 
     if not 0 <= tolerance < 1:
@@ -59,6 +62,7 @@ def verify(
         tolerance,
         device=device,
         precision=precision,
+        runtime=runtime,
     )
     if as_json:
         typer.echo(json.dumps(asdict(verification)))

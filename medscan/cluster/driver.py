@@ -35,11 +35,11 @@ from medscan.files import make_folder, remove, replacing
 from medscan.options import ScanOptions
 from medscan.planning import Task
 from medscan.results import Work
+from medscan.runtimes import Square
 from medscan.scanning import (
     Assignment,
     FinishedStudy,
     Room,
-    Square,
     finish_study,
     recall,
     scores_of,

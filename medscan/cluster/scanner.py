@@ -37,11 +37,11 @@ from medscan.options import ScanOptions
 from medscan.planning import Task
 from medscan.reading import WINDOWS_KEPT, Decoders, DrawJob, Drawn, decode
 from medscan.results import StudyResult
+from medscan.runtimes import Square
 from medscan.scanning import (
     FinishedStudy,
     Pipeline,
     Room,
-    Square,
     Stop,
     Watchdog,
     finish_study,
@@ -216,7 +216,7 @@ def _share_model(scorer: Scorer) -> Scorer:
 
     The lots of a scanner are scored at the same time.
     """
-    return Scorer(scorer.detector, scorer.method, scorer.batch_size, scorer.lanes)
+    return Scorer(scorer.detector, scorer.model, scorer.batch_size, scorer.lanes)
 
 
 def _receive(job: DrawJob, ref: Any, windows: OrderedDict[object, Window]) -> tuple[DrawJob, Drawn]:

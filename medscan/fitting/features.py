@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from medscan.errors import DiskError, UsageError
-from medscan.files import make_folder, private_files, replacing
+from medscan.files import make_folder, make_room, private_files, replacing
 from medscan.methods import Method
 
 log = logging.getLogger("medscan.fit")
@@ -100,25 +100,13 @@ class FeatureCache:
         try:
             with private_files(True):
                 make_folder(self.folder)
-                self._make_room(len(data))
+                make_room(self.folder, self.limit - len(data))
                 with replacing(self.folder / name, synced=False) as path:
                     path.write_bytes(data)
         except (DiskError, OSError) as error:
             log.warning("features are not kept for the next fit: %s", error)
             self.limit = 0
         self._used += len(data)
-
-    def _make_room(self, size: int) -> None:
-        """Remove the files that were not used for longest until `size` bytes more fit."""
-        with os.scandir(self.folder) as entries:
-            files = [(entry.stat(follow_symlinks=False), entry.path) for entry in entries]
-        files.sort(key=lambda file: file[0].st_mtime)
-        excess = sum(status.st_size for status, _ in files) + size - self.limit
-        for status, path in files:
-            if excess <= 0:
-                break
-            Path(path).unlink(missing_ok=True)
-            excess -= status.st_size
 
 
 def _checksum(features: Tensor) -> int:

@@ -175,7 +175,7 @@ def _measure(
             stack,
             0,
             stack.frames[:SAMPLE],
-            scorer.method.backbone.size,
+            scorer.model.square.size,
             detector.window,
             series.modality,
             inputs.max_file_bytes,

@@ -14,7 +14,7 @@ import numpy as np
 
 from medscan import results
 from medscan.archive import Pseudonyms
-from medscan.choices import Plane, Precision
+from medscan.choices import Plane, Precision, RuntimeName
 from medscan.detector import Detector
 from medscan.errors import DamagedError, MedscanError
 from medscan.inspect.integrity import BROKEN, accounting_problems, study_problems
@@ -78,6 +78,7 @@ def verify_results(
     *,
     device: str = "auto",
     precision: Precision | None = None,
+    runtime: RuntimeName = RuntimeName.AUTO,
     workers: int = 1,
 ) -> Verification:
     """Check a whole results file, and score some of its studies again.
@@ -96,6 +97,7 @@ def verify_results(
     device : str
     precision : Precision or None
         None: that of the results.
+    runtime : RuntimeName
     workers : int
         Processes that decode.
 
@@ -127,7 +129,8 @@ def verify_results(
         if not problems:
             intact.append(key)
     if inputs.roots and sample:
-        compute = Compute(device, precision or Precision(run.precision or "fp32"), None, workers)
+        recorded = precision or Precision(run.precision or "fp32")
+        compute = Compute(device, recorded, None, workers, runtime)
         options = _as_scanned(inputs, outputs, compute, run)
         _compare_all(options, run, _choose(stored, intact, sample), tolerance, verification)
     return verification

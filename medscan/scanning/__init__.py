@@ -3,7 +3,7 @@
 Imports no torch until a model is loaded.
 """
 
-from medscan.scanning.disk import Room, Square, has_entries
+from medscan.scanning.disk import Room, has_entries
 from medscan.scanning.engine import Assignment, Engine, LocalEngine, Tally
 from medscan.scanning.guard import Stop, Watchdog, stopping
 from medscan.scanning.kept import recall, scores_of
@@ -23,7 +23,6 @@ __all__ = [
     "Pipeline",
     "Publish",
     "Room",
-    "Square",
     "Stop",
     "Summary",
     "Tally",

@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 from medscan.files import free_bytes
 from medscan.options import Outputs
 from medscan.planning import Task
+from medscan.runtimes import Square
 from medscan.scoring import THUMBNAILS, Scorer
 
 STUDY, STACK, SLICE, FILE = 8 << 10, 32 << 10, 256, 256
@@ -26,13 +26,6 @@ def has_entries(root: Path) -> bool:
             return any(True for _ in entries)
     except OSError:
         return False
-
-
-class Square(NamedTuple):
-    """Sides of a detector's input in pixels, and of its maps in patches."""
-
-    size: int
-    grid: int
 
 
 class Room:
@@ -91,7 +84,4 @@ class Room:
 
 
 def _square(scorer: Scorer | Square) -> Square:
-    if isinstance(scorer, Square):
-        return scorer
-    backbone = scorer.method.backbone
-    return Square(backbone.size, backbone.grid)
+    return scorer if isinstance(scorer, Square) else scorer.model.square

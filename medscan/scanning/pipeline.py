@@ -154,7 +154,7 @@ class Pipeline:
     def _builder(
         self, task: Task, series: Series, stack: Stack, detector: Detector
     ) -> StackBuilder:
-        backbone = self.scorers[detector.digest].method.backbone
+        square = self.scorers[detector.digest].model.square
         privacy = self.privacy
         thumbnails = thumbnail_policy(
             series.modality, stack, wanted=privacy.thumbnails, burned_in=privacy.burned_in
@@ -163,9 +163,9 @@ class Pipeline:
             series,
             stack,
             detector,
-            backbone.size,
-            backbone.grid,
-            backbone.patch,
+            square.size,
+            square.grid,
+            square.patch,
             thumbnails,
             task.assumed.get(stack.key, ()),
         )

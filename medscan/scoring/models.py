@@ -6,17 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from medscan.clip import choose_device, device_errors
 from medscan.detector import Detector
 from medscan.options import Compute
 from medscan.profile import Clock
+from medscan.runtimes import Loader
 from medscan.scoring.lanes import Lanes
 from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scorer
-
-if TYPE_CHECKING:
-    from medscan.clip import Backbone
 
 
 @contextmanager
@@ -26,7 +24,7 @@ def loaded_scorers(
     clock: Clock | None = None,
     waiting: Callable[[], object] = lambda: None,
 ) -> Iterator[dict[str, Scorer]]:
-    """Load a scorer for each detector; detectors of the same backbone and size share it.
+    """Load a scorer for each detector.
 
     Yields
     ------
@@ -55,15 +53,9 @@ def _scorers(
     clock: Clock | None,
 ) -> dict[str, Scorer]:
     batch = compute.batch_size or AUTO_BATCH_SIZES[device.split(":")[0]]
-    backbones: dict[tuple[Any, ...], Backbone] = {}
-    scorers = {}
-    for path, detector in detectors:
-        tower = (detector.backbone, *detector.tower.values())
-        if tower not in backbones:
-            backbones[tower] = detector.load_backbone(device=device, precision=compute.precision)
-        method = detector.load_method(path, backbones[tower])
-        scorers[detector.digest] = Scorer(detector, method, batch, lanes, clock)
-    return scorers
+    loader = Loader(compute.runtime, device, lanes.count)
+    loaded = {d.digest: (d, loader.load(path, d, compute.precision)) for path, d in detectors}
+    return {digest: Scorer(d, m, batch, lanes, clock) for digest, (d, m) in loaded.items()}
 
 
 def describe(detector: Detector) -> dict[str, Any]:

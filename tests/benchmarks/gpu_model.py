@@ -144,10 +144,10 @@ def scores_of(scorer: Any, images: Any) -> list[tuple[float, bytes]]:
 def memory(args: argparse.Namespace) -> None:
     with scorers(args, 256) as loaded:
         (scorer,) = loaded.values()
-        images = heads(args.archive, args.images, scorer.method.backbone.size).numpy()
+        images = heads(args.archive, args.images, scorer.model.square.size).numpy()
         images = images[[n % len(images) for n in range(1000)]]
         batch = torch.from_numpy(images[:256])
-        need = peak_of(lambda: scorer.method.predict(batch))
+        need = peak_of(lambda: scorer.model.method.predict(batch))
         torch.cuda.empty_cache()
         free, total = torch.cuda.mem_get_info()
         print(f"brain-flair: 256 slices need {need / 2**20:.0f} MiB of {total / 2**20:.0f}")

@@ -26,7 +26,7 @@ def config(tmp_path, monkeypatch):
     return write
 
 
-BY_TESTS = ("OMP_NUM_THREADS", "MEDSCAN_CONFIG", "MEDSCAN_FEATURE_CACHE")
+BY_TESTS = ("OMP_NUM_THREADS", "MEDSCAN_CONFIG", "MEDSCAN_FEATURE_CACHE", "MEDSCAN_RUNTIME")
 """What tests/conftest.py sets."""
 
 

@@ -11,7 +11,8 @@ from medscan.cluster import nodes as cluster
 from medscan.cluster.driver import ATTEMPTS, LOT_SLICES, Driver
 from medscan.cluster.nodes import LOTS_AT_ONCE, Need, ScannerSlot, needs
 from medscan.errors import ClusterError, UsageError
-from medscan.scanning import Assignment, Square, Stop, Watchdog
+from medscan.runtimes import Square
+from medscan.scanning import Assignment, Stop, Watchdog
 from tests.options import scan_options
 
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 8.0}, {"CPU": 1.0}, {}]
@@ -157,7 +158,7 @@ def test_a_node_that_cannot_scan_ends_a_scan_that_has_not_begun_and_no_other(cut
     first, later = seat(), seat()
     with pytest.raises(UsageError, match="mount it"):
         cut._note_loaded(first, UsageError("mount it"))
-    cut._note_loaded(first, {"d": Square(64, 4)})
+    cut._note_loaded(first, {"d": Square(64, 4, 16)})
     later.ready = False
     cut._note_loaded(later, UsageError("mount it"))
     assert (first.ready, later.ready, later.loading) == (True, False, None)

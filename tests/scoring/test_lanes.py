@@ -10,9 +10,19 @@ import pytest
 import torch
 
 from medscan import detector
-from medscan.clip import load
+from medscan.choices import Precision, RuntimeName
+from medscan.runtimes import Loader
 from medscan.scoring.lanes import Lanes
 from medscan.scoring.scorer import Scorer
+from tests.runtimes import needs_bf16
+
+WAYS = [
+    (RuntimeName.TORCH, Precision.FP32),
+    (RuntimeName.TORCH, Precision.BF16),
+    (RuntimeName.OPENVINO, Precision.FP32),
+    pytest.param(RuntimeName.OPENVINO, Precision.BF16, marks=needs_bf16),
+]
+"""Runtimes and precisions that a CPU scores in."""
 
 
 @pytest.fixture
@@ -23,25 +33,42 @@ def cores():
     torch.set_num_threads(before)
 
 
-def scores_on(detector_file, images):
+def scores_on(detector_file, images, runtime, precision):
     found = detector.read(detector_file)
     with Lanes("cpu") as lanes:
-        method = found.load_method(detector_file, load(found.backbone))
-        scorer = Scorer(found, method, 4, lanes)
+        model = Loader(runtime, "cpu", lanes.count).load(detector_file, found, precision)
+        assert (model.runtime, model.precision) == (runtime, precision)
+        scorer = Scorer(found, model, 4, lanes)
         scored = [s for n, image in enumerate(images) for s in scorer.add(n, image)]
         return [*scored, *scorer.flush()]
 
 
-def test_scores_are_the_same_bytes_on_any_number_of_cores(detector_file, cores):
+@pytest.mark.parametrize(("runtime", "precision"), WAYS)
+def test_scores_are_the_same_bytes_on_any_number_of_cores(
+    runtime, precision, detector_file, cores, kept_graphs
+):
     images = np.random.default_rng(0).random((30, 1, 64, 64), np.float32)
     found = []
     for count in (1, 3):
         cores(count)
-        found.append(scores_on(detector_file, images))
+        found.append(scores_on(detector_file, images, runtime, precision))
     one, three = found
     assert [s.tag for s in three] == list(range(30))
     assert [s.score for s in one] == [s.score for s in three]
     assert all(np.array_equal(a.heatmap, b.heatmap) for a, b in zip(one, three, strict=True))
+
+
+@pytest.mark.parametrize(("runtime", "precision"), WAYS)
+def test_scores_are_the_same_bytes_beside_any_other_slices(
+    runtime, precision, detector_file, cores, kept_graphs
+):
+    cores(2)
+    images = np.random.default_rng(0).random((7, 1, 64, 64), np.float32)
+    others = np.ones((3, 1, 64, 64), np.float32)
+    alone = scores_on(detector_file, images, runtime, precision)
+    beside = scores_on(detector_file, [*others, *images[::-1]], runtime, precision)[:2:-1]
+    assert [s.score for s in alone] == [s.score for s in beside]
+    assert all(np.array_equal(a.heatmap, b.heatmap) for a, b in zip(alone, beside, strict=True))
 
 
 def test_lanes_leave_threads_as_they_were(cores):

@@ -7,6 +7,7 @@ import torch
 
 from medscan import detector
 from medscan.errors import DeviceError, MedscanError
+from medscan.runtimes import TorchModel
 from medscan.scoring import loaded_scorers
 from medscan.scoring.lanes import Lanes
 from medscan.scoring.scorer import Scorer
@@ -21,7 +22,7 @@ def method(detector_file, backbone):
 def scorer_of(detector_file, method):
     """Makes a scorer of a batch size, on one lane."""
     with Lanes("cpu") as lanes:
-        yield lambda batch: Scorer(detector.read(detector_file), method, batch, lanes)
+        yield lambda batch: Scorer(detector.read(detector_file), TorchModel(method), batch, lanes)
 
 
 def test_slices_come_back_in_order_with_their_tags(scorer_of, method):

@@ -1,0 +1,146 @@
+"""Detectors computed by OpenVINO, on CPUs.
+
+Each property that a model is compiled with is there for a reason; see `properties`.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medscan.choices import Precision, RuntimeName
+from medscan.offline import without
+from medscan.profile import MODEL, Clock
+from medscan.runtimes.base import Check, Output, Square
+
+if TYPE_CHECKING:
+    from medscan.runtimes.graphs import Graph
+
+HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
+"""What OpenVINO calls the precisions that a graph can be computed in on a CPU."""
+STEP_MS = 200
+"""Longest single wait for a batch."""
+
+
+def installed() -> bool:
+    """Whether OpenVINO is installed; it is not imported for that."""
+    return find_spec("openvino") is not None
+
+
+def library() -> Any:
+    """Import OpenVINO without the package by which it would report its use.
+
+    With it, OpenVINO looks up a name in the network and leaves a file in the home folder.
+    """
+    with without("openvino_telemetry"):
+        import openvino
+        import openvino.tools.ovc  # holds what reports, or a stub in its place
+    return openvino
+
+
+def properties(precision: Precision, lanes: int) -> dict[str, Any]:
+    """Properties to compile a graph with.
+
+    Parameters
+    ----------
+    precision : Precision
+        Always named: else OpenVINO computes in bfloat16 wherever the CPU has it.
+    lanes : int
+        Batches computed side by side, each by one thread. Threads are not pinned: each process
+        would pin its own to the same first cores.
+    """
+    return {
+        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "NUM_STREAMS": lanes,
+        "INFERENCE_NUM_THREADS": lanes,
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+class OpenVinoModel:
+    """A compiled graph, with a request for each batch in flight; see `medscan.runtimes.base.Model`.
+
+    Parameters
+    ----------
+    graph : Graph
+    precision : Precision
+        One of `HINTS`.
+    lanes : int
+        As in `properties`.
+    """
+
+    runtime = RuntimeName.OPENVINO
+    device = "cpu"
+
+    def __init__(self, graph: Graph, precision: Precision, lanes: int) -> None:
+        openvino = library()
+        core = openvino.Core()
+        # Copied: what is shared would have to outlive the compiled model.
+        weights = openvino.Tensor(graph.weights, shared_memory=False)
+        model = core.read_model(graph.structure, weights)
+        self._compiled = core.compile_model(model, "CPU", properties(precision, lanes))
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        self._check: Check = lambda: None
+        self.precision, self._square = precision, graph.square
+
+    @property
+    def square(self) -> Square:
+        """As in `Model`."""
+        return self._square
+
+    def property(self, name: str) -> Any:
+        """Return what OpenVINO has made of a property."""
+        return self._compiled.get_property(name)
+
+    def interrupt_by(self, check: Check) -> None:
+        """As in `Model`."""
+        self._check = check
+
+    def empty(self, count: int) -> NDArray[np.float32]:
+        """As in `Model`."""
+        return np.zeros((count, 3, self._square.size, self._square.size), np.float32)
+
+    def run(self, batch: NDArray[np.float32], clock: Clock) -> Output:
+        """Score a batch with a request that no other thread uses."""
+        try:
+            request = self._idle.get_nowait()
+        except Empty:
+            request = self._compiled.create_infer_request()
+        with clock.busy(MODEL):
+            request.start_async([batch], share_inputs=True)
+            self._await(request)
+            score, grid = (request.get_output_tensor(n).data.copy() for n in range(2))
+        self._idle.put(request)
+        return Output(score, grid)
+
+    def _await(self, request: Any) -> None:
+        """Wait for a request; an error of the check cancels it."""
+        try:
+            while not request.wait_for(STEP_MS):
+                self._check()
+        except BaseException:
+            request.cancel()
+            with suppress(RuntimeError):  # that it was cancelled
+                request.wait()  # it reads the batch until then
+            raise
+
+
+def supports(precision: Precision) -> bool:
+    """Whether OpenVINO computes in this precision on this CPU."""
+    if precision is Precision.FP32:
+        return True
+    capabilities = library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return precision in HINTS and str(precision).upper() in capabilities
+
+
+def convert(program: Any, path: Path) -> None:
+    """Convert a traced program, and write it as XML with its weights beside it, unrounded."""
+    openvino = library()
+    with without("openvino_telemetry"):
+        openvino.save_model(openvino.convert_model(program), path, compress_to_fp16=False)
