@@ -1,5 +1,6 @@
 """Scores and truth -> figures of how well they agree, with intervals by patient."""
 
+from medscan.metrics.bounds import allowed, exact, fewest, lower, needed, worth
 from medscan.metrics.delong import delong, delong_p_value
 from medscan.metrics.image import (
     ImageFigures,
@@ -30,6 +31,7 @@ __all__ = [
     "LesionCurve",
     "PixelCurves",
     "PixelStatistic",
+    "allowed",
     "auroc",
     "average_precision",
     "bootstrap",
@@ -37,12 +39,17 @@ __all__ = [
     "delong",
     "delong_p_value",
     "difference",
+    "exact",
     "f1_max",
+    "fewest",
     "group_counts",
     "image_figures",
+    "lower",
+    "needed",
     "percentiles",
     "resampled",
     "sensitivity_at",
     "specificity_at",
     "weighted_auroc",
+    "worth",
 ]
