@@ -47,6 +47,7 @@ it, and only what their `__init__` offers.
     pacs/         studies from a PACS, and exported objects to it
     graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals, and differences
+    acceptance/   labelled studies of a site -> whether a detector may be used there
     suites/       grids of methods and baselines on several data sets -> one table
     demo/         a drawn head with a lesion, and public files to scan
     api/          the same from Python: what this package offers, see medscan(3)

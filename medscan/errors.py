@@ -39,6 +39,7 @@ EXIT_STATUSES = {
     1: "Failure: the message says what could not be read or written, or what is wrong.",
     2: "Wrong usage: the message says what to change; nothing was written.",
     3: "Success, but not in every file, or worse than the last scan: standard error says how.",
+    4: "A detector is not accepted, or a rule says to stop it: what is printed says why.",
     75: "Another process holds the file, there is no Ray cluster to scan on, a PACS does not "
     "answer, or the folder for fetched studies is full; try again later.",
     130: "Interrupted by SIGINT, such as Ctrl-C; a scan keeps the studies that it has finished.",

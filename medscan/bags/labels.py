@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medscan.errors import UsageError
@@ -89,6 +89,37 @@ class Labels:
     empty: int = 0
     others: Counter[str] = field(default_factory=Counter)
 
+    def for_fitting(self) -> Labels:
+        """The same labels.
+
+        Raises
+        ------
+        UsageError
+            If there is no study for training.
+        """
+        if self.train:
+            return self
+        raise UsageError(f"{self.path} labels no study for training{self._why}")
+
+    def for_testing(self) -> Labels:
+        """The rows of the split `test` as those that count, if there are any; else all.
+
+        Raises
+        ------
+        UsageError
+            If no study is labelled.
+        """
+        if self.withheld:
+            return replace(self, train=self.withheld, withheld=self.train)
+        if self.train:
+            return self
+        raise UsageError(f"{self.path} labels no study{self._why}")
+
+    @property
+    def _why(self) -> str:
+        why = "; ".join(self.notes())
+        return f": {why}" if why else ""
+
     def notes(self) -> list[str]:
         """What was left out, as phrases."""
         found = [f"{self.empty} rows without a label"] if self.empty else []
@@ -129,11 +160,7 @@ def read_labels(path: Path, normal: Collection[str] = (), abnormal: Collection[s
                 f"{path} line {row.line}: label {_quoted(row.cells['label'])} is not normal or "
                 "abnormal; say what it means with --normal or --abnormal"
             )
-    found = Labels(path, labels.train, labels.withheld, empty, others)
-    if not found.train:
-        why = "; ".join(found.notes())
-        raise UsageError(f"{path} labels no study for training{': ' * bool(why)}{why}")
-    return found
+    return Labels(path, labels.train, labels.withheld, empty, others)
 
 
 def _suit(columns: Collection[str]) -> bool:

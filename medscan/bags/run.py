@@ -110,7 +110,7 @@ def fit_studies(
     _check(options)
     settings = settings_of(options.method, options.protocol, **options.settings)
     learnt = system_of(options.method).method.learns_from or (0,)
-    labels = read_labels(studies.labels, studies.normal, studies.abnormal)
+    labels = read_labels(studies.labels, studies.normal, studies.abnormal).for_fitting()
     plane = Plane(options.domain.plane) if options.domain.plane else None
     # Identities stay in this process: the table may name studies and patients by them.
     plain = Pseudonyms(b"", identify=True)

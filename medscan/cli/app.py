@@ -9,6 +9,7 @@ import typer
 from typer.completion import get_completion_inspect_parameters, shell_complete
 
 from medscan import __version__
+from medscan.cli.accept import accept
 from medscan.cli.demo import demo
 from medscan.cli.doctor import doctor
 from medscan.cli.evaluate import evaluate
@@ -72,7 +73,7 @@ def medscan(
 
 
 COMMANDS = (
-    *(demo, fit, refit, evaluate, fetch, scan, plan, report, export),
+    *(demo, fit, refit, evaluate, accept, fetch, scan, plan, report, export),
     *(verify, locate, doctor),
 )
 for command in COMMANDS:

@@ -13,6 +13,7 @@ from medscan.evaluate.run import (
     slices_of,
     unseen_items,
 )
+from medscan.evaluate.strata import bands, elements_at
 from medscan.evaluate.text import clustering, evaluation_table, further_tables, pair_tables
 
 __all__ = [
@@ -24,8 +25,10 @@ __all__ = [
     "PreparedBatches",
     "Row",
     "Stratum",
+    "bands",
     "clustering",
     "compare",
+    "elements_at",
     "evaluate",
     "evaluation_table",
     "further_tables",

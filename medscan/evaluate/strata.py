@@ -70,7 +70,7 @@ def read_values(data: Path, items: Sequence[Item], names: Sequence[str]) -> Valu
     elements = _elements(data, items, sorted(set(keywords.values()))) if keywords else {}
     for name, keyword in keywords.items():
         values[name] = {item.name: elements.get(item.name, {}).get(keyword, "") for item in items}
-    return {name: _bands(name, values[name]) for name in names}
+    return {name: bands(name, values[name]) for name in names}
 
 
 def strata_of(
@@ -178,13 +178,16 @@ def _elements(
     return {
         item.name: beside.get(item.path.resolve(), {})
         if not item.sources
-        else _header(item.path, keywords)
+        else elements_at(item.path, keywords)
         for item in items
     }
 
 
-def _header(path: Path, keywords: Sequence[str]) -> dict[str, str]:
-    """Elements at the top of a DICOM file; those of functional groups are left out."""
+def elements_at(path: Path, keywords: Sequence[str]) -> dict[str, str]:
+    """Elements at the top of a DICOM file, by keyword; empty where it states none.
+
+    Those of functional groups are left out. A file that cannot be read states nothing.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -220,7 +223,7 @@ def _beside(data: Path, items: Sequence[Item]) -> dict[Path, Mapping[str, str]]:
 # --- values that are numbers ---------------------------------------------------------------------
 
 
-def _bands(name: str, values: dict[str, str]) -> dict[str, str]:
+def bands(name: str, values: dict[str, str]) -> dict[str, str]:
     """Ages by `AGES`, and other numbers of many values by thirds of the items."""
     if name.lower().endswith("age"):
         ages = {item: _years(value) for item, value in values.items()}

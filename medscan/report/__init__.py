@@ -6,6 +6,7 @@ from medscan.report.colours import Scale
 from medscan.report.decisions import WHOLE_STUDY, Decisions, JudgedPart, Verdict, read_decisions
 from medscan.report.folder import write_report, write_single
 from medscan.report.options import ReportOptions
+from medscan.report.page import render
 from medscan.report.pictures import medscan_exif
 from medscan.report.rarity import normals_of
 from medscan.report.run import failure_messages
@@ -32,6 +33,7 @@ __all__ = [
     "rank",
     "read_decisions",
     "remove_old_tables",
+    "render",
     "stack_standing",
     "table_records",
     "worst_slice",

@@ -46,7 +46,7 @@ def test_a_site_says_what_its_own_labels_mean(tmp_path):
 )
 def test_what_is_wrong_is_said_with_its_line(tmp_path, rows, head, why):
     with pytest.raises(UsageError, match=why):
-        read(tmp_path, rows, head)
+        read(tmp_path, rows, head).for_fitting()
 
 
 def test_a_value_cannot_mean_both(tmp_path):
@@ -59,3 +59,14 @@ def test_a_value_cannot_mean_both(tmp_path):
 def test_the_usual_words_may_be_given_another_meaning(tmp_path):
     found = read(tmp_path, "1.1,0\n1.2,1\n", normal=["1"], abnormal=["0"])
     assert [row.label for row in found.train] == [1, 0]
+
+
+def test_a_test_of_a_detector_takes_the_split_test_if_there_is_one(tmp_path):
+    found = read(tmp_path, "1,normal,train\n2,normal,test\n", "study,label,split")
+    assert [row.line for row in found.for_fitting().train] == [2]
+    assert [row.line for row in found.for_testing().train] == [3]
+    assert [row.line for row in found.for_testing().withheld] == [2]
+    alone = read(tmp_path, "1,normal\n2,abnormal\n", "study,label")
+    assert len(alone.for_testing().train) == 2
+    with pytest.raises(UsageError, match="labels no study: 1 rows without a label"):
+        read(tmp_path, "1,\n", "study,label").for_testing()

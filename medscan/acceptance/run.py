@@ -1,0 +1,137 @@
+"""From labelled studies and a detector to an acceptance test."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from medscan import __version__, results
+from medscan import detector as detectors
+from medscan.acceptance.figures import measure
+from medscan.acceptance.goals import Goals, judge, verdict_of
+from medscan.acceptance.observe import LabelledOnly, Seen, seen_by, unseen_bags
+from medscan.acceptance.record import Acceptance
+from medscan.acceptance.strata import strata_of
+from medscan.bags import Bag, StudyOptions, Watcher
+from medscan.detector import Detector
+from medscan.errors import MedscanError, UsageError
+from medscan.files import make_folder
+from medscan.options import Compute, Inputs, Outputs, ScanOptions
+from medscan.scanning import Watch, scan
+
+RESULTS = "results.h5"
+"""The scan of the labelled studies, in the folder of the test."""
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptOptions:
+    """Options of `medscan accept`; see medscan-accept(1).
+
+    Parameters
+    ----------
+    detector : Path
+        Its file, or name of a shipped one.
+    studies : StudyOptions
+    folder : Path
+        What is written goes there; a scan that is there already is gone on with.
+    goals : Goals
+    prevalence : float or None
+        Share of abnormal studies at the site; None: not stated.
+    who : str
+        Who is responsible, to be recorded.
+    compute : Compute
+    """
+
+    detector: Path
+    studies: StudyOptions
+    folder: Path
+    goals: Goals = field(default_factory=Goals)
+    prevalence: float | None = None
+    who: str = ""
+    compute: Compute = field(default_factory=Compute)
+
+    def check(self) -> None:
+        """Refuse options that make no sense.
+
+        Raises
+        ------
+        UsageError
+        """
+        self.goals.check()
+        if self.prevalence is not None and not 0 < self.prevalence < 1:
+            raise UsageError(f"--prevalence {self.prevalence:g}: a number between 0 and 1")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"--out {self.folder}: it is not a folder")
+        if len(self.who) > 200 or not self.who.isprintable():
+            raise UsageError("--who: a name of at most 200 printable characters")
+
+
+def accept(
+    options: AcceptOptions, watch: Watch | None = None, watcher: Watcher | None = None
+) -> Acceptance:
+    """Scan the labelled studies with a detector, and judge what it says of them.
+
+    Raises
+    ------
+    UsageError
+        If the options, the table or the archive cannot be used, or the detector has seen images of
+        a patient.
+    MedscanError
+        If the scan could not be finished.
+    """
+    options.check()
+    watcher = watcher or Watcher()
+    path = detectors.find(options.detector)
+    detector = detectors.read(path)
+    bags, notes = unseen_bags(options.studies, detector, watcher)
+    seen = _scanned(options, path, detector, bags, watch)
+    figures = measure(seen, options.prevalence)
+    judged = judge(figures, options.goals)
+    with options.studies.labels.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return Acceptance(
+        detector=detector,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        version=__version__,
+        labels=options.studies.labels.name,
+        labels_digest=digest,
+        notes=tuple(notes),
+        who=options.who,
+        goals=options.goals,
+        judged=judged,
+        verdict=verdict_of(judged),
+        figures=figures,
+        strata=strata_of(seen),
+        seen=seen,
+    )
+
+
+def _scanned(
+    options: AcceptOptions,
+    path: Path,
+    detector: Detector,
+    bags: Sequence[Bag],
+    watch: Watch | None,
+) -> tuple[Seen, ...]:
+    make_folder(options.folder)
+    out = options.folder / RESULTS
+    asked = ScanOptions(
+        Inputs(roots=tuple(options.studies.roots), detectors=((path, detector),), named=True),
+        Outputs(out, command="medscan accept"),
+        options.compute,
+    )
+    summary = scan(asked, watch, engine=LabelledOnly(bags))
+    if summary.failure:
+        raise MedscanError("; ".join(summary.faults(strict=False)))
+    if summary.stopped in ("SIGINT", "SIGTERM"):
+        raise KeyboardInterrupt
+    seen = tuple(seen_by(detector, bags, results.open(out))) if out.exists() else ()
+    if not any(one.asked for one in seen):
+        raise UsageError(
+            f"none of the {len(bags)} labelled studies has an image for {detector.name} "
+            f"({detector.domain}): see medscan scan --explain"
+        )
+    return seen

@@ -1,0 +1,112 @@
+"""`medscan accept` as a user runs it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medscan import detector, donors
+from tests.bags.conftest import uid, write_labels, write_study
+
+ROWS = "".join(f"{uid(n)},{'abnormal' if n > 2 else 'normal'}\n" for n in range(1, 5))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    root = tmp_path_factory.mktemp("site")
+    for number in range(1, 6):
+        write_study(
+            root,
+            number,
+            lesion=number > 2,
+            Manufacturer="ACME <b>",
+            ManufacturerModelName=f"model {number % 2}",
+            PatientSex="F",
+            PatientAge="041Y",
+        )
+    return root
+
+
+@pytest.fixture
+def accept(inside, site, detector_file):
+    def run(*words, rows=ROWS, head="StudyInstanceUID,label", file=detector_file):
+        write_labels(Path("labels.csv"), rows, head)
+        own = ("--archive", site, "--labels", "labels.csv", "--device", "cpu", "--workers", 0)
+        return inside("accept", file, *own, *words)
+
+    return run
+
+
+def test_too_few_studies_are_a_refusal_that_says_how_many_would_do(accept, site):
+    code, out, err = accept("--prevalence", 0.1, "--who", "Dr. <i>", "--out", "test")
+    assert code == 4, err
+    assert out.startswith("tiny-flair: not accepted: ")
+    found = json.loads(Path("test/acceptance.json").read_text())
+    assert found["figures"]["abnormals"] == found["figures"]["normals"] == 2
+    assert found["figures"]["prevalence"] == 0.1
+    assert found["who"] == "Dr. <i>"
+    assert {one["key"] for one in found["studies"]} == {Path(k).name for k in scanned("test")}
+    assert len(found["studies"]) == 4  # the fifth has no label, and is not scanned
+    page = Path("test/index.html").read_text()
+    assert "Content-Security-Policy" in page
+    assert "ACME &lt;b&gt;" in page
+    assert "<b>ACME" not in page
+    assert "Dr. &lt;i&gt;" in page
+    assert "P1" not in page
+    assert str(site) not in page
+    # Again: nothing is scanned twice, and what is measured is the same.
+    code, out, _ = accept("--prevalence", 0.1, "--out", "test", "--json")
+    again = json.loads(out)
+    assert code == 4
+    assert again["studies"] == found["studies"]
+    assert again["figures"] == found["figures"]
+
+
+def scanned(folder):
+    from medscan import results
+
+    return results.open(Path(folder) / "results.h5").keys()
+
+
+def test_each_goal_is_judged_by_itself(accept, monkeypatch):
+    goals = ("--min-sensitivity", 0.01, "--min-specificity", 0.01, "--confidence", 0.5)
+    monkeypatch.setattr("medscan.results.StackResult.flagged", property(lambda s: s.score > 0))
+    code, out, err = accept(*goals)
+    assert (code, err.count("not known here")) == (4, 0)
+    assert "specificity 0 of 2 (0.0 %)" in out
+    assert "sensitivity 2 of 2 (100.0 %): at least 70.7 %, and 1.0 % is asked for: shown." in out
+    assert Path("tiny-flair.acceptance/index.html").exists()
+
+
+def test_only_the_split_test_counts_where_there_is_one(accept):
+    rows = "".join(
+        f"{line},{'test' if n % 2 else 'train'}\n" for n, line in enumerate(ROWS.split())
+    )
+    code, _, _ = accept("--out", "test", rows=rows, head="StudyInstanceUID,label,split")
+    assert code == 4
+    assert len(json.loads(Path("test/acceptance.json").read_text())["studies"]) == 2
+
+
+def test_a_patient_whom_it_was_fitted_on_is_refused(accept, detector_file, tmp_path):
+    copy = tmp_path / "known.safetensors"
+    copy.write_bytes(detector_file.read_bytes())
+    fitted = detector.read(copy)
+    donors.write(copy, fitted.digest, donors.digests(["id:P3"], fitted.fingerprints))
+    code, _, err = accept(file=copy)
+    assert code == 2
+    assert "1 studies are of patients whom known was fitted on (lines 4)" in err
+    assert not Path("known.acceptance").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("--prevalence", 1), "--prevalence 1: a number between 0 and 1"),
+        (("--min-sensitivity", 0), "--min-sensitivity 0: a number between 0 and 1"),
+        (("--who", "a\nb"), "--who: a name of at most 200 printable characters"),
+        (("--out", "labels.csv"), "--out labels.csv: it is not a folder"),
+    ],
+)
+def test_mistakes_are_one_line(accept, words, why):
+    code, out, err = accept(*words)
+    assert (code, out, err) == (2, "", f"medscan: {why}\n")
