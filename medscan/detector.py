@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from medscan.methods import Method
 
 FORMAT = 1
-NEWER, APART = ("patients", "stacks"), ("lineage", "backbone_licence")
+NEWER, APART = ("patients", "stacks", "accepted"), ("lineage", "backbone_licence")
 """Fields that format 1 did not have at first: of the calibration, and of the detector itself."""
 LARGEST_FILE = 8 << 30
 """Bytes that a detector's file may have: all of it is read, and most of it kept in memory."""
@@ -245,6 +245,8 @@ class Detector:
         apart = {f"medscan.{name}": facts.pop(name) for name in APART}
         metadata = {key: json.dumps(value) for key, value in apart.items() if value}
         newer = {name: facts["calibration"].pop(name) for name in NEWER}
+        if newer["accepted"] is None:  # older versions refuse the field, as they must
+            del newer["accepted"]
         if any(newer.values()):
             metadata["medscan.calibration"] = json.dumps(newer)
         metadata["medscan"] = json.dumps(facts, sort_keys=True)

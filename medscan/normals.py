@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
-from medscan.schema import CLOSED, Count, Fraction
+from medscan.schema import CLOSED, OPEN, Count, Digest, Fraction, Line
 
 MOST_SCORES = 100_000
 """Most scores of a label: every results file holds those of the normals."""
@@ -71,6 +71,46 @@ class Promise:
 
 
 @dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an acceptance test at a site chose: scores that hold for stacks of any length.
+
+    Parameters
+    ----------
+    threshold : float
+        Stacks that score from here up are flagged.
+    uncertain_from : float or None
+        Those that score from here up, but below the threshold, are uncertain; None: none are.
+    rule : str
+        What was asked for: "sensitivity", "rate" or "answers".
+    level, confidence : float
+        The share that was asked for, and how sure it is.
+    abnormals, normals : int
+        Patients that it was chosen on.
+    created, version : str
+        When, ISO 8601, UTC, and by which medscan.
+    who : str
+        Who was named as responsible; empty: nobody.
+    detector, labels : str
+        SHA-256 of the detector that was tested, and of the table of labels.
+    """
+
+    __pydantic_config__ = OPEN  # a newer version may say more
+
+    threshold: Score
+    uncertain_from: Score | None
+    rule: Line
+    level: Fraction
+    confidence: Fraction
+    abnormals: Count
+    normals: Count
+    created: Line
+    version: Line
+    who: Line
+    detector: Digest
+    labels: Digest
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """Distribution of the scores of normals that the scoring method had not seen.
 
@@ -93,6 +133,8 @@ class Calibration:
         Patients whom the normals are of; 0 where nobody counted, as in older files.
     stacks : tuple of tuple of float
         Out-of-sample scores of whole normal stacks, slice by slice; empty if there were none.
+    accepted : Accepted or None
+        What an acceptance test chose, which counts instead of `threshold` for stacks.
     """
 
     __pydantic_config__ = CLOSED
@@ -106,6 +148,7 @@ class Calibration:
     abnormals: Scores = ()
     patients: Count = 0
     stacks: Stacks = ()
+    accepted: Accepted | None = None
 
     def percentile(self, score: float) -> float:
         """Share of normals that score below, in percent; NaN for NaN."""
@@ -134,9 +177,15 @@ class Calibration:
         return Promise(level, rate, low, high, count, needed(self.target_fpr))
 
     def at_rate(self, target_fpr: float) -> Calibration:
-        """The same normals with the threshold for another rate."""
+        """The same normals with the threshold for another rate, whatever was accepted."""
         threshold, provisional = conformal_threshold(self.normals, target_fpr)
-        return replace(self, threshold=threshold, target_fpr=target_fpr, provisional=provisional)
+        return replace(
+            self,
+            threshold=threshold,
+            target_fpr=target_fpr,
+            provisional=provisional,
+            accepted=None,
+        )
 
 
 def conformal_threshold(normals: tuple[float, ...], target_fpr: float) -> tuple[float, bool]:

@@ -394,3 +394,10 @@ def test_a_detector_brings_its_backbone_as_it_was_fitted(detector_file):
     assert set(kinds) == {"QuickGELU"}
     assert type(model.visual.transformer.resblocks[0].mlp.gelu).__name__ == "GELU"
     assert model.visual.image_size in (32, (32, 32))
+
+
+def test_older_versions_can_read_a_detector_that_no_acceptance_test_changed(detector_file):
+    from medscan.clip import read_header
+
+    metadata = read_header(detector_file).metadata
+    assert "accepted" not in metadata["medscan"] + metadata.get("medscan.calibration", "")

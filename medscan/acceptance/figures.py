@@ -56,6 +56,11 @@ class Share:
         return exact(self.value, self.patients, level)
 
 
+def percent(value: float) -> str:
+    """A share in percent, cut rather than rounded: what is at least 79.96 % is not 80 %."""
+    return "unknown" if math.isnan(value) else f"{math.floor(value * 1000 + 1e-9) / 10:.1f} %"
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Figures of labelled studies; NaN where undefined.
@@ -68,7 +73,8 @@ class Figures:
         Labelled studies without an image for the detector, which do not count.
     failed : int
         Of those that count, the ones without a score: abnormal ones count as missed.
-    sensitivity, specificity, flag_rate : Share
+    sensitivity, specificity, flag_rate, uncertain_rate : Share
+        An uncertain study is shown to a person: it is neither missed nor flagged.
     auroc : Estimate
     prevalence : float or None
         Share of abnormal studies at the site, as stated.
@@ -87,6 +93,7 @@ class Figures:
     sensitivity: Share
     specificity: Share
     flag_rate: Share
+    uncertain_rate: Share
     auroc: Estimate
     prevalence: float | None
     ppv: Estimate
@@ -104,10 +111,9 @@ def measure(seen: Sequence[Seen], prevalence: float | None = None, seed: int = 0
     """
     counted = [one for one in seen if one.asked]
     scored = [one for one in counted if not math.isnan(one.score)]
-    sensitivity = share_of(counted, 1)
-    specificity = share_of(scored, 0)
-    flags = Share.of([one.flagged for one in counted], [one.patient for one in counted])
-    at = (sensitivity, specificity, prevalence)
+    sensitivity, caught = share_of(counted, 1), share_of(counted, 1, certain=True)
+    specificity, cleared = share_of(scored, 0), share_of(scored, 0, certain=True)
+    patients = [one.patient for one in counted]
     median, slow = _times(counted, seed)
     return Figures(
         normals=sum(one.label == 0 for one in counted),
@@ -117,21 +123,26 @@ def measure(seen: Sequence[Seen], prevalence: float | None = None, seed: int = 0
         failed=len(counted) - len(scored),
         sensitivity=sensitivity,
         specificity=specificity,
-        flag_rate=flags,
+        flag_rate=Share.of([one.flagged for one in counted], patients),
+        uncertain_rate=Share.of([one.uncertain for one in counted], patients),
         auroc=_auroc(scored, seed),
         prevalence=prevalence,
-        ppv=_predicted(ppv, *at),
-        npv=_predicted(npv, *at),
-        expected_flags=_expected(*at),
+        ppv=_predicted(ppv, caught, specificity, prevalence),
+        npv=_predicted(npv, sensitivity, cleared, prevalence),
+        expected_flags=_expected(caught, specificity, prevalence),
         seconds_median=median,
         seconds_95=slow,
     )
 
 
-def share_of(seen: Sequence[Seen], label: int) -> Share:
-    """Sensitivity (label 1) or specificity (label 0) of the studies of that label."""
+def share_of(seen: Sequence[Seen], label: int, *, certain: bool = False) -> Share:
+    """Sensitivity (label 1) or specificity (label 0) of the studies of that label.
+
+    Uncertain studies count as right, or if `certain`, as wrong.
+    """
     mine = [one for one in seen if one.label == label]
-    return Share.of([one.flagged == bool(label) for one in mine], [one.patient for one in mine])
+    right = [one.right and not (certain and one.uncertain) for one in mine]
+    return Share.of(right, [one.patient for one in mine])
 
 
 def ppv(sensitivity: float, specificity: float, prevalence: float) -> float:

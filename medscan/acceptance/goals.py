@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 
-from medscan.acceptance.figures import Figures, Share
+from medscan.acceptance.figures import Figures, Share, percent
 from medscan.errors import UsageError
 from medscan.metrics import lower, needed
 
@@ -128,8 +128,3 @@ def _goal(what: str, least: float, share: Share, confidence: float) -> Goal:
         count = needed(least, 1.0 if math.isnan(share.value) else share.value, confidence)
         more = None if count is None else max(1, math.ceil(count - share.patients))
     return Goal(what, least, share, bound, verdict, more)
-
-
-def percent(value: float) -> str:
-    """A share in percent, cut rather than rounded: what is at least 79.96 % is not 80 %."""
-    return "unknown" if math.isnan(value) else f"{math.floor(value * 1000 + 1e-9) / 10:.1f} %"

@@ -49,8 +49,8 @@ class Seen:
         1 abnormal.
     score : float
         The highest of the stacks that the row means; NaN if nothing was scored.
-    flagged : bool
-        Whether one of them reaches its threshold.
+    flagged, uncertain : bool
+        Whether one of them reaches its threshold; whether none does, but one may not be cleared.
     asked : bool
         Whether a stack was for the detector: if not, the study says nothing about it.
     seconds : float
@@ -64,9 +64,15 @@ class Seen:
     label: int
     score: float
     flagged: bool
+    uncertain: bool = False
     asked: bool = True
     seconds: float = math.nan
     facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def right(self) -> bool:
+        """Whether it is not missed, or not flagged for nothing."""
+        return self.flagged or self.uncertain if self.label else not self.flagged
 
 
 def unseen_bags(
@@ -147,16 +153,23 @@ def seen_by(detector: Detector, bags: Sequence[Bag], results: Results) -> Iterat
     for bag in bags:
         stacks = [s for key in _studies(bag) & keys for s in _stacks(bag, key, results, detector)]
         scored = [stack for stack in stacks if not math.isnan(stack.score)]
+        flagged = any(stack.flagged for stack in scored)
         yield Seen(
             key=bag.places[0].study.key,
             patient=bag.patient,
             label=bag.label,
             score=max((stack.score for stack in scored), default=math.nan),
-            flagged=any(stack.flagged for stack in scored),
+            flagged=flagged,
+            uncertain=not flagged and any(stack.uncertain for stack in scored),
             asked=bool(stacks),
-            seconds=sum(float(stack.info.get("seconds", math.nan)) for stack in stacks),
+            seconds=_seconds(stacks),
             facts={name: values[name][bag.key] for name in VARIABLES},
         )
+
+
+def _seconds(stacks: Sequence[StackResult]) -> float:
+    """Time that it took to score the study, which each of its stacks records."""
+    return max((float(stack.info.get("seconds", math.nan)) for stack in stacks), default=math.nan)
 
 
 def _studies(bag: Bag) -> set[str]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from medscan.acceptance.figures import Figures, Share
-from medscan.acceptance.goals import Goal, Goals, Verdict, percent
+from medscan.acceptance.choose import Choice
+from medscan.acceptance.figures import Figures, Share, percent
+from medscan.acceptance.goals import Goal, Goals, Verdict
 from medscan.acceptance.observe import Seen
 from medscan.acceptance.strata import Stratum, compared
 from medscan.detector import Detector
@@ -40,6 +41,8 @@ class Acceptance:
         Who is responsible, if anybody was named.
     goals : Goals
     judged : tuple of Goal
+    choice : Choice or None
+        What was chosen, if anything was asked for; all figures are then with that threshold.
     verdict : Verdict
     figures : Figures
     strata : tuple of Stratum
@@ -55,6 +58,7 @@ class Acceptance:
     who: str
     goals: Goals
     judged: tuple[Goal, ...]
+    choice: Choice | None
     verdict: Verdict
     figures: Figures
     strata: tuple[Stratum, ...]
@@ -63,13 +67,26 @@ class Acceptance:
     @property
     def missed(self) -> list[Seen]:
         """Abnormal studies that were not flagged, lowest score first; those without one last."""
-        missed = [one for one in self.seen if one.asked and one.label and not one.flagged]
+        missed = [one for one in self.seen if one.asked and one.label and not one.right]
         return sorted(missed, key=lambda one: (math.isnan(one.score), one.score, one.key))
 
     @property
     def sentence(self) -> str:
         """The verdict in a sentence."""
-        return f"{self.detector.name}: {_VERDICTS[self.verdict]}"
+        refused = self.choice is not None and self.choice.refusal
+        why = "not accepted: no threshold was chosen" if refused else _VERDICTS[self.verdict]
+        return f"{self.detector.name}: {why}"
+
+    @property
+    def lines(self) -> list[str]:
+        """What was chosen, and what was shown of each goal."""
+        return [*(self.choice.sentences if self.choice else ()), *(g.sentence for g in self.judged)]
+
+    @property
+    def accepted(self) -> bool:
+        """Whether all was shown that was asked for, and chosen what was to be chosen."""
+        refused = self.choice is not None and self.choice.refusal
+        return self.verdict is Verdict.ACCEPTED and not refused
 
 
 _VERDICTS = {
@@ -126,6 +143,7 @@ def plain(found: Acceptance) -> dict[str, Any]:
             }
             for goal in found.judged
         ],
+        "choice": _choice(found.choice),
         "figures": {
             "normals": figures.normals,
             "abnormals": figures.abnormals,
@@ -138,12 +156,23 @@ def plain(found: Acceptance) -> dict[str, Any]:
         "strata": [_stratum(one) for one in found.strata],
         "comparisons": compared(found.strata),
         "studies": [
-            {name: getattr(one, name) for name in ("key", "label", "score", "flagged", "asked")}
+            {
+                name: getattr(one, name)
+                for name in ("key", "label", "score", "flagged", "uncertain", "asked")
+            }
             for one in found.seen
         ],
     }
     finite: dict[str, Any] = _finite(facts)
     return finite
+
+
+def _choice(choice: Choice | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    names = (f.name for f in fields(choice) if f.name not in ("wish", "confidence"))
+    asked = {"rule": choice.wish.rule, "level": choice.wish.level, "confidence": choice.confidence}
+    return asked | {name: getattr(choice, name) for name in names}
 
 
 def _finite(value: Any) -> Any:
@@ -179,6 +208,7 @@ def _estimates(figures: Figures) -> dict[str, Estimate]:
         "specificity": figures.specificity.interval(),
         "auroc": figures.auroc,
         "flag_rate": figures.flag_rate.interval(),
+        "uncertain_rate": figures.uncertain_rate.interval(),
         "ppv": figures.ppv,
         "npv": figures.npv,
         "expected_flags": figures.expected_flags,
@@ -205,9 +235,10 @@ def _context(found: Acceptance) -> dict[str, Any]:
 def _rows(figures: Figures) -> Sequence[tuple[str, str, str, str]]:
     """Figure, value, interval, and what it is of."""
     shares = (
-        ("Sensitivity", figures.sensitivity, "abnormal studies flagged"),
+        ("Sensitivity", figures.sensitivity, "abnormal studies flagged or uncertain"),
         ("Specificity", figures.specificity, "normal studies not flagged"),
         ("Flag rate", figures.flag_rate, "labelled studies flagged"),
+        ("Uncertain", figures.uncertain_rate, "labelled studies for a person to look at"),
     )
     rows = [
         (name, *_told(share.interval(), percent), f"{share.found} of {share.studies} {what}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medscan import __version__, results
 from medscan import detector as detectors
+from medscan.acceptance.choose import Choice, Wish, choose
 from medscan.acceptance.figures import measure
 from medscan.acceptance.goals import Goals, judge, verdict_of
 from medscan.acceptance.observe import LabelledOnly, Seen, seen_by, unseen_bags
@@ -19,6 +20,7 @@ from medscan.bags import Bag, StudyOptions, Watcher
 from medscan.detector import Detector
 from medscan.errors import MedscanError, UsageError
 from medscan.files import make_folder
+from medscan.normals import Accepted
 from medscan.options import Compute, Inputs, Outputs, ScanOptions
 from medscan.scanning import Watch, scan
 
@@ -40,6 +42,8 @@ class AcceptOptions:
     goals : Goals
     prevalence : float or None
         Share of abnormal studies at the site; None: not stated.
+    wish : Wish or None
+        What a threshold is chosen for; None: that of the detector is tested.
     who : str
         Who is responsible, to be recorded.
     compute : Compute
@@ -50,6 +54,7 @@ class AcceptOptions:
     folder: Path
     goals: Goals = field(default_factory=Goals)
     prevalence: float | None = None
+    wish: Wish | None = None
     who: str = ""
     compute: Compute = field(default_factory=Compute)
 
@@ -88,6 +93,9 @@ def accept(
     detector = detectors.read(path)
     bags, notes = unseen_bags(options.studies, detector, watcher)
     seen = _scanned(options, path, detector, bags, watch)
+    choice = _chosen(options, seen)
+    if choice is not None and not choice.refusal:
+        seen = tuple(choice.applied(one) for one in seen)
     figures = measure(seen, options.prevalence)
     judged = judge(figures, options.goals)
     with options.studies.labels.open("rb") as stream:
@@ -102,11 +110,52 @@ def accept(
         who=options.who,
         goals=options.goals,
         judged=judged,
+        choice=choice,
         verdict=verdict_of(judged),
         figures=figures,
         strata=strata_of(seen),
         seen=seen,
     )
+
+
+def _chosen(options: AcceptOptions, seen: Sequence[Seen]) -> Choice | None:
+    if options.wish is None:
+        return None
+    return choose(seen, options.wish, options.goals.confidence, options.prevalence)
+
+
+def write_detector(found: Acceptance, options: AcceptOptions, path: Path) -> Detector:
+    """Write the detector that was tested with the threshold that was chosen.
+
+    Raises
+    ------
+    medscan.errors.DetectorError
+        If its file has changed since.
+    medscan.errors.DiskError
+        If it cannot be written.
+    """
+    choice = found.choice
+    if choice is None or choice.refusal:
+        raise UsageError("no threshold was chosen: there is nothing to write")
+    source = detectors.find(options.detector)
+    accepted = Accepted(
+        threshold=choice.threshold,
+        uncertain_from=choice.uncertain_from,
+        rule=str(choice.wish.rule),
+        level=choice.wish.level,
+        confidence=choice.confidence,
+        abnormals=choice.abnormals,
+        normals=choice.normals,
+        created=found.created,
+        version=found.version,
+        who=found.who,
+        detector=found.detector.digest,
+        labels=found.labels_digest,
+    )
+    calibration = replace(found.detector.calibration, accepted=accepted)
+    backbone = found.detector.load_backbone(device="cpu", precision="fp32")
+    method = found.detector.load_method(source, backbone)
+    return replace(found.detector, calibration=calibration).save(path, method)
 
 
 def _scanned(

@@ -116,5 +116,5 @@ def _differs(mine: Sequence[Seen], others: Sequence[Seen], label: int) -> float:
 def _patients(seen: Sequence[Seen], label: int) -> tuple[int, int]:
     """Patients of a label of whom all studies are right, and others."""
     mine = [one for one in seen if one.label == label and (label or not math.isnan(one.score))]
-    wrong = {one.patient for one in mine if one.flagged != bool(label)}
+    wrong = {one.patient for one in mine if not one.right}
     return len({one.patient for one in mine} - wrong), len(wrong)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,8 +22,17 @@ from medscan.cli.options import (
     option,
 )
 from medscan.cli.studies import reading
+from medscan.cli.training import check_out
+from medscan.errors import UsageError
 
 GOALS = "What the detector must reach"
+CHOICE = "Another threshold"
+
+
+def _wish(text: Any) -> Any:
+    from medscan.acceptance import parse_wish
+
+    return parse_wish(str(text))
 
 
 def accept(
@@ -57,6 +66,20 @@ def accept(
     min_sensitivity: Annotated[float, option(GOALS, "Least sensitivity that must be shown.")] = 0.8,
     min_specificity: Annotated[float, option(GOALS, "Least specificity that must be shown.")] = 0.8,
     confidence: Annotated[float, option(GOALS, "Confidence with which it must be shown.")] = 0.95,
+    choose: Annotated[
+        Any,
+        option(
+            CHOICE,
+            "Choose a threshold that keeps this for patients to come: sensitivity=S, rate=R of "
+            "normal studies flagged, or answers=R of either label wrong outside what is uncertain.",
+            metavar="RULE=SHARE",
+            parser=_wish,
+        ),
+    ] = None,
+    write: Annotated[
+        Path | None,
+        option(CHOICE, "Detector file to write with that threshold, if it is accepted."),
+    ] = None,
     who: Annotated[
         str, option(OUTPUT, "Who is responsible for the test, to be recorded.", metavar="NAME")
     ] = "",
@@ -75,11 +98,16 @@ def accept(
     workers: Workers = 1,
 ) -> None:
     """Test on labelled studies of this site whether a detector may be used here."""
-    from medscan.acceptance import AcceptOptions, Goals, plain, write_acceptance
+    from medscan.acceptance import AcceptOptions, Goals, plain, write_acceptance, write_detector
     from medscan.acceptance import accept as run
     from medscan.bags import StudyOptions
+    from medscan.detector import find
     from medscan.options import Compute
 
+    if write is not None:
+        check_out(write, "--write")
+        if choose is None or (write.exists() and write.samefile(find(detector))):
+            raise UsageError(f"--write {write}: a new file, for what --choose chooses")
     folder = out or Path(f"{detector.stem}.acceptance")
     options = AcceptOptions(
         detector=detector,
@@ -87,6 +115,7 @@ def accept(
         folder=folder,
         goals=Goals(min_sensitivity, min_specificity, confidence),
         prevalence=prevalence,
+        wish=choose,
         who=who,
         compute=Compute(device, precision, batch_size, workers),
     )
@@ -96,9 +125,8 @@ def accept(
     if as_json:
         typer.echo(json.dumps(plain(found)))
     else:
-        typer.echo(found.sentence)
-        for goal in found.judged:
-            typer.echo(goal.sentence)
-        typer.echo(f"open {folder / 'index.html'}")
-    if found.verdict != "accepted":
+        typer.echo("\n".join([found.sentence, *found.lines, f"open {folder / 'index.html'}"]))
+    if not found.accepted:
         raise typer.Exit(4)
+    if write is not None:
+        write_detector(found, options, write)

@@ -25,7 +25,7 @@ DetectorFile = Annotated[Path, option(OUTPUT, "Detector file to write.")]
 NEW = Path("detector.safetensors")
 
 
-def check_out(out: Path) -> None:
+def check_out(out: Path, option: str = "--out") -> None:
     """Refuse a detector file that could not be written, before any work is done for it.
 
     Raises
@@ -33,7 +33,7 @@ def check_out(out: Path) -> None:
     UsageError
     """
     if not out.parent.is_dir() or out.is_dir() or out.is_symlink():
-        raise UsageError(f"--out {out}: its folder must exist and it must be a regular file")
+        raise UsageError(f"{option} {out}: its folder must exist and it must be a regular file")
 
 
 @contextmanager

@@ -18,7 +18,15 @@ from markupsafe import Markup
 
 from medscan.report.colours import colour_table, opacity_table
 from medscan.report.decisions import Verdict
-from medscan.report.wording import FLAGS, MEANINGS, PROVISIONAL, TEXT_LIMIT, day, number
+from medscan.report.wording import (
+    FLAGS,
+    MEANINGS,
+    PROVISIONAL,
+    TEXT_LIMIT,
+    day,
+    flag_of,
+    number,
+)
 from medscan.text import printable
 
 STYLE, SCRIPT = "style.css", "script.js"
@@ -90,7 +98,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "day": day}
+    environment.filters |= {"number": number, "day": day, "flag": flag_of}
     return environment
 
 

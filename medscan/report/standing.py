@@ -8,8 +8,8 @@ study with twelve series has twelve chances. Therefore
    (`medscan.report.rarity.stack_shares`);
 2. it is corrected for the number of stacks that the same detector scored;
 3. and for the number of detectors that scored any;
-4. the study has the smallest of these shares, of its flagged stacks if it has any: what a list
-   shows of a flagged study is what it was flagged for.
+4. the study has the smallest of these shares, of its flagged stacks if it has any, else of its
+   uncertain ones: what a list shows of a flagged study is what it was flagged for.
 
 Each correction is Šidák's, which is exact for independent scores. Series of one patient resemble
 one another, which makes the corrected share of a large study too large rather than too small.
@@ -109,16 +109,17 @@ class Place:
         return self.stacks.get(stack.key, Standing())
 
     def sorted(self, stacks: Iterable[StackResult]) -> list[StackResult]:
-        """Stacks, most abnormal first: the worst, other flagged ones, others, unscored ones.
+        """Stacks: the worst, other flagged ones, uncertain ones, others, unscored ones.
 
         Those alike are by share, or by score if they cannot be compared.
         """
 
-        def order(stack: StackResult) -> tuple[bool, bool, bool, bool, float]:
+        def order(stack: StackResult) -> tuple[bool, bool, bool, bool, bool, float]:
             standing, unscored = self.of(stack), math.isnan(stack.score)
             value = standing.log_share if standing.compared else -stack.score
             first = self.worst is not None and stack.key == self.worst.key
-            rest = not stack.flagged, not standing.compared, 0.0 if unscored else value
+            answer = not stack.flagged, not stack.uncertain
+            rest = *answer, not standing.compared, 0.0 if unscored else value
             return not first, unscored, *rest
 
         return sorted(stacks, key=order)
@@ -162,8 +163,11 @@ def place(study: StudyResult, normals: NormalsByDetector) -> Place:
         own = looks[str(stack.info["detector_hash"])]
         return stacks[stack.key].among(own).among(len(looks))
 
+    def answer(stack: StackResult) -> tuple[bool, bool]:
+        return not stack.flagged, not stack.uncertain
+
     if compared:
-        worst = min(compared, key=lambda s: (not s.flagged, corrected(s).log_share))
+        worst = min(compared, key=lambda s: (*answer(s), corrected(s).log_share))
         return Place(stacks, worst, corrected(worst))
-    by_score = sorted(scored.values(), key=lambda s: (not s.flagged, -s.score))
+    by_score = sorted(scored.values(), key=lambda s: (*answer(s), -s.score))
     return Place(stacks, by_score[0] if by_score else None)

@@ -14,7 +14,7 @@ from medscan.text import is_uid
 TEXT_LIMIT = 300
 """Characters of a text that the report shows."""
 
-FLAGS = ("flagged", "not flagged", "not scored")
+FLAGS = ("flagged", "uncertain", "not flagged", "not scored")
 
 MEANINGS = {str(reason): meaning for reason, (_, meaning) in REASONS.items()}
 """Meaning of each reason that a file or series was left out for."""
@@ -31,7 +31,9 @@ _STATES = {
 
 def flag_of(row: Row) -> str:
     """One of `FLAGS`."""
-    return FLAGS[2] if row.rank is None else FLAGS[0 if row.study.flagged else 1]
+    if row.rank is None:
+        return FLAGS[3]
+    return FLAGS[0] if row.study.flagged else FLAGS[1] if row.study.uncertain else FLAGS[2]
 
 
 def compare_with_normals(standing: Standing, what: str = "studies") -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medscan.errors import UsageError
-from medscan.normals import Stacks, Threshold
+from medscan.normals import Accepted, Stacks, Threshold
 from medscan.schema import OPEN, checked
 from medscan.text import printable
 
@@ -40,6 +40,7 @@ class Record:
     map_high: float = 0.0
     licence: str = ""
     backbone_licence: str = ""
+    accepted: Accepted | None = None
 
 
 def read_records(text: str) -> tuple[list[dict[str, Any]], list[str]]:

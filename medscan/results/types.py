@@ -37,7 +37,8 @@ class StackResult:
         unknown; `slice_spacing` is NaN when unknown. Of a NIfTI volume, `qform` and
         `sform` are lists of 16 floats, row by row, from (column, row, slice) to RAS millimetres,
         empty where the header has none, and `form_codes` holds its qform_code and sform_code.
-        `description` is there only with `--identify`. `stack`, `source`, `asked`, `maker` and
+        `description` is there only with `--identify`, `uncertain_from` only if scores from there up
+        to the threshold are uncertain. `stack`, `source`, `asked`, `maker` and
         `scanned` are those of its `Score`.
     score : float
         Score of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
@@ -98,6 +99,12 @@ class StackResult:
     def flagged(self) -> bool:
         """Whether the score reaches the detector's threshold."""
         return bool(self.score >= self.info["threshold"])
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the detector neither flags it nor may clear it; see `normals.Accepted`."""
+        low = self.info.get("uncertain_from", math.inf)
+        return bool(low <= self.score < self.info["threshold"])
 
 
 class Score(NamedTuple):
@@ -216,6 +223,11 @@ class StudyResult:
     stacks: tuple[StackResult, ...] = ()
     work: Work | None = None
     mark: Mark = Mark()
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it is not flagged, but a stack of it may not be cleared."""
+        return not self.flagged and any(stack.uncertain for stack in self.stacks)
 
     def kept_from(self, stack: StackResult) -> str:
         """Return when a stack was scored that the last scan did not ask for; else empty."""

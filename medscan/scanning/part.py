@@ -23,7 +23,7 @@ class FinishedStudy:
         How its result came about.
     decoder_failure : str
         How its decoder died; empty if it did not.
-    flagged : bool
+    flagged, uncertain : bool
     stacks : int
         Stacks that were given to a detector.
     slices, failed : int
@@ -37,6 +37,7 @@ class FinishedStudy:
     work: Work | None
     decoder_failure: str
     flagged: bool
+    uncertain: bool
     stacks: int
     slices: int
     failed: int
@@ -64,6 +65,7 @@ def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> Finis
         work=study.work,
         decoder_failure=decoder_failure,
         flagged=study.flagged,
+        uncertain=study.uncertain,
         stacks=len(new),
         slices=sum(int((stack.state == State.SCORED).sum()) for stack in new),
         failed=sum(int((stack.state == State.FAILED).sum()) for stack in new),

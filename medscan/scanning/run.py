@@ -279,6 +279,7 @@ class _Run:
         self.summary.scanned += 1
         self.summary.unscored += not study.stacks
         self.summary.flagged += study.flagged
+        self.summary.uncertain += study.uncertain
         self.summary.header_unused += study.header_unused
         log.info("study scanned", extra=study.facts())
 

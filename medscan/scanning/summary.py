@@ -36,6 +36,7 @@ class Summary:
     pruned: int = 0
     slices: int = 0
     flagged: int = 0
+    uncertain: int = 0
     header_unused: int = 0
     coverage: Coverage = field(default_factory=Coverage)
     seconds: float = 0.0
@@ -88,9 +89,10 @@ class Summary:
 
     def _work(self) -> str:
         scanned = self.scanned - self.unscored
+        uncertain = f"{self.uncertain} uncertain, " * bool(self.uncertain)
         text = (
             f"{scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
-            f"{self.flagged} flagged, {self.unchanged} unchanged"
+            f"{self.flagged} flagged, {uncertain}{self.unchanged} unchanged"
         )
         if self.stopped:
             text += f", {self.left} left over ({self.stopped})"

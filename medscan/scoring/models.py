@@ -61,7 +61,8 @@ def _scorers(
 def describe(detector: Detector) -> dict[str, Any]:
     """Return what results.h5 records of a detector."""
     calibration = detector.calibration
-    return {
+    accepted = {"accepted": asdict(calibration.accepted)} if calibration.accepted else {}
+    return accepted | {
         "name": detector.name,
         "hash": detector.digest,
         "method": detector.method,

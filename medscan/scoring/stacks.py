@@ -86,7 +86,16 @@ def stack_calibration(slices: Calibration, count: int) -> Calibration:
     one another more than that, which makes the simulated aggregate larger: of stacks like the
     shots, fewer are flagged than the target rate says. With fewer than `count` / target rate
     normals, the tail is unknown and the calibration provisional.
+
+    A threshold that an acceptance test chose holds for every count.
     """
+    found, chosen = _of_count(slices, count), slices.accepted
+    if chosen is None:
+        return found
+    return replace(found, threshold=chosen.threshold, provisional=False, accepted=chosen)
+
+
+def _of_count(slices: Calibration, count: int) -> Calibration:
     if not slices.normals or count < 2:
         return slices
     if slices.stacks:
@@ -258,6 +267,8 @@ class StackBuilder:
             "assumed": list(self.assumed),
             "seconds": round(seconds, 3),
         }
+        if normals.accepted and normals.accepted.uncertain_from is not None:
+            info["uncertain_from"] = normals.accepted.uncertain_from
         if identify:
             info["description"] = self.series.description
         return info

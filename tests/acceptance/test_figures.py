@@ -8,7 +8,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from medscan.acceptance import Goals, Seen, judge, measure, strata_of
-from medscan.acceptance.goals import Verdict, percent, verdict_of
+from medscan.acceptance.figures import percent
+from medscan.acceptance.goals import Verdict, verdict_of
 from medscan.acceptance.strata import compared, holm
 
 

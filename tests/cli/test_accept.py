@@ -1,5 +1,6 @@
 """`medscan accept` as a user runs it."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -110,3 +111,61 @@ def test_a_patient_whom_it_was_fitted_on_is_refused(accept, detector_file, tmp_p
 def test_mistakes_are_one_line(accept, words, why):
     code, out, err = accept(*words)
     assert (code, out, err) == (2, "", f"medscan: {why}\n")
+
+
+def test_three_answers_are_kept_in_the_detector_and_shown_to_a_person(
+    accept, inside, site, detector_file
+):
+    """Labels after scores, so that there is something in between."""
+    code, _, err = accept("--out", "test")
+    assert code == 4, err
+    scores = {one["key"]: one["score"] for one in read("test")["studies"]}
+    high = sorted(scores, key=scores.get)
+    uids = {study_key(number): uid(number) for number in range(1, 5)}
+    words = dict(zip(high, ("normal", "abnormal", "normal", "abnormal"), strict=True))
+    rows = "".join(f"{uids[key]},{word}\n" for key, word in words.items())
+    goals = ("--min-sensitivity", 0.1, "--min-specificity", 0.1, "--confidence", 0.5)
+    asked = ("--choose", "answers=0.4", "--prevalence", 0.5, "--write", "own.safetensors")
+    code, out, err = accept(*goals, *asked, "--who", "me", "--out", "test", rows=rows)
+    assert code == 0, err
+    assert "chosen for answers 40.0 % on 2 abnormal and 2 normal patients" in out
+    own = detector.read(Path("own.safetensors")).calibration
+    assert own.accepted.who == "me"
+    assert own.accepted.detector == detector.read(detector_file).digest
+    assert own.accepted.uncertain_from == scores[high[1]]
+    assert scores[high[2]] < own.accepted.threshold < scores[high[3]]
+    assert own.at_rate(0.1).accepted is None
+    # A scan with it: one flagged, two uncertain, and these are not at the end of the list.
+    done = ("--detector", "own.safetensors", "--out", "night.h5", "--device", "cpu")
+    code, out, err = inside("scan", site, *done, "--workers", 0)
+    assert code == 0, err
+    assert "uncertain, 0 unchanged" in out
+    table = list(csv.DictReader(Path("night.csv").read_text().splitlines()))
+    labelled = [row for row in table if row["study"] in scores]
+    flags = [(row["flagged"], row["uncertain"]) for row in labelled]
+    assert flags == [("1", "0"), ("0", "1"), ("0", "1"), ("0", "0")]
+    page = Path("night.html").read_text()
+    assert 'data-flag="uncertain"' in page
+    assert "chosen by an acceptance test on 20" in page
+
+
+def test_too_few_events_choose_nothing_and_write_nothing(accept):
+    asked = ("--choose", "answers=0.05", "--write", "own.safetensors")
+    code, out, _ = accept(*asked)
+    assert code == 4
+    assert "needs 59 studies of different patients" in out
+    assert not Path("own.safetensors").exists()
+    code, _, err = accept("--write", "own.safetensors")
+    assert (code, err.count("\n")) == (2, 1)
+    code, _, err = accept("--choose", "rate=5")
+    assert (code, err.count("\n")) == (2, 1)
+
+
+def read(folder):
+    return json.loads((Path(folder) / "acceptance.json").read_text())
+
+
+def study_key(number):
+    from medscan.archive import key_of
+
+    return key_of(uid(number))

@@ -35,6 +35,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "normals": "more abnormal than all 5 normals (expect 1 in 2 normal studies here)",
         "threshold": "0.600000",
         "flagged": "1",
+        "uncertain": "0",
         "provisional": "0",
         "detector": "brain-flair",
         "series": "2",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from medscan.report import ReportOptions, write_report
+from medscan.report.wording import flag_of
 from medscan.report.worklist import Change, compare, featured, rank
 from medscan.results import State
 from tests.report import make
@@ -35,6 +36,32 @@ def test_featured_are_flagged_ones_first_then_by_rank(tmp_path):
     assert featured(rows, 2) == {"aaa", "bbb"}
     assert featured(rows, None) == {"aaa", "bbb", "ccc"}
     assert featured(rows, 0) == set()
+
+
+def test_uncertain_studies_come_before_all_that_are_not_flagged(tmp_path):
+    studies = [
+        one("aaa", 0.9, threshold=0.95),
+        one("bbb", 0.5, uncertain_from=0.45),
+        one("ccc", 0.7),
+        one("ddd", 0.4, uncertain_from=0.45),
+        make.study("eee"),
+    ]
+    rows = rank([make.results(tmp_path, studies)])
+    assert [row.study.key for row in rows] == ["ccc", "bbb", "aaa", "ddd", "eee"]
+    assert [row.study.uncertain for row in rows] == [False, True, False, False, False]
+    assert [flag_of(row) for row in rows] == [
+        *("flagged", "uncertain", "not flagged", "not flagged", "not scored")
+    ]
+
+
+def test_of_a_study_that_is_uncertain_the_stack_that_is_so_stands_for_it(tmp_path):
+    stacks = [
+        make.stack("s1", 0.58, threshold=0.6),
+        make.stack("s2", 0.5, threshold=0.6, uncertain_from=0.45),
+    ]
+    (row,) = rank([make.results(tmp_path, [make.study("aaa", stacks)])])
+    assert row.worst.key == "s2"
+    assert [stack.key for stack in row.place.sorted(stacks)] == ["s2", "s1"]
 
 
 @pytest.fixture
