@@ -23,6 +23,7 @@ it, and only what their `__init__` offers.
     methods/      tokens -> anomaly map and image score; a module per published system
     normals.py    scores of normals -> a detector's threshold
     donors.py     whose images a detector was fitted on, in a private file beside its own
+    lineage.py    the detectors that a refitted one comes from
     detector.py   a fitted method in one file: weights, domain, window, calibration
     runtimes/     a detector in memory, computed by PyTorch or by OpenVINO
     metrics/      scores and truth -> AUROC and others, with intervals

@@ -25,11 +25,11 @@ from medscan.choices import METHODS, Age, Plane
 from medscan.clip import LARGEST_SIDE, in_order, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
+from medscan.lineage import Ancestor
 from medscan.normals import Calibration
 from medscan.schema import (
     CLOSED,
     OPEN,
-    Count,
     Digest,
     Line,
     Scalar,
@@ -78,38 +78,6 @@ class Domain:
     def __str__(self) -> str:
         parts = (self.body_part, self.sequence, self.modality, self.plane, self.age)
         return " ".join(part for part in parts if part) or "anything"
-
-
-@dataclass(frozen=True, slots=True)
-class Ancestor:
-    """A detector that was refitted with a radiologist's verdicts.
-
-    Parameters
-    ----------
-    name, digest, licence : str
-        As in `Detector`.
-    verdicts : int
-        Number of rows of the verdict file.
-    decisions : str
-        SHA-256 of that file.
-    results : tuple of str
-        Times at which the judged results were written, ISO 8601.
-    kept : int
-        Number of the detector's own shots that were used again.
-    added : int
-        Number of slices that the verdicts added.
-    """
-
-    __pydantic_config__ = OPEN  # a newer version may say more
-
-    name: Line
-    digest: Digest
-    licence: Line
-    verdicts: Count
-    decisions: Digest
-    results: tuple[Line, ...]
-    kept: Count
-    added: Count
 
 
 @dataclass(frozen=True, slots=True)

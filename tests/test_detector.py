@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from medscan import clip, detector
 from medscan.errors import DetectorError
+from medscan.lineage import Ancestor
 from medscan.normals import Calibration, conformal_threshold
 from tests import tiny
 
@@ -191,7 +192,7 @@ def with_facts(detector_file, folder, text):
 
 # --- lineage ------------------------------------------------------------------------------------
 
-PARENT = detector.Ancestor("old", "a" * 64, "CC0", 3, "b" * 64, ("2026-01-02",), 4, 2)
+PARENT = Ancestor("old", "a" * 64, "CC0", 3, "b" * 64, ("2026-01-02",), 4, 2)
 
 
 def test_a_lineage_reads_back_and_older_versions_pass_over_it(detector_file, backbone, tmp_path):

@@ -71,7 +71,7 @@ def fetch(
     as_json: AsJson = False,
 ) -> None:
     """Copy studies from a PACS into a folder, to be scanned there."""
-    from medscan.options import read_detectors
+    from medscan.chosen import read_detectors
     from medscan.pacs import Web, Wish, days, opened_spool, read_login, web_address
     from medscan.pacs import fetch as copy
 

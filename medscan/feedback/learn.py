@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medscan.archive import Pseudonyms
-from medscan.detector import Ancestor, Detector
+from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.feedback.picks import Pick, load_picks, locate_picks
 from medscan.fitting import (
@@ -23,6 +23,7 @@ from medscan.fitting import (
     renamed,
     unjudged,
 )
+from medscan.lineage import Ancestor
 from medscan.methods import Method
 from medscan.report import (
     WHOLE_STUDY,
