@@ -291,7 +291,8 @@ class Backbone:
         if words is None:
             return "is a vision tower alone"
         pool = getattr(text, "text_pool_type", getattr(text, "pool_type", None))
-        at_end = pool == "argmax" or (pool == "eos" and getattr(text, "eos_id", None) == END)
+        end = getattr(text, "text_eos_id", getattr(text, "eos_id", None))
+        at_end = pool == "argmax" or (pool == "eos" and end == END)
         known = self.tokenizer is not None and words.num_embeddings > END
         if known and at_end and getattr(text, "cls_emb", None) is None:
             return ""

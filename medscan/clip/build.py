@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 import open_clip
 import timm
 import torch
-from open_clip.model import resize_pos_embed
+from open_clip.model import CLIPVisionCfg, _build_vision_tower, resize_pos_embed
 from open_clip.tokenizer import SimpleTokenizer
 from open_clip.transformer import QuickGELU
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from medscan.clip.config import has_foreign_text
 from medscan.clip.header import read_header
 from medscan.clip.towers import tower_of
 from medscan.errors import WeightsError
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from medscan.clip.store import Bundle
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+VISUAL = "visual."
+"""Before the names of a vision tower's tensors in open_clip."""
 LARGEST_GRID = 96
 """Most patches along a side of the input; a ViT attends to all pairs of patches."""
 REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
@@ -64,6 +67,8 @@ def build(bundle: Bundle, precision: str, size: int | None, quick_gelu: bool | N
     with _as_configured(bundle):
         model = _model(config)
     state = _finite(bundle, load_file(bundle.weights))
+    if has_foreign_text(config):
+        state = {name: tensor for name, tensor in state.items() if name.startswith(VISUAL)}
     if not is_timm:
         resize_pos_embed(state, model)
     model.load_state_dict(state)
@@ -131,6 +136,8 @@ def _resize(bundle: Bundle, model: Any, size: int | None) -> None:
 def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
     """Compare the configuration with the weights, and with an image of the wanted size."""
     header = read_header(bundle.weights)
+    if not bundle.is_vision and has_foreign_text(bundle.model):
+        header = header.part(VISUAL)
     with _as_configured(bundle), torch.device("meta"):
         model = make()
         side = model.visual.image_size
@@ -154,7 +161,8 @@ def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
 def _check_grid(bundle: Bundle, visual: Any, side: int) -> None:
     """Refuse an image with too many patches, or without any."""
     patching = getattr(getattr(visual, "trunk", None), "patch_embed", visual)
-    patch = getattr(patching, "patch_size", None)
+    ratio = getattr(patching, "feat_ratio", None)  # a stem of convolutions has several strides
+    patch = getattr(patching, "patch_size", None) if ratio is None else ratio()
     if patch is None:
         return  # not a vision transformer: `tower_of` says so
     patch = patch[0] if isinstance(patch, tuple | list) else patch
@@ -168,10 +176,20 @@ def _check_grid(bundle: Bundle, visual: Any, side: int) -> None:
 def _model(config: Config) -> Any:
     """open_clip's model with random weights."""
     config = copy.deepcopy(config)
+    if has_foreign_text(config):
+        return _vision_of(config)
     kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
     config["vision_cfg"].pop("timm_model_pretrained", None)
     config.pop("multimodal_cfg", None)
     return kind(**config)
+
+
+def _vision_of(config: Config) -> nn.Module:
+    """The vision tower of a model of open_clip's, without its text tower."""
+    vision = CLIPVisionCfg(**config["vision_cfg"] | {"timm_model_pretrained": False})
+    model = nn.Module()
+    model.visual = _build_vision_tower(config["embed_dim"], vision, bool(config.get("quick_gelu")))
+    return model
 
 
 def _finite(bundle: Bundle, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -205,14 +223,16 @@ def _as_configured(bundle: Bundle) -> Iterator[None]:
 
 
 def set_text_activation(model: Any, *, quick: bool) -> None:
-    """Give the text tower alone QuickGELU or GELU."""
+    """Give the text tower, if there is one, QuickGELU or GELU."""
+    if not hasattr(getattr(model, "text", model), "transformer"):
+        return
     for block in getattr(model, "text", model).transformer.resblocks:
         block.mlp.gelu = QuickGELU() if quick else nn.GELU()
 
 
 def tokenizer(bundle: Bundle) -> Any:
     """open_clip's tokenizer with the context of the bundle's text tower; None for any other."""
-    if bundle.is_vision:
+    if bundle.is_vision or has_foreign_text(bundle.model):
         return None
     text = bundle.config["model_cfg"]["text_cfg"]
     if text.get("hf_tokenizer_name"):

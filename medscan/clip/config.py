@@ -2,7 +2,8 @@
 
 The values are checked but never converted, because the digest of a bundle covers them as written.
 The fields of both towers are those of `open_clip.CLIPVisionCfg` and `open_clip.CLIPTextCfg`. A
-tower that open_clip would look up on a hub is refused: a bundle is all there is of a backbone.
+vision tower that open_clip would look up on a hub is refused: a bundle is all there is of a
+backbone. Such a text tower is left out, as is one that also writes: see `has_foreign_text`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _nothing(value: Any) -> Any:
     if value in (None, False):
         return value
     raise PydanticCustomError(
-        "elsewhere", "Input should be left out: a backbone is CLIP's two towers and nothing else"
+        "elsewhere", "Input should be left out: a backbone is all that is in its folder"
     )
 
 
@@ -134,7 +135,7 @@ class TextTower(Attention):
     pool_type: Line = "argmax"
     proj_bias: bool = False
     proj_type: Line = "linear"
-    hf_model_name: Nothing = None
+    hf_model_name: Line | None = None
     hf_model_pretrained: bool = True
     hf_proj_type: Line = "mlp"
     hf_pooler_type: Line = "mean_pooler"
@@ -155,7 +156,7 @@ class Model:
     init_logit_bias: float | None = None
     nonscalar_logit_scale: bool = False
     output_dict: bool = False
-    multimodal_cfg: Nothing = None
+    multimodal_cfg: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,11 @@ class Origin:
     quick_gelu: bool | None = None
     captions: tuple[Line, ...] | None = None
     auroc_elsewhere: Line | None = None
+
+
+def has_foreign_text(model: dict[str, Any]) -> bool:
+    """Whether a `model_cfg` has a text tower of transformers, or one that writes as CoCa's does."""
+    return bool(model["text_cfg"].get("hf_model_name") or model.get("multimodal_cfg"))
 
 
 def read_config(

@@ -36,6 +36,11 @@ class Header:
     shapes: dict[str, tuple[int, ...]]
     formats: dict[str, str]
 
+    def part(self, prefix: str) -> Header:
+        """The tensors whose names start so."""
+        shapes = {name: shape for name, shape in self.shapes.items() if name.startswith(prefix)}
+        return Header(self.metadata, shapes, self.formats)
+
     def misfit(self, expected: Mapping[str, Tensor]) -> str:
         """Say how the tensors of the file differ from those of a model; empty if they fit.
 

@@ -337,7 +337,7 @@ def load(
         )
     torch.backends.cudnn.allow_tf32 = False  # else fp32 would keep 10 bits in a GPU's convolutions
     model = build(bundle, precision, size, quick_gelu).to(device)
-    if text_quick_gelu is not None and not bundle.is_vision:
+    if text_quick_gelu is not None:
         set_text_activation(model, quick=text_quick_gelu)
     preprocess, usual = bundle.preprocess, ALONE if bundle.is_vision else CLIP
     return Backbone(

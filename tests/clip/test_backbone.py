@@ -170,12 +170,22 @@ def test_mean_and_deviation_are_the_checkpoints_own(backbone):
     assert torch.allclose(backbone.normalise(grey)[0, :, 0, 0], torch.tensor([0.0, 1 / 3, 0.5]))
 
 
-def test_a_text_tower_that_is_not_clips_is_refused(backbone_folder, tmp_path):
+def test_a_text_tower_of_another_library_is_left_out(backbone_folder, backbone, tmp_path):
     config = json.loads((backbone_folder / "open_clip_config.json").read_text())
     config["model_cfg"]["text_cfg"]["hf_model_name"] = "some/bert"
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     (tmp_path / "open_clip_model.safetensors").write_bytes(
         (backbone_folder / "open_clip_model.safetensors").read_bytes()
     )
-    with pytest.raises(WeightsError, match="hf_model_name: Input should be left out"):
+    alone = clip.load(f"local-dir:{tmp_path}")
+    found, wanted = (b.features(IMAGES, (4,)).levels[0] for b in (alone, backbone))
+    assert torch.equal(found, wanted)
+    assert alone.lacks(clip.Need.SENTENCES) == "is a vision tower alone"
+
+
+def test_a_vision_tower_of_a_hub_is_refused(backbone_folder, tmp_path):
+    config = json.loads((backbone_folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["vision_cfg"]["timm_model_name"] = "hf-hub:some/tower"
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    with pytest.raises(WeightsError, match="timm_model_name: Input should be an architecture"):
         clip.load(f"local-dir:{tmp_path}")
