@@ -45,7 +45,9 @@ it, and only what their `__init__` offers.
     feedback/     verdicts on results -> a new detector
     inherited/    header of a DICOM image -> what objects made from it carry
     export/       results.h5 -> DICOM, NIfTI, PNG, tables
-    pacs/         studies from a PACS, and exported objects to it
+    pacs/         how a PACS is talked to
+    fetching/     studies of a PACS -> a folder that scans read
+    sending/      exported objects -> a PACS
     graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals, and differences
     acceptance/   labelled studies of a site -> whether a detector may be used there

@@ -8,6 +8,7 @@
     ├── LockedError             exit 75 another scan holds the results file
     ├── ClusterError            exit 75 no cluster answers, or it has no room for a scanner
     ├── PacsError               exit 1  a PACS refuses us, or does not answer as DICOM says
+    │   ├── LoginError          exit 1  a PACS does not let medscan in
     │   └── UnavailableError    exit 75 a PACS does not answer, or its answer was cut short
     ├── FullError               exit 75 a folder for fetched studies holds as much as it may
     ├── DeviceError             exit 1  the GPU is lost, or too small for one slice
@@ -86,6 +87,10 @@ class ClusterError(MedscanError):
 
 class PacsError(MedscanError):
     """A PACS refuses what is asked of it, or its answer is not what DICOM says."""
+
+
+class LoginError(PacsError):
+    """A PACS does not let medscan in with the login that it has."""
 
 
 class UnavailableError(PacsError):

@@ -1,4 +1,4 @@
-"""No socket is opened, except by `weights pull` and between the nodes of a cluster.
+"""No socket is opened, except by `weights pull`, to a PACS, and between the nodes of a cluster.
 
 Libraries would open some: those of the hub, to look up what a name means there; and urllib3, which
 `requests` brings, to learn whether this machine has IPv6, as soon as it is imported.

@@ -23,6 +23,7 @@ from medscan.cli.plan import plan
 from medscan.cli.refit import refit
 from medscan.cli.report import report
 from medscan.cli.scan import scan
+from medscan.cli.send import send
 from medscan.cli.verify import verify
 from medscan.cli.weights import weights
 
@@ -74,7 +75,7 @@ def medscan(
 
 COMMANDS = (
     *(demo, fit, refit, evaluate, accept, fetch, scan, plan, report, export),
-    *(verify, locate, doctor),
+    *(send, verify, locate, doctor),
 )
 for command in COMMANDS:
     app.command(cls=Command)(command)

@@ -21,6 +21,8 @@ medscan report night.h5 --archive /archive
 medscan report monday.h5 tuesday.h5 --out /srv/worklist/week
 medscan export night.h5 --to nifti --out maps/
 medscan export night.h5 --to dicom-seg --archive /archive --out objects/
+medscan send objects/ --to https://pacs/dicom-web
+medscan send objects/ --to ORTHANC@pacs:4242 --aet MEDSCAN
 medscan verify night.h5
 medscan verify night.h5 --archive /archive --sample 20
 medscan locate night.h5 3f2a9c10b7d4e586 --archive /archive

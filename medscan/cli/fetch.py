@@ -14,7 +14,7 @@ from medscan.cli.options import INPUT, OUTPUT, AsJson, Detectors, LoginFile, Tim
 from medscan.files import private_files
 
 if TYPE_CHECKING:
-    from medscan.pacs import Spool
+    from medscan.fetching import Spool
 
 
 def fetch(
@@ -72,8 +72,9 @@ def fetch(
 ) -> None:
     """Copy studies from a PACS into a folder, to be scanned there."""
     from medscan.chosen import read_detectors
-    from medscan.pacs import Web, Wish, days, opened_spool, read_login, web_address
-    from medscan.pacs import fetch as copy
+    from medscan.fetching import Wish, days, opened_spool
+    from medscan.fetching import fetch as copy
+    from medscan.pacs import Web, read_login, web_address
 
     known = read_login(login)
     address = web_address(url, known)
@@ -107,7 +108,7 @@ def fetch(
 
 def _forgotten(spool: Spool, results: Path) -> tuple[int, int]:
     """Forget the studies that a results file holds, and say how many these are."""
-    from medscan.pacs import forget
+    from medscan.fetching import forget
 
     studies, objects = forget(spool, results)
     typer.echo(f"{studies} studies with {objects} objects forgotten", err=True)

@@ -1,31 +1,35 @@
-"""Studies of a PACS -> a folder that scans read; exported objects -> a PACS.
+"""How a PACS is talked to: by DICOMweb, or as a DICOM application entity.
 
-This room alone talks to a PACS, and only for `medscan fetch` and `medscan send`. No library of the
-network is imported before one of them needs it.
+Only `medscan fetch` and `medscan send` do. No library of the network is imported before one of them
+needs it.
 """
 
 from medscan.pacs.address import Peer, WebAddress, own_title, peer, web_address
-from medscan.pacs.fetching import Fetched, fetch
-from medscan.pacs.forgetting import forget
+from medscan.pacs.answer import Answer, reason
+from medscan.pacs.database import Database, opened
+from medscan.pacs.dimse import Node
 from medscan.pacs.login import Login, read_login
-from medscan.pacs.spool import Spool, opened_spool
+from medscan.pacs.objects import DicomObject, NotSent, find_objects
+from medscan.pacs.patience import GIVE_UP_AFTER, patiently
 from medscan.pacs.web import Web
-from medscan.pacs.wish import Wish, days
 
 __all__ = [
-    "Fetched",
+    "GIVE_UP_AFTER",
+    "Answer",
+    "Database",
+    "DicomObject",
     "Login",
+    "Node",
+    "NotSent",
     "Peer",
-    "Spool",
     "Web",
     "WebAddress",
-    "Wish",
-    "days",
-    "fetch",
-    "forget",
-    "opened_spool",
+    "find_objects",
+    "opened",
     "own_title",
+    "patiently",
     "peer",
     "read_login",
+    "reason",
     "web_address",
 ]

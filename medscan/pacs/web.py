@@ -9,19 +9,26 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+import pydicom
 from pydicom.dataset import Dataset
 
 from medscan.archive import text
-from medscan.errors import PacsError, UnavailableError
+from medscan.errors import LoginError, PacsError, UnavailableError
+from medscan.inherited import IDENTITY
 from medscan.pacs.address import WebAddress
+from medscan.pacs.answer import Answer, read_answer
+from medscan.pacs.libraries import need
 from medscan.pacs.login import Login
+from medscan.pacs.message import Message
 from medscan.pacs.multipart import bodies, boundary_of
+from medscan.pacs.objects import DicomObject
 from medscan.text import is_uid
 
 if TYPE_CHECKING:
-    from requests import PreparedRequest, Response, Session
+    from requests import PreparedRequest, Session
 
 PAGE = 500
 """Results that one search asks for; a server may give fewer."""
@@ -34,10 +41,14 @@ ANY_SYNTAX = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 JSON = "application/dicom+json"
 _LATER = {408, 425, 429, 502, 503, 504, 507}
 """Statuses after which the same request may succeed."""
-_LARGEST_ANSWER = 1 << 24
+LARGEST_ANSWER = 1 << 24
 """Most bytes of an answer about what was stored."""
 
 Search = Callable[..., Any]
+
+
+class NotThereError(PacsError):
+    """A PACS does not have what it is asked for, or nothing is at its address."""
 
 
 class Web:
@@ -52,6 +63,7 @@ class Web:
     """
 
     def __init__(self, address: WebAddress, login: Login, timeout_s: float = 60.0) -> None:
+        need("requests", "dicomweb_client")
         from dicomweb_client.web import DICOMwebClient
 
         self.address = address
@@ -154,32 +166,57 @@ class Web:
 
     # --- store ------------------------------------------------------------------------------------
 
-    def store(self, body: Any, boundary: str) -> Response:
-        """Send objects as a multipart message, and return the answer whatever its status.
+    def patients(self, study: str) -> set[str]:
+        """Return the PatientIDs that it has for a study; none if it has no such study."""
+        found = self.studies({"StudyInstanceUID": study}, ("PatientID",))
+        return {text(one, "PatientID") for one in found if text(one, "StudyInstanceUID") == study}
+
+    def holds(self, study: str, series: str) -> set[str]:
+        """Return the UIDs of the instances that it has of a series; none of one that it has not."""
+        try:
+            return set(self.instances(study, series))
+        except NotThereError:
+            return set()
+
+    def has_same(self, one: DicomObject) -> bool:
+        """Whether what it has under the UID of an object is that object.
+
+        Patient and study may differ, since a PACS may correct them.
+        """
+        pieces = self.retrieve(one.study, one.series, one.instance)
+        theirs = [pydicom.dcmread(BytesIO(b"".join(body))) for body in pieces]
+        ours = pydicom.dcmread(one.path)
+        for ds in (ours, *theirs):
+            for keyword in (*IDENTITY, "SpecificCharacterSet"):
+                ds.pop(keyword, None)
+        return theirs == [ours]
+
+    def store(self, objects: Sequence[DicomObject]) -> Answer:
+        """Send objects, and return what it says of each, whatever the status of its answer.
 
         Raises
         ------
         UnavailableError
             If it does not answer.
         PacsError
-            If it does not let medscan store anything.
+            If it lets medscan store nothing.
         """
-        content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        if not objects:
+            return Answer()
+        body = Message(objects)
+        content_type = f'multipart/related; type="application/dicom"; boundary={body.boundary}'
         headers = {"Content-Type": content_type, "Accept": JSON}
+        url = f"{self.address.url}/studies"
         with self.asking():
             answer = self._session.post(
-                f"{self.address.url}/studies",
-                data=body,
-                headers=headers,
-                stream=True,
-                timeout=self._timeout,
+                url, body, headers=headers, stream=True, timeout=self._timeout
             )
             with answer:
-                if answer.status_code in (401, 403, 404, 405):
-                    answer.raise_for_status()
-                content = answer.raw.read(_LARGEST_ANSWER, decode_content=True)
-                answer._content = content
-                return answer
+                content: bytes = answer.raw.read(LARGEST_ANSWER, decode_content=True)
+            found = read_answer(content)
+            if not (found.referenced or found.failed):
+                answer.raise_for_status()
+            return found
 
     @contextmanager
     def asking(self) -> Iterator[None]:
@@ -194,10 +231,8 @@ class Web:
             raise _refusal(host, error.response.status_code) from None
         except (RequestException, BrokenError, ConnectionError, TimeoutError) as error:
             raise UnavailableError(f"{host} does not answer: {_cause(error)}") from None
-        except UnavailableError as error:
-            raise UnavailableError(f"{host}: {error}") from None
         except PacsError as error:
-            raise PacsError(f"{host}: {error}") from None
+            raise type(error)(f"{host}: {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError, LookupError) as error:
             # Of dicomweb-client and pydicom, for JSON that is none or of another form.
             what = type(error).__name__
@@ -228,11 +263,11 @@ def _session(login: Login) -> Session:
 
 def _refusal(host: str, status: int) -> PacsError:
     if status in (401, 403):
-        return PacsError(f"{host} refuses this login (status {status}); see --login")
+        return LoginError(f"{host} refuses this login (status {status}); see --login")
     if status in _LATER:
         return UnavailableError(f"{host} cannot answer now (status {status})")
     if status == 404:
-        return PacsError(f"{host} knows of no such thing (status 404): is the address right?")
+        return NotThereError(f"{host} knows of no such thing (status 404): is the address right?")
     return PacsError(f"{host} refuses what it is asked (status {status})")
 
 

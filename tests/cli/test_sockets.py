@@ -1,4 +1,4 @@
-"""No command opens a socket but `weights pull` and a scan on a cluster.
+"""No command opens a socket but `weights pull`, `fetch`, `send` and a scan on a cluster.
 
 Every library is there, as a user has it.
 """

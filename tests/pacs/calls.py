@@ -2,17 +2,149 @@
 
 from __future__ import annotations
 
+import resource
+import signal
+import subprocess
+import threading
+from dataclasses import replace
 from pathlib import Path
 
-from medscan.pacs import Login, Web, Wish, fetch, opened_spool, web_address
+from medscan.errors import UnavailableError
+from medscan.fetching import Wish, fetch, forget, opened_spool
+from medscan.pacs import Login, Node, Web, find_objects, opened, patience, peer, web_address
+from medscan.sending import TABLES, send
 from tests.pacs import inside
 
 
-def fetched(into: Path, wish: Wish | None = None, limit: int | None = None, url: str = inside.URL):
+def web(url: str = inside.URL, kind: type = Web) -> Web:
+    return kind(web_address(url, Login()), Login(), 10)
+
+
+def fetched(into: Path, wish: Wish | None = None, limit: int | None = None, kind: type = Web):
     """Fetch from Orthanc into a folder."""
-    web = Web(web_address(url, Login()), Login(), 10)
+    source = web(kind=kind)
     try:
         with opened_spool(into) as spool:
-            return fetch(web, spool, wish or Wish(), limit)
+            return fetch(source, spool, wish or Wish(), limit)
     finally:
-        web.close()
+        source.close()
+
+
+def forgotten(into: Path, results: Path):
+    with opened_spool(into) as spool:
+        return forget(spool, results)
+
+
+def sent(folder: Path, to: str = inside.URL, *, new_studies: bool = True, kind: type = Web):
+    """Send objects to Orthanc, or another application entity."""
+    target = web(to, kind) if "://" in to else Node(peer(to), "MEDSCAN", Login(), 5)
+    with opened(folder.with_name(f"{folder.name}.sent"), TABLES) as ledger:
+        return send(find_objects([folder]), target, to, ledger, new_studies=new_studies)
+
+
+def stored() -> dict[str, bytes]:
+    """Files that Orthanc has, by SOP Instance UID."""
+    tags = {
+        one: inside.rest(f"/instances/{one}/simplified-tags") for one in inside.rest("/instances")
+    }
+    return {t["SOPInstanceUID"]: inside.raw(f"/instances/{one}/file") for one, t in tags.items()}
+
+
+# --- mishaps -------------------------------------------------------------------------------------
+
+
+def restart_soon() -> None:
+    """Kill Orthanc, and start it again a little later."""
+    inside.orthanc.kill()
+    threading.Thread(target=inside.orthanc.start).start()
+
+
+class KilledInAnswer(Web):
+    """Orthanc is killed while it answers, once."""
+
+    asked = 0
+
+    def retrieve(self, study: str, series: str, instance: str = ""):
+        self.asked += 1
+        for number, pieces in enumerate(super().retrieve(study, series, instance)):
+            if number == 1 and self.asked == 1:
+                restart_soon()
+            yield pieces
+
+
+class KilledInRequest(Web):
+    """Orthanc is killed when it has stored some of what it is sent, once, before it answers."""
+
+    asked = 0
+
+    def store(self, objects):
+        self.asked += 1
+        if self.asked == 1:
+            super().store(objects[:2])
+            restart_soon()
+            raise UnavailableError("its answer was cut short")
+        return super().store(objects)
+
+
+def fetched_from_one_that_dies(into: Path):
+    """Fetch, and return how often it was asked for objects too."""
+    patience.WAITS_S = (0.3, 0.6, 1.2)
+    source = web(kind=KilledInAnswer)
+    with opened_spool(into) as spool:
+        return fetch(source, spool, Wish()), source.asked
+
+
+def sent_to_one_that_dies(folder: Path):
+    patience.WAITS_S = (0.3, 0.6, 1.2)
+    return sent(folder, kind=KilledInRequest)
+
+
+def fill_the_disk(limit: int) -> None:
+    """Restart Orthanc so that it can write no file of more bytes, as on a disk without room."""
+
+    def limited():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    inside.orthanc.kill()
+    inside.orthanc.start(preexec_fn=limited)
+
+
+def restart() -> None:
+    inside.orthanc.kill()
+    inside.orthanc.start()
+
+
+def received(folder: Path, objects: Path):
+    """Send objects to dcmtk's receiver, and return what became of them."""
+    folder.mkdir()
+    command = [inside.STORESCP, "-od", str(folder), "+xa", "-aet", "STORESCP", str(inside.MINE)]
+    receiver = subprocess.Popen(command)
+    try:
+        inside.wait_for(inside.MINE)
+        return sent(objects, f"STORESCP@127.0.0.1:{inside.MINE}")
+    finally:
+        receiver.terminate()
+        receiver.wait()
+
+
+def sent_nowhere(folder: Path):
+    patience.WAITS_S = ()
+    return sent(folder, "NOBODY@127.0.0.1:9")
+
+
+class Cutting(Web):
+    """Sends an object without its second half."""
+
+    bad: Path
+
+    def store(self, objects):
+        whole = self.bad.read_bytes()
+        half = len(whole) // 2
+        self.bad.write_bytes(whole[:half])
+        mixed = [replace(o, size=half) if o.path == self.bad else o for o in objects]
+        return super().store(mixed)
+
+
+def sent_with_one_that_is_cut(folder: Path, bad: Path):
+    return sent(folder, kind=type("CuttingOne", (Cutting,), {"bad": bad}))

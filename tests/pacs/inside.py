@@ -28,6 +28,8 @@ HTTP, DICOM = 18042, 14242
 REST = f"http://127.0.0.1:{HTTP}"
 URL = f"{REST}/dicom-web"
 PEER = f"ORTHANC@127.0.0.1:{DICOM}"
+STORESCP = shutil.which("storescp", path="/usr/bin:/usr/local/bin:/opt/homebrew/bin")
+"""dcmtk's: in a virtual environment, pynetdicom has a program of the same name."""
 MINE = 11112
 """Port at which Orthanc looks for medscan, and tests start receivers."""
 
@@ -120,16 +122,31 @@ orthanc: Orthanc
 """That of this process."""
 
 
-def rest(path: str, body: bytes | None = None, method: str | None = None):
-    """Ask Orthanc itself, not its DICOMweb: `rest("/statistics")`."""
+def raw(path: str, body: bytes | None = None, method: str | None = None) -> bytes:
+    """Ask Orthanc itself, not its DICOMweb."""
     request = urllib.request.Request(REST + path, body, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.loads(answer.read() or b"null")
+        return answer.read()
+
+
+def rest(path: str, body: bytes | None = None, method: str | None = None):
+    """The same, of JSON: `rest("/statistics")`."""
+    return json.loads(raw(path, body, method) or b"null")
+
+
+def wait_for(port: int) -> None:
+    """Wait until something listens at a port."""
+    for _ in range(200):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise TimeoutError(f"nothing listens at {port}")
 
 
 def fill(folder: Path) -> None:
-    """Store every file below a folder in Orthanc."""
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    """Store a file, or every file below a folder, in Orthanc."""
+    for path in sorted(p for p in (folder, *folder.rglob("*")) if p.is_file()):
         rest("/instances", path.read_bytes())
 
 

@@ -6,8 +6,8 @@ from pydicom import Dataset
 
 from medscan.detector import Domain
 from medscan.errors import UsageError
-from medscan.pacs import Wish
-from medscan.pacs.wish import day
+from medscan.fetching import Wish
+from medscan.fetching.wish import day
 
 TODAY = datetime.date(2026, 11, 28)
 

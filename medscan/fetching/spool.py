@@ -19,7 +19,7 @@ from pathlib import Path
 from medscan.archive import key_of
 from medscan.errors import DiskError, UsageError
 from medscan.files import free_bytes, make_folder
-from medscan.pacs.database import Database, opened
+from medscan.pacs import Database, opened
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS series (

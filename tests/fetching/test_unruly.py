@@ -8,7 +8,8 @@ import pytest
 
 from medscan.archive import key_of
 from medscan.errors import PacsError, UnavailableError
-from medscan.pacs import Login, Web, Wish, fetch, fetching, opened_spool, web, web_address
+from medscan.fetching import Wish, fetch, opened_spool
+from medscan.pacs import Login, Web, patience, web, web_address
 from tests import tiny
 from tests.pacs.stand_in import StandIn
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr(fetching, "WAITS_S", (0.0, 0.0))
+    monkeypatch.setattr(patience, "WAITS_S", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -124,11 +125,11 @@ def test_a_server_that_stalls_is_not_waited_for(server, tmp_path):
 def test_a_port_that_is_closed_is_tried_as_often_as_we_say(server, tmp_path, monkeypatch):
     address = web_address("http://127.0.0.1:9/dicom-web", Login())
     waited = []
-    monkeypatch.setattr(fetching.time, "sleep", waited.append)
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
     with opened_spool(tmp_path / "spool") as spool, pytest.raises(UnavailableError) as raised:
         fetch(Web(address, Login()), spool, Wish())
     assert str(raised.value) == "127.0.0.1:9 does not answer: connection refused"
-    assert waited == list(fetching.WAITS_S)
+    assert waited == list(patience.WAITS_S)
 
 
 @pytest.mark.parametrize(

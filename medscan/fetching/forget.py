@@ -18,7 +18,7 @@ from medscan.archive import (
     walk,
 )
 from medscan.errors import UsageError
-from medscan.pacs.spool import Spool
+from medscan.fetching.spool import Spool
 from medscan.planning import Ledger
 from medscan.results import Work
 from medscan.results import open as open_results

@@ -8,35 +8,30 @@ to where scans look when all of it is there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from medscan.archive import ArchiveFile, Bucket, Header, Outcome, key_of, read_header, text
-from medscan.errors import DiskError, FullError, PacsError, UnavailableError
-from medscan.pacs.spool import Held, Spool
-from medscan.pacs.wish import SERIES_FIELDS, STUDY_FIELDS, Wish
+from medscan.errors import DiskError, FullError, LoginError, PacsError, UnavailableError
+from medscan.fetching.spool import Held, Spool
+from medscan.fetching.wish import SERIES_FIELDS, STUDY_FIELDS, Wish
+from medscan.pacs import GIVE_UP_AFTER, patiently
 
-WAITS_S = (1.0, 3.0, 9.0)
-"""Seconds before a request is made again that was not answered: a PACS may be starting."""
-GIVE_UP_AFTER = 3
-"""Studies in a row that the PACS does not answer for before it counts as gone."""
 ROUNDS = 3
 """Times that a study is asked for again because it has grown meanwhile."""
 FULL = "{} holds as much as it may: scan, then `medscan fetch --forget` what is published"
 _IDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
-T = TypeVar("T")
-
 
 class Source(Protocol):
-    """What studies are fetched from; see `medscan.pacs.web.Web`."""
+    """What studies are fetched from; see `medscan.pacs.Web`."""
 
     def studies(self, filters: dict[str, str], fields: tuple[str, ...]) -> Iterator[Dataset]:
         """Yield what it says of studies."""
@@ -121,17 +116,21 @@ def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) ->
     ------
     UnavailableError
         If the PACS does not say which studies it has.
+    LoginError
+        If it refuses the login.
     DiskError
         If a file cannot be written.
     """
     done, in_a_row = Fetched(), 0
-    wanted = _patiently(lambda: _studies(source, wish))
+    wanted = patiently(lambda: _studies(source, wish))
     done.listed = len(wanted)
     for found in wanted:
         study = _Study(source, spool, wish, limit, done, found)
         try:
             study.fetch()
             in_a_row = 0
+        except LoginError:
+            raise
         except PacsError as error:
             study.report(str(error))
             in_a_row += isinstance(error, UnavailableError)
@@ -155,16 +154,6 @@ def _studies(source: Source, wish: Wish) -> list[Dataset]:
             if wish.wants_study(study):
                 found.setdefault(text(study, _IDS[0]), study)
     return list(found.values())
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    """Make a request again if it is not answered, a few times and ever later."""
-    for wait_s in WAITS_S:
-        try:
-            return ask()
-        except UnavailableError:
-            time.sleep(wait_s)
-    return ask()
 
 
 class _Study:
@@ -218,13 +207,13 @@ class _Study:
         """UIDs of series and instance of all objects that are wanted."""
         listed: set[tuple[str, str]] = set()
         self.unwanted = {}
-        for found in _patiently(lambda: list(self.source.series(self.uid, SERIES_FIELDS))):
+        for found in patiently(lambda: list(self.source.series(self.uid, SERIES_FIELDS))):
             series, stated = text(found, _IDS[1]), _count(found)
             if why := self.wish.refusal(self.found, found):
                 self.unwanted[why] = self.unwanted.get(why, 0) + stated
                 self.spool.note_series(self.uid, series, stated, why)
                 continue
-            uids = _patiently(partial(self.source.instances, self.uid, series))
+            uids = patiently(partial(self.source.instances, self.uid, series))
             if len(uids) < stated:
                 raise PacsError(f"{len(uids)} of the {stated} objects of a series are listed")
             self.spool.note_series(self.uid, series, len(uids), "")
@@ -237,9 +226,9 @@ class _Study:
         for series in sorted({series for series, _ in listed - self.held.keys()}):
             expected = {one for one in listed if one[0] == series}
             if 2 * len(expected - self.held.keys()) > len(expected):
-                _patiently(partial(self._receive, expected, series))
+                patiently(partial(self._receive, expected, series))
             for _, instance in sorted(expected - self.held.keys()):
-                _patiently(partial(self._receive_one, expected, series, instance))
+                patiently(partial(self._receive_one, expected, series, instance))
         self.done.seconds += time.monotonic() - begun
 
     def _receive_one(self, expected: set[tuple[str, str]], series: str, instance: str) -> None:

@@ -1,0 +1,162 @@
+"""A DICOM application entity (DICOM PS3.4 B, C): storing objects, and whose a study is.
+
+Objects go as the bytes of their files. Each SOP class is offered with each transfer syntax that is
+really there, in a context of its own: with several in one, the peer chooses one for all.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from medscan.archive import text
+from medscan.errors import LoginError, UnavailableError
+from medscan.pacs.address import Peer
+from medscan.pacs.answer import Answer
+from medscan.pacs.libraries import need
+from medscan.pacs.login import Login
+from medscan.pacs.objects import DicomObject
+
+if TYPE_CHECKING:
+    from pynetdicom.association import Association
+
+MOST_CONTEXTS = 127
+"""Contexts of an association that objects may have: PS3.8 allows 128, and one is for queries."""
+NOT_ACCEPTED = 0x0122
+_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_PENDING = (0xFF00, 0xFF01)
+
+
+class Node:
+    """A DICOM application entity, which may answer queries or not.
+
+    Parameters
+    ----------
+    peer : Peer
+    title : str
+        AE title of medscan.
+    login : Login
+        Its certificates, if the peer speaks TLS: a CA or a certificate means that it does.
+    timeout_s : float
+        Longest wait for an answer.
+    """
+
+    def __init__(self, peer: Peer, title: str, login: Login, timeout_s: float = 60.0) -> None:
+        need("pynetdicom")
+        from pynetdicom import AE, _config
+
+        _config.STORE_SEND_CHUNKED_DATASET = True  # the bytes of the file, a piece at a time
+        self.peer = peer
+        self._entity = AE(ae_title=title)
+        self._entity.acse_timeout = self._entity.network_timeout = timeout_s
+        self._entity.dimse_timeout = self._entity.connection_timeout = timeout_s
+        self._tls = _tls(login)
+
+    def close(self) -> None:
+        """Nothing is open between calls."""
+
+    def patients(self, study: str) -> set[str] | None:
+        """Return the PatientIDs that it has for a study; None if it answers no queries.
+
+        Raises
+        ------
+        UnavailableError
+            If it does not answer.
+        """
+        from pynetdicom.presentation import build_context
+
+        with self._associated([build_context(_FIND)]) as association:
+            if association is None or not association.accepted_contexts:
+                return None
+            query = Dataset()
+            query.QueryRetrieveLevel, query.StudyInstanceUID, query.PatientID = "STUDY", study, ""
+            found: set[str] = set()
+            for status, match in association.send_c_find(query, _FIND):
+                code = status.get("Status")
+                if code is None:
+                    raise UnavailableError(f"{self.peer.host} does not answer")
+                if code in _PENDING and match is not None:
+                    if text(match, "StudyInstanceUID") == study:
+                        found.add(text(match, "PatientID"))
+                elif code:
+                    return None
+            return found
+
+    def holds(self, study: str, series: str) -> set[str] | None:  # noqa: ARG002 - as of `Web`
+        """None: what it has is not asked, since it answers for each object that it is sent."""
+        return None
+
+    def has_same(self, one: DicomObject) -> bool:  # noqa: ARG002 - as of `Web`
+        """False: it does not show what it has."""
+        return False
+
+    def store(self, objects: Sequence[DicomObject]) -> Answer:
+        """Send objects, and return what it says of each; those that it does not are not in it.
+
+        Raises
+        ------
+        UnavailableError
+            If it does not answer for any of them.
+        """
+        from pynetdicom.presentation import build_context
+
+        answer, left = Answer(), list(objects)
+        while left:
+            pairs = list(dict.fromkeys((one.sop_class, one.syntax) for one in left))
+            pairs = list(islice(pairs, MOST_CONTEXTS))
+            contexts = [build_context(UID(a), UID(syntax)) for a, syntax in pairs]
+            now = [one for one in left if (one.sop_class, one.syntax) in pairs]
+            left = [one for one in left if (one.sop_class, one.syntax) not in pairs]
+            with self._associated(contexts) as association:
+                for one in now:
+                    self._store(association, one, answer)
+        return answer
+
+    def _store(self, association: Association | None, one: DicomObject, answer: Answer) -> None:
+        accepted = {
+            (str(context.abstract_syntax), str(context.transfer_syntax[0]))
+            for context in (association.accepted_contexts if association else ())
+        }
+        if association is None or (one.sop_class, one.syntax) not in accepted:
+            answer.failed[one.instance] = NOT_ACCEPTED
+            return
+        if not association.is_established:
+            return
+        code = association.send_c_store(one.path).get("Status")
+        if code is None:  # it went away, or sent something else
+            return
+        kept = code == 0 or code >> 12 == 0xB
+        (answer.referenced if kept else answer.failed)[one.instance] = code
+
+    @contextmanager
+    def _associated(self, contexts: Sequence[Any]) -> Iterator[Association | None]:
+        """An association; None if the peer accepts nothing of what is offered."""
+        peer = self.peer
+        association = self._entity.associate(
+            peer.name, peer.port, list(contexts), ae_title=peer.title, tls_args=self._tls
+        )
+        if association.is_rejected:
+            raise LoginError(f"{peer.host} refuses associations with {self._entity.ae_title}")
+        if not association.is_established and not association.rejected_contexts:
+            raise UnavailableError(f"{peer.host} does not answer")
+        try:
+            yield association if association.is_established else None
+        finally:
+            if association.is_established:
+                association.release()
+
+
+def _tls(login: Login) -> tuple[ssl.SSLContext, str] | None:
+    """What TLS takes; None without a CA or a certificate."""
+    if not (login.ca or login.certificate):
+        return None
+    context = ssl.create_default_context(cafile=login.ca or None)
+    if login.certificate:
+        context.load_cert_chain(login.certificate, login.key or None)
+    return context, ""
