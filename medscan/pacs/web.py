@@ -17,7 +17,6 @@ from pydicom.dataset import Dataset
 
 from medscan.archive import text
 from medscan.errors import LoginError, PacsError, UnavailableError
-from medscan.inherited import IDENTITY
 from medscan.pacs.address import WebAddress
 from medscan.pacs.answer import Answer, read_answer
 from medscan.pacs.libraries import need
@@ -183,6 +182,8 @@ class Web:
 
         Patient and study may differ, since a PACS may correct them.
         """
+        from medscan.inherited import IDENTITY
+
         pieces = self.retrieve(one.study, one.series, one.instance)
         theirs = [pydicom.dcmread(BytesIO(b"".join(body))) for body in pieces]
         ours = pydicom.dcmread(one.path)

@@ -219,7 +219,7 @@ class _Run:
             )
 
     def _held(self, study: str, series: str, answer: Answer) -> set[str] | None:
-        """What the PACS has of a series, once it lists all that it says it stored, or time is over."""
+        """What the PACS has of a series, once that is all that it says it stored, or time is up."""
         held: set[str] | None = None
         for wait_s in LOOKS_S:
             time.sleep(wait_s)

@@ -178,6 +178,7 @@ def main() -> None:
             answers.flush()
     finally:
         me.orthanc.kill()
+        os._exit(0)  # some libraries take seconds to leave
 
 
 if __name__ == "__main__":

@@ -34,7 +34,6 @@ class StandIn:
         self.cut, self.left_out, self.refused = [], set(), set()
         self.status, self.stall_s, self.answers = [], 0.0, []
         self.asked, self.heads, self.stored = [], [], []
-        self.whole_lengths = False
 
     def add(self, folder):
         """Hold the DICOM files of a folder."""
@@ -57,6 +56,9 @@ class StandIn:
                 if keyword in ds:
                     owner[keyword] = ds[keyword].value
 
+    def store(self, body):
+        """Keep what it is sent: nothing, unless a test says otherwise."""
+
     def answer(self, given):
         """The objects of a series, or one, as a multipart message."""
         found = {u: data for u, data in self.objects.items() if list(u[: len(given)]) == given}
@@ -67,12 +69,18 @@ class StandIn:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}/dicom-web"
+        scheme = "https" if self.tls else "http"
+        return f"{scheme}://127.0.0.1:{self.server.server_address[1]}/dicom-web"
+
+    tls = None
+    """An `ssl.SSLContext`, if it speaks TLS."""
 
     def __enter__(self):
         handler = type("Handler", (_Handler,), {"stand_in": self})
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
+        if self.tls:
+            self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
         return self
@@ -108,16 +116,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         me = self.stand_in
-        body = b""
         left = int(self.headers.get("Content-Length", 0))
         if me.cut:
             self.rfile.read(min(left, me.cut.pop(0)))
             self.asked_and_gone()
             return
         body = self.rfile.read(left)
-        me.stored.append(body)
         if self._begin():
             return
+        me.stored.append(body)
+        me.store(body)
         status, kind, answer = me.answers.pop(0)
         self._send(status, answer, kind)
 

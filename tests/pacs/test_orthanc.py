@@ -1,19 +1,14 @@
 """Fetching from a real Orthanc and sending to it, and what goes wrong there without an error."""
 
-import datetime
-
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from medscan.archive import key_of
 from medscan.fetching import Wish
-from medscan.results import open as open_results
-from medscan.scanning import scan
 from tests import tiny
+from tests.benchmarks.pacs_night import told_of
 from tests.export.make import exported, scanned, single
-from tests.options import changed
 from tests.pacs import calls, inside
 
 KINDS = ("dicom-pm", "dicom-seg", "dicom-sc", "dicom-sr")
@@ -43,37 +38,10 @@ def objects(made, tmp_path):
     return tmp_path / "objects"
 
 
-def test_a_night_from_pacs_to_pacs(pacs, tmp_path, options, root, detector_file):
-    """Query, fetch, scan, export, send, query again; then forget, and nothing comes twice."""
-    tiny.write_series(tmp_path / "in" / "mr", tiny.head_volume(1), study="1.2.1")
-    tiny.write_series(tmp_path / "in" / "ct", tiny.head_volume(2), study="1.2.1", Modality="CT")
-    pacs(inside.fill, tmp_path / "in")
-    wish = Wish(datetime.date(2024, 1, 1), detectors=(options.inputs.detectors[0][1],))
-    came = pacs(calls.fetched, root, wish)
-    assert (came.studies, came.fetched, sum(came.unwanted.values()), came.problems) == (1, 6, 6, [])
-    scan(changed(options, roots=(root,)))
-    results = tmp_path / "results.h5"
-    assert [s.key for s in open_results(results).studies()] == [key_of("1.2.1")]
-    from medscan.export import ExportJob, exporter
-    from medscan.reading import Sources
-
-    job = ExportJob([open_results(results)], tmp_path / "objects", Sources([root]))
-    written = [path for kind in KINDS for path in exporter(kind)(job)]
-    went = pacs(calls.sent, tmp_path / "objects", new_studies=False)
-    assert (went.stored, went.problems) == (len(written), [])
-    stored = pacs(calls.stored)
-    assert len(stored) == 12 + len(written)
-    assert all(path.read_bytes() == stored[path.stem] for path in written)
-    assert pacs(calls.sent, tmp_path / "objects").kept == len(written)
-    # What was made of the study is no reason to fetch it again.
-    assert pacs(calls.fetched, root, wish).fetched == 0
-    assert pacs(calls.forgotten, root, results) == (1, 6)
-    assert contents(root) == []
-    again = pacs(calls.fetched, root, wish)
-    assert (again.studies, again.fetched, again.kept) == (1, 0, 6)
-    late = tiny.write_series(tmp_path / "late", tiny.head_volume(3), study="1.2.1")
-    pacs(inside.fill, late)
-    assert pacs(calls.fetched, root, wish).fetched == 12  # whole, for the scan
+def test_a_night_from_pacs_to_pacs(pacs, tmp_path):
+    """Query, fetch, scan, export, send, query again, while both are killed; the smallest one."""
+    told = pacs(told_of, tmp_path, 3, 2, 16)
+    assert told.startswith("3 studies whole, 6 objects stored once, no patient named")
 
 
 @pytest.mark.parametrize("mixed", [False, True])
