@@ -33,27 +33,29 @@ import numpy as np
 import pydicom
 
 from medscan.cli import app
+from medscan.cli import main as main_of_medscan
 from tests import tiny
-from tests.benchmarks.nights import write_detector
 from tests.export.make import exported, scanned, single
 from tests.pacs import inside
 
 NAME, NUMBER = "Quixote^Rocinante", "PID-7700123"
 """Of every patient, with a number behind each."""
-Mishap = Callable[[subprocess.Popen[bytes]], None]
-MEDSCAN = [sys.executable, "-m", "medscan"]
+DETECTOR = "brain-flair"
+Mishap = Callable[[int], None]
+"""What happens to a process."""
+Start = Callable[[list[str], Path, Path], int]
+"""Starts medscan with words, in a folder, with what it prints in a file; returns its process."""
 
 
 class Night:
     """The commands of a night, and what they printed."""
 
-    def __init__(self, folder: Path, studies: int, slices: int, side: int) -> None:
-        self.folder, self.studies = folder, studies
+    def __init__(self, folder: Path, studies: int, slices: int, side: int, start: Start) -> None:
+        self.folder, self.start = folder, start
         self.said: list[str] = []
         self.memory: Counter[str] = Counter()
         self.kills: Counter[str] = Counter()
-        self.detector, self.results = folder / "tiny-flair.safetensors", folder / "night.h5"
-        write_detector(folder)
+        self.results = folder / "night.h5"
         for number in range(studies):
             tags = {"PatientName": f"{NAME}{number}", "PatientID": f"{NUMBER}-{number}"}
             volume = tiny.head_volume(number % 16, slices, side)
@@ -72,19 +74,17 @@ class Night:
     def disturbed(self, mishaps: list[Mishap], *words: object) -> None:
         """Run a command as a process until it has done all, and have things happen to it."""
         for _ in range(20):
-            with (self.folder / "said").open("w+") as said:
-                process = subprocess.Popen(
-                    [*MEDSCAN, *map(str, words)], cwd=self.folder, stdout=said, stderr=said
-                )
-                while mishaps and not has_ended(process):
-                    mishaps.pop(0)(process)
-                most = 0
-                while not has_ended(process):
-                    most = max(most, memory_of(process))
-                    time.sleep(0.03)
-                code = process.wait()
-                said.seek(0)
-                self.said.append(said.read())
+            said = self.folder / "said"
+            process = self.start([str(word) for word in words], self.folder, said)
+            while mishaps and not has_ended(process):
+                mishaps.pop(0)(process)
+            most = 0
+            while not has_ended(process):
+                most = max(most, memory_of(process))
+                time.sleep(0.03)
+            _, status = os.waitpid(process, 0)
+            code = os.waitstatus_to_exitcode(status)
+            self.said.append(said.read_text())
             self.memory[str(words[0])] = max(self.memory[str(words[0])], most)
             if code == 0:
                 return
@@ -92,25 +92,25 @@ class Night:
 
     # --- what happens -----------------------------------------------------------------------------
 
-    def _until(self, process: subprocess.Popen[bytes], done: Callable[[], bool]) -> None:
+    def _until(self, process: int, done: Callable[[], bool]) -> None:
         while not done() and not has_ended(process):
-            time.sleep(0.03)
+            time.sleep(0.005)
 
     def kills_medscan(self, done: Callable[[], bool]) -> Mishap:
         """Return what kills medscan when something is done."""
 
-        def happen(process: subprocess.Popen[bytes]) -> None:
+        def happen(process: int) -> None:
             self._until(process, done)
             if not has_ended(process):
                 self.kills["medscan"] += 1
-                os.kill(process.pid, signal.SIGKILL)
+                os.kill(process, signal.SIGKILL)
 
         return happen
 
     def kills_orthanc(self, done: Callable[[], bool]) -> Mishap:
         """Return what kills Orthanc when something is done, and starts it again."""
 
-        def happen(process: subprocess.Popen[bytes]) -> None:
+        def happen(process: int) -> None:
             self._until(process, done)
             if not has_ended(process):
                 self.kills["Orthanc"] += 1
@@ -144,14 +144,14 @@ class Night:
             self.kills_medscan(part(0.5)),
             self.kills_orthanc(part(0.7)),
         ]
-        words = ("--into", "spool", "--since", "20240101", "--detector", self.detector)
+        words = ("--into", "spool", "--since", "20240101", "--detector", DETECTOR)
         self.disturbed(mishaps, "fetch", inside.URL, *words)
         assert digests(self.folder / "spool") == digests(*self.folder.glob("in/*/MR")), "not whole"
 
     def scan_and_export(self) -> None:
         """Scan, and make objects of every study."""
-        self.run("scan", self.folder / "spool", "--detector", self.detector, "--out", self.results)
-        for kind in ("dicom-seg", "dicom-sr"):
+        self.run("scan", self.folder / "spool", "--detector", DETECTOR, "--out", self.results)
+        for kind in ("dicom-pm", "dicom-sr"):
             words = ("--to", kind, "--archive", self.folder / "spool")
             self.run("export", self.results, *words, "--out", self.folder / "objects")
 
@@ -173,7 +173,7 @@ class Night:
 
     def forget(self) -> None:
         """Remove what is published from the folder, and fetch nothing again."""
-        words = ("--into", "spool", "--since", "20240101", "--detector", self.detector)
+        words = ("--into", "spool", "--since", "20240101", "--detector", DETECTOR)
         self.disturbed([], "fetch", inside.URL, *words, "--forget", self.results)
         assert self.fetched() == 0, self.said[-1]
 
@@ -183,16 +183,43 @@ class Night:
         assert not any(word in text for word in (NAME.split("^")[0], NUMBER, "1.2.77."))
 
 
-def has_ended(process: subprocess.Popen[bytes]) -> bool:
+def start_anew(words: list[str], folder: Path, said: Path) -> int:
+    """Start medscan as a user does."""
+    with said.open("w") as stream:
+        command = [sys.executable, "-m", "medscan", *words]
+        return subprocess.Popen(command, cwd=folder, stdout=stream, stderr=stream).pid
+
+
+def start_at_once(words: list[str], folder: Path, said: Path) -> int:
+    """Start medscan as a fork of this process, which has loaded its libraries."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        os.chdir(folder)
+        stream = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(stream, 1)
+        os.dup2(stream, 2)
+        sys.argv = ["medscan", *words]
+        sys.stdout, sys.stderr = (os.fdopen(number, "w") for number in (1, 2))
+        main_of_medscan()
+    except SystemExit as ended:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(int(ended.code or 0))
+    finally:
+        os._exit(1)
+
+
+def has_ended(process: int) -> bool:
     """Whether a process has ended; it is left to be waited for."""
-    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    return ended is not None
+    return os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def memory_of(process: subprocess.Popen[bytes]) -> int:
+def memory_of(process: int) -> int:
     """Largest memory of a process so far, MiB; 0 if it has ended."""
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        for line in Path(f"/proc/{process}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) >> 10
     return 0
@@ -203,9 +230,9 @@ def digests(*folders: Path) -> list[str]:
     return sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
 
 
-def night(folder: Path, studies: int, slices: int, side: int) -> Night:
+def night(folder: Path, studies: int, slices: int, side: int, start: Start) -> Night:
     """Run a night, and check it."""
-    one = Night(folder, studies, slices, side)
+    one = Night(folder, studies, slices, side, start)
     inside.fill(folder / "in")
     one.fetch()
     one.scan_and_export()
@@ -264,9 +291,9 @@ def main() -> None:
             process.close()
 
 
-def told_of(folder: Path, studies: int, slices: int, side: int) -> str:
+def told_of(folder: Path, studies: int, slices: int, side: int, start: Start = start_anew) -> str:
     """Run a night, and return a line about it."""
-    one = night(folder, studies, slices, side)
+    one = night(folder, studies, slices, side, start)
     objects = len(list((folder / "objects").glob("*.dcm")))
     kills = ", ".join(f"{who} killed {count} times" for who, count in sorted(one.kills.items()))
     return (

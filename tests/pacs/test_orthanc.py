@@ -7,7 +7,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medscan.fetching import Wish
 from tests import tiny
-from tests.benchmarks.pacs_night import told_of
+from tests.benchmarks.pacs_night import start_at_once, told_of
 from tests.export.make import exported, scanned, single
 from tests.pacs import calls, inside
 
@@ -40,7 +40,7 @@ def objects(made, tmp_path):
 
 def test_a_night_from_pacs_to_pacs(pacs, tmp_path):
     """Query, fetch, scan, export, send, query again, while both are killed; the smallest one."""
-    told = pacs(told_of, tmp_path, 3, 2, 16)
+    told = pacs(told_of, tmp_path, 3, 16, 16, start_at_once)
     assert told.startswith("3 studies whole, 6 objects stored once, no patient named")
 
 
