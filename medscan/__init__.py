@@ -22,8 +22,8 @@ it, and only what their `__init__` offers.
     parts/        what methods share: adapters, prompts, losses, scoring, memory
     methods/      tokens -> anomaly map and image score; a module per published system
     normals.py    scores of normals -> a detector's threshold
+    history.py    what became of a detector after its fit: verdicts, precisions it was tried in
     donors.py     whose images a detector was fitted on, in a private file beside its own
-    lineage.py    the detectors that a refitted one comes from
     detector.py   a fitted method in one file: weights, domain, window, calibration
     runtimes/     a detector in memory, computed by PyTorch or by OpenVINO
     metrics/      scores and truth -> AUROC and others, with intervals
@@ -51,6 +51,7 @@ it, and only what their `__init__` offers.
     graph.py      a detector -> an ONNX graph, for other runtimes
     evaluate/     detectors and labelled data -> figures with intervals, and differences
     acceptance/   labelled studies of a site -> whether a detector may be used there
+    optimise.py   a detector -> the same, with what lower precisions do to its scores
     suites/       grids of methods and baselines on several data sets -> one table
     demo/         a drawn head with a lesion, and public files to scan
     api/          the same from Python: what this package offers, see medscan(3)

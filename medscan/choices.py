@@ -46,7 +46,16 @@ class Age(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number format of weights and activations."""
+    """Number format of weights and activations; `auto` is the fastest that changes nothing."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+class FitPrecision(StrEnum):
+    """Number format of the frozen backbone while a detector is fitted."""
 
     FP32 = "fp32"
     BF16 = "bf16"

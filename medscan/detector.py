@@ -1,10 +1,11 @@
 """A detector: a fitted method, the domain it is for, and the calibration of its scores.
 
 The file is safetensors: the tensors of `Method.state_dict()`, and everything else as JSON under the
-metadata key `medscan`. What format 1 did not have at first is under separate keys, so that older
-versions can read such files: the fields `APART`, and the newer half of its calibration. The
-annotations of the classes below are the schema of that JSON, see `medscan.schema`. Reading the
-header needs no torch.
+metadata key `medscan`. What older versions do not know is under separate keys, so that they can
+read such files: the detectors that it was refitted from (`medscan.lineage`), precisions that it was
+tried in (`medscan.trials`), the licence of its backbone (`medscan.backbone_licence`), and the newer
+half of its calibration (`medscan.calibration`). The annotations of the classes below are the schema
+of that JSON, see `medscan.schema`. Reading the header needs no torch.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from medscan.choices import METHODS, Age, Plane
 from medscan.clip import LARGEST_SIDE, in_order, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
-from medscan.lineage import Ancestor
+from medscan.history import Ancestor, Trial
 from medscan.normals import Calibration
 from medscan.schema import (
     CLOSED,
@@ -43,8 +44,10 @@ if TYPE_CHECKING:
     from medscan.methods import Method
 
 FORMAT = 1
-NEWER, APART = ("patients", "stacks", "accepted"), ("lineage", "backbone_licence")
-"""Fields that format 1 did not have at first: of the calibration, and of the detector itself."""
+NEWER = ("patients", "stacks", "accepted")
+"""Fields of the calibration that format 1 did not have at first."""
+APART = ("lineage", "trials", "backbone_licence")
+"""Fields under keys of their own, which format 1 did not have at first."""
 LARGEST_FILE = 8 << 30
 """Bytes that a detector's file may have: all of it is read, and most of it kept in memory."""
 
@@ -135,10 +138,14 @@ class Detector:
         Versions of medscan and the libraries that fitted it.
     lineage : tuple of Ancestor
         Detectors that it was refitted from, oldest first; empty if it was not refitted.
+    trials : tuple of Trial
+        Lower precisions that it was tried in.
     donors : tuple of str or None
         Digests of the patients of its shots, which lie beside its file; None: not known.
     backbone_licence : str
         Licence of the backbone's weights; empty in files of older versions.
+    precision : str
+        Precision that `auto` stands for on this machine; empty if nobody asked. Not saved.
     """
 
     __pydantic_config__ = CLOSED
@@ -161,9 +168,11 @@ class Detector:
     licence: Line = "unknown"
     versions: dict[Line, Line] = field(default_factory=dict)
     lineage: Annotated[tuple[Ancestor, ...], Field(max_length=1000)] = ()
+    trials: Annotated[tuple[Trial, ...], Field(max_length=100)] = ()
     digest: str = ""
     donors: tuple[Line, ...] | None = None
     backbone_licence: Line = ""
+    precision: str = ""
 
     @property
     def size(self) -> int | None:
@@ -208,10 +217,10 @@ class Detector:
         from safetensors.torch import save
 
         facts = asdict(self) | {"format": FORMAT}
-        for transient in ("digest", "name", "donors"):
+        for transient in ("digest", "name", "donors", "precision"):
             facts.pop(transient)
-        apart = {f"medscan.{name}": facts.pop(name) for name in APART}
-        metadata = {key: json.dumps(value) for key, value in apart.items() if value}
+        apart = {name: facts.pop(name) for name in APART}
+        metadata = {f"medscan.{name}": json.dumps(told) for name, told in apart.items() if told}
         newer = {name: facts["calibration"].pop(name) for name in NEWER}
         if newer["accepted"] is None:  # older versions refuse the field, as they must
             del newer["accepted"]
@@ -297,7 +306,7 @@ def read(path: Path) -> Detector:
         raise DetectorError(f"{path} is not a detector file: it has no tensors")
     if not isinstance(facts, dict) or facts.pop("format", None) != FORMAT:
         raise DetectorError(f"detector {path} is of a format that this medscan cannot read")
-    added = apart | {"name": printable(path.stem), "digest": digest}
+    added = {"name": printable(path.stem), "digest": digest, "precision": ""} | apart
     added["donors"] = donors.read(path, digest)
     return _from_facts(path, _joined(path, facts, newer), added)
 

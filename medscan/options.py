@@ -150,10 +150,16 @@ class Compute:
     """
 
     device: str = "auto"
-    precision: Precision = Precision.FP32
+    precision: Precision = Precision.AUTO
     batch_size: int | None = None
     workers: int = 1
     runtime: RuntimeName = RuntimeName.AUTO
+
+    def precision_of(self, detector: Detector) -> Precision:
+        """Return the precision that a detector is computed in; see `medscan.chosen`."""
+        if self.precision is not Precision.AUTO:
+            return self.precision
+        return Precision(detector.precision or Precision.FP32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,9 +360,11 @@ class ScanOptions:
 
         Part of the hash `Task.content`: changing the text rescans every study.
         """
-        privacy = self.privacy
+        privacy, precision = self.privacy, self.compute.precision
+        if precision is Precision.AUTO:  # then each stack tells its own; see `Task.asked`
+            precision = Precision.FP32
         pictures = f"{privacy.thumbnails} {privacy.burned_in}"
-        return f"{self.compute.precision} {pictures} {privacy.identify} {privacy.hashes_paths}"
+        return f"{precision} {pictures} {privacy.identify} {privacy.hashes_paths}"
 
     def check(self) -> None:
         """Refuse options that cannot work, before anything is written.

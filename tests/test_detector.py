@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from medscan import clip, detector
 from medscan.errors import DetectorError
-from medscan.lineage import Ancestor
+from medscan.history import Ancestor
 from medscan.normals import Calibration, conformal_threshold
 from tests import tiny
 

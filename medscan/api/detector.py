@@ -51,7 +51,7 @@ class Detector:
         name_or_path: PathLike,
         *,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         runtime: str = "auto",
         batch_size: int | None = None,
         workers: int = 1,
@@ -66,7 +66,7 @@ class Detector:
         device : str
             auto, cpu, cuda or cuda:N.
         precision : str
-            fp32, bf16 or fp16.
+            auto, fp32, bf16 or fp16.
         runtime : str
             auto, torch or openvino: the library that computes the model.
         batch_size : int, optional
@@ -89,7 +89,7 @@ class Detector:
             If an argument is none of the above.
         """
         compute = compute_of(device, precision, batch_size, workers, runtime)
-        ((path, facts),) = read_detectors([path_of(name_or_path)], target_fpr)
+        ((path, facts),) = read_detectors([path_of(name_or_path)], target_fpr, compute)
         with loaded_scorers([(path, facts)], compute) as scorers:
             return cls(path, facts, scorers[facts.digest], workers)
 
@@ -195,7 +195,7 @@ class Detector:
     def _builder(self, series: Series, stack: Stack, assumed: tuple[str, ...] = ()) -> StackBuilder:
         square, why = self._model.square, "not asked for"
         sizes = (square.size, square.grid, square.patch)
-        return StackBuilder(series, stack, self._facts, *sizes, why, assumed)
+        return StackBuilder(series, stack, self._facts, *sizes, why, assumed, self._model.computed)
 
     def _fill(self, builder: StackBuilder, drawn: Iterable[Slice | FileError]) -> None:
         """Score the slices of a stack, in their order, in batches as a scan makes them."""

@@ -20,7 +20,16 @@ from medscan.api.values import (
     shard_of,
     stated_of,
 )
-from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Age, Bounds, Order, Plane, Rescan
+from medscan.choices import (
+    FILE_TIMEOUT_S,
+    MAX_FILE_BYTES,
+    Age,
+    Bounds,
+    FitPrecision,
+    Order,
+    Plane,
+    Rescan,
+)
 from medscan.chosen import read_detectors
 from medscan.errors import MedscanError, UsageError
 from medscan.files import private_files
@@ -60,7 +69,7 @@ def scan(
     order: str = "path",
     rescan: str = "none",
     device: str = "auto",
-    precision: str = "fp32",
+    precision: str = "auto",
     runtime: str = "auto",
     batch_size: int | None = None,
     workers: int = 1,
@@ -108,10 +117,11 @@ def scan(
     While it runs in the main thread, SIGINT and SIGTERM end it cleanly: studies that are finished
     are published, and the signal is then raised again, SIGINT as KeyboardInterrupt.
     """
+    compute = compute_of(device, precision, batch_size, workers, runtime)
     options = ScanOptions(
         Inputs(
             roots=paths_of(archive),
-            detectors=read_detectors(paths_of(detector), target_fpr),
+            detectors=read_detectors(paths_of(detector), target_fpr, compute),
             named=bool(paths_of(detector)),
             dropped_detectors=tuple(drop_detector),
             plane=None if plane is None else chosen("plane", plane, Plane),
@@ -135,7 +145,7 @@ def scan(
             link_template=None if link_template is None else parse_template(link_template),
             command="medscan.scan",
         ),
-        compute_of(device, precision, batch_size, workers, runtime),
+        compute,
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(until, max_studies, chosen("order", order, Order), chosen("rescan", rescan, Rescan)),
     )
@@ -210,7 +220,7 @@ def fit(
     grown = "" if age is None else chosen("age", age, Age)
     if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
         raise UsageError(f"out={out}: its folder must exist and it must be a regular file")
-    compute = compute_of(device, precision, None, 1)
+    number = chosen("precision", precision, FitPrecision)
     table = None if labels is None else path_of(labels)
     studies = studies_of(paths_of(data), paths_of(archive), table, normal, abnormal)
     options = FitOptions(
@@ -227,7 +237,7 @@ def fit(
         folds=folds,
         target_fpr=target_fpr,
         device=choose_device(device),
-        precision=compute.precision.value,
+        precision=number.value,
         licence=licence,
         settings=dict(settings or {}),
     )
@@ -236,7 +246,7 @@ def fit(
     else:
         fitted, method_ = fit_studies(studies, options)
     fitted.save(path, method_)
-    return Detector.load(path, device=device, precision=precision)
+    return Detector.load(path, device=device)
 
 
 def _optional(given: PathLike | None) -> Path | None:

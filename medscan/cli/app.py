@@ -19,6 +19,7 @@ from medscan.cli.fit import fit
 from medscan.cli.help import Command, Group
 from medscan.cli.ledger import ledger
 from medscan.cli.locate import locate
+from medscan.cli.optimise import optimise
 from medscan.cli.plan import plan
 from medscan.cli.refit import refit
 from medscan.cli.report import report
@@ -74,7 +75,7 @@ def medscan(
 
 
 COMMANDS = (
-    *(demo, fit, refit, evaluate, accept, fetch, scan, plan, report, export),
+    *(demo, fit, refit, evaluate, optimise, accept, fetch, scan, plan, report, export),
     *(send, verify, locate, doctor),
 )
 for command in COMMANDS:

@@ -23,7 +23,7 @@ def demo(
     from medscan import demo as room
     from medscan.chosen import read_detectors
     from medscan.cli.scan import scan_and_report
-    from medscan.options import Inputs, Outputs, Privacy, ScanOptions
+    from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 
     phantom = room.draw_head(SEED)
     try:
@@ -32,7 +32,7 @@ def demo(
     except OSError as error:
         raise DiskError(f"{out} cannot be written to: {error.strerror}") from error
     options = ScanOptions(
-        Inputs(roots, read_detectors(None)),
+        Inputs(roots, read_detectors(None, compute=Compute())),
         Outputs(out / "results.h5", command="medscan demo"),
         privacy=Privacy(hash_paths=False),  # public files: a newcomer wants to see which
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from medscan.choices import PlotFormat, Precision, Shard
-from medscan.cli.options import INPUT, OUTPUT, Device, PrecisionOption, option, shard
+from medscan.choices import PlotFormat, Precision, RuntimeName, Shard
+from medscan.cli.options import INPUT, OUTPUT, Device, PrecisionOption, RuntimeOption, option, shard
 from medscan.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ ALONE = (
     "draws",
     "seed",
     "precision",
+    "runtime",
 )
 IN_SUITE = ("root", "out", "shard")
 """Options that only go without, or only with, --suite."""
@@ -110,7 +111,8 @@ def evaluate(
         ),
     ] = Shard(1, 1),
     device: Device = "auto",
-    precision: PrecisionOption = Precision.FP32,
+    precision: PrecisionOption = Precision.AUTO,
+    runtime: RuntimeOption = RuntimeName.AUTO,
 ) -> None:
     """Measure a detector on labelled data, or a grid of methods on several data sets."""
     if suite is not None:
@@ -137,8 +139,9 @@ def evaluate(
         draws,
         seed,
         choose_device(device),
-        precision.value,
+        precision,
         tuple(dict.fromkeys(names)),
+        runtime,
     )
     measured = _measure(detectors, data, options)
     outputs.write(measured, {"data": data.resolve().name} | asdict(options))

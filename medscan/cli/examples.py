@@ -11,6 +11,8 @@ medscan refit brain-flair decisions.csv --results night.h5 --archive /archive
 medscan refit my.safetensors d.csv --results n.h5 --archive /a --data flair/
 medscan evaluate flair.safetensors flair/ --detector brain-flair --plots plots/
 medscan evaluate --suite bmad --root BMAD --out bmad/ --device cuda
+medscan optimise flair.safetensors --data flair/ --out fast.safetensors
+medscan optimise brain-flair --data heads/ --out flair.safetensors --slices 1000
 medscan accept brain-flair --archive /archive --labels labels.csv --prevalence 0.1
 medscan accept my.safetensors --archive /a --labels l.csv --min-sensitivity 0.9
 medscan fetch https://pacs/dicom-web --into /spool/mr --since yesterday --modality MR

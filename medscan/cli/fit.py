@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.choices import METHODS, Age, Plane, Precision
-from medscan.cli.options import INPUT, Device, PrecisionOption, option, setting
+from medscan.choices import METHODS, Age, FitPrecision, Plane
+from medscan.cli.options import INPUT, Device, FitPrecisionOption, option, setting
 from medscan.cli.studies import Abnormal, LabelledArchives, LabelTable, Normal, reading
 from medscan.cli.training import (
     CALIBRATION,
@@ -115,7 +115,7 @@ def fit(
         float, option(CALIBRATION, "Share of normal slices that may be flagged.")
     ] = 0.05,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.FP32,
+    precision: FitPrecisionOption = FitPrecision.FP32,
     out: DetectorFile = NEW,
 ) -> None:
     """Fit a detector on a few labelled images."""

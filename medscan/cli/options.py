@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.choices import Plane, Precision, RuntimeName, Shard
+from medscan.choices import FitPrecision, Plane, Precision, RuntimeName, Shard
 from medscan.errors import UsageError
 from medscan.links import parse_template
 from medscan.text import printable
@@ -254,6 +254,13 @@ LinkTemplate = Annotated[
 Device = Annotated[str, option(COMPUTE, "auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Precision,
+    option(
+        COMPUTE,
+        "Number format of the model; auto: the fastest in which it says the same.",
+    ),
+]
+FitPrecisionOption = Annotated[
+    FitPrecision,
     option(COMPUTE, "Number format of weights and activations."),
 ]
 RuntimeOption = Annotated[

@@ -46,7 +46,7 @@ def plan(
     ] = None,
     key_file: Annotated[Path | None, key_option(INPUT, "Key file that the scans will use.")] = None,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.FP32,
+    precision: PrecisionOption = Precision.AUTO,
     runtime: RuntimeOption = RuntimeName.AUTO,
     batch_size: BatchSize = None,
     workers: Workers = 1,
@@ -57,7 +57,8 @@ def plan(
     from medscan.inspect import forecast_shards
     from medscan.options import Compute, Inputs, Outputs, ScanOptions
 
-    detectors = read_detectors(detector)
+    compute = Compute(device, precision, batch_size, workers, runtime)
+    detectors = read_detectors(detector, compute=compute)
     inputs = Inputs(
         tuple(archive),
         detectors,
@@ -69,7 +70,6 @@ def plan(
         stated=stated_by(domain),
         left_out=tuple(leave_out or ()),
     )
-    compute = Compute(device, precision, batch_size, workers, runtime)
     outputs = Outputs(Path("results.h5"), ledger=ledger, key_file=key_file)
     forecasts = forecast_shards(ScanOptions(inputs, outputs, compute), shards)
     typer.echo(json.dumps(forecasts.as_dict()) if as_json else forecasts.text())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.choices import Precision
-from medscan.cli.options import INPUT, Device, KeyFile, PrecisionOption, archive_option, option
+from medscan.choices import FitPrecision
+from medscan.cli.options import INPUT, Device, FitPrecisionOption, KeyFile, archive_option, option
 from medscan.cli.training import NEW, DetectorFile, Folds, Licence, check_out, watching
 from medscan.errors import UsageError
 
@@ -33,7 +33,7 @@ def refit(
     licence: Licence = "unknown",
     folds: Folds = 4,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.FP32,
+    precision: FitPrecisionOption = FitPrecision.FP32,
     out: DetectorFile = NEW,
 ) -> None:
     """Make a new detector from one and a radiologist's verdicts on its results."""

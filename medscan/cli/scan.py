@@ -162,7 +162,7 @@ def scan(
         Rescan, option(BUDGET, "Studies to scan again although their files have not changed.")
     ] = Rescan.NONE,
     device: Device = "auto",
-    precision: PrecisionOption = Precision.FP32,
+    precision: PrecisionOption = Precision.AUTO,
     runtime: RuntimeOption = RuntimeName.AUTO,
     batch_size: BatchSize = None,
     workers: Workers = 1,
@@ -215,10 +215,11 @@ def scan(
     )
     from medscan.scanning import manifest_of
 
+    compute = Compute(device, precision, batch_size, workers, runtime)
     options = ScanOptions(
         Inputs(
             roots=tuple(archive),
-            detectors=read_detectors(detector, target_fpr),
+            detectors=read_detectors(detector, target_fpr, compute),
             named=bool(detector),
             dropped_detectors=tuple(drop_detector or ()),
             plane=plane,
@@ -243,7 +244,7 @@ def scan(
             link_template=link_template,
             command=recorded_command(context),
         ),
-        Compute(device, precision, batch_size, workers, runtime),
+        compute,
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(until, max_studies, order, rescan),
     )

@@ -19,7 +19,6 @@ from medscan.cli.options import (
     Detectors,
     Device,
     KeyFile,
-    RuntimeOption,
     archive_option,
     option,
 )
@@ -43,7 +42,10 @@ def verify(
         Precision | None,
         option(COMPUTE, "Number format of weights and activations.", show_default="as in the scan"),
     ] = None,
-    runtime: RuntimeOption = RuntimeName.AUTO,
+    runtime: Annotated[
+        RuntimeName | None,
+        option(COMPUTE, "Library that computes the model.", show_default="as in the scan"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check that results are complete and consistent; score some again with --archive."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +16,8 @@ GPU_FULL = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 cuBLAS, which takes memory for each thread that uses it."""
 MEMORY_FULL = ("can't allocate memory", "not enough memory", "out of memory")
 """Messages of PyTorch when the memory of the CPU, or of its driver, is full."""
+DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+"""Of NVIDIA's GPUs on Linux and on Windows' Linux, and of AMD's."""
 GPU_LOST = ("CUDA error", "CUDNN_STATUS", "CUBLAS_STATUS")
 
 
@@ -25,6 +29,8 @@ def choose_device(requested: str) -> str:
     UsageError
         If this machine lacks the device, or the name is not one of these.
     """
+    if requested == "cpu" or (requested == "auto" and not _may_have_gpu()):
+        return "cpu"
     import torch
 
     if requested == "auto":
@@ -35,6 +41,11 @@ def choose_device(requested: str) -> str:
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise UsageError(f"--device {requested}: this machine has {torch.cuda.device_count()} GPUs")
     return requested
+
+
+def _may_have_gpu() -> bool:
+    """Whether a driver is here that PyTorch may use; it takes a second to ask PyTorch itself."""
+    return sys.platform != "linux" or any(map(os.path.exists, DRIVERS))
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from medscan.evaluate.run import (
     evaluate,
     judge_on_test,
     measure,
+    score_with,
     slices_of,
     unseen_items,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "judge_on_test",
     "measure",
     "pair_tables",
+    "score_with",
     "slices_of",
     "to_plain",
     "unseen_items",

@@ -74,6 +74,7 @@ def _identity(fitted: Detector) -> dict[str, str]:
         "selection": fitted.selection,
         "backbone": fitted.backbone,
         "backbone_sha256": fitted.backbone_digest,
+        "precision": fitted.precision,
     }
 
 

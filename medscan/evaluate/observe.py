@@ -7,11 +7,11 @@ import re
 import tempfile
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from threading import Lock
 
 import numpy as np
@@ -22,6 +22,8 @@ from medscan.clip import device_errors
 from medscan.errors import MedscanError
 from medscan.methods import Levels, Method
 from medscan.parts import scoring
+from medscan.profile import Clock
+from medscan.runtimes import Model
 from medscan.scoring import AUTO_BATCH_SIZES, Lanes
 from medscan.shots import LabelledSlice
 
@@ -165,12 +167,42 @@ def observe(
     medscan.errors.DeviceError
         If a batch does not fit into the device's memory, or the device is lost.
     """
-    observed, cache = Observations(method.backbone.size), cache or PreparedBatches(0)
-    with Lanes(str(method.backbone.device)) as lanes, device_errors():
+    run = partial(_run, method, cache or PreparedBatches(0), published=published)
+    return _collect(method.backbone.size, str(method.backbone.device), run, slices)
+
+
+def observe_model(model: Model, slices: Iterable[LabelledSlice]) -> Observations:
+    """Score slices as a scan does, with whatever computes the model.
+
+    Raises
+    ------
+    medscan.errors.DeviceError
+        If a batch does not fit into the device's memory, or the device is lost.
+    """
+
+    def run(batch: list[LabelledSlice], _number: int) -> _Output:
+        images = model.empty(_batch_size(model.device))
+        np.asarray(images)[: len(batch)] = np.stack([s.image for s in batch])
+        score, grid = model.run(images, Clock()).wait(Clock())
+        return score[:, None], grid[:, None]
+
+    return _collect(model.square.size, model.device, run, slices)
+
+
+def _collect(
+    size: int,
+    device: str,
+    run: Callable[[list[LabelledSlice], int], _Output],
+    slices: Iterable[LabelledSlice],
+) -> Observations:
+    """Run batches, which are numbered, in the lanes of a device."""
+    observed, remaining = Observations(size), iter(slices)
+    with Lanes(device) as lanes, device_errors():
         submitted: deque[tuple[list[LabelledSlice], Future[_Output]]] = deque()
-        for number, batch in enumerate(_batches(method, slices)):
-            work = partial(_run, method, batch, cache, number, published=published)
-            submitted.append((batch, lanes.submit(work)))
+        for number in count():
+            if not (batch := list(islice(remaining, _batch_size(device)))):
+                break
+            submitted.append((batch, lanes.submit(partial(run, batch, number))))
             while len(submitted) > lanes.ahead:
                 _add(observed, *submitted.popleft(), lanes)
         while submitted:
@@ -178,10 +210,8 @@ def observe(
     return observed
 
 
-def _batches(method: Method, slices: Iterable[LabelledSlice]) -> Iterator[list[LabelledSlice]]:
-    remaining, size = iter(slices), AUTO_BATCH_SIZES[method.backbone.device.type]
-    while batch := list(islice(remaining, size)):
-        yield batch
+def _batch_size(device: str) -> int:
+    return AUTO_BATCH_SIZES[device.split(":")[0]]
 
 
 def _add(
@@ -195,15 +225,15 @@ def _add(
 @torch.inference_mode()
 def _run(
     method: Method,
-    batch: list[LabelledSlice],
     cache: PreparedBatches,
+    batch: list[LabelledSlice],
     number: int,
     *,
     published: bool,
 ) -> _Output:
     """Scores (B, k) and maps (B, branches, h, w) of a batch filled up with black slices."""
     size = method.backbone.size
-    images = torch.zeros(AUTO_BATCH_SIZES[method.backbone.device.type], 3, size, size)
+    images = torch.zeros(_batch_size(method.backbone.device.type), 3, size, size)
     images[: len(batch)] = torch.from_numpy(np.stack([s.image for s in batch]))
     levels = method(cache.get(method, number, images))
     return _published(method, levels) if published else _score(method, levels)

@@ -6,20 +6,28 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from medscan import detector
-from medscan.choices import Plane
+from medscan.choices import Plane, Precision, RuntimeName
 from medscan.detector import Detector
 from medscan.donors import digests
 from medscan.errors import UsageError
 from medscan.evaluate.compare import Comparison, compare
 from medscan.evaluate.figures import Evaluation, figures
-from medscan.evaluate.observe import Observations, PreparedBatches, file_of, observe
+from medscan.evaluate.observe import (
+    Observations,
+    PreparedBatches,
+    file_of,
+    observe,
+    observe_model,
+)
 from medscan.evaluate.strata import read_values, strata_of
 from medscan.fitting import FitOptions, fingerprint
 from medscan.methods import Method
 from medscan.normals import Calibration
+from medscan.runtimes import Model, Square, choose_precision, load
 from medscan.shots import Item, LabelledSlice, read_items, read_splits, stem, stream_slices
 
 log = logging.getLogger("medscan.evaluate")
@@ -34,8 +42,9 @@ class EvaluateOptions:
     draws: int = 1000
     seed: int = 0
     device: str = "cpu"
-    precision: str = "fp32"
+    precision: Precision = Precision.FP32
     by: tuple[str, ...] = ()
+    runtime: RuntimeName = RuntimeName.TORCH
 
 
 def evaluate(
@@ -75,13 +84,12 @@ def evaluate(
     items = unseen_items(data, fitted, options.split, strict=options.protocol == "clean")
     values = read_values(data, items, options.by)
     seen, patches = [], []
+    fitted = [_settled(one, options) for one in fitted]
     for file, one in zip(files, fitted, strict=True):
-        backbone = one.load_backbone(device=options.device, precision=options.precision)
-        method = one.load_method(file, backbone)
-        slices = slices_of(one.domain.plane, one.window, method, items)
-        slices = progress(slices, len(items)) if progress else slices
-        seen.append(_observe(method, slices, options))
-        patches.append(backbone.patch)
+        score, square = _scoring(file, one, options)
+        slices = slices_of(one.domain.plane, one.window, square.size, items)
+        seen.append(_observed(score(progress(slices, len(items)) if progress else slices)))
+        patches.append(square.patch)
     common = _common(fitted, items, seen)
     found = [
         _figures(one.calibration, observed, patch, options, common)
@@ -119,12 +127,41 @@ def _common(
     return common
 
 
-def slices_of(
-    plane: str, window: str, method: Method, items: list[Item]
-) -> Iterator[LabelledSlice]:
-    """Load labelled slices with the plane and window of a detector and the size of its method."""
+def slices_of(plane: str, window: str, size: int, items: Sequence[Item]) -> Iterator[LabelledSlice]:
+    """Load labelled slices with the plane and window of a detector, and its side in pixels."""
     cut = Plane(plane) if plane else None
-    return stream_slices(items, size=method.backbone.size, window=window, plane=cut)
+    return stream_slices(list(items), size=size, window=window, plane=cut)
+
+
+def _settled(one: Detector, options: EvaluateOptions) -> Detector:
+    """Return a detector with the precision that it is measured in."""
+    precision = options.precision
+    if precision is Precision.AUTO:
+        precision = choose_precision(one, options.runtime, options.device)
+    return replace(one, precision=precision)
+
+
+def _scoring(
+    file: Path, one: Detector, options: EvaluateOptions
+) -> tuple[Callable[[Iterable[LabelledSlice]], Observations], Square]:
+    """Load a detector; return what scores slices with it, and the sizes of its images."""
+    precision = Precision(one.precision)
+    if options.protocol == "clean":
+        model = load(file, one, precision, runtime=options.runtime, device=options.device)
+        return partial(observe_model, model), model.square
+    # What the authors' test code works out of a method's levels, only PyTorch can.
+    backbone = one.load_backbone(device=options.device, precision=precision)
+    method = one.load_method(file, backbone)
+    square = Square(backbone.size, backbone.grid, backbone.patch)
+    return partial(observe, method, published=True), square
+
+
+def score_with(
+    model: Model, calibration: Calibration, slices: Iterable[LabelledSlice]
+) -> Evaluation:
+    """Measure a loaded detector on labelled slices, without intervals."""
+    observed = _observed(observe_model(model, slices))
+    return figures(observed, calibration, patch=model.square.patch, draws=0)
 
 
 def measure(
@@ -136,17 +173,12 @@ def measure(
 ) -> Evaluation:
     """Measure a method and its calibration on labelled slices; `cache` as in `observe`."""
     _check(options)
-    observed = _observe(method, slices, options, cache)
+    published = options.protocol == "paper"
+    observed = _observed(observe(method, slices, published=published, cache=cache))
     return _figures(calibration, observed, method.backbone.patch, options)
 
 
-def _observe(
-    method: Method,
-    slices: Iterable[LabelledSlice],
-    options: EvaluateOptions,
-    cache: PreparedBatches | None = None,
-) -> Observations:
-    observed = observe(method, slices, published=options.protocol == "paper", cache=cache)
+def _observed(observed: Observations) -> Observations:
     if not observed.truths:
         raise UsageError("every image is background: there is nothing to measure")
     return observed

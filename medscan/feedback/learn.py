@@ -23,7 +23,7 @@ from medscan.fitting import (
     renamed,
     unjudged,
 )
-from medscan.lineage import Ancestor
+from medscan.history import Ancestor
 from medscan.methods import Method
 from medscan.report import (
     WHOLE_STUDY,

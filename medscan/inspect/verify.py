@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Task, pseudonym_key, scan_pseudonyms, survey_archive
 from medscan.reading import Decoders
 from medscan.results import Results, RunInfo, StackResult, StudyResult
+from medscan.runtimes import Computed
 from medscan.scanning import Pipeline, Room, Watchdog, stopping
 from medscan.scoring import loaded_scorers
 
@@ -78,7 +80,7 @@ def verify_results(
     *,
     device: str = "auto",
     precision: Precision | None = None,
-    runtime: RuntimeName = RuntimeName.AUTO,
+    runtime: RuntimeName | None = None,
     workers: int = 1,
 ) -> Verification:
     """Check a whole results file, and score some of its studies again.
@@ -96,8 +98,9 @@ def verify_results(
         Largest difference of slice scores and patch scores treated as equal.
     device : str
     precision : Precision or None
-        None: that of the results.
-    runtime : RuntimeName
+        None: that of each stack.
+    runtime : RuntimeName or None
+        None: that of each stack, unless all give the same scores.
     workers : int
         Processes that decode.
 
@@ -129,10 +132,9 @@ def verify_results(
         if not problems:
             intact.append(key)
     if inputs.roots and sample:
-        recorded = precision or Precision(run.precision or "fp32")
-        compute = Compute(device, recorded, None, workers, runtime)
-        options = _as_scanned(inputs, outputs, compute, run)
-        _compare_all(options, run, _choose(stored, intact, sample), tolerance, verification)
+        options = _as_scanned(inputs, outputs, Compute(device, workers=workers), run)
+        how = partial(_how, run, precision, runtime)
+        _compare_all(options, run, how, _choose(stored, intact, sample), tolerance, verification)
     return verification
 
 
@@ -238,9 +240,45 @@ def _tasks(
             yield replace(task, stacks=tuple(stacks))
 
 
+def _how(
+    run: RunInfo, precision: Precision | None, runtime: RuntimeName | None, stack: StackResult
+) -> Computed:
+    """Return how to compute a stack again: as it was, unless the user asks for something else.
+
+    Raises
+    ------
+    DamagedError
+        If its result records what this version does not know.
+    """
+    asked = "" if run.precision == Precision.AUTO else run.precision
+    told = stack.info.get("precision") or asked or Precision.FP32
+    try:
+        number = precision or Precision(told)
+        library = RuntimeName(stack.info.get("runtime") or RuntimeName.AUTO)
+    except ValueError as error:
+        raise DamagedError(f"stack {stack.key}: how it was computed is not known") from error
+    # In single precision all give the same scores, and a GPU may be here today.
+    library = RuntimeName.AUTO if number is Precision.FP32 else library
+    return Computed(number, runtime or library)
+
+
+def _apart(
+    studies: Sequence[StudyResult], how: Callable[[StackResult], Computed]
+) -> dict[Computed, list[StudyResult]]:
+    """Divide studies by how their stacks are to be computed."""
+    parts: dict[Computed, list[StudyResult]] = {}
+    for study in studies:
+        ways = {stack.key: how(stack) for stack in study.stacks}
+        for way in sorted(set(ways.values())):
+            stacks = tuple(stack for stack in study.stacks if ways[stack.key] == way)
+            parts.setdefault(way, []).append(replace(study, stacks=stacks))
+    return parts
+
+
 def _compare_all(
     options: ScanOptions,
     run: RunInfo,
+    how: Callable[[StackResult], Computed],
     sample: Sequence[StudyResult],
     tolerance: float,
     verification: Verification,
@@ -261,9 +299,11 @@ def _compare_all(
         return
     options = replace(options, inputs=replace(options.inputs, detectors=here))
     verified = set[str]()
-    for round_ in _rounds(chosen):
-        rescored = _rescore(options, run, round_, verification)
-        for study in (study for study in round_ if study.key in rescored):
+    parts = (part for round_ in _rounds(chosen) for part in _apart(round_, how).items())
+    for (precision, runtime), part in parts:
+        compute = replace(options.compute, precision=precision, runtime=runtime)
+        rescored = _rescore(replace(options, compute=compute), run, part, verification)
+        for study in (study for study in part if study.key in rescored):
             new = rescored[study.key]
             if new is None:
                 verification.problems.append(f"study {study.key}: is not in the archive")

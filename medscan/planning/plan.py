@@ -23,7 +23,7 @@ from medscan.archive import (
     open_regular,
     study_path,
 )
-from medscan.choices import Order, Rescan
+from medscan.choices import Order, Precision, Rescan
 from medscan.detector import Detector
 from medscan.errors import FileError
 from medscan.options import ScanOptions
@@ -204,6 +204,8 @@ def _prints(
 def _asked(source: str, stack: Stack, detector: Detector, assumed: Sequence[str]) -> Score:
     """Return what is asked of a stack to score."""
     question = [source, stack.plane, detector.name, detector.calibration.target_fpr, *assumed]
+    if detector.precision not in ("", Precision.FP32):  # without a word for the default
+        question.append(detector.precision)
     maker = [PREPROCESSING, detector.digest, detector.backbone_digest]
     digests = source, _digest(question), _digest(maker)
     return Score(stack.key, stack.key, detector.name, *digests)

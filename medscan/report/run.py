@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,6 +39,8 @@ class RunView:
         Oldest first.
     cards : dict
     drifts : list of Drift
+    computed : dict
+        By hash of each detector, how its series were computed, in words.
     """
 
     counts: dict[str, int]
@@ -49,6 +51,7 @@ class RunView:
     runs: list[RunInfo]
     cards: Cards
     drifts: list[Drift]
+    computed: dict[str, str]
 
 
 def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunView:
@@ -65,12 +68,28 @@ def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunV
         runs=sorted(runs, key=lambda run: (run.created, run.command)),
         cards=cards,
         drifts=drifts(rows, cards),
+        computed=_computed(rows),
     )
 
 
 def failure_messages(runs: Sequence[RunInfo]) -> dict[str, str]:
     """Why each failed file could not be used, by its path."""
     return {path: f"{reason}: {text}" for run in runs for path, _, reason, text in run.failures}
+
+
+def _computed(rows: Sequence[Row]) -> dict[str, str]:
+    """Precisions and runtimes of series by hash of their detector; of several, how many each."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for info in (stack.info for row in rows for stack in row.study.stacks):
+        told = [str(info[part]) for part in ("precision", "runtime") if info.get(part)]
+        if told:  # not so in files of older versions
+            found[str(info["detector_hash"])][" by ".join(told)] += 1
+    return {
+        digest: next(iter(ways))
+        if len(ways) == 1
+        else ", ".join(f"{how}: {count} series" for how, count in sorted(ways.items()))
+        for digest, ways in found.items()
+    }
 
 
 def _reasons(runs: Sequence[RunInfo]) -> list[tuple[str, str, str, int]]:

@@ -3,15 +3,17 @@
 Imports neither library before a detector is loaded.
 """
 
-from medscan.runtimes.base import Model, Output, Square
+from medscan.runtimes.base import AS_CALIBRATED, Computed, Model, Output, Square
 from medscan.runtimes.graphs import TOLERANCE, Graph, difference, make
-from medscan.runtimes.load import Loader, choose_runtime
+from medscan.runtimes.loading import Loader, choose_precision, choose_runtime, load
 from medscan.runtimes.openvino import OpenVinoModel
 from medscan.runtimes.pytorch import TorchModel
 from medscan.runtimes.trace import converting, traced
 
 __all__ = [
+    "AS_CALIBRATED",
     "TOLERANCE",
+    "Computed",
     "Graph",
     "Loader",
     "Model",
@@ -19,9 +21,11 @@ __all__ = [
     "Output",
     "Square",
     "TorchModel",
+    "choose_precision",
     "choose_runtime",
     "converting",
     "difference",
+    "load",
     "make",
     "traced",
 ]

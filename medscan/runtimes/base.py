@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,17 @@ class Output:
         return np.asarray(self.score), np.asarray(self.grid)
 
 
+class Computed(NamedTuple):
+    """How scores were computed."""
+
+    precision: Precision = Precision.FP32
+    runtime: RuntimeName = RuntimeName.TORCH
+
+
+AS_CALIBRATED = Computed()
+"""How detectors are fitted, and so calibrated."""
+
+
 class Model(Protocol):
     """A detector ready to score.
 
@@ -44,13 +55,8 @@ class Model(Protocol):
     """
 
     @property
-    def runtime(self) -> RuntimeName:
-        """Library that computes it."""
-        ...
-
-    @property
-    def precision(self) -> Precision:
-        """Number format that it is computed in."""
+    def computed(self) -> Computed:
+        """Number format that it is computed in, and library that does."""
         ...
 
     @property

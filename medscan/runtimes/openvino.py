@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medscan.choices import Precision, RuntimeName
 from medscan.offline import without
 from medscan.profile import MODEL, Clock
-from medscan.runtimes.base import Check, Output, Square
+from medscan.runtimes.base import Check, Computed, Output, Square
 
 if TYPE_CHECKING:
     from medscan.runtimes.graphs import Graph
@@ -75,7 +75,6 @@ class OpenVinoModel:
         As in `properties`.
     """
 
-    runtime = RuntimeName.OPENVINO
     device = "cpu"
 
     def __init__(self, graph: Graph, precision: Precision, lanes: int) -> None:
@@ -87,7 +86,7 @@ class OpenVinoModel:
         self._compiled = core.compile_model(model, "CPU", properties(precision, lanes))
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._check: Check = lambda: None
-        self.precision, self._square = precision, graph.square
+        self.computed, self._square = Computed(precision, RuntimeName.OPENVINO), graph.square
 
     @property
     def square(self) -> Square:

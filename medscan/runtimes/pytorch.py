@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from medscan.choices import Precision, RuntimeName
 from medscan.clip import device_errors, is_gpu_full
 from medscan.profile import MODEL, Clock
-from medscan.runtimes.base import Check, Output, Square
+from medscan.runtimes.base import Check, Computed, Output, Square
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,10 +26,8 @@ class TorchModel:
         Of the backbone.
     """
 
-    runtime = RuntimeName.TORCH
-
     def __init__(self, method: Method, precision: Precision = Precision.FP32) -> None:
-        self.method, self.precision = method, precision
+        self.method, self.computed = method, Computed(precision, RuntimeName.TORCH)
         self._fetch_stream: Any = None
 
     @property

@@ -102,13 +102,13 @@ class LocalEngine:
             assignment.note(finish_study(parts, study, decoder_failure))
 
         # Without a stack to score no model is loaded: a night without new images stays fast.
-        loading = loaded_scorers(
-            options.inputs.detectors, options.compute, clock, stop.check_overdue
-        )
+        used = {detector.digest for task in tasks for _, _, detector in task.stacks}
+        detectors = [pair for pair in options.inputs.detectors if pair[1].digest in used]
+        loading = loaded_scorers(detectors, options.compute, clock, stop.check_overdue)
         no_scorers = nullcontext(dict[str, Scorer]())
         with ExitStack() as loaded, suppress(StoppedError):
             with stop.immediate():
-                needed = loading if any(task.stacks for task in tasks) else no_scorers
+                needed = loading if used else no_scorers
                 scorers = loaded.enter_context(needed)
             make_folder(parts)
             pipeline = Pipeline(

@@ -154,7 +154,8 @@ class Pipeline:
     def _builder(
         self, task: Task, series: Series, stack: Stack, detector: Detector
     ) -> StackBuilder:
-        square = self.scorers[detector.digest].model.square
+        model = self.scorers[detector.digest].model
+        square = model.square
         privacy = self.privacy
         thumbnails = thumbnail_policy(
             series.modality, stack, wanted=privacy.thumbnails, burned_in=privacy.burned_in
@@ -168,6 +169,7 @@ class Pipeline:
             square.patch,
             thumbnails,
             task.assumed.get(stack.key, ()),
+            model.computed,
         )
 
     def _score_drawn(self, job: DrawJob, drawn: Drawn) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from medscan import results
 from medscan.archive import Bucket
 from medscan.files import remove
-from medscan.options import Inputs, Outputs, ScanOptions
+from medscan.options import Outputs, ScanOptions
 from medscan.planning import (
     Ledger,
     MarkChanges,
@@ -91,14 +91,14 @@ def publish_results(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         command=outputs.command,
         aggregation=AGGREGATION,
-        detectors=_detectors(inputs, outputs, summary.notes),
+        detectors=_detectors(options, summary.notes),
         counts=summary.files | {"files": sum(summary.files.values())},
         failures=failures,
         skipped=skipped,
         seconds=seconds,
         slices=summary.slices,
         key_fingerprint=key_fingerprint,
-        precision=str(options.compute.precision),
+        precision=_precision(options),
         plane=inputs.cut_plane or "",
         identify=privacy.identify,
         hash_paths=privacy.hashes_paths,
@@ -130,6 +130,12 @@ def _link_template(outputs: Outputs) -> str:
     return results.open(outputs.out).run().link_template if outputs.out.exists() else ""
 
 
+def _precision(options: ScanOptions) -> str:
+    """Return the precision that all detectors are computed in; `auto` where they differ."""
+    found = {options.compute.precision_of(detector) for _, detector in options.inputs.detectors}
+    return str(found.pop() if len(found) == 1 else options.compute.precision)
+
+
 def _tables(summary: Summary) -> tuple[list[Any], list[Any]]:
     """Return failures (path, stage, reason, message) and skipped files (path, reason)."""
     rows = [(e.bucket, e.file.path, e.outcome) for e in summary.entries]
@@ -138,12 +144,16 @@ def _tables(summary: Summary) -> tuple[list[Any], list[Any]]:
     return failures, skipped
 
 
-def _detectors(inputs: Inputs, outputs: Outputs, notes: list[str]) -> list[dict[str, Any]]:
+def _detectors(options: ScanOptions, notes: list[str]) -> list[dict[str, Any]]:
     """Describe the detectors of this run, and those of earlier runs whose results stay.
 
     A record that is damaged is dropped; `notes` receives a sentence about it.
     """
-    by_hash = {detector.digest: describe(detector) for _, detector in inputs.detectors}
+    outputs, compute = options.outputs, options.compute
+    by_hash = {
+        detector.digest: describe(detector) | {"precision": str(compute.precision_of(detector))}
+        for _, detector in options.inputs.detectors
+    }
     if outputs.out.exists():
         earlier = results.open(outputs.out).run()
         for old in earlier.detectors:

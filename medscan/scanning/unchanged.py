@@ -47,7 +47,7 @@ def signature(options: ScanOptions, walked: Walk, pseudonyms: Pseudonyms) -> str
         str(inputs.stated),
         inputs.left_out,
         PREPROCESSING,
-        [[d.name, d.digest, c.threshold, c.target_fpr] for d, c in calibrations],
+        [[d.name, d.digest, d.precision, c.threshold, c.target_fpr] for d, c in calibrations],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -54,7 +54,7 @@ def _scorers(
 ) -> dict[str, Scorer]:
     batch = compute.batch_size or AUTO_BATCH_SIZES[device.split(":")[0]]
     loader = Loader(compute.runtime, device, lanes.count)
-    loaded = {d.digest: (d, loader.load(path, d, compute.precision)) for path, d in detectors}
+    loaded = {d.digest: (d, loader.load(path, d, compute.precision_of(d))) for path, d in detectors}
     return {digest: Scorer(d, m, batch, lanes, clock) for digest, (d, m) in loaded.items()}
 
 

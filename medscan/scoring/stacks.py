@@ -31,6 +31,7 @@ from medscan.imaging import Letterbox, Slice
 from medscan.normals import Calibration, conformal_threshold
 from medscan.reading import CHUNK, DrawJob
 from medscan.results import StackResult, State, StudyResult, Work
+from medscan.runtimes import AS_CALIBRATED, Computed
 
 AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
 TOP_FRACTION = 0.05
@@ -131,6 +132,7 @@ class StackBuilder:
         See `thumbnail_policy`: "kept", or why no thumbnails are.
     assumed : tuple of str
         What the stack does not say, and its detector asks for, such as "modality MR".
+    computed : Computed
     """
 
     series: Series
@@ -141,6 +143,7 @@ class StackBuilder:
     patch: int
     thumbnails: str
     assumed: tuple[str, ...] = ()
+    computed: Computed = AS_CALIBRATED
     score: NDArray[np.float32] = field(init=False)
     state: NDArray[np.uint8] = field(init=False)
     heatmap: NDArray[np.float16] = field(init=False)
@@ -265,6 +268,8 @@ class StackBuilder:
             "notes": [*stack.notes, *[HEADER_UNUSED] * self.header_unused],
             "thumbnails": self.thumbnails,
             "assumed": list(self.assumed),
+            "precision": str(self.computed.precision),
+            "runtime": str(self.computed.runtime),
             "seconds": round(seconds, 3),
         }
         if normals.accepted and normals.accepted.uncertain_from is not None:

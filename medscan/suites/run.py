@@ -158,7 +158,7 @@ def _fit_and_measure(suite: Suite, cell: Cell, device: str, cache: _SliceCache) 
     fit_end = time.perf_counter()
     slices = cache.get(
         (cell.data.name, method.backbone.size),
-        lambda: slices_of(cell.data.plane, cell.data.window, method, items),
+        lambda: slices_of(cell.data.plane, cell.data.window, method.backbone.size, items),
     )
     test_options = EvaluateOptions(protocol=suite.protocol, draws=suite.draws, seed=cell.seed)
     prepared = cache.prepared(cell.data.name, method)

@@ -140,7 +140,7 @@ def test_what_cannot_be_converted_is_computed_by_pytorch_and_says_so(
     monkeypatch.setattr("medscan.methods.mvfa.Mvfa.score", depends_on_values)
     found = detector.read(detector_file)
     model = Loader(RuntimeName.AUTO, "cpu", 1).load(detector_file, found, Precision.FP32)
-    assert model.runtime is RuntimeName.TORCH
+    assert model.computed.runtime is RuntimeName.TORCH
     (said,) = (r.getMessage() for r in caplog.records if r.name == "medscan.scan")
     assert said.startswith("detector tiny-flair is computed by PyTorch: method mvfa cannot be conv")
     assert "\n" not in said

@@ -37,7 +37,7 @@ def scores_on(detector_file, images, runtime, precision):
     found = detector.read(detector_file)
     with Lanes("cpu") as lanes:
         model = Loader(runtime, "cpu", lanes.count).load(detector_file, found, precision)
-        assert (model.runtime, model.precision) == (runtime, precision)
+        assert model.computed == (precision, runtime)
         scorer = Scorer(found, model, 4, lanes)
         scored = [s for n, image in enumerate(images) for s in scorer.add(n, image)]
         return [*scored, *scorer.flush()]

@@ -114,7 +114,7 @@ def test_a_labelled_slice_is_windowed_with_its_series(series, detector_file, opt
     method = fitted.load_method(detector_file, fitted.load_backbone(device="cpu", precision="fp32"))
     items = read_items(write_manifest(series, rows_of(series)))
     scores = {}
-    for labelled in slices_of(fitted.domain.plane, fitted.window, method, items):
+    for labelled in slices_of(fitted.domain.plane, fitted.window, method.backbone.size, items):
         score, _ = method.predict(torch.from_numpy(np.array(labelled.image))[None])
         scores[labelled.item.path.resolve()] = float(score[0])
     scan(changed(options, roots=(series,), identify=True, batch_size=1))

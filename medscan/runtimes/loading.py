@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import re
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medscan.choices import Precision, RuntimeName
+from medscan.clip import choose_device
 from medscan.detector import Detector
 from medscan.errors import ExportError, UsageError
 from medscan.runtimes import openvino
@@ -26,6 +29,7 @@ log = logging.getLogger("medscan.scan")
 
 VARIABLE = "MEDSCAN_RUNTIME"
 """Environment variable with the runtime that `auto` stands for."""
+CPU_INFO = Path("/proc/cpuinfo")
 MEASURED = ("x86_64", "AMD64")
 """Processors on which OpenVINO is known to be the faster one."""
 
@@ -55,6 +59,40 @@ def choose_runtime(asked: RuntimeName, device: str, precision: Precision) -> Run
     return RuntimeName.TORCH if why or unknown else RuntimeName.OPENVINO
 
 
+def choose_precision(detector: Detector, runtime: RuntimeName, device: str) -> Precision:
+    """Return what `--precision auto` stands for: the fastest precision that changes nothing.
+
+    Parameters
+    ----------
+    detector : Detector
+        Its trials decide, which were computed by OpenVINO.
+    runtime : RuntimeName
+    device : str
+        auto, cpu, cuda or cuda:N.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device.
+    """
+    asked = _of_environment() if runtime is RuntimeName.AUTO else runtime
+    passed = {trial.precision for trial in detector.trials if trial.passed}
+    may = asked is not RuntimeName.TORCH and Precision.BF16 in passed
+    # Cheap questions first: the last one imports PyTorch where there may be a GPU.
+    fast = may and openvino.installed() and computes_bf16() and choose_device(device) == "cpu"
+    return Precision.BF16 if fast else Precision.FP32
+
+
+@cache
+def computes_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16, rather than emulates it."""
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.MULTILINE)
+    except OSError:  # not Linux
+        return False
+    return bool(flags and {"avx512_bf16", "amx_bf16"}.intersection(flags[1].split()))
+
+
 def _of_environment() -> RuntimeName:
     told = os.environ.get(VARIABLE) or RuntimeName.AUTO
     try:
@@ -71,6 +109,20 @@ def _obstacle(device: str, precision: Precision) -> str:
     if not openvino.installed():
         return "it is not installed"
     return "" if openvino.supports(precision) else f"it has no {precision} on this CPU"
+
+
+def load(
+    path: Path,
+    detector: Detector,
+    precision: Precision,
+    *,
+    runtime: RuntimeName = RuntimeName.AUTO,
+    device: str = "cpu",
+) -> Model:
+    """Load one detector, to be computed on all cores; see `Loader.load`."""
+    import torch
+
+    return Loader(runtime, device, torch.get_num_threads()).load(path, detector, precision)
 
 
 class Loader:

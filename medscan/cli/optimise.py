@@ -1,0 +1,44 @@
+"""`medscan optimise`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medscan.cli.options import INPUT, OUTPUT, AsJson, option
+from medscan.errors import UsageError
+from medscan.text import printable
+
+
+def optimise(
+    detector: Annotated[Path, typer.Argument(help="Detector file, or name of a shipped one.")],
+    data: Annotated[
+        Path, option(INPUT, "Folder or CSV manifest of labelled images, also of other patients.")
+    ],
+    out: Annotated[Path, option(OUTPUT, "Detector file to write.")],
+    slices: Annotated[int, option(INPUT, "About how many slices to score.", min=40)] = 400,
+    as_json: AsJson = False,
+) -> None:
+    """Try a detector in faster number formats, for scans with --precision auto."""
+    from medscan.optimise import optimise as run
+
+    if not out.parent.is_dir() or out.is_dir() or out.is_symlink():
+        raise UsageError(f"--out {out}: its folder must exist and it must be a regular file")
+    found = run(detector, data, out, slices)
+    if as_json:
+        told = [asdict(trial) | {"passed": trial.passed} for trial in found.trials]
+        typer.echo(json.dumps({"detector": found.digest, "trials": told}))
+        return
+    for trial in found.trials:
+        verdict = "passes" if trial.passed else f"does not pass: {'; '.join(trial.faults())}"
+        pixels = "" if trial.pixel_auroc is None else f", of pixels {trial.pixel_auroc:+.4f}"
+        typer.echo(
+            f"{trial.precision} {verdict} ({trial.slices} slices: {trial.flags} flags change, "
+            f"scores move by {trial.bias:+.4f} of their spread, rank correlation "
+            f"{trial.spearman:.4f}, AUROC {trial.image_auroc:+.4f}{pixels})"
+        )
+    typer.echo(f"{printable(str(out))}: {printable(found.name)}, hash {found.digest[:12]}")

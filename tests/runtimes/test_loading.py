@@ -1,0 +1,110 @@
+"""Which library computes a detector, and in which precision `auto` does."""
+
+from dataclasses import replace
+
+import pytest
+
+from medscan import detector
+from medscan.choices import Precision, RuntimeName
+from medscan.errors import UsageError
+from medscan.history import Trial
+from medscan.runtimes import choose_precision, choose_runtime, openvino
+from medscan.runtimes import loading as room
+
+AUTO, TORCH, OPENVINO = RuntimeName
+FP32, BF16, FP16 = Precision.FP32, Precision.BF16, Precision.FP16
+PASSED = Trial("bf16", "openvino 1", 100, 1, 0.01, 0.999, 0.001, -0.001)
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch):
+    """A machine with OpenVINO and a CPU that multiplies bfloat16, without a GPU."""
+    monkeypatch.delenv("MEDSCAN_RUNTIME")
+    monkeypatch.setattr(room.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(openvino, "installed", lambda: True)
+    monkeypatch.setattr(openvino, "supports", lambda precision: precision in (FP32, BF16))
+    monkeypatch.setattr(room, "computes_bf16", lambda: True)
+    monkeypatch.setattr(room, "choose_device", lambda name: "cpu" if name == "auto" else name)
+
+
+@pytest.mark.parametrize("precision", [FP32, BF16])
+def test_a_cpu_runs_openvino(precision):
+    assert choose_runtime(AUTO, "cpu", precision) is OPENVINO
+    assert choose_runtime(OPENVINO, "cpu", precision) is OPENVINO
+    assert choose_runtime(TORCH, "cpu", precision) is TORCH
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "why"),
+    [("cuda", FP32, "CPUs only"), ("cuda:1", BF16, "CPUs only"), ("cpu", FP16, "no fp16")],
+)
+def test_what_openvino_cannot_do_pytorch_does(device, precision, why):
+    assert choose_runtime(AUTO, device, precision) is TORCH
+    with pytest.raises(UsageError, match=f"--runtime openvino: .*{why}"):
+        choose_runtime(OPENVINO, device, precision)
+
+
+def test_without_openvino_pytorch_does_all(monkeypatch):
+    monkeypatch.setattr(openvino, "installed", lambda: False)
+    assert choose_runtime(AUTO, "cpu", FP32) is TORCH
+    with pytest.raises(UsageError, match="not installed"):
+        choose_runtime(OPENVINO, "cpu", FP32)
+
+
+def test_on_other_processors_openvino_must_be_asked_for(monkeypatch):
+    monkeypatch.setattr(room.platform, "machine", lambda: "aarch64")
+    assert choose_runtime(AUTO, "cpu", FP32) is TORCH
+    assert choose_runtime(OPENVINO, "cpu", FP32) is OPENVINO
+
+
+def test_the_environment_says_what_auto_is(monkeypatch):
+    monkeypatch.setenv("MEDSCAN_RUNTIME", "torch")
+    assert choose_runtime(AUTO, "cpu", FP32) is TORCH
+    assert choose_runtime(OPENVINO, "cpu", FP32) is OPENVINO
+    monkeypatch.setenv("MEDSCAN_RUNTIME", "\x1b[1mfast")
+    with pytest.raises(UsageError, match=r"MEDSCAN_RUNTIME=\S*fast: choose one of auto"):
+        choose_runtime(AUTO, "cpu", FP32)
+
+
+@pytest.fixture
+def found(detector_file):
+    return replace(detector.read(detector_file), trials=(PASSED,))
+
+
+def test_auto_is_bfloat16_for_a_detector_that_passed(found):
+    assert choose_precision(found, AUTO, "auto") is BF16
+    assert choose_precision(found, OPENVINO, "cpu") is BF16
+
+
+def test_auto_is_single_precision_for_any_other(found):
+    failed = replace(PASSED, flags=2)
+    assert choose_precision(replace(found, trials=()), AUTO, "cpu") is FP32
+    assert choose_precision(replace(found, trials=(failed,)), AUTO, "cpu") is FP32
+
+
+@pytest.mark.parametrize(("runtime", "device"), [(TORCH, "cpu"), (AUTO, "cuda"), (AUTO, "cuda:0")])
+def test_auto_is_single_precision_where_nobody_tried(found, runtime, device):
+    assert choose_precision(found, runtime, device) is FP32
+
+
+def test_auto_is_single_precision_where_bfloat16_is_emulated_or_not_there(found, monkeypatch):
+    monkeypatch.setattr(room, "computes_bf16", lambda: False)
+    assert choose_precision(found, AUTO, "cpu") is FP32
+    monkeypatch.setattr(room, "computes_bf16", lambda: True)
+    monkeypatch.setattr(openvino, "installed", lambda: False)
+    assert choose_precision(found, AUTO, "cpu") is FP32
+
+
+@pytest.mark.parametrize(
+    ("flags", "does"),
+    [("fpu avx512f avx512_bf16", True), ("amx_bf16 fpu", True), ("fpu avx512f bf16x", False)],
+)
+def test_what_the_cpu_says_of_itself(monkeypatch, tmp_path, flags, does):
+    monkeypatch.undo()
+    (tmp_path / "cpuinfo").write_text(
+        f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: avx512_bf16\n"
+    )
+    monkeypatch.setattr(room, "CPU_INFO", tmp_path / "cpuinfo")
+    assert room.computes_bf16.__wrapped__() is does
+    monkeypatch.setattr(room, "CPU_INFO", tmp_path / "none")
+    assert room.computes_bf16.__wrapped__() is False
