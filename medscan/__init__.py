@@ -52,6 +52,7 @@ it, and only what their `__init__` offers.
     evaluate/     detectors and labelled data -> figures with intervals, and differences
     acceptance/   labelled studies of a site -> whether a detector may be used there
     optimise.py   a detector -> the same, with what lower precisions do to its scores
+    monitoring/   history of a site -> whether a detector still does what it did
     suites/       grids of methods and baselines on several data sets -> one table
     demo/         a drawn head with a lesion, and public files to scan
     api/          the same from Python: what this package offers, see medscan(3)

@@ -209,13 +209,7 @@ class Budget:
     rescan: Rescan = Rescan.NONE
 
     def check(self) -> None:
-        """Refuse a limit below one study.
-
-        Raises
-        ------
-        UsageError
-            If there is one.
-        """
+        """Raise UsageError for a limit below one study."""
         if self.max_studies is not None and self.max_studies < 1:
             raise UsageError(f"--max-studies {self.max_studies}: a whole number above 0")
 
@@ -230,7 +224,7 @@ class Outputs:
         The results file.
     ledger, key_file : Path or None
         None: beside the results.
-    accounting, log_file : Path or None
+    accounting, log_file, history : Path or None
         None: not written.
     prune_s : float or None
         Seconds of absence after which a result is dropped; None: never.
@@ -245,6 +239,7 @@ class Outputs:
     key_file: Path | None = None
     accounting: Path | None = None
     log_file: Path | None = None
+    history: Path | None = None
     prune_s: float | None = None
     link_template: str | None = None
     command: str = "medscan scan"
@@ -278,7 +273,8 @@ class Outputs:
     def files(self) -> list[Path]:
         """Every file that the scan writes."""
         always = [self.out, self.ledger_path, self.key_path]
-        return [*always, *self.worklists, *filter(None, (self.accounting, self.log_file))]
+        asked = (self.accounting, self.log_file, self.history)
+        return [*always, *self.worklists, *filter(None, asked)]
 
     def own_path_test(self) -> Callable[[Path], bool]:
         """Return a function that tells whether a path is one that this scan writes."""
@@ -321,6 +317,7 @@ class Outputs:
             "--key-file": self.key_path,
             "--accounting": self.accounting,
             "--log-file": self.log_file,
+            "--history": self.history,
         }
         taken = {path.resolve() for path in (self.out, *self.worklists)}
         for option, path in others.items():

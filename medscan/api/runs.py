@@ -34,6 +34,7 @@ from medscan.chosen import read_detectors
 from medscan.errors import MedscanError, UsageError
 from medscan.files import private_files
 from medscan.links import parse_template
+from medscan.monitoring import record
 from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions
 from medscan.scanning import Summary, Watch
 from medscan.scanning import scan as run_scan
@@ -62,6 +63,7 @@ def scan(
     ledger: PathLike | None = None,
     key_file: PathLike | None = None,
     accounting: PathLike | None = None,
+    history: PathLike | None = None,
     link_template: str | None = None,
     prune: float | None = None,
     until: datetime.time | None = None,
@@ -141,6 +143,7 @@ def scan(
             ledger=_optional(ledger),
             key_file=_optional(key_file),
             accounting=_optional(accounting),
+            history=_optional(history),
             prune_s=prune,
             link_template=None if link_template is None else parse_template(link_template),
             command="medscan.scan",
@@ -151,6 +154,7 @@ def scan(
     )
     with private_files(identify):
         summary = run_scan(options, watch, report.write_worklist)
+        record(options.outputs.history, options.outputs.out)
         if options.outputs.accounting is not None:
             report.write_accounting(summary.entries, options.outputs.accounting)
     if summary.failure:

@@ -4,7 +4,15 @@ import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
 from medscan.archive.beside import describing
 from medscan.archive.bids import BidsName, bids_name, study_path
 from medscan.archive.dicom import BURNED_IN
-from medscan.archive.facts import DESCRIBING, FACTS, FILE_NAME, TERMS, Facts, age_group
+from medscan.archive.facts import (
+    DESCRIBING,
+    DEVICE_KEYWORDS,
+    FACTS,
+    FILE_NAME,
+    TERMS,
+    Facts,
+    age_group,
+)
 from medscan.archive.geometry import (
     Cut,
     DisplayTransform,
@@ -58,6 +66,7 @@ __all__ = [
     "BROKEN",
     "BURNED_IN",
     "DESCRIBING",
+    "DEVICE_KEYWORDS",
     "DOMAIN_KEYS",
     "FACTS",
     "FILE_NAME",

@@ -35,6 +35,10 @@ class Form(Enum):
     """Free text, which may hold a name."""
     AGE = "age"
     """Age String (PS3.5 6.2): without `--identify` only its group is shown, see `age_group`."""
+    DEVICE = "device"
+    """What a vendor writes of a device: words of models, and versions."""
+    SERIAL = "serial"
+    """What tells one device from all others."""
 
 
 class Fact(NamedTuple):
@@ -89,16 +93,24 @@ FACTS = (
     Fact("PatientAge", Form.AGE),
 )
 """What is read, in the order in which it is shown. Of the b-value, see `diffusion`."""
+DEVICE = (
+    Fact("ManufacturerModelName", Form.DEVICE),
+    Fact("SoftwareVersions", Form.DEVICE),
+    Fact("DeviceSerialNumber", Form.SERIAL),
+    Fact("StationName", Form.SERIAL),
+)
+"""What is read of the device as well, which chooses no detector."""
+DEVICE_KEYWORDS = frozenset(fact.keyword for fact in DEVICE)
 IN_GROUPS = tuple(fact for fact in FACTS if fact.groups)
 """Those that may differ from frame to frame of an enhanced object."""
 
 NO_AGENT = ("NO", "NONE", "N", "N/A", "NA", "-", "WITHOUT")
 """Contrast agents that are none."""
-FORMS = {fact.keyword: fact.form for fact in FACTS} | {FILE_NAME: Form.TEXT}
+FORMS = {fact.keyword: fact.form for fact in (*FACTS, *DEVICE)} | {FILE_NAME: Form.TEXT}
 DESCRIBING = ("SeriesDescription", "ProtocolName", "SequenceName", FILE_NAME)
 """What describes a series in words."""
 KEYWORDS = (
-    *(keyword for fact in FACTS for keyword in (fact.keyword, *fact.others)),
+    *(keyword for fact in (*FACTS, *DEVICE) for keyword in (fact.keyword, *fact.others)),
     _REGION,
     _AGENT,
     "PatientBirthDate",
@@ -134,12 +146,23 @@ RIGHT
 TERMS = frozenset(_TERMS.split())
 """Words of code strings that identify nobody: those of DICOM PS3.3 C.7.6.1, C.8.3, C.8.5.6,
 C.8.11 and C.8.13, and of vendors."""
+_MODELS = """
+MAGNETOM SKYRA AERA AVANTO PRISMA VIDA SOLA LUMINA ALTEA TRIO VERIO SPECTRA ESPREE SYMPHONY SONATA
+TERRA BIOGRAPH SOMATOM FORCE DEFINITION SENSATION EMOTION FLASH EDGE DRIVE CONFIDENCE NAEOTOM ALPHA
+SYNGO NUMARIS SIGNA OPTIMA DISCOVERY PREMIER ARTIST EXPLORER PIONEER VOYAGER CREATOR REVOLUTION
+LIGHTSPEED BRIGHTSPEED EXCITE HDX HDXT HDE EVO EVOLUTION INGENIA ACHIEVA INTERA PANORAMA DSTREAM
+AMBITION ELITION PRODIVA MULTIVA ICT IQON INCISIVE INGENUITY BRILLIANCE VANTAGE TITAN ORIAN GALAN
+ELAN AQUILION ONE PRIME PRECISION GENESIS LIGHTNING ECHELON OVAL SMART APERTO SWOOP RELEASE LEVEL
+MR MRI CT PET
+"""
+MODELS = frozenset(_MODELS.split())
+"""Words of the names of scanners and of their software, which identify nobody."""
 ANY_TERM = "OTHER"
 """Stands for what is no such term."""
 
 
 def facts_of(
-    items: Callable[[str], list[Dataset]], asked: Sequence[Fact] = FACTS
+    items: Callable[[str], list[Dataset]], asked: Sequence[Fact] = (*FACTS, *DEVICE)
 ) -> dict[str, str]:
     """Read the facts of an object, or of one of its frames.
 

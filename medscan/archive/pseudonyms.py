@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from medscan.archive.facts import ANY_TERM, FORMS, TERMS, Facts, Form, age_group
+from medscan.archive.facts import ANY_TERM, FORMS, MODELS, TERMS, Facts, Form, age_group
 from medscan.archive.header import Layer, Record, Sidecar
 from medscan.archive.types import ArchiveFile, Outcome
 
@@ -42,6 +42,9 @@ _UID = re.compile(r"[0-9.]{0,64}", re.ASCII)
 _NUMBER = re.compile(r"[0-9.+-]*", re.ASCII)
 _NUMBER_FACT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?(e[+-]?[0-9]{1,3})?", re.ASCII)
 _WORD = re.compile(r"[^\W_]+")
+_VERSION = re.compile(r"[A-Z]{0,3}[0-9]{1,3}[A-Z]{0,2}", re.ASCII)
+_LONGEST_NAME = 100
+"""Characters of the name of a device that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Pseudonyms:
     @property
     def rule(self) -> str:
         """Digest of everything `record` depends on: cached results hold while it stays the same."""
-        facts = ("2", self.digest("rule"), str(self.identify), self.pattern, *self.words)
+        facts = ("3", self.digest("rule"), str(self.identify), self.pattern, *self.words)
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def digest(self, text: str, length: int = 16) -> str:
@@ -151,8 +154,18 @@ class Pseudonyms:
             return age_group(value)
         if form is Form.TERMS:
             return "\\".join(map(_term, value.split("\\")))
+        if form is Form.SERIAL:
+            return self.digest(f"device:{value}", 8)
+        if form is Form.DEVICE:
+            return _WORD.sub(self._device_word, value[:_LONGEST_NAME])
         kept = self._description(value.upper()) if form else ""
         return kept or ANY_TERM * (keyword == "ContrastBolusAgent")
+
+    def _device_word(self, match: re.Match[str]) -> str:
+        """Keep a word of a model or version; replace another, so that a change still shows."""
+        word = match[0].upper()
+        known = word in MODELS or word in TERMS or _VERSION.fullmatch(word)
+        return match[0] if known else self.digest(f"device:{word}", 6)
 
     def _description(self, text: str) -> str:
         kept = [word for word in self.words if word in text]

@@ -41,6 +41,7 @@ _LONGEST_S = {"EchoTime": 1.0, "InversionTime": 20.0, "RepetitionTime": 60.0}
 _OTHERS = {
     "BodyPartExamined": ("BodyPart",),
     "ContrastBolusAgent": ("ContrastBolusIngredient",),
+    "ManufacturerModelName": ("ManufacturersModelName",),
     "SequenceName": ("PulseSequenceName", "PulseSequenceType"),
 }
 """Names that BIDS or dcm2niix have for an element, after its own."""

@@ -19,6 +19,7 @@ from medscan.cli.fit import fit
 from medscan.cli.help import Command, Group
 from medscan.cli.ledger import ledger
 from medscan.cli.locate import locate
+from medscan.cli.monitor import monitor
 from medscan.cli.optimise import optimise
 from medscan.cli.plan import plan
 from medscan.cli.refit import refit
@@ -75,8 +76,8 @@ def medscan(
 
 
 COMMANDS = (
-    *(demo, fit, refit, evaluate, optimise, accept, fetch, scan, plan, report, export),
-    *(send, verify, locate, doctor),
+    *(demo, fit, refit, evaluate, optimise, accept, fetch, scan, plan, report, monitor),
+    *(export, send, verify, locate, doctor),
 )
 for command in COMMANDS:
     app.command(cls=Command)(command)

@@ -21,6 +21,8 @@ medscan plan /archive --shards 16
 medscan plan /archive --shards 16 --ledger index.h5.ledger --json
 medscan report night.h5 --archive /archive
 medscan report monday.h5 tuesday.h5 --out /srv/worklist/week
+medscan monitor site.history
+medscan monitor site.history --decisions decisions.csv --since 2026-11-01
 medscan export night.h5 --to nifti --out maps/
 medscan export night.h5 --to dicom-seg --archive /archive --out objects/
 medscan send objects/ --to https://pacs/dicom-web

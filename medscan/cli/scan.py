@@ -120,6 +120,10 @@ def scan(
     log_file: Annotated[
         Path | None, option(OUTPUT, "Log file to append to, one JSON object per line.")
     ] = None,
+    history: Annotated[
+        Path | None,
+        option(OUTPUT, "History of the site to add to, for `medscan monitor`."),
+    ] = None,
     link_template: LinkTemplate = None,
     prune: Annotated[
         float | None,
@@ -240,6 +244,7 @@ def scan(
             key_file=key_file,
             accounting=accounting,
             log_file=log_file,
+            history=history,
             prune_s=prune,
             link_template=link_template,
             command=recorded_command(context),
@@ -282,11 +287,13 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
 def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summary:
     """Scan with a progress bar on a terminal, and write the worklist beside the results."""
     from medscan import report
+    from medscan.monitoring import record
     from medscan.scanning import scan
 
     with private_files(options.privacy.identify):
         with progressing() as watch:
             summary = scan(options, watch, report.write_worklist, engine)
+        record(options.outputs.history, options.outputs.out)
         _account(options.outputs, summary.entries)
     return summary
 

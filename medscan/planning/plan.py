@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from medscan.archive import (
+    DEVICE_KEYWORDS,
     TRANSIENT_REASONS,
     ArchiveFile,
     Bucket,
@@ -225,8 +226,8 @@ def _kept_outcomes(task: Task, work: Work | None, pseudonyms: Pseudonyms) -> tup
 
 def _facts_beside(stack: Stack) -> list[tuple[str, str]]:
     """Facts that other files state of a stack: these may change while its own file does not."""
-    beside = stack.kind is not Kind.DICOM and len(stack.facts) > 1
-    return sorted(stack.facts.items()) if beside else []
+    facts = sorted((k, v) for k, v in stack.facts.items() if k not in DEVICE_KEYWORDS)
+    return facts if stack.kind is not Kind.DICOM and len(facts) > 1 else []
 
 
 def _digest(facts: object) -> str:

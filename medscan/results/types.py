@@ -37,6 +37,7 @@ class StackResult:
         unknown; `slice_spacing` is NaN when unknown. Of a NIfTI volume, `qform` and
         `sform` are lists of 16 floats, row by row, from (column, row, slice) to RAS millimetres,
         empty where the header has none, and `form_codes` holds its qform_code and sform_code.
+        `device` is a list of what scanned it and how: see `scoring.device`.
         `description` is there only with `--identify`, `uncertain_from` only if scores from there up
         to the threshold are uncertain. `stack`, `source`, `asked`, `maker` and
         `scanned` are those of its `Score`.

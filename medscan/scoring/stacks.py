@@ -32,6 +32,7 @@ from medscan.normals import Calibration, conformal_threshold
 from medscan.reading import CHUNK, DrawJob
 from medscan.results import StackResult, State, StudyResult, Work
 from medscan.runtimes import AS_CALIBRATED, Computed
+from medscan.scoring.device import device_of
 
 AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
 TOP_FRACTION = 0.05
@@ -271,6 +272,7 @@ class StackBuilder:
             "precision": str(self.computed.precision),
             "runtime": str(self.computed.runtime),
             "seconds": round(seconds, 3),
+            "device": device_of(stack),
         }
         if normals.accepted and normals.accepted.uncertain_from is not None:
             info["uncertain_from"] = normals.accepted.uncertain_from
