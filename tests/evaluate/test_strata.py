@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from medscan.errors import UsageError
 from medscan.evaluate.figures import Row
-from medscan.evaluate.strata import _bands, read_values, strata_of
+from medscan.evaluate.strata import bands, read_values, strata_of
 from medscan.metrics import auroc
 from medscan.shots import read_items
 from tests import tiny
@@ -161,19 +161,19 @@ def test_rare_values_are_one_stratum():
 
 def test_numbers_of_many_values_are_thirds():
     known = {str(n): f"{n / 10}" for n in range(30)} | {"none": ""}
-    found = _bands("SliceThickness", known)
+    found = bands("SliceThickness", known)
     assert {found[str(n)] for n in range(10)} == {"up to 0.9"}
     assert {found[str(n)] for n in range(20, 30)} == {"above 1.9"}
     assert found["none"] == ""
     few = {"a": "1", "b": "2"}
-    assert _bands("KVP", few) == few
+    assert bands("KVP", few) == few
     words = {str(n): f"w{n}" for n in range(30)}
-    assert _bands("Site", words) == words
+    assert bands("Site", words) == words
 
 
 @given(st.text(max_size=8))
 def test_any_age_is_read(text):
-    assert isinstance(_bands("PatientAge", {"a": text})["a"], str)
+    assert isinstance(bands("PatientAge", {"a": text})["a"], str)
 
 
 @pytest.mark.parametrize(
@@ -189,4 +189,4 @@ def test_any_age_is_read(text):
     ],
 )
 def test_ages(text, band):
-    assert _bands("Age", {"a": text})["a"] == band
+    assert bands("Age", {"a": text})["a"] == band

@@ -1,6 +1,8 @@
 """Exact bounds against scipy's own, published values, and by simulation."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,3 +84,16 @@ def test_a_threshold_keeps_its_rate_as_often_as_it_says():
     low, high = binom.ppf([0.0005, 0.9995], draws, truth)
     assert low <= kept <= high
     assert kept >= binom.ppf(0.0005, draws, 0.95)
+
+
+def test_the_table_of_the_manual_is_that_of_the_bounds():
+    """The first number of studies that shows a share, although some are wrong."""
+    page = (Path(__file__).parents[2] / "man" / "medscan-trust.7").read_text("utf-8")
+    rows = re.findall(r"^(\w+) wrong +(\d+) +(\d+) +(\d+)$", page, re.M)
+    assert [row[0] for row in rows] == ["none", "1", "2", "3", "5"]
+    for wrong, *counts in rows:
+        missed = 0 if wrong == "none" else int(wrong)
+        for goal, text in zip((0.8, 0.9, 0.95), counts, strict=True):
+            count = int(text)
+            assert lower(1 - missed / count, count) >= goal
+            assert lower(1 - missed / (count - 1), count - 1) < goal
