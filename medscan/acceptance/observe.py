@@ -17,7 +17,7 @@ from medscan.errors import UsageError
 from medscan.evaluate import bands, elements_at
 from medscan.fitting import fingerprint
 from medscan.planning import Task
-from medscan.results import Results, StackResult
+from medscan.results import Results, StackResult, StudyResult
 from medscan.scanning import Assignment, LocalEngine
 from medscan.shots import judge_copy
 
@@ -98,9 +98,14 @@ def unseen_bags(
         studies.roots, plane=plane, progress=watcher.indexed, pseudonyms=plain, judge=judge_copy
     )
     matched = match(labels, catalogue)
-    bags = sorted(matched.bags, key=lambda bag: bag.key)
+    # That a slice is normal does not say that its study is.
+    whole = [bag for bag in matched.bags if bag.label or not bag.slices]
+    bags = sorted(whole, key=lambda bag: bag.key)
     _refuse_shots(studies.labels, bags, detector, watcher)
-    return bags, [*labels.notes(), *matched.notes()]
+    notes = [*labels.notes(), *matched.notes()]
+    if partly := len(matched.bags) - len(whole):
+        notes.append(f"{partly} studies of which only normal slices are named")
+    return bags, notes
 
 
 def _refuse_shots(path: Path, bags: Sequence[Bag], detector: Detector, watcher: Watcher) -> None:
@@ -149,9 +154,10 @@ class LabelledOnly:
 def seen_by(detector: Detector, bags: Sequence[Bag], results: Results) -> Iterator[Seen]:
     """What results say of each study; those that the detector was not asked about say so."""
     values = _values(bags)
-    keys = set(results.keys())
+    studies = {study.key: study for study in results.ranked()}
     for bag in bags:
-        stacks = [s for key in _studies(bag) & keys for s in _stacks(bag, key, results, detector)]
+        found = [studies[key] for key in sorted(_studies(bag)) if key in studies]
+        stacks = [stack for study in found for stack in _stacks(bag, study, detector)]
         scored = [stack for stack in stacks if not math.isnan(stack.score)]
         flagged = any(stack.flagged for stack in scored)
         yield Seen(
@@ -176,12 +182,11 @@ def _studies(bag: Bag) -> set[str]:
     return {place.study.key for place in bag.places}
 
 
-def _stacks(bag: Bag, key: str, results: Results, detector: Detector) -> list[StackResult]:
-    meant = {place.stack.key for place in bag.places if place.study.key == key}
-    stacks = results.study(key, arrays=False).stacks
+def _stacks(bag: Bag, study: StudyResult, detector: Detector) -> list[StackResult]:
+    meant = {place.stack.key for place in bag.places if place.study.key == study.key}
     return [
         stack
-        for stack in stacks
+        for stack in study.stacks
         if stack.source_key in meant and stack.info["detector_hash"] == detector.digest
     ]
 

@@ -73,6 +73,11 @@ class Study:
         return self._study.flagged
 
     @property
+    def uncertain(self) -> bool:
+        """Whether it is not flagged, but may not be cleared either; see medscan-accept(1)."""
+        return self._study.uncertain
+
+    @property
     def stale(self) -> bool:
         """Whether a detector or the preprocessing has changed since it was scored."""
         return self._study.mark.stale

@@ -32,7 +32,7 @@ class Scores:
     _failures: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        verdict = "flagged" if self.flagged else "not flagged"
+        verdict = "flagged" if self.flagged else "uncertain" if self.uncertain else "not flagged"
         return f"<medscan.Scores {self.score:.4g} of {len(self)} slices, {verdict}>"
 
     def __len__(self) -> int:
@@ -85,6 +85,11 @@ class Scores:
     def flagged(self) -> bool:
         """Whether `score` reaches `threshold`."""
         return self._stack.flagged
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether it is not flagged, but may not be cleared either; see medscan-accept(1)."""
+        return self._stack.uncertain
 
     @property
     def provisional(self) -> bool:

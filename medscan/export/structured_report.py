@@ -21,6 +21,7 @@ from medscan.files import make_folder
 from medscan.report import normals_of, stack_standing
 from medscan.results import StackResult, StudyResult
 
+UNCERTAIN = sr.CodedConcept("uncertain", "99MEDSCAN", "Neither flagged nor to be cleared")
 FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
 EXPECTED = sr.CodedConcept("expected", "99MEDSCAN", "Normal series expected to score as high")
 ASSUMED = sr.CodedConcept("assumed", "99MEDSCAN", "Header does not say all that algorithm is for")
@@ -102,6 +103,8 @@ def _groups(
             measurements.append(_measurement(name, value))
     flagged = codes.SCT.Yes if stack.flagged else codes.SCT.No
     evaluations = [sr.QualitativeEvaluation(FLAGGED, flagged)]
+    if stack.uncertain:
+        evaluations.append(sr.QualitativeEvaluation(UNCERTAIN, codes.SCT.Yes))
     if stack.assumed:
         evaluations.append(sr.QualitativeEvaluation(ASSUMED, codes.SCT.Yes))
     groups = [

@@ -7,10 +7,13 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
-from medscan.acceptance import Goals, Seen, judge, measure, strata_of
+from medscan.acceptance import Goals, Seen, judge, measure, strata_of, unseen_bags
 from medscan.acceptance.figures import percent
 from medscan.acceptance.goals import Verdict, verdict_of
 from medscan.acceptance.strata import compared, holm
+from medscan.bags import StudyOptions, Watcher
+from medscan.detector import read
+from tests.bags.conftest import uid, write_labels, write_study
 
 
 def study(number, label, score, *, flagged=None, **facts):
@@ -147,3 +150,14 @@ def test_many_values_become_one_stratum_and_none_is_left_out():
     assert len(strata) == 12
     assert strata[-1].value == "(other values)"
     assert sum(one.studies for one in strata) == 40
+
+
+def test_that_a_slice_is_normal_does_not_make_its_study_so(tmp_path, detector_file):
+    root = tmp_path / "archive"
+    for number in (1, 2, 3):
+        write_study(root, number, lesion=number > 1)
+    rows = f"{uid(1)},normal,\n{uid(2)},normal,2\n{uid(3)},abnormal,4\n"
+    table = write_labels(tmp_path / "l.csv", rows, "StudyInstanceUID,label,slice")
+    bags, notes = unseen_bags(StudyOptions([root], table), read(detector_file), Watcher())
+    assert sorted((bag.row.line, bag.label) for bag in bags) == [(2, 0), (4, 1)]
+    assert notes == ["1 studies of which only normal slices are named"]
