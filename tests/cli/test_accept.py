@@ -2,14 +2,22 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from medscan import detector, donors
+from medscan import detector, donors, results
+from medscan.acceptance import AcceptOptions
+from medscan.acceptance import accept as run_accept
+from medscan.archive import key_of
+from medscan.bags import StudyOptions
+from medscan.options import Compute
 from tests.bags.conftest import uid, write_labels, write_study
 
 ROWS = "".join(f"{uid(n)},{'abnormal' if n > 2 else 'normal'}\n" for n in range(1, 5))
+
+HEAD = "StudyInstanceUID,label"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +36,22 @@ def site(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def scanned(tmp_path_factory, site, detector_file):
+    """A folder in which the labelled studies are scanned already."""
+    work = tmp_path_factory.mktemp("scanned")
+    studies = StudyOptions([site], write_labels(work / "labels.csv", ROWS, HEAD))
+    compute = Compute("cpu", workers=0)
+    run_accept(AcceptOptions(detector_file, studies, work / "test", compute=compute))
+    return work / "test"
+
+
 @pytest.fixture
-def accept(inside, site, detector_file):
-    def run(*words, rows=ROWS, head="StudyInstanceUID,label", file=detector_file):
+def accept(inside, site, detector_file, scanned):
+    for folder in ("test", "tiny-flair.acceptance"):
+        shutil.copytree(scanned, folder)
+
+    def run(*words, rows=ROWS, head=HEAD, file=detector_file):
         write_labels(Path("labels.csv"), rows, head)
         own = ("--archive", site, "--labels", "labels.csv", "--device", "cpu", "--workers", 0)
         return inside("accept", file, *own, *words)
@@ -46,7 +67,7 @@ def test_too_few_studies_are_a_refusal_that_says_how_many_would_do(accept, site)
     assert found["figures"]["abnormals"] == found["figures"]["normals"] == 2
     assert found["figures"]["prevalence"] == 0.1
     assert found["who"] == "Dr. <i>"
-    assert {one["key"] for one in found["studies"]} == {Path(k).name for k in scanned("test")}
+    assert {one["key"] for one in found["studies"]} == set(keys_in("test"))
     assert len(found["studies"]) == 4  # the fifth has no label, and is not scanned
     page = Path("test/index.html").read_text()
     assert "Content-Security-Policy" in page
@@ -63,9 +84,7 @@ def test_too_few_studies_are_a_refusal_that_says_how_many_would_do(accept, site)
     assert again["figures"] == found["figures"]
 
 
-def scanned(folder):
-    from medscan import results
-
+def keys_in(folder):
     return results.open(Path(folder) / "results.h5").keys()
 
 
@@ -166,6 +185,4 @@ def read(folder):
 
 
 def study_key(number):
-    from medscan.archive import key_of
-
     return key_of(uid(number))
