@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from medscan import detector, donors, results
 from medscan.acceptance import AcceptOptions
@@ -154,6 +156,9 @@ def test_three_answers_are_kept_in_the_detector_and_shown_to_a_person(
     assert own.accepted.uncertain_from == scores[high[1]]
     assert scores[high[2]] < own.accepted.threshold < scores[high[3]]
     assert own.at_rate(0.1).accepted is None
+    before, after = (load_file(path) for path in (detector_file, "own.safetensors"))
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
     # A scan with it: one flagged, two uncertain, and these are not at the end of the list.
     done = ("--detector", "own.safetensors", "--out", "night.h5", "--device", "cpu")
     code, out, err = inside("scan", site, *done, "--workers", 0)
