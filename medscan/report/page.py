@@ -30,6 +30,8 @@ from medscan.report.wording import (
 from medscan.text import printable
 
 STYLE, SCRIPT = "style.css", "script.js"
+SCRIPT_PARTS = ("common", "verdicts", "copying", "index", "maps", "viewer", "study")
+"""Files that the script is joined from, in their order: each uses those before it."""
 UNJUDGED = "none"
 """Value of the verdict filter for studies without a verdict."""
 _COMMON = "default-src 'none'; base-uri 'none'; form-action 'none'"
@@ -65,7 +67,13 @@ def render(template: str, context: Mapping[str, Any], *, root: str | None) -> st
 @cache
 def asset(name: str) -> str:
     """The text of the style sheet or the script."""
-    return Path(__file__).with_name("templates").joinpath(name).read_text("utf-8")
+    templates = Path(__file__).with_name("templates")
+    if name == SCRIPT:
+        parts = (templates / "script" / f"{part}.js" for part in SCRIPT_PARTS)
+        # A classic script in a scope of its own, because modules do not load from file://.
+        text = "\n".join(part.read_text("utf-8") for part in parts)
+        return f'(() => {{\n"use strict";\n{text}}})();\n'
+    return templates.joinpath(name).read_text("utf-8")
 
 
 def _policy(root: str | None) -> Markup:
