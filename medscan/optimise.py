@@ -60,34 +60,28 @@ def optimise(path: Path, data: Path, out: Path, most: int = 400) -> Detector:
     found = detectors.read(file)
     for precision in LOWER:
         choose_runtime(RuntimeName.OPENVINO, "cpu", precision)
-    slices = _sample(found, unseen_items(data, [found], "rest"), file, most)
-    full = _evaluate(file, found, Precision.FP32, slices)
+    model = load(file, found, Precision.FP32, runtime=RuntimeName.OPENVINO)
+    slices = sample(found, data, model.square.size, most)
+    full = score_with(model, found.calibration, slices)
     _check(data, full)
-    trials = tuple(
-        compare(precision, full, _evaluate(file, found, precision, slices)) for precision in LOWER
-    )
+    trials = []
+    for precision in LOWER:
+        low = load(file, found, precision, runtime=RuntimeName.OPENVINO)
+        trials.append(compare(precision, full, score_with(low, found.calibration, slices)))
     backbone = found.load_backbone(device="cpu", precision=Precision.FP32)
-    tried = replace(found, trials=trials)
+    tried = replace(found, trials=tuple(trials))
     return tried.save(out, found.load_method(file, backbone))
 
 
-def _sample(found: Detector, items: Sequence[Item], file: Path, most: int) -> list[LabelledSlice]:
-    """About `most` slices of items, evenly spaced, judged by the slices of the first."""
-    size = load(file, found, Precision.FP32, runtime=RuntimeName.OPENVINO).square.size
-    ordered = sorted(items, key=lambda item: item.name)
+def sample(found: Detector, data: Path, size: int, most: int) -> list[LabelledSlice]:
+    """About `most` slices of patients whom a detector was not fitted on, evenly spaced."""
+    items = sorted(unseen_items(data, [found], "rest"), key=lambda item: item.name)
 
     def drawn(part: Sequence[Item]) -> list[LabelledSlice]:
         return list(islice(slices_of(found.domain.plane, found.window, size, part), 2 * most))
 
-    each = max(1, len(drawn(ordered[:1])))
-    return drawn(ordered[:: max(1, each * len(ordered) // most)])
-
-
-def _evaluate(
-    file: Path, found: Detector, precision: Precision, slices: Sequence[LabelledSlice]
-) -> Evaluation:
-    model = load(file, found, precision, runtime=RuntimeName.OPENVINO)
-    return score_with(model, found.calibration, slices)
+    each = max(1, len(drawn(items[:1])))  # one for a picture, many for a volume
+    return drawn(items[:: max(1, each * len(items) // most)])
 
 
 def _check(data: Path, full: Evaluation) -> None:

@@ -5,7 +5,6 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -25,11 +24,7 @@ TRIAL = Trial("bf16", "openvino 1", 100, 0, 0.01, 0.999, 0.001)
 def data(tmp_path_factory):
     """Patients whom the detector was not fitted on."""
     folder = tiny.write_pictures(tmp_path_factory.mktemp("others"), 3, tests=2)
-    for path in folder.glob("*/*.png"):  # else they are its shots by content
-        with Image.open(path) as image:
-            image.rotate(90).save(path)
-    cases = folder / "cases.csv"
-    cases.write_text(cases.read_text().replace(",normal", ",n").replace(",abnormal", ",a"))
+    tiny.make_others(folder)
     return folder
 
 

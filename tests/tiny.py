@@ -83,6 +83,15 @@ def write_pictures(
     return data
 
 
+def make_others(data: Path) -> None:
+    """Turn what `write_pictures` wrote into pictures of other patients."""
+    for path in data.glob("*/*.png"):
+        with Image.open(path) as image:
+            image.rotate(90).save(path)
+    cases = data / "cases.csv"
+    cases.write_text(cases.read_text().replace(",normal", ",n").replace(",abnormal", ",a"))
+
+
 def _save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((image * 255).astype(np.uint8)).save(path)

@@ -1,0 +1,101 @@
+"""Benchmarks run to their end at their smallest size; some have tests of their own elsewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.benchmarks import (
+    few_shot,
+    index_speed,
+    model_speed,
+    nights,
+    precision,
+    report_size,
+    same_results,
+)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def called(main, *words):
+        monkeypatch.setattr("sys.argv", ["benchmark", *map(str, words)])
+        main()
+        return capsys.readouterr().out
+
+    return called
+
+
+def test_index_speed(run):
+    told = run(index_speed.main, "--files", 40, "--rounds", 1, "--workers", 1)
+    assert re.search(r"warm / cold, 1 workers: \d", told)
+
+
+def test_model_speed(run, backbone_folder):
+    words = ("--backbone", f"local-dir:{backbone_folder}", "--batch", 2, "--turns", 1)
+    told = run(model_speed.main, *words, "--lanes", 0)
+    assert re.search(r"madclip: .* times the authors' loop", told)
+    assert re.search(r"mvfa: .* times the authors' loop", told)
+
+
+def test_few_shot(run, backbone_folder, tmp_path):
+    data = tiny.write_pictures(tmp_path / "heads", patients=2, tests=2)
+    words = ("--backbone", f"local-dir:{backbone_folder}", "--shots", 2, "--seeds", 0, 1)
+    told = run(few_shot.main, data, *words, "--set", "epochs=1")
+    assert "over 2 seeds" in told.splitlines()[-1]
+
+
+def test_a_night(run):
+    told = run(nights.main, "night", "--files", 40, "--rounds", 1)
+    assert "os.walk" in told
+
+
+def test_report_size(run):
+    told = run(report_size.main, "--studies", 4, "--rounds", 0)
+    assert "single page written" in told
+
+
+def test_precision(run, detector_file, tmp_path):
+    data = tiny.write_pictures(tmp_path / "data", 3, tests=2)
+    tiny.make_others(data)
+    told = run(precision.main, f"{detector_file}={data}", "--slices", 40, "--ways", "torch,bf16")
+    full, low = [line.split() for line in told.splitlines()[2:]]
+    assert (full[0], full[5:9]) == ("torch,fp32", ["0", "of", "10", "0.0e+00"])
+    assert low[0] == "torch,bf16"
+    assert float(low[8]) > 0
+
+
+def test_same_results(tmp_path, capsys):
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "worklist.csv").write_text("rank,study\n1,a\n")
+    assert same_results.main(tmp_path / "before", tmp_path / "after") == 0
+    (tmp_path / "after" / "worklist.csv").write_text("rank,study\n1,b\n")
+    assert same_results.main(tmp_path / "before", tmp_path / "after") == 1
+    assert "worklist.csv" in capsys.readouterr().out
+
+
+SLOW = {
+    "end_to_end.py": ("--studies", "3", "--turns", "1", "--sample", "8"),
+    "runtimes.py": ("--studies", "3", "--turns", "1", "--ways", "torch,fp32", "torch,bf16"),
+    "stages.py": ("--studies", "3", "--rounds", "1"),
+    "million.py": ("--studies", "40", "--shards", "2"),
+    "kills.py": ("--kills", "1", "--studies", "2"),
+    "damage.py": ("--mutations", "1"),
+    "hostile_detectors.py": ("--count", "1"),
+    "backbone_speed.py": ("--threads", "1", "--turns", "1"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_a_long_one(name, environment):
+    command = [sys.executable, ROOT / "tests" / "benchmarks" / name, *SLOW[name]]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
