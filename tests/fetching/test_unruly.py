@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import re
 import time
 
 import pytest
@@ -147,9 +148,17 @@ def test_a_refusal_is_told_in_words(server, tmp_path, status, error, words):
         fetched(server, tmp_path / "spool")
 
 
-def test_addresses_that_a_server_gives_are_not_followed(server, tmp_path):
-    """dicomweb-client asks without the port, so that they lead to another server."""
+def test_addresses_are_our_own_and_objects_are_asked_for_as_they_are(server, tmp_path):
+    """dicomweb-client asks without the port, so that what servers call RetrieveURL is wrong.
+
+    They draw and divide objects in ways that fail for some, and convert them if not told to leave
+    them as they are.
+    """
     assert fetched(server, tmp_path / "spool").studies == 2
+    asked = [line for line in server.asked if "?" not in line]
+    assert all(re.fullmatch(r"GET /dicom-web/studies/[\d.]+/series/[\d.]+", a) for a in asked)
+    accepted = {head["Accept"] for head in server.heads if "multipart" in head["Accept"]}
+    assert accepted == {'multipart/related; type="application/dicom"; transfer-syntax=*'}
 
 
 def test_a_full_folder_ends_the_fetch_and_keeps_what_is_whole(server, tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from medscan.errors import UnavailableError
 from medscan.fetching import Wish, fetch, forget, opened_spool
-from medscan.pacs import Login, Node, Web, find_objects, opened, patience, peer, web_address
+from medscan.pacs import Login, Node, Web, dimse, find_objects, opened, patience, peer, web_address
 from medscan.sending import TABLES, send
 from tests.pacs import inside
 
@@ -148,3 +148,11 @@ class Cutting(Web):
 
 def sent_with_one_that_is_cut(folder: Path, bad: Path):
     return sent(folder, kind=type("CuttingOne", (Cutting,), {"bad": bad}))
+
+
+def sent_with_few_contexts(folder: Path):
+    dimse.MOST_CONTEXTS = 2
+    try:
+        return sent(folder, inside.PEER)
+    finally:
+        dimse.MOST_CONTEXTS = 127

@@ -214,6 +214,15 @@ def test_a_class_that_is_not_accepted_is_refused_and_the_rest_goes(pacs, made, o
     assert (done.stored, done.refused) == (3, 1)
     assert "label map" in done.problems[0]
     assert "SOP class not supported (0x0122)" in done.problems[0]
+    done = pacs(calls.sent, objects)  # by DICOMweb it takes one
+    assert (done.stored, done.there, done.refused) == (1, 3, 0)
+
+
+def test_more_syntaxes_than_an_association_takes_go_in_several(pacs, made, objects):
+    pacs(inside.fill, made / "in")
+    compressed(objects)
+    done = pacs(calls.sent_with_few_contexts, objects)
+    assert (done.stored, done.problems) == (5, [])
 
 
 def test_an_entity_that_does_not_answer_is_told(pacs, objects):
