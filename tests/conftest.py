@@ -62,6 +62,7 @@ def detector_file(
     from medscan.fitting import FitOptions, fit
 
     options = FitOptions(
+        method="mvfa",
         shots=6,
         backbone=f"local-dir:{backbone_folder}",
         organ="Brain",

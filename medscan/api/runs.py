@@ -177,7 +177,7 @@ def fit(
     source_organ: Sequence[str] = (),
     window: str = "auto",
     licence: str = "unknown",
-    method: str = "mvfa",
+    method: str = "discriminant",
     protocol: str = "clean",
     backbone: str = "medscan-mini",
     zero_shot: bool = False,

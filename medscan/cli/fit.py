@@ -66,7 +66,7 @@ def fit(
             metavar="NAME",
             autocompletion=lambda: list(METHODS),
         ),
-    ] = "mvfa",
+    ] = "discriminant",
     protocol: Annotated[
         str,
         option(

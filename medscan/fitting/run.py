@@ -43,7 +43,7 @@ class FitOptions:
     """
 
     shots: int | None = None
-    method: str = "mvfa"
+    method: str = "discriminant"
     protocol: str = "clean"
     backbone: str = clip.DEFAULT
     organ: str = "organ"

@@ -34,12 +34,12 @@ class System:
 
 
 METHODS: dict[str, System] = {
-    "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
-    "madclip": System(madclip.Madclip, madclip.MadclipSettings, madclip.PAPER),
-    "patchcore": System(patchcore.Patchcore, patchcore.PatchcoreSettings, patchcore.PAPER),
     "discriminant": System(
         discriminant.Discriminant, discriminant.DiscriminantSettings, discriminant.PAPER
     ),
+    "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
+    "madclip": System(madclip.Madclip, madclip.MadclipSettings, madclip.PAPER),
+    "patchcore": System(patchcore.Patchcore, patchcore.PatchcoreSettings, patchcore.PAPER),
     "clip": System(winclip.WinCLIP, winclip.WinCLIPSettings, winclip.PAPER, {}),
     "medvmad": System(medvmad.Medvmad, medvmad.MedvmadSettings, medvmad.PAPER, {}),
     "conrad": System(conrad.Conrad, conrad.ConradSettings, conrad.PAPER, {}),
@@ -131,7 +131,8 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
     if choices:
         fitting = value in choices
     least = 1 if setting in COUNTS or (setting == "epochs" and default) else 0
-    most = MOST.get(setting, 10**6)
+    untrained = setting == "epochs" and not default
+    most = 0 if untrained else MOST.get(setting, 10**6)
     if not fitting or (number and not least <= value <= most):
         advice = f"choose one of {', '.join(choices)}" if choices else f"its default is {default!r}"
         advice += f" and its largest value {most}" * (number and value > most)

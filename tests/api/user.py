@@ -26,4 +26,4 @@ def night(folder: str) -> str:
 
 def fitted(data: str) -> medscan.Detector:
     """Fit with other settings."""
-    return medscan.fit(data, "mine.safetensors", settings={"epochs": 2})
+    return medscan.fit(data, "mine.safetensors", method="mvfa", settings={"epochs": 2})

@@ -87,6 +87,7 @@ def good(folder: Path) -> tuple[Path, Path, Path]:
     """An archive, a detector for it, and the detector's backbone."""
     backbone = tiny.write_backbone(folder / "clip")
     options = FitOptions(
+        method="mvfa",
         shots=4,
         backbone=f"local-dir:{backbone}",
         organ="Brain",

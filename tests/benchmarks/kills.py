@@ -121,6 +121,7 @@ def prepared(folder: Path) -> ScanOptions:
     domain = Domain("MR", "BRAIN", "FLAIR", "axial")
     settings = {"epochs": 3, "bank_rows": 32}
     wanted = FitOptions(
+        method="mvfa",
         shots=6,
         backbone=f"local-dir:{backbone}",
         organ="Brain",

@@ -53,6 +53,7 @@ def write_detector(scratch: Path) -> None:
 
     backbone = tiny.write_backbone(scratch / "clip")
     options = FitOptions(
+        method="mvfa",
         shots=4,
         backbone=f"local-dir:{backbone}",
         organ="Brain",

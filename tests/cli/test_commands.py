@@ -89,7 +89,8 @@ def test_fit_scan_report_export(medscan, backbone_folder, pictures, tmp_path):
     fitted = medscan(
         *("fit", pictures, "--shots", 4, "--backbone", f"local-dir:{backbone_folder}"),
         *("--organ", "Brain", "--modality", "MR", "--plane", "axial", "--folds", 2),
-        *("--set", "epochs=2", "--out", "brain.safetensors", "--device", "cpu"),
+        *("--method", "mvfa", "--set", "epochs=2"),
+        *("--out", "brain.safetensors", "--device", "cpu"),
     )
     assert fitted.returncode == 0, fitted.stderr
     assert "provisional" in fitted.stdout

@@ -14,7 +14,11 @@ from tests.edited import edited
 def refit(inside, pictures, backbone_folder):
     """Fits a detector on pictures and scans them with it; then runs `medscan refit`."""
     options = FitOptions(
-        shots=6, backbone=f"local-dir:{backbone_folder}", folds=2, settings={"epochs": 1}
+        method="mvfa",
+        shots=6,
+        backbone=f"local-dir:{backbone_folder}",
+        folds=2,
+        settings={"epochs": 1},
     )
     made, method = fit(pictures, options)
     made.save(Path("any.safetensors"), method)

@@ -47,7 +47,7 @@ def brain_scores():
 
 def test_the_block_runs_and_loses_nothing(inside, archive, backbone_folder):
     tiny.write_pictures(Path("data"), patients=16)
-    quick = ["--backbone", f"local-dir:{backbone_folder}", "--set", "epochs=1", "--folds", "2"]
+    quick = ["--backbone", f"local-dir:{backbone_folder}", "--folds", "2"]
     said, kept = [], []
     for words in commands():
         at = [str(archive) if word == "/archive" else word for word in words]

@@ -184,7 +184,8 @@ def test_volumes_are_studies_whose_masks_label_slices(tmp_path, options):
 
 def test_the_test_set_may_choose_the_epoch_only_as_published(tmp_path, backbone_folder):
     data = tiny.write_pictures(tmp_path, patients=3, tests=2)
-    clean = FitOptions(backbone=f"local-dir:{backbone_folder}", shots=2, folds=0)
+    backbone = f"local-dir:{backbone_folder}"
+    clean = FitOptions(method="mvfa", backbone=backbone, shots=2, folds=0)
     with pytest.raises(UsageError, match="only for --protocol paper"):
         judge_on_test(data, clean)
     settings = {"epochs": 2, "size": None}

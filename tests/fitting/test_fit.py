@@ -20,6 +20,7 @@ from tests import tiny
 @pytest.fixture
 def options(backbone_folder):
     return FitOptions(
+        method="mvfa",
         shots=4,
         backbone=f"local-dir:{backbone_folder}",
         organ="Brain",

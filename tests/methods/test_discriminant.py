@@ -220,3 +220,9 @@ def test_it_reads_no_sentence(backbone, monkeypatch):
 def test_other_data_sets_do_not_teach_it():
     with pytest.raises(UsageError, match="does not learn from other data sets"):
         settings_of("discriminant", "clean", True)
+
+
+def test_it_is_what_is_fitted_where_nothing_is_asked_for_and_it_trains_no_epochs():
+    assert FitOptions().method == "discriminant"
+    with pytest.raises(UsageError, match=r"epochs=10 does not fit; its default is 0 and its larg"):
+        settings_of(FitOptions().method, epochs=10)
