@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import open_clip
-import timm
 import torch
 
+from medscan.backbones.available import licence_of
 from medscan.backbones.check import check_backbone
 from medscan.backbones.convert import convert
 from medscan.clip import Bundle, check_safetensors, header, load, store
@@ -99,8 +99,9 @@ def _licence_of(path: Path, facts: dict[str, Any]) -> dict[str, str]:
     if stated is None and readme.is_file():
         with readme.open(encoding="utf-8", errors="replace") as stream:
             head = stream.read(1 << 16)
-        found = re.search(r"^license:[ \t]*([\w.+-]{1,80})[ \t]*$", head, re.MULTILINE)
-        stated = found and found[1]
+        found = dict(re.findall(r"^(license|license_name):[ \t]*([\w.+-]{1,80})$", head, re.M))
+        stated = found.get("license")
+        stated = found.get("license_name", stated) if stated == "other" else stated
     return {"licence": stated} if isinstance(stated, str) and stated.isprintable() else {}
 
 
@@ -207,7 +208,7 @@ def timm_config(name: str, path: Path) -> dict[str, Any]:
         If timm knows no such weights.
     """
     called = name.removeprefix(store.TIMM)
-    known = timm.get_pretrained_cfg(called) if timm.is_model(called) else None
+    known = store.timm_weights(called)
     if known is None:
         raise WeightsError(
             f"{path}: timm knows no {printable(called, 80)}; list its names with `python -c "
@@ -242,8 +243,9 @@ def _keep(
         aside = Path(tempfile.mkdtemp(prefix=".import-", dir=store.home()))
     except OSError as error:
         raise WeightsError(f"{store.home()}: cannot be written ({error.strerror})") from error
+    licence = origin.get("licence") or licence_of(name)
     try:
-        _write(aside, name, weights, config, origin)
+        _write(aside, name, weights, config, origin | ({"licence": licence} if licence else {}))
         backbone = load(f"local-dir:{aside}")
         backbone.name = name
         _add_to_origin(aside, compared=check_backbone(backbone, folder))

@@ -23,10 +23,11 @@ from medscan.fitting import (
     NormalStacks,
     Tell,
     check_options,
+    chosen_settings,
     fit_shots,
     load_backbone,
 )
-from medscan.methods import Method, settings_of, system_of
+from medscan.methods import Method, system_of
 from medscan.shots import LabelledSlice, Shots, by_patient, judge_copy, stacked
 
 TAKEN = {True: 4, False: 2}
@@ -108,7 +109,7 @@ def fit_studies(
     """
     watcher = watcher or Watcher()
     _check(options)
-    settings = settings_of(options.method, options.protocol, **options.settings)
+    settings = chosen_settings(options)
     learnt = system_of(options.method).method.learns_from or (0,)
     labels = read_labels(studies.labels, studies.normal, studies.abnormal).for_fitting()
     plane = Plane(options.domain.plane) if options.domain.plane else None

@@ -78,6 +78,15 @@ def fit(
     backbone: Annotated[
         str, option(METHOD, "Backbone to fit on; see `medscan weights list`.", metavar="NAME")
     ] = "medscan-mini",
+    size: Annotated[
+        int | None,
+        option(
+            METHOD,
+            "Side of the backbone's input in pixels: a multiple of its patches.",
+            min=1,
+            show_default="the backbone's own; that of --protocol paper",
+        ),
+    ] = None,
     zero_shot: Annotated[
         bool,
         option(METHOD, "Learn from data sets of other organs than the one to scan.", "--zero-shot"),
@@ -135,6 +144,7 @@ def fit(
         organ=organ,
         zero_shot=zero_shot,
         source_organs=tuple(source_organ or ()),
+        size=size,
         domain=Domain(
             modality, body_part, sequence, plane.value if plane else "", age.value if age else ""
         ),

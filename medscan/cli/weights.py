@@ -10,6 +10,7 @@ import typer
 from medscan.cli.help import Command, Group
 
 if TYPE_CHECKING:
+    from medscan.clip import Bundle
     from medscan.detector import Detector
 
 VIT = "ViT-L-14-336-quickgelu/openai"
@@ -24,7 +25,10 @@ weights = typer.Typer(
 @weights.command(cls=Command)
 def pull(
     name: Annotated[
-        str, typer.Argument(help="ARCHITECTURE/TAG, as open_clip names it, or hf-hub:OWNER/MODEL.")
+        str,
+        typer.Argument(
+            help="ARCHITECTURE/TAG as open_clip names it, timm:NAME, or hf-hub:OWNER/MODEL."
+        ),
     ],
 ) -> None:
     """Download a backbone."""
@@ -32,17 +36,22 @@ def pull(
 
     typer.echo(f"fetching {name} from the Hugging Face hub")
     bundle = backbones.pull(name)
-    typer.echo(f"{bundle.name} kept in {bundle.folder}, SHA-256 {bundle.origin['sha256']}")
+    typer.echo(_kept(bundle))
 
 
 @weights.command("import", cls=Command)
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="OpenAI's .pt file, a .safetensors file, or an open_clip folder.")
+        Path,
+        typer.Argument(
+            help="A .safetensors file, OpenAI's .pt, or an open_clip, timm or transformers folder."
+        ),
     ],
     name: Annotated[
         str | None,
-        typer.Option(help="Name to keep it under: ARCHITECTURE/TAG, as open_clip names it."),
+        typer.Option(
+            help="Name to keep it under: ARCHITECTURE/TAG as open_clip names it, or timm:NAME."
+        ),
     ] = None,
     sha256: Annotated[
         str | None,
@@ -53,16 +62,24 @@ def import_(
     from medscan import backbones
 
     bundle = backbones.import_file(file, name=name, digest=sha256)
-    typer.echo(f"{bundle.name} kept in {bundle.folder}, SHA-256 {bundle.origin['sha256']}")
+    typer.echo(_kept(bundle))
 
 
 @weights.command("list", cls=Command)
-def list_() -> None:
+def list_(
+    available: Annotated[
+        bool,
+        typer.Option("--available", help="List what can be pulled or imported, from a table."),
+    ] = False,
+) -> None:
     """List backbones and detectors with their licences."""
-    from medscan import detector
+    from medscan import backbones, detector
     from medscan.clip import bundles
     from medscan.text import printable
 
+    if available:
+        typer.echo("\n".join(backbones.available_lines()))
+        return
     for bundle in bundles():
         typer.echo(f"backbone  {bundle.name}  {printable(bundle.licence)}  {bundle.folder}")
     for path in detector.shipped():
@@ -71,6 +88,17 @@ def list_() -> None:
             f"detector  {one.name}  {one.domain}  {one.method} on {one.backbone}  "
             f"{one.licence}  backbone: {one.backbone_licence or 'unknown'}  {path}{_lineage(one)}"
         )
+
+
+def _kept(bundle: Bundle) -> str:
+    """Say where a new backbone is, and what its tokens were compared with."""
+    from medscan.text import printable
+
+    facts = bundle.origin
+    return (
+        f"{bundle.name} kept in {bundle.folder}, SHA-256 {facts['sha256']}; licence: "
+        f"{printable(bundle.licence, 80)}; same tokens as {facts['compared']}"
+    )
 
 
 def _lineage(detector: Detector) -> str:

@@ -167,7 +167,7 @@ class Backbone:
     @property
     def patch(self) -> int:
         """Side of a patch in pixels; pixels beyond the last whole patch are not seen."""
-        return self.size // self.grid
+        return self._tower.patch
 
     @property
     def joint_width(self) -> int:

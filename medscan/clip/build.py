@@ -152,24 +152,22 @@ def _check(bundle: Bundle, make: Callable[[], Any], size: int | None) -> None:
             f"backbone {bundle.name}: the weights in {bundle.folder} do not have the shapes that "
             f"its configuration declares ({misfit})"
         )
-    _check_grid(bundle, model.visual, size or sides[0])
+    _check_grid(bundle, model.visual, tower.patch, size or sides[0])
     with _as_configured(bundle), torch.inference_mode():
         tokens = tower.embed(torch.zeros(1, 3, sides[0], sides[0], device="meta"))
         tower.pool(tower.block(1, tokens))
 
 
-def _check_grid(bundle: Bundle, visual: Any, side: int) -> None:
-    """Refuse an image with too many patches, or without any."""
-    patching = getattr(getattr(visual, "trunk", None), "patch_embed", visual)
-    ratio = getattr(patching, "feat_ratio", None)  # a stem of convolutions has several strides
-    patch = getattr(patching, "patch_size", None) if ratio is None else ratio()
-    if patch is None:
-        return  # not a vision transformer: `tower_of` says so
-    patch = patch[0] if isinstance(patch, tuple | list) else patch
+def _check_grid(bundle: Bundle, visual: Any, patch: int, side: int) -> None:
+    """Refuse an image with too many patches, without any, or with a rest that timm refuses."""
     if not 1 <= side // patch <= LARGEST_GRID:
         raise WeightsError(
             f"backbone {bundle.name}: size {side} makes {side // patch} patches of {patch} pixels "
             f"along a side; choose a size with 1 to {LARGEST_GRID}"
+        )
+    if side % patch and getattr(getattr(visual, "trunk", None), "dynamic_img_size", False):
+        raise WeightsError(
+            f"backbone {bundle.name}: size {side} is no multiple of its patches of {patch} pixels"
         )
 
 

@@ -251,7 +251,8 @@ def hub_repository(name: str) -> str | None:
     if name.startswith("hf-hub:"):
         repository = name.removeprefix("hf-hub:")
     elif name.startswith(TIMM):
-        repository = timm_repository(name.removeprefix(TIMM))
+        known = timm_weights(name.removeprefix(TIMM))
+        repository = str((known and known.hf_hub_id) or "")
     else:
         published = open_clip.get_pretrained_cfg(model, tag) if tag else {}
         repository = str(published.get("hf_hub", "")).rstrip("/")
@@ -260,12 +261,14 @@ def hub_repository(name: str) -> str | None:
     return repository if repository.count("/") == 1 else None
 
 
-def timm_repository(name: str) -> str:
-    """OWNER/NAME on the hub of weights that timm names; empty if it does not know them."""
+def timm_weights(name: str) -> Any:
+    """What timm knows of weights that it names; None if it does not know them."""
     import timm
 
-    known = timm.get_pretrained_cfg(name) if timm.is_model(name) and "." in name else None
-    return str((known and known.hf_hub_id) or "")
+    try:
+        return timm.get_pretrained_cfg(name) if timm.is_model(name) and "." in name else None
+    except RuntimeError:  # it knows the architecture, but no such weights of it
+        return None
 
 
 def name_says_quick_gelu(model: str) -> bool:

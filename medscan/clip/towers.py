@@ -27,6 +27,8 @@ class Tower(Protocol):
     Parameters
     ----------
     blocks : sequence of Module
+    patch : int
+        Side of a patch in pixels.
     prefix : int
         Number of tokens before those of the patches.
     has_class : bool
@@ -38,6 +40,7 @@ class Tower(Protocol):
     """
 
     blocks: Sequence[nn.Module]
+    patch: int
     prefix: int
     has_class: bool
     takes_tokens: bool
@@ -67,6 +70,7 @@ class _ClipTower:
     def __init__(self, visual: Any) -> None:
         self.visual = visual
         self.blocks = visual.transformer.resblocks
+        self.patch = int(visual.patch_size[0])
 
     def embed(self, images: Tensor) -> Tensor:
         return self.visual._embeds(images)  # type: ignore[no-any-return]
@@ -102,6 +106,7 @@ class _TimmTower:
     def __init__(self, visual: Any) -> None:
         self.visual, self.trunk = visual, visual.trunk
         self.blocks = self.trunk.blocks
+        self.patch = int(self.trunk.patch_embed.feat_ratio())
         self.prefix = int(self.trunk.num_prefix_tokens)
         self.has_class = getattr(self.trunk, "cls_token", None) is not None
         self.takes_tokens = self.prefix == 1 and self.has_class

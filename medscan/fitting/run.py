@@ -38,8 +38,10 @@ SHOTS = 16
 class FitOptions:
     """What `medscan fit` is asked for; see medscan-fit(1).
 
-    `shots` None is 16, or with `zero_shot` every labelled image. `source_organs` are the words of
-    the data sets that `zero_shot` learns from; `organ` is the word of what will be scored.
+    `size` is the side of the tower's input in pixels, a multiple of its patches; None is that of
+    `settings`. `shots` None is 16, or with `zero_shot` every labelled image. `source_organs` are
+    the words of the data sets that `zero_shot` learns from; `organ` is the word of what will be
+    scored.
     """
 
     shots: int | None = None
@@ -49,6 +51,7 @@ class FitOptions:
     organ: str = "organ"
     zero_shot: bool = False
     source_organs: tuple[str, ...] = ()
+    size: int | None = None
     domain: Domain = field(default_factory=Domain)
     window: str = "auto"
     seed: int = 0
@@ -92,7 +95,7 @@ def fit(
     """
     folders = (data,) if isinstance(data, Path) else tuple(data)
     _check(folders, options)
-    settings = settings_of(options.method, options.protocol, options.zero_shot, **options.settings)
+    settings = chosen_settings(options)
     backbone = load_backbone(options, settings)
     items = [] if not folders or options.zero_shot else _items(folders[0], options)
     shots = _shots(folders, items, options, backbone.size)
@@ -100,9 +103,21 @@ def fit(
     return fit_shots(shots, backbone, options, settings, progress, judge, stacks)
 
 
+def chosen_settings(options: FitOptions) -> Settings:
+    """Settings of the method that is to be fitted."""
+    changes = options.settings | ({} if options.size is None else {"size": options.size})
+    return settings_of(options.method, options.protocol, options.zero_shot, **changes)
+
+
 def load_backbone(options: FitOptions, settings: Settings) -> Backbone:
-    """Load the backbone that a method is fitted on, as its settings ask for it."""
-    return clip.load(
+    """Load the backbone that a method is fitted on, as its settings ask for it.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+        `options.size` is no multiple of its patches.
+    """
+    backbone = clip.load(
         options.backbone,
         device=options.device,
         precision=options.precision,
@@ -110,6 +125,14 @@ def load_backbone(options: FitOptions, settings: Settings) -> Backbone:
         quick_gelu=settings.quick_gelu,
         text_quick_gelu=settings.text_quick_gelu,
     )
+    patch, size = backbone.patch, backbone.size
+    if options.size is not None and size % patch:
+        near = size // patch * patch
+        raise UsageError(
+            f"--size {size}: is no multiple of the {patch} pixels of a patch of {backbone.name}; "
+            f"choose {near} or {near + patch}"
+        )
+    return backbone
 
 
 def fit_shots(

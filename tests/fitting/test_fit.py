@@ -1,17 +1,19 @@
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from medscan.detector import Domain
+from medscan.detector import Domain, read
 from medscan.errors import MedscanError, UsageError
 from medscan.fitting import FitOptions, augment, fingerprint, fit
 from medscan.fitting.calibrate import patient_folds, summarise
 from medscan.fitting.held import HeldOut
 from medscan.fitting.train import prepare, train
 from medscan.methods import build, settings_of
+from medscan.scoring.models import describe
 from medscan.shots import load_items, read_items
 from medscan.shots.shots import draw_shots
 from tests import tiny
@@ -328,3 +330,26 @@ def test_no_threshold_is_made_of_scores_that_are_not_finite(score):
         summarise(held, 0.05)
     with pytest.raises(MedscanError, match="scores of held-out shots are not finite"):
         summarise(HeldOut(stacks=[(0, (0.5, score))]), 0.05)
+
+
+def test_the_size_of_the_input_is_a_multiple_of_the_patches(backbone_folder, pictures):
+    options = FitOptions(
+        shots=2, method="patchcore", backbone=f"local-dir:{backbone_folder}", folds=0, size=96
+    )
+    detector, method = fit(pictures, options)
+    assert (detector.size, method.backbone.grid) == (96, 6)
+    with pytest.raises(UsageError, match=r"no multiple of the 16 pixels .* choose 96 or 112"):
+        fit(pictures, replace(options, size=100))
+
+
+def test_the_licence_of_the_backbone_travels(pictures, tmp_path):
+    folder = tiny.write_tower(
+        tmp_path / "tower", "vit_base_patch14_reg4_dinov2", embed_dim=32, depth=2, num_heads=2,
+        patch_size=16,
+    )  # fmt: skip
+    options = FitOptions(shots=2, method="patchcore", backbone=f"local-dir:{folder}", folds=0)
+    detector, method = fit(pictures, options)
+    detector.save(tmp_path / "d.safetensors", method)
+    again = read(tmp_path / "d.safetensors")
+    assert again.backbone_licence == "cc-by-4.0"
+    assert describe(again)["backbone_licence"] == "cc-by-4.0"
