@@ -1,17 +1,20 @@
 """Every vision transformer of open_clip's registry, and others of timm, as backbones.
 
-    python tests/benchmarks/towers.py [--part 1/2] [--out towers.md] [NAME ...]
+    python tests/benchmarks/towers.py --out tests/benchmarks/towers.md [NAME ...]
 
 Each is built with random weights, four blocks deep, with the widths, patches, tokens, positions
 and heads that it has; one at a time. It is loaded as a user's, at 4 x 4 patches; its tokens and
 sentence features are compared with the library's own to 1e-5; patchcore, discriminant and, where
-there are sentences that medscan can encode, madclip are fitted on it and scan a small archive. What
-cannot be done says why in one line. tests/benchmarks/towers.md is what it printed.
+there are sentences that medscan can encode, madclip are fitted on it and scan a small archive; of
+configurations that differ only in depth, input size or words, and so are alike here, the first. What
+cannot be done says why in one line. Rows that the file has already are kept, so that it can be
+stopped at any moment.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import math
@@ -203,6 +206,21 @@ def same_sentences(backbone: clip.Backbone, model: Any) -> bool:
     return bool((found - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp_min(1))
 
 
+SEEN: dict[str, str] = {}
+"""Name of the first tower of a kind."""
+
+
+def kind_of(model: torch.nn.Module) -> str:
+    """What is left of a configuration in a small model: parts, their shapes but for positions."""
+    shapes = {
+        name: tuple(tensor.shape)
+        for name, tensor in model.state_dict().items()
+        if "pos" not in name and "rel_" not in name and "token_embedding" not in name
+    }
+    settings = [str(part) for part in model.modules() if not any(part.children())]
+    return hashlib.sha256(json.dumps([shapes, settings]).encode()).hexdigest()
+
+
 def try_tower(name: str, work: Path, data: Path, archive: Path) -> Row:
     """Load, compare, fit and scan."""
     row = Row(name)
@@ -220,9 +238,13 @@ def try_tower(name: str, work: Path, data: Path, archive: Path) -> Row:
             row.why = f"it {why}"
         elif not same_sentences(backbone, model):
             row.why = "SENTENCES DIFFER"
+        first = SEEN.setdefault(kind_of(model), name)
         for method in METHODS:
             if method != "madclip" or not row.why:
-                row.methods[method] = fit_and_scan(method, bundle, size, work, data, archive)
+                found = f"as {first}"
+                if first == name:
+                    found = fit_and_scan(method, bundle, size, work, data, archive)
+                row.methods[method] = found
     except MedscanError as error:
         row.why = str(error).replace(str(folder), "FOLDER").replace(f"backbone {name}: ", "")
     return row
@@ -242,6 +264,11 @@ def fit_and_scan(method: str, bundle: str, size: int, work: Path, data: Path, ar
     return "yes" if scores and all(map(math.isfinite, scores)) else "NO SCORE"
 
 
+def kept(out: Path) -> list[str]:
+    """Rows of an earlier run."""
+    return out.read_text().splitlines()[len(HEAD) :] if out.is_file() else []
+
+
 def names() -> list[str]:
     return [*open_clip.list_models(), *TIMM]
 
@@ -249,24 +276,21 @@ def names() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Try every tower as a backbone.")
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--part", default="1/1")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    part, parts = (int(number) for number in args.part.split("/"))
-    chosen = args.names or names()[part - 1 :: parts]
     logging.disable(logging.WARNING)
-    rows = []
-    print("\n".join(HEAD), flush=True)
+    rows = {line.split(" | ")[0][2:]: line for line in kept(args.out)}
+    chosen = [name for name in args.names or names() if name not in rows]
     with tempfile.TemporaryDirectory() as folder, shallow():
         data = tiny.write_pictures(Path(folder) / "data", patients=2)
         tiny.write_nifti(Path(folder) / "archive" / "head.nii.gz", tiny.head_volume(1, slices=3))
         for name in chosen:
             start = time.monotonic()
             with tempfile.TemporaryDirectory(dir=folder) as work, loaded_once():
-                rows.append(try_tower(name, Path(work), data, Path(folder) / "archive").line())
-            print(rows[-1], f"{time.monotonic() - start:.1f} s", flush=True)
-    if args.out:
-        args.out.write_text("\n".join([*HEAD, *rows]) + "\n")
+                rows[name] = try_tower(name, Path(work), data, Path(folder) / "archive").line()
+            print(rows[name], f"{time.monotonic() - start:.1f} s", flush=True)
+            ordered = [rows[name] for name in names() if name in rows]
+            args.out.write_text("\n".join([*HEAD, *ordered]) + "\n")
 
 
 if __name__ == "__main__":
