@@ -6,8 +6,8 @@ Each is built with random weights, four blocks deep, with the widths, patches, t
 and heads that it has; one at a time. It is loaded as a user's, at 4 x 4 patches; its tokens and
 sentence features are compared with the library's own to 1e-5; patchcore, discriminant and, where
 there are sentences that medscan can encode, madclip are fitted on it and scan a small archive; of
-configurations that differ only in depth, input size or words, and so are alike here, the first. What
-cannot be done says why in one line. Rows that the file has already are kept, so that it can be
+configurations that differ only in depth, input size or words, and so are alike here, the first.
+What cannot be done says why in one line. Rows that the file has already are kept, so that it can be
 stopped at any moment.
 """
 
