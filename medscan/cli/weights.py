@@ -74,7 +74,7 @@ def list_(
 ) -> None:
     """List backbones and detectors with their licences."""
     from medscan import backbones, detector
-    from medscan.clip import bundles
+    from medscan.clip import bundles, licence_of
     from medscan.text import printable
 
     if available:
@@ -84,9 +84,10 @@ def list_(
         typer.echo(f"backbone  {bundle.name}  {printable(bundle.licence)}  {bundle.folder}")
     for path in detector.shipped():
         one = detector.read(path)
+        licence = one.backbone_licence or licence_of(one.backbone)
         typer.echo(
             f"detector  {one.name}  {one.domain}  {one.method} on {one.backbone}  "
-            f"{one.licence}  backbone: {one.backbone_licence or 'unknown'}  {path}{_lineage(one)}"
+            f"{one.licence}  backbone: {printable(licence)}  {path}{_lineage(one)}"
         )
 
 

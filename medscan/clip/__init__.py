@@ -9,7 +9,7 @@ from medscan.clip import config, header, store
 from medscan.clip.config import LARGEST_SIDE
 from medscan.clip.device import choose_device, device_error, device_errors, is_gpu_full
 from medscan.clip.header import Header, check_safetensors, in_order, read_header
-from medscan.clip.store import DEFAULT, Bundle, bundles, find, load, shipped
+from medscan.clip.store import DEFAULT, Bundle, bundles, find, licence_of, load, shipped
 
 if TYPE_CHECKING:
     from medscan.clip.backbone import Backbone, Features, Hook, Need, Prompts
@@ -37,6 +37,7 @@ __all__ = [
     "header",
     "in_order",
     "is_gpu_full",
+    "licence_of",
     "load",
     "read_header",
     "shipped",

@@ -188,6 +188,14 @@ def read_bundle(name: str, folder: Path) -> Bundle:
     return Bundle(name, folder, weights, config, origin)
 
 
+def licence_of(name: str) -> str:
+    """Licence of a backbone's weights; unknown where it is not on this machine."""
+    try:
+        return find(name).licence
+    except WeightsError:
+        return UNKNOWN
+
+
 def is_transformers(config: Any) -> bool:
     """Whether a `config.json` is one of Hugging Face transformers rather than of timm."""
     return isinstance(config, dict) and "model_type" in config and "architecture" not in config

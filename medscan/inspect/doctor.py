@@ -229,9 +229,9 @@ def _detector(path: Path, health: Health) -> dict[str, str]:
         "method": shipped.method,
         "backbone": shipped.backbone,
         "backbone_hash": shipped.backbone_digest,
-        "backbone_licence": shipped.backbone_licence,
     }
     bundle = clip.find(shipped.backbone)
+    row["backbone_licence"] = shipped.backbone_licence or bundle.licence
     clip.check_safetensors(bundle.weights)
     digests = {backbone["path"]: backbone["hash"] for backbone in health.backbones}
     digest = digests.get(str(bundle.folder)) or bundle.digest()

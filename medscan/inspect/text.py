@@ -28,7 +28,7 @@ def health_lines(health: Health) -> Iterator[str]:
     for row in health.detectors:
         yield (
             f"detector  {row['name']}  {row['hash']}  {row['licence']}  {row['domain']}  "
-            f"{row['method']} on {row['backbone']}"
+            f"{row['method']} on {row['backbone']}  backbone: {row['backbone_licence']}"
         )
     yield from _syntaxes(health)
     yield from (f"note      {note}" for note in health.notes)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from medscan.clip import choose_device, device_errors
+from medscan.clip import choose_device, device_errors, licence_of
 from medscan.detector import Detector
 from medscan.options import Compute
 from medscan.profile import Clock
@@ -79,6 +79,6 @@ def describe(detector: Detector) -> dict[str, Any]:
         "normals": list(calibration.normals),
         "normal_stacks": [list(scores) for scores in calibration.stacks],
         "licence": detector.licence,
-        "backbone_licence": detector.backbone_licence,
+        "backbone_licence": detector.backbone_licence or licence_of(detector.backbone),
         "lineage": [asdict(parent) for parent in detector.lineage],
     }

@@ -224,7 +224,7 @@ def kind_of(model: torch.nn.Module) -> str:
 def try_tower(name: str, work: Path, data: Path, archive: Path) -> Row:
     """Load, compare, fit and scan."""
     row = Row(name)
-    of_timm = name in TIMM
+    of_timm = "." in name
     folder = work / "bundle"
     folder.mkdir()
     try:

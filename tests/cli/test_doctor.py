@@ -62,6 +62,7 @@ def test_weights_are_told_with_hash_and_licence():
     assert flair["hash"] == detector.read(Path(flair["path"])).digest
     assert flair["backbone_hash"] == mini["hash"]
     assert "CC BY" in flair["licence"]
+    assert flair["backbone_licence"] == mini["licence"]
 
 
 def test_people_can_read_it(medscan):
