@@ -6,9 +6,11 @@ Objects go as bytes, since reading and writing them again may change them.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,9 @@ _LATER = {408, 425, 429, 502, 503, 504, 507}
 LARGEST_ANSWER = 1 << 24
 """Most bytes of an answer about what was stored."""
 
+STUDY, SERIES, INSTANCE = "0020000D", "0020000E", "00080018"
+"""Tags of the UIDs of studies, series and instances."""
+log = logging.getLogger(__name__)
 Search = Callable[..., Any]
 
 
@@ -90,25 +95,23 @@ class Web:
             If its answer is not what DICOM says.
         """
         search = self._client.search_for_studies
-        return self._pages(search, "StudyInstanceUID", filters, fields)
+        for one in self._pages(search, STUDY, filters, fields):
+            yield self._read(one)
 
     def series(self, study: str, fields: Sequence[str] = ()) -> Iterator[Dataset]:
         """Yield what it says of the series of a study. Raises as `studies`."""
-
-        def search(**words: Any) -> Any:
-            return self._client.search_for_series(study_instance_uid=study, **words)
-
-        return self._pages(search, "SeriesInstanceUID", {}, fields)
+        search = partial(self._client.search_for_series, study_instance_uid=study)
+        for one in self._pages(search, SERIES, {}, fields):
+            yield self._read(one)
 
     def instances(self, study: str, series: str) -> list[str]:
         """Return the UIDs of the instances of a series. Raises as `studies`."""
-
-        def search(**words: Any) -> Any:
-            return self._client.search_for_instances(
-                study_instance_uid=study, series_instance_uid=series, **words
-            )
-
-        return [text(found, "SOPInstanceUID") for found in self._pages(search, "SOPInstanceUID")]
+        search = partial(
+            self._client.search_for_instances,
+            study_instance_uid=study,
+            series_instance_uid=series,
+        )
+        return [_value(one, INSTANCE) for one in self._pages(search, INSTANCE)]
 
     def _pages(
         self,
@@ -116,7 +119,7 @@ class Web:
         uid: str,
         filters: Mapping[str, str] | None = None,
         fields: Sequence[str] = (),
-    ) -> Iterator[Dataset]:
+    ) -> Iterator[dict[str, Any]]:
         """Ask for page after page until one brings nothing new: a server may ignore the offset."""
         seen: set[str] = set()
         offset = 0
@@ -128,15 +131,21 @@ class Web:
                     search_filters=dict(filters or {}),
                     fields=list(fields) or None,
                 )
-                found = [Dataset.from_json(_described(one)) for one in page]
-            new = [one for one in found if text(one, uid) not in seen]
+                found = {_value(one, uid): one for one in page}
+            new = {name: one for name, one in found.items() if name not in seen}
             if not new:
                 return
-            if not all(is_uid(text(one, uid)) for one in new):
-                raise PacsError(f"{self.address.host} lists something without a {uid}")
-            seen.update(text(one, uid) for one in new)
-            yield from new
-            offset += len(found)
+            seen.update(new)
+            offset += len(page)
+            for name, one in new.items():
+                if is_uid(name):
+                    yield one
+                else:
+                    log.warning("%s lists something without a valid UID", self.address.host)
+
+    def _read(self, one: dict[str, Any]) -> Dataset:
+        with self.asking():
+            return Dataset.from_json(one)
 
     # --- retrieve ---------------------------------------------------------------------------------
 
@@ -222,7 +231,7 @@ class Web:
     @contextmanager
     def asking(self) -> Iterator[None]:
         """Turn what the libraries raise into errors of medscan, which name no patient."""
-        from requests import HTTPError, RequestException
+        from requests import HTTPError, JSONDecodeError, RequestException
         from urllib3.exceptions import HTTPError as BrokenError
 
         host = self.address.host
@@ -230,12 +239,14 @@ class Web:
             yield
         except HTTPError as error:
             raise _refusal(host, error.response.status_code) from None
+        except (JSONDecodeError, RecursionError):
+            raise PacsError(f"{host} does not answer as DICOMweb does (no JSON)") from None
         except (RequestException, BrokenError, ConnectionError, TimeoutError) as error:
             raise UnavailableError(f"{host} does not answer: {_cause(error)}") from None
         except PacsError as error:
             raise type(error)(f"{host}: {error}") from None
         except (ValueError, TypeError, KeyError, AttributeError, LookupError) as error:
-            # Of dicomweb-client and pydicom, for JSON that is none or of another form.
+            # Of dicomweb-client and pydicom, for JSON of another form.
             what = type(error).__name__
             raise PacsError(f"{host} does not answer as DICOMweb does ({what})") from None
 
@@ -290,7 +301,7 @@ def _cause(error: Exception) -> str:
     return known or re.sub(r"(?<!^)(?=[A-Z][a-z])", " ", type(error).__name__).lower()
 
 
-def _described(item: Any) -> dict[str, Any]:
-    if not isinstance(item, dict):
-        raise TypeError
-    return item
+def _value(one: dict[str, Any], tag: str) -> str:
+    """Value of an element in the JSON of DICOM; empty without one."""
+    values = one.get(tag, {}).get("Value")
+    return str(values[0]) if values else ""

@@ -183,11 +183,16 @@ class Night:
         assert not any(word in text for word in (NAME.split("^")[0], NUMBER, "1.2.77."))
 
 
+started: list[subprocess.Popen[bytes]] = []
+"""Kept, since one that is forgotten is waited for by Python."""
+
+
 def start_anew(words: list[str], folder: Path, said: Path) -> int:
     """Start medscan as a user does."""
     with said.open("w") as stream:
         command = [sys.executable, "-m", "medscan", *words]
-        return subprocess.Popen(command, cwd=folder, stdout=stream, stderr=stream).pid
+        started.append(subprocess.Popen(command, cwd=folder, stdout=stream, stderr=stream))
+    return started[-1].pid
 
 
 def start_at_once(words: list[str], folder: Path, said: Path) -> int:

@@ -108,6 +108,25 @@ def test_a_list_that_is_shorter_than_the_count_is_not_believed(server, tmp_path)
     assert "4 of the 5 objects of a series are listed" in done.problems[0]
 
 
+def test_a_study_without_a_valid_uid_stops_no_other(server, tmp_path, caplog):
+    uids = next(uids for uids in server.objects if uids[0] == "1.2.0")
+    server.objects["../1.2", *uids[1:]] = server.objects[uids]
+    server.more["../1.2"] = {}
+    assert fetched(server, tmp_path / "spool").studies == 2
+    assert caplog.messages == [f"127.0.0.1:{server.url.split(':')[2].split('/')[0]} lists "
+                               "something without a valid UID"]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"3", b"[3]", b'[{"0020000D": 3}]', b"[" * 9999])
+def test_what_is_no_answer_of_dicomweb_is_told(server, tmp_path, body):
+    server.listing = body
+    if body:
+        with pytest.raises(PacsError, match="does not answer as DICOMweb does"):
+            fetched(server, tmp_path / "spool")
+    else:
+        assert fetched(server, tmp_path / "spool").listed == 0
+
+
 def test_an_object_of_another_study_is_not_taken(server, tmp_path):
     (one, other) = (next(u for u in server.objects if u[0] == f"1.2.{n}") for n in range(2))
     server.objects[one] = server.objects[other]

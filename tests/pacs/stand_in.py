@@ -19,7 +19,8 @@ class StandIn:
     Attributes that a test sets:
 
     - `objects`: bytes by (study, series, instance); `more`: elements of search results by UID.
-    - `ignores`: what of "filters", "offset", "limit" it ignores; `page`: most that it lists.
+    - `ignores`: what of "filters", "offset", "limit" it ignores; `page`: most that it lists;
+      `listing`: what it answers in place of any list.
     - `cut`: bytes of an answer after which the connection ends, for each retrieval in turn.
     - `left_out`: instances that a retrieval of their series lacks; `refused`: those that it has
       no answer for.
@@ -30,7 +31,7 @@ class StandIn:
 
     def __init__(self):
         self.objects, self.more = {}, {}
-        self.ignores, self.page = set(), 1000
+        self.ignores, self.page, self.listing = set(), 1000, None
         self.cut, self.left_out, self.refused = [], set(), set()
         self.status, self.stall_s, self.answers = [], 0.0, []
         self.asked, self.heads, self.stored = [], [], []
@@ -112,7 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
             found = [uids for uids in found if self._matches(uids[-1], query)]
         first = 0 if "offset" in me.ignores else int(query.get("offset", 0))
         most = me.page if "limit" in me.ignores else min(me.page, int(query.get("limit", 1000)))
-        self._send(200, json.dumps([self._listed(uids) for uids in found[first:][:most]]).encode())
+        page = json.dumps([self._listed(uids) for uids in found[first:][:most]]).encode()
+        self._send(200, page if me.listing is None else me.listing)
 
     def do_POST(self):
         me = self.stand_in
