@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medscan.cli.logs import tell
-from medscan.cli.options import INPUT, OUTPUT, AsJson, Detectors, LoginFile, Timeout, gib, option
+from medscan.cli.options import (
+    INPUT,
+    OUTPUT,
+    PACS,
+    AsJson,
+    Detectors,
+    LoginFile,
+    Timeout,
+    Title,
+    gib,
+    option,
+)
 from medscan.files import private_files
 
 if TYPE_CHECKING:
@@ -18,7 +29,10 @@ if TYPE_CHECKING:
 
 
 def fetch(
-    url: Annotated[str, typer.Argument(help="DICOMweb address, such as https://pacs/dicom-web.")],
+    pacs: Annotated[
+        str,
+        typer.Argument(help="DICOMweb address, such as https://pacs/dicom-web, or AET@host:port."),
+    ],
     into: Annotated[
         Path, option(OUTPUT, "Folder for the studies; their ledger is beside it, in FOLDER.fetch.")
     ],
@@ -48,6 +62,16 @@ def fetch(
     ] = None,
     detector: Detectors = None,
     login: LoginFile = None,
+    title: Title = "MEDSCAN",
+    port: Annotated[
+        int,
+        option(
+            PACS,
+            "Port of this machine that AET@host:port sends to, as it knows it.",
+            min=1,
+            max=65535,
+        ),
+    ] = 11112,
     timeout: Timeout = 60.0,
     max_gib: Annotated[
         int | None,
@@ -74,10 +98,11 @@ def fetch(
     from medscan.chosen import read_detectors
     from medscan.fetching import Wish, days, opened_spool
     from medscan.fetching import fetch as copy
-    from medscan.pacs import Web, read_login, web_address
+    from medscan.pacs import Archive, Peer, Web, own_title, peer, read_login, web_address
 
     known = read_login(login)
-    address = web_address(url, known)
+    target = web_address(pacs, known) if "://" in pacs else peer(pacs)
+    own = own_title(title)
     first, last = days(since, until)
     wish = Wish(
         first,
@@ -90,7 +115,11 @@ def fetch(
     wish.check()
     with private_files(True), opened_spool(into) as spool:
         forgotten = [_forgotten(spool, results) for results in forget or ()]
-        source = Web(address, known, timeout)
+        source: Archive | Web
+        if isinstance(target, Peer):
+            source = Archive(target, own, known, timeout, port, spool.aside)
+        else:
+            source = Web(target, known, timeout)
         try:
             done = copy(source, spool, wish, max_gib)
         finally:

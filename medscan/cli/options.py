@@ -298,6 +298,9 @@ Timeout = Annotated[
     float,
     option(PACS, "Seconds to wait for the next bytes of an answer.", metavar="SECONDS", min=0.1),
 ]
+Title = Annotated[
+    str, option(PACS, "AE title of medscan, for AET@host:port.", "--aet", metavar="AET")
+]
 AsJson = Annotated[bool, option(OUTPUT, "Print JSON.", "--json")]
 MaxFilePlanes = Annotated[int, option(INPUT, "Most planes of one file.", min=1)]
 MaxStudyPlanes = Annotated[int, option(INPUT, "Most planes of one study.", min=1)]

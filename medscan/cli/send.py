@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medscan.cli.logs import tell
-from medscan.cli.options import OUTPUT, PACS, AsJson, LoginFile, Timeout, option
+from medscan.cli.options import OUTPUT, PACS, AsJson, LoginFile, Timeout, Title, option
 from medscan.errors import UsageError
 from medscan.files import private_files
 
@@ -31,9 +31,7 @@ def send(
         ),
     ],
     login: LoginFile = None,
-    title: Annotated[
-        str, option(PACS, "AE title of medscan, for AET@host:port.", "--aet", metavar="AET")
-    ] = "MEDSCAN",
+    title: Title = "MEDSCAN",
     timeout: Timeout = 60.0,
     new_studies: Annotated[
         bool,

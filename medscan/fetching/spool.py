@@ -19,7 +19,7 @@ from pathlib import Path
 from medscan.archive import key_of
 from medscan.errors import DiskError, UsageError
 from medscan.files import free_bytes, make_folder
-from medscan.pacs import Database, opened
+from medscan.pacs import ARRIVING, Database, opened
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS series (
@@ -57,7 +57,8 @@ class Spool:
     """
 
     def __init__(self, folder: Path, ledger: Database) -> None:
-        self.folder, self.partial = folder, aside_of(folder) / "partial"
+        self.folder, self.aside = folder, aside_of(folder)
+        self.partial = self.aside / "partial"
         self._ledger = ledger
         self.bytes = self._count_bytes()
 
@@ -215,6 +216,8 @@ def opened_spool(folder: Path) -> Iterator[Spool]:
     with opened(aside / "ledger", TABLES) as ledger:
         spool = Spool(folder, ledger)
         spool.remove_forgotten()
+        for left in aside.glob(f"{ARRIVING}*"):
+            shutil.rmtree(left)
         yield spool
 
 

@@ -11,11 +11,14 @@ from medscan.pacs.dimse import Node
 from medscan.pacs.login import Login, read_login
 from medscan.pacs.objects import DicomObject, NotSent, find_objects
 from medscan.pacs.patience import GIVE_UP_AFTER, patiently
+from medscan.pacs.query import ARRIVING, Archive
 from medscan.pacs.web import Web
 
 __all__ = [
+    "ARRIVING",
     "GIVE_UP_AFTER",
     "Answer",
+    "Archive",
     "Database",
     "DicomObject",
     "Login",

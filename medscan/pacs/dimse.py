@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 MOST_CONTEXTS = 127
 """Contexts of an association that objects may have: PS3.8 allows 128, and one is for queries."""
 NOT_ACCEPTED = 0x0122
-_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-_PENDING = (0xFF00, 0xFF01)
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+PENDING = (0xFF00, 0xFF01)
 
 
 class Node:
@@ -71,17 +71,17 @@ class Node:
         """
         from pynetdicom.presentation import build_context
 
-        with self._associated([build_context(_FIND)]) as association:
+        with self._associated([build_context(FIND)]) as association:
             if association is None or not association.accepted_contexts:
                 return None
             query = Dataset()
             query.QueryRetrieveLevel, query.StudyInstanceUID, query.PatientID = "STUDY", study, ""
             found: set[str] = set()
-            for status, match in association.send_c_find(query, _FIND):
+            for status, match in association.send_c_find(query, FIND):
                 code = status.get("Status")
                 if code is None:
                     raise UnavailableError(f"{self.peer.host} does not answer")
-                if code in _PENDING and match is not None:
+                if code in PENDING and match is not None:
                     if text(match, "StudyInstanceUID") == study:
                         found.add(text(match, "PatientID"))
                 elif code:

@@ -11,7 +11,18 @@ from pathlib import Path
 
 from medscan.errors import UnavailableError
 from medscan.fetching import Wish, fetch, forget, opened_spool
-from medscan.pacs import Login, Node, Web, dimse, find_objects, opened, patience, peer, web_address
+from medscan.pacs import (
+    Archive,
+    Login,
+    Node,
+    Web,
+    dimse,
+    find_objects,
+    opened,
+    patience,
+    peer,
+    web_address,
+)
 from medscan.sending import TABLES, send
 from tests.pacs import inside
 
@@ -156,3 +167,17 @@ def sent_with_few_contexts(folder: Path):
         return sent(folder, inside.PEER)
     finally:
         dimse.MOST_CONTEXTS = 127
+
+
+def fetched_by_dicom(into: Path, wish: Wish | None = None):
+    """Fetch by C-FIND and C-MOVE."""
+    with opened_spool(into) as spool:
+        source = Archive(peer(inside.PEER), "MEDSCAN", Login(), 10, inside.MINE, spool.aside)
+        return fetch(source, spool, wish or Wish())
+
+
+def fetched_by_a_stranger(into: Path):
+    """The same, under an AE title that Orthanc does not know."""
+    with opened_spool(into) as spool:
+        source = Archive(peer(inside.PEER), "STRANGER", Login(), 10, inside.MINE, spool.aside)
+        return fetch(source, spool, Wish())

@@ -1,10 +1,13 @@
 """Fetching from a real Orthanc and sending to it, and what goes wrong there without an error."""
 
+import datetime
+
 import numpy as np
 import pydicom
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
+from medscan.errors import PacsError
 from medscan.fetching import Wish
 from tests import tiny
 from tests.benchmarks.pacs_night import start_at_once, told_of
@@ -14,8 +17,12 @@ from tests.pacs import calls, inside
 KINDS = ("dicom-pm", "dicom-seg", "dicom-sc", "dicom-sr")
 
 
+def files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def contents(folder):
-    return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+    return sorted(path.read_bytes() for path in files(folder))
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +62,38 @@ def test_objects_come_in_the_syntax_that_they_are_stored_in(pacs, tmp_path, mixe
     pacs(inside.fill, tmp_path / "in")
     assert pacs(calls.fetched, tmp_path / "spool").problems == []
     assert contents(tmp_path / "spool") == contents(tmp_path / "in")
+
+
+def test_a_pacs_without_dicomweb_sends_what_it_is_asked_for(pacs, tmp_path):
+    """Compressed objects and parametric maps too, which C-GET and plain contexts lose."""
+    for modality, side in (("MR", 64), ("CT", 16)):
+        folder = tmp_path / "in" / modality
+        volume = tiny.head_volume(1, 3, side)
+        tiny.write_series(folder, volume, study="1.2.1", Modality=modality)
+    for path, syntax in zip(
+        sorted((tmp_path / "in" / "MR").iterdir()), (JPEG2000Lossless, RLELossless), strict=False
+    ):
+        ds = pydicom.dcmread(path)
+        ds.compress(syntax, generate_instance_uid=False)
+        ds.save_as(path)
+    pacs(inside.fill, tmp_path / "in")
+    wish = Wish(datetime.date(2024, 1, 1), modalities=("MR",))
+    done = pacs(calls.fetched_by_dicom, tmp_path / "spool", wish)
+    assert (done.studies, done.fetched, done.unwanted) == (1, 3, {"modality CT": 3})
+    came = {ds.SOPInstanceUID: ds for ds in map(pydicom.dcmread, files(tmp_path / "spool"))}
+    for path in (tmp_path / "in" / "MR").iterdir():
+        ds = pydicom.dcmread(path)
+        assert came[ds.SOPInstanceUID] == ds
+        assert came[ds.SOPInstanceUID].file_meta.TransferSyntaxUID == ds.file_meta.TransferSyntaxUID
+    assert [p.name for p in (tmp_path / "spool.fetch").glob("arriving*")] == []
+    assert pacs(calls.fetched_by_dicom, tmp_path / "spool", wish).kept == 3
+
+
+def test_a_pacs_that_does_not_know_medscan_sends_nothing(pacs, tmp_path):
+    tiny.write_series(tmp_path / "in", tiny.head_volume(1, 2, 16), study="1.2.1")
+    pacs(inside.fill, tmp_path / "in")
+    with pytest.raises(PacsError):
+        pacs(calls.fetched_by_a_stranger, tmp_path / "spool")
 
 
 def test_a_server_killed_while_it_answers_leaves_no_half_study(pacs, tmp_path):

@@ -1,0 +1,176 @@
+"""Searching a DICOM application entity and having it send (DICOM PS3.4 C): C-FIND and C-MOVE.
+
+For a PACS without DICOMweb. It sends to a port of this machine, under the AE title that it knows
+medscan by, so that a receiver runs there for as long as it is asked.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from medscan.archive import text
+from medscan.errors import PacsError, UnavailableError, UsageError
+from medscan.pacs.address import Peer
+from medscan.pacs.answer import reason
+from medscan.pacs.dimse import FIND, PENDING, Node
+from medscan.pacs.login import Login
+from medscan.text import is_uid
+
+MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
+ARRIVING = "arriving-"
+"""Begins the names of folders that objects arrive in."""
+CHUNK = 1 << 20
+"""Bytes that are read at a time."""
+
+
+class Archive(Node):
+    """A DICOM application entity that answers queries, and sends what it is asked for.
+
+    Parameters
+    ----------
+    peer, title, login, timeout_s
+        See `Node`.
+    port : int
+        Of this machine, at which the peer knows `title`.
+    scratch : Path or None
+        Folder for what arrives, until it is taken; None: that of the system.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        title: str,
+        login: Login,
+        timeout_s: float,
+        port: int = 11112,
+        scratch: Path | None = None,
+    ) -> None:
+        super().__init__(peer, title, login, timeout_s)
+        self.port, self.scratch = port, scratch
+
+    def studies(self, filters: Mapping[str, str], fields: Sequence[str] = ()) -> Iterator[Dataset]:
+        """Yield what it says of studies. Raises as `medscan.pacs.Web.studies`."""
+        keys = dict.fromkeys(("StudyInstanceUID", "StudyDate", "PatientID", *fields), "")
+        return self._find("STUDY", "StudyInstanceUID", keys | dict(filters))
+
+    def series(self, study: str, fields: Sequence[str] = ()) -> Iterator[Dataset]:
+        """Yield what it says of the series of a study. Raises as `studies`."""
+        asked = ("SeriesInstanceUID", "Modality", "NumberOfSeriesRelatedInstances", *fields)
+        keys = dict.fromkeys(asked, "") | {"StudyInstanceUID": study}
+        return self._find("SERIES", "SeriesInstanceUID", keys)
+
+    def instances(self, study: str, series: str) -> list[str]:
+        """Return the UIDs of the instances of a series. Raises as `studies`."""
+        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""}
+        return [text(one, "SOPInstanceUID") for one in self._find("IMAGE", "SOPInstanceUID", keys)]
+
+    def _find(self, level: str, uid: str, keys: Mapping[str, str]) -> Iterator[Dataset]:
+        query = _query(level, keys)
+        found: dict[str, Dataset] = {}
+        with self._asked(FIND) as association:
+            for status, match in association.send_c_find(query, FIND):
+                self._check(status)
+                if match is not None and is_uid(text(match, uid)):
+                    found.setdefault(text(match, uid), match)
+        yield from found.values()
+
+    def retrieve(self, study: str, series: str, instance: str = "") -> Iterator[Iterator[bytes]]:
+        """Yield the objects of a series, or one of them, as the pieces of their files.
+
+        What the peer says of how many it sent is not believed: the caller counts what came.
+
+        Raises
+        ------
+        UnavailableError
+            If it does not answer.
+        PacsError
+            If it refuses, such as for not knowing medscan's AE title.
+        """
+        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
+        keys |= {"SOPInstanceUID": instance} if instance else {}
+        query = _query("IMAGE" if instance else "SERIES", keys)
+        failed: UnavailableError | None = None
+        with tempfile.TemporaryDirectory(prefix=ARRIVING, dir=self.scratch) as name:
+            try:
+                with self._receiving(Path(name)), self._asked(MOVE) as association:
+                    for status, _ in association.send_c_move(query, self._entity.ae_title, MOVE):
+                        self._check(status)
+            except UnavailableError as error:
+                failed = error
+            for path in sorted(Path(name).glob("*.dcm")):
+                yield _pieces(path)
+                path.unlink()
+        if failed is not None:
+            raise failed
+
+    @contextmanager
+    def _asked(self, model: str) -> Iterator[Any]:
+        from pynetdicom.presentation import build_context
+
+        with self._associated([build_context(model)]) as association:
+            if association is None or not association.accepted_contexts:
+                raise PacsError(f"{self.peer.host} answers no queries of medscan")
+            yield association
+
+    def _check(self, status: Dataset) -> None:
+        """Raise unless a status says that all is well so far, or that a part of it failed."""
+        code = status.get("Status")
+        if code is None:
+            raise UnavailableError(f"{self.peer.host} does not answer")
+        if code and code not in PENDING and code >> 12 != 0xB:
+            raise PacsError(f"{self.peer.host} refuses what it is asked: {reason(code)}")
+
+    @contextmanager
+    def _receiving(self, folder: Path) -> Iterator[None]:
+        """Write what is sent to medscan's port into a folder, as it is sent."""
+        from pynetdicom import (
+            AE,
+            ALL_TRANSFER_SYNTAXES,
+            AllStoragePresentationContexts,
+            evt,
+        )
+
+        entity = AE(ae_title=self._entity.ae_title)
+        entity.require_called_aet = True
+        for context in AllStoragePresentationContexts:
+            entity.add_supported_context(str(context.abstract_syntax), ALL_TRANSFER_SYNTAXES)
+
+        numbers = count()
+
+        def keep(event: Any) -> int:
+            path = folder / f"{next(numbers):08d}.part"
+            path.write_bytes(event.encoded_dataset())
+            path.replace(path.with_suffix(".dcm"))
+            return 0
+
+        try:
+            server = entity.start_server(
+                ("", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, keep)]
+            )
+        except OSError as error:
+            raise UsageError(f"port {self.port} is not free: {error.strerror}") from error
+        try:
+            yield
+        finally:
+            server.shutdown()
+
+
+def _query(level: str, keys: Mapping[str, str]) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while piece := stream.read(CHUNK):
+            yield piece
