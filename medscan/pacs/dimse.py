@@ -56,7 +56,7 @@ class Node:
         self._entity = AE(ae_title=title)
         self._entity.acse_timeout = self._entity.network_timeout = timeout_s
         self._entity.dimse_timeout = self._entity.connection_timeout = timeout_s
-        self._tls = _tls(login)
+        self._tls = _tls(login, peer.name)
 
     def close(self) -> None:
         """Nothing is open between calls."""
@@ -152,11 +152,11 @@ class Node:
                 association.release()
 
 
-def _tls(login: Login) -> tuple[ssl.SSLContext, str] | None:
+def _tls(login: Login, host: str) -> tuple[ssl.SSLContext, str] | None:
     """What TLS takes; None without a CA or a certificate."""
     if not (login.ca or login.certificate):
         return None
     context = ssl.create_default_context(cafile=login.ca or None)
     if login.certificate:
         context.load_cert_chain(login.certificate, login.key or None)
-    return context, ""
+    return context, host

@@ -26,6 +26,8 @@ from medscan.pacs import (
 from medscan.sending import TABLES, send
 from tests.pacs import inside
 
+NOBODY = Login()
+
 
 def web(url: str = inside.URL, kind: type = Web) -> Web:
     return kind(web_address(url, Login()), Login(), 10)
@@ -46,9 +48,16 @@ def forgotten(into: Path, results: Path):
         return forget(spool, results)
 
 
-def sent(folder: Path, to: str = inside.URL, *, new_studies: bool = True, kind: type = Web):
+def sent(
+    folder: Path,
+    to: str = inside.URL,
+    *,
+    new_studies: bool = True,
+    kind: type = Web,
+    login: Login = NOBODY,
+):
     """Send objects to Orthanc, or another application entity."""
-    target = web(to, kind) if "://" in to else Node(peer(to), "MEDSCAN", Login(), 5)
+    target = web(to, kind) if "://" in to else Node(peer(to), "MEDSCAN", login, 5)
     with opened(folder.with_name(f"{folder.name}.sent"), TABLES) as ledger:
         return send(find_objects([folder]), target, to, ledger, new_studies=new_studies)
 
@@ -126,14 +135,15 @@ def restart() -> None:
     inside.orthanc.start()
 
 
-def received(folder: Path, objects: Path):
+def received(folder: Path, objects: Path, words: tuple[str, ...] = (), login: Login = NOBODY):
     """Send objects to dcmtk's receiver, and return what became of them."""
     folder.mkdir()
-    command = [inside.STORESCP, "-od", str(folder), "+xa", "-aet", "STORESCP", str(inside.MINE)]
-    receiver = subprocess.Popen(command)
+    command = [inside.STORESCP, *words, "-od", str(folder), "+xa", "-aet", "STORESCP"]
+    receiver = subprocess.Popen([*command, str(inside.MINE)])
+    patience.WAITS_S = ()
     try:
         inside.wait_for(inside.MINE)
-        return sent(objects, f"STORESCP@127.0.0.1:{inside.MINE}")
+        return sent(objects, f"STORESCP@127.0.0.1:{inside.MINE}", login=login)
     finally:
         receiver.terminate()
         receiver.wait()

@@ -9,6 +9,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from medscan.errors import PacsError
 from medscan.fetching import Wish
+from medscan.pacs import Login
 from tests import tiny
 from tests.benchmarks.pacs_night import start_at_once, told_of
 from tests.export.make import exported, scanned, single
@@ -241,6 +242,21 @@ def test_the_receiver_of_dcmtk_is_a_second_one(pacs, made, objects, tmp_path):
     done = pacs(calls.received, tmp_path / "received", objects)
     assert (done.stored, done.problems) == (5, [])
     assert len(contents(tmp_path / "received")) == 5
+
+
+@pytest.mark.skipif(not inside.STORESCP, reason="needs dcmtk's receiver")
+def test_a_receiver_that_speaks_tls_must_show_a_certificate_that_is_trusted(
+    pacs, made, objects, tmp_path, certificate
+):
+    ca, key = (str(certificate / name) for name in ("ca.pem", "key.pem"))
+    speaks = ("+tls", key, ca, "+cf", ca)
+    known = Login(ca=ca, certificate=ca, key=key)
+    done = pacs(calls.received, tmp_path / "received", objects, speaks, known)
+    assert (done.stored, done.problems) == (4, [])
+    (tmp_path / "objects.sent").unlink()
+    stranger = Login(certificate=ca, key=key)
+    done = pacs(calls.received, tmp_path / "nothing", objects, speaks, stranger)
+    assert (done.stored, done.refused) == (0, 4)
 
 
 def test_a_class_that_is_not_accepted_is_refused_and_the_rest_goes(pacs, made, objects):

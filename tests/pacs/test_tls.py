@@ -1,8 +1,6 @@
 """A service that shows a certificate, and asks for one."""
 
-import shutil
 import ssl
-import subprocess
 
 import pytest
 
@@ -11,22 +9,7 @@ from medscan.pacs import Login, Web, web_address
 from tests import tiny
 from tests.pacs.stand_in import StandIn
 
-pytestmark = [
-    pytest.mark.allow_hosts(["127.0.0.1"]),
-    pytest.mark.skipif(not shutil.which("openssl"), reason="needs openssl to make certificates"),
-]
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A certificate of 127.0.0.1, which has signed itself, and its key."""
-    folder = tmp_path_factory.mktemp("certificate")
-    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=pacs"
-    paths = ("-keyout", folder / "key.pem", "-out", folder / "ca.pem")
-    address = ("-addext", "subjectAltName=IP:127.0.0.1")
-    command = ["openssl", *words.split(), *address, *paths]
-    subprocess.run(command, check=True, capture_output=True)
-    return folder
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
 
 @pytest.fixture
