@@ -76,9 +76,17 @@ class Seen:
 
 
 def unseen_bags(
-    studies: StudyOptions, detector: Detector, watcher: Watcher
+    studies: StudyOptions, detector: Detector, watcher: Watcher, key: bytes = b""
 ) -> tuple[list[Bag], list[str]]:
     """Find the labelled studies, of which the detector must have seen none.
+
+    Parameters
+    ----------
+    studies : StudyOptions
+    detector : Detector
+    watcher : Watcher
+    key : bytes
+        That of the pseudonyms of the scan, which names studies without a UID by their paths.
 
     Returns
     -------
@@ -93,7 +101,7 @@ def unseen_bags(
     labels = read_labels(studies.labels, studies.normal, studies.abnormal).for_testing()
     plane = Plane(detector.domain.plane) if detector.domain.plane else None
     # Identities stay in this process: the table may name studies and patients by them.
-    plain = Pseudonyms(b"", identify=True)
+    plain = Pseudonyms(key, identify=True)
     catalogue = archive.index(
         studies.roots, plane=plane, progress=watcher.indexed, pseudonyms=plain, judge=judge_copy
     )

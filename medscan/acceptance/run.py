@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from medscan.errors import MedscanError, UsageError
 from medscan.files import make_folder
 from medscan.normals import Accepted
 from medscan.options import Compute, Inputs, Outputs, ScanOptions
+from medscan.planning import pseudonym_key
 from medscan.scanning import Watch, scan
 
 RESULTS = "results.h5"
@@ -91,8 +94,11 @@ def accept(
     watcher = watcher or Watcher()
     path = detectors.find(options.detector)
     detector = detectors.read(path)
-    bags, notes = unseen_bags(options.studies, detector, watcher)
-    seen = _scanned(options, path, detector, bags, watch)
+    with _undone_on_usage_error(options.folder):
+        make_folder(options.folder)
+        outputs = Outputs(options.folder / RESULTS, command="medscan accept")
+        bags, notes = unseen_bags(options.studies, detector, watcher, _key(outputs))
+        seen = _scanned(options, outputs, (path, detector), bags, watch)
     choice = _chosen(options, seen)
     if choice is not None and not choice.refusal:
         seen = tuple(choice.applied(one) for one in seen)
@@ -158,20 +164,34 @@ def write_detector(found: Acceptance, options: AcceptOptions, path: Path) -> Det
     return replace(found.detector, calibration=calibration).save(path, method)
 
 
+@contextmanager
+def _undone_on_usage_error(folder: Path) -> Iterator[None]:
+    """Remove the folder again if it is new and nothing can come of it."""
+    new = not folder.exists()
+    try:
+        yield
+    except UsageError:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _key(outputs: Outputs) -> bytes:
+    """The key of the scan's pseudonyms, which is made here if it is the first."""
+    old = results.readable(outputs.out)
+    return pseudonym_key(outputs, old.key_fingerprint() if old else "")
+
+
 def _scanned(
     options: AcceptOptions,
-    path: Path,
-    detector: Detector,
+    outputs: Outputs,
+    fitted: tuple[Path, Detector],
     bags: Sequence[Bag],
     watch: Watch | None,
 ) -> tuple[Seen, ...]:
-    make_folder(options.folder)
-    out = options.folder / RESULTS
-    asked = ScanOptions(
-        Inputs(roots=tuple(options.studies.roots), detectors=((path, detector),), named=True),
-        Outputs(out, command="medscan accept"),
-        options.compute,
-    )
+    detector, out = fitted[1], outputs.out
+    roots = tuple(options.studies.roots)
+    asked = ScanOptions(Inputs(roots, (fitted,), named=True), outputs, options.compute)
     summary = scan(asked, watch, engine=LabelledOnly(bags))
     if summary.failure:
         raise MedscanError("; ".join(summary.faults(strict=False)))

@@ -15,6 +15,7 @@ from medscan.acceptance import accept as run_accept
 from medscan.archive import key_of
 from medscan.bags import StudyOptions
 from medscan.options import Compute
+from tests import tiny
 from tests.bags.conftest import uid, write_labels, write_study
 
 ROWS = "".join(f"{uid(n)},{'abnormal' if n > 2 else 'normal'}\n" for n in range(1, 5))
@@ -107,6 +108,18 @@ def test_only_the_split_test_counts_where_there_is_one(accept):
     code, _, _ = accept("--out", "test", rows=rows, head="StudyInstanceUID,label,split")
     assert code == 4
     assert len(json.loads(Path("test/acceptance.json").read_text())["studies"]) == 2
+
+
+def test_volumes_are_found_by_their_paths(inside, detector_file, tmp_path):
+    """A scan names them by a hash of the path, under a key of its own."""
+    for number in (1, 2):
+        tiny.write_nifti(tmp_path / "a" / f"v{number}.nii.gz", tiny.head_volume(number, slices=3))
+    write_labels(Path("l.csv"), "v1.nii.gz,normal\nv2.nii.gz,abnormal\n", "path,label")
+    own = ("--archive", tmp_path / "a", "--labels", "l.csv", "--device", "cpu", "--workers", 0)
+    for _ in range(2):
+        code, _, err = inside("accept", detector_file, *own, "--out", "test")
+        assert code == 4, err
+        assert [one["asked"] for one in read("test")["studies"]] == [True, True]
 
 
 def test_a_patient_whom_it_was_fitted_on_is_refused(accept, detector_file, tmp_path):
