@@ -12,6 +12,7 @@ from tests.benchmarks import (
     few_shot,
     index_speed,
     model_speed,
+    month,
     nights,
     precision,
     report_size,
@@ -53,6 +54,14 @@ def test_few_shot(run, backbone_folder, tmp_path):
 def test_a_night(run):
     told = run(nights.main, "night", "--files", 40, "--rounds", 1)
     assert "os.walk" in told
+
+
+def test_a_month(run, detector_file, tmp_path):
+    """Of two nights, too few for an alarm."""
+    tiny.write_nifti(tmp_path / "head.nii.gz", tiny.head_volume(1, slices=12))
+    words = ("--volumes", tmp_path, "--detector", detector_file)
+    told = run(month.main, *words, "--studies", 1, "--nights", 2, "--changed", 2)
+    assert told.startswith("night 2: no alarm\n10 stacks in ")
 
 
 def test_report_size(run):

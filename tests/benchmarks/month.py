@@ -1,6 +1,7 @@
 """A simulated month: 30 nights of five scanners, one of which gets other software on night 18.
 
     python tests/benchmarks/month.py [--volumes FOLDER] [--studies 3] [--detector brain-flair]
+        [--nights 30] [--changed 18]
 
 Each night every scanner sends new studies of three slices, from NIfTI volumes of heads or else from
 drawn ones, each turned, scaled and with noise of its own; a scan with `--history` scores them. From
@@ -28,7 +29,7 @@ from medscan.monitoring import History, Watched, watch
 from medscan.monitoring.history import entries_of
 from tests import tiny
 
-NIGHTS, CHANGED, SCANNERS, ILL = 30, 18, 5, 2
+SCANNERS, ILL = 5, 2
 SLICES = 3
 FIRST = datetime.date(2026, 11, 1)
 SOFTWARE = "syngo MR E11", "syngo MR XA30"
@@ -57,11 +58,11 @@ def study(volumes: list[np.ndarray], rng: np.random.Generator, *, sharpened: boo
     return (np.clip(noisy, 0, 1) * 1000).astype(np.int16)
 
 
-def write_night(root: Path, night: int, volumes: list[np.ndarray], each: int) -> None:
+def write_night(root: Path, night: int, volumes: list[np.ndarray], each: int, changed: int) -> None:
     for scanner in range(1, SCANNERS + 1):
         for number in range(each):
             rng = np.random.default_rng([night, scanner, number])
-            new = scanner == ILL and night >= CHANGED
+            new = scanner == ILL and night >= changed
             tiny.write_series(
                 root / f"{night}-{scanner}-{number}",
                 study(volumes, rng, sharpened=new),
@@ -86,20 +87,22 @@ def main() -> None:
     parser.add_argument("--volumes", type=Path)
     parser.add_argument("--studies", type=int, default=3, help="of each scanner in a night")
     parser.add_argument("--detector", default="brain-flair")
+    parser.add_argument("--nights", type=int, default=30)
+    parser.add_argument("--changed", type=int, default=18)
     asked = parser.parse_args()
     volumes = heads(asked.volumes)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         with History(work / "site.history") as history:
-            for night in range(1, NIGHTS + 1):
+            for night in range(1, asked.nights + 1):
                 root, out = work / "archive", work / f"{night}.h5"
-                write_night(root, night, volumes, asked.studies)
+                write_night(root, night, volumes, asked.studies, asked.changed)
                 scan(root, out, detector=asked.detector, thumbnails=False, key_file=work / "key")
                 day = (FIRST + datetime.timedelta(night - 1)).isoformat()
                 history.put(replace(e, night=day) for e in entries_of(results.open(out)))
                 shutil.rmtree(root)
-                if night >= CHANGED:
+                if night >= asked.changed:
                     told(night, watch(history.entries(), {}))
             entries = history.entries()
     ill = [e for e in entries if e.software == SOFTWARE[1]]
