@@ -27,6 +27,13 @@ LISTED = 10
 """How many missing shards are listed by name."""
 
 
+def _full_slices(text: Any) -> int | str:
+    """Parse `--full-slices`."""
+    if text in ("all", "flagged"):
+        return str(text)
+    return whole_number("--full-slices", "all or flagged")(text) or 0
+
+
 def report(
     results: Annotated[list[Path], typer.Argument(help="Results files; several are read as one.")],
     archive: Annotated[list[Path] | None, archive_option(", to draw every slice")] = None,
@@ -64,6 +71,16 @@ def report(
     keep_slices: Annotated[
         bool, option(OUTPUT, "Show the slices that an earlier report drew from the same files.")
     ] = True,
+    full_slices: Annotated[
+        Any,
+        option(
+            OUTPUT,
+            "With --archive, slices of each series to write at full resolution and depth, too: "
+            "all, those flagged, or the N that score highest.",
+            metavar="all|flagged|N",
+            parser=_full_slices,
+        ),
+    ] = "flagged",
     window: Annotated[
         list[Any] | None,
         option(
@@ -98,6 +115,7 @@ def report(
         decisions=report.read_decisions(decisions, files) if decisions else None,
         keeps_slices=keep_slices,
         windows=windows,
+        full=full_slices,
         link_template=link_template,
     )
     writers = {"csv": report.write_csv} | ({"jsonl": report.write_json_lines} if jsonl else {})

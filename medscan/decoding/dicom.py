@@ -27,7 +27,7 @@ from medscan.decoding.offsets import drop_false_offsets
 from medscan.decoding.planes import PixelPlane
 from medscan.decoding.quiet import DECODER_ERRORS
 from medscan.decoding.stored import LOSSY, decode_compressed, decode_native, decoder_of, significant
-from medscan.decoding.tables import Rescale, rescale_of, voi_of
+from medscan.decoding.tables import Rescale, rescale_of, units_of, voi_of
 from medscan.errors import CorruptError, TooLargeError, TruncatedError, UnsupportedError
 
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -120,7 +120,8 @@ class DicomFile:
         unscaled = rescale == Rescale() and not self.header.PixelRepresentation
         white = 2.0**self.bits - 1 if unscaled and self.bits <= 8 else None
         voi = voi_of(self.header, index, rescale)
-        return PixelPlane(values, inverted, voi, white, header_unused=all_padding)
+        step, units = abs(rescale.slope), units_of(self.header, index, rescale)
+        return PixelPlane(values, inverted, voi, white, all_padding, step, units)
 
     def _palette_colours(self, stored: NDArray[Any]) -> tuple[NDArray[Any], int]:
         """RGB of palette numbers, and its bits: the whole palette tells whether it has 8 or 16."""

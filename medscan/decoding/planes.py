@@ -46,6 +46,10 @@ class PixelPlane:
         Value shown as white where the encoding defines one (up to 8 bits, colour); black is 0.
     header_unused : bool
         A table, slope or padding of its header would have left no contrast, and was not used.
+    step : float
+        Distance of neighbouring values where whole numbers were stored, else 0.
+    units : str
+        Of the values, such as HU; empty if the header does not say.
     """
 
     pixels: NDArray[np.float32]
@@ -53,6 +57,8 @@ class PixelPlane:
     voi: Voi | None = None
     white: float | None = None
     header_unused: bool = False
+    step: float = 0.0
+    units: str = ""
 
     @property
     def colour(self) -> bool:

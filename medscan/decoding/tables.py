@@ -16,6 +16,9 @@ from pydicom.multival import MultiValue
 
 from medscan.decoding.planes import Voi
 
+_UNITS = {"BQML": "Bq/ml", "GML": "g/ml", "CNTS": "counts"}
+"""Units of a PET as people write them (PS3.3 C.8.9.1.1.3)."""
+
 
 class Table(NamedTuple):
     """A lookup table: the value of its first entry, its entries, and bits per entry."""
@@ -92,6 +95,22 @@ def rescale_of(header: Dataset, index: int) -> Rescale:
             return Rescale(slope, first_number(item.get("RescaleIntercept"), 0.0))
     signed = bool(header.PixelRepresentation)
     return Rescale(table=_table(header, header.get("ModalityLUTSequence"), signed=signed))
+
+
+def units_of(header: Dataset, index: int, rescale: Rescale) -> str:
+    """Units of the values of frame `index` after rescale; empty if the header does not say.
+
+    Its RescaleType (PS3.3 C.11.1.1.2), of a PET its Units (C.8.9.1), of a CT without a type
+    Hounsfield units (C.8.2.1).
+    """
+    item = functional_item(header, index, "PixelValueTransformationSequence")
+    stated = str(item.get("RescaleType") or header.get("RescaleType") or "").strip()
+    stated = "" if stated == "US" else stated  # unspecified
+    modality = str(header.get("Modality") or "")
+    if modality == "PT":
+        stated = str(header.get("Units") or "").strip() or stated
+    is_ct = modality == "CT" and rescale.table is None and "RescaleSlope" in item
+    return _UNITS.get(stated, stated) or ("HU" if is_ct else "")
 
 
 def voi_of(header: Dataset, index: int, rescale: Rescale) -> Voi | None:

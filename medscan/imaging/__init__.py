@@ -2,6 +2,7 @@
 
 from medscan.decoding import PixelPlane, Voi
 from medscan.imaging.letterbox import Letterbox
+from medscan.imaging.packed import Packed, pack
 from medscan.imaging.read import KeptPlanes, read_mask, read_planes
 from medscan.imaging.render import render, render_plane
 from medscan.imaging.types import Affine2D, Slice, Window
@@ -19,6 +20,7 @@ __all__ = [
     "Affine2D",
     "KeptPlanes",
     "Letterbox",
+    "Packed",
     "PixelPlane",
     "Rule",
     "Slice",
@@ -28,6 +30,7 @@ __all__ = [
     "is_background",
     "measure",
     "measure_planes",
+    "pack",
     "parse_rule",
     "read_mask",
     "read_planes",

@@ -123,6 +123,11 @@ class Letterbox:
             self._place(drawn, channel, Image.Resampling.BICUBIC)
         return np.clip(square, 0.0, 1.0)
 
+    def turned(self, stored: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn a frame (rows, columns) or (rows, columns, 3) as it is displayed; a view of it."""
+        shown = stored.swapaxes(0, 1) if self.transpose else stored
+        return shown[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
+
     def draw_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Draw a mask (rows, columns) on the square: true where it covers half of a pixel."""
         square = np.zeros((self.size, self.size), dtype=np.float32)
@@ -152,14 +157,10 @@ class Letterbox:
         self, square: NDArray[np.float32], stored: NDArray[np.float32], how: Image.Resampling
     ) -> None:
         """Turn, scale and paste one channel into a square, in place."""
-        shown = np.ascontiguousarray(self._turned(stored), dtype=np.float32)
+        shown = np.ascontiguousarray(self.turned(stored), dtype=np.float32)
         (rows, columns), (top, left) = self.target, self.offset
         scaled = Image.fromarray(shown).resize((columns, rows), how)
         square[top : top + rows, left : left + columns] = np.asarray(scaled)
-
-    def _turned(self, stored: NDArray[np.float32]) -> NDArray[np.float32]:
-        shown = stored.T if self.transpose else stored
-        return shown[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
     def _turned_back(self, shown: NDArray[np.float64]) -> NDArray[np.float64]:
         stored = shown[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]

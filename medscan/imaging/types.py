@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from medscan.imaging.packed import Packed
+
 Affine2D = NDArray[np.float64]
 """(2, 3): maps (x, y, 1) to (x', y')."""
 
@@ -53,8 +55,11 @@ class Slice:
         The frame holds no anatomy: such a slice is not scored.
     header_unused : bool
         What its header says would have drawn contrast flat, and was not used.
+    packed : Packed or None
+        Its own pixels, if they were asked for.
     """
 
     image: NDArray[np.float32]
     background: bool
     header_unused: bool = False
+    packed: Packed | None = None

@@ -111,7 +111,8 @@ class Volume:
         bad = ~np.isfinite(values)
         if bad.any():
             values[bad] = values[~bad].min() if not bad.all() else 0.0
-        return PixelPlane(values)
+        step = abs(self.slope) if stored.dtype.kind in "iu" else 0.0
+        return PixelPlane(values, step=step)
 
     def _scaled(self, stored: NDArray[Any]) -> NDArray[np.float32]:
         if (self.slope, self.intercept) == (1.0, 0.0):

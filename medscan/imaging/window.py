@@ -209,6 +209,14 @@ def _apply_voi(values: NDArray[np.float32], voi: Voi) -> NDArray[np.float64]:
     return (from_center + 0.5) / (voi.width - 1.0) + 0.5
 
 
+def seen_ends(plane: PixelPlane, window: Window) -> tuple[float, float]:
+    """Values of a plane that `apply_window` maps to 0 and 1; of a table, those without it."""
+    if plane.colour:
+        return 0.0, 255.0
+    own = linear_ends(plane.voi) if window.voi else None
+    return own or window.header or (window.low, window.high)
+
+
 def is_background(plane: PixelPlane, window: Window) -> bool:
     """Whether a plane shows no anatomy in its stack's window without what the header says."""
     black, white = (0.0, 255.0) if plane.colour else (window.low, window.high)
@@ -262,7 +270,7 @@ def _ct_window(read: ReadPlanes, count: int) -> Window:
     samples: list[NDArray[np.float32]] = []
     for plane in _sample_planes(read, count, from_the_middle=True):
         if not samples:
-            header = _linear(plane.voi)
+            header = linear_ends(plane.voi)
         if not is_background(plane, _CT):
             return Window(_CT.low, _CT.high, header=header)
         samples.append(_sample(plane))
@@ -274,7 +282,7 @@ def _ct_window(read: ReadPlanes, count: int) -> Window:
     return Window(float(low), float(high), header=header)
 
 
-def _linear(voi: Voi | None) -> tuple[float, float] | None:
+def linear_ends(voi: Voi | None) -> tuple[float, float] | None:
     """Black and white of a linear window in the header; None for tables and single steps."""
     if voi is None or voi.table is not None or voi.width <= 1.0:
         return None

@@ -41,6 +41,8 @@ class DrawJob:
         Files with the voxels, where the stack's own files are only headers.
     window : Window or None
         The stack's window, if another job has measured it already.
+    packs : bool
+        Whether each slice gets its own pixels as well.
     """
 
     stack: Stack
@@ -53,6 +55,7 @@ class DrawJob:
     study: str = ""
     companions: tuple[ArchiveFile, ...] = ()
     window: Window | None = None
+    packs: bool = False
 
     @property
     def window_key(self) -> tuple[object, ...]:
@@ -134,9 +137,8 @@ def _has_changed(file: ArchiveFile) -> bool:
 def _draw(job: DrawJob, memory: StackMemory) -> Drawn:
     try:
         window = memory.window_of(job)
-        return imaging.render(
-            job.stack, job.frames, job.size, window, job.max_file_bytes, memory.kept
-        )
+        limit, kept = job.max_file_bytes, memory.kept
+        return imaging.render(job.stack, job.frames, job.size, window, limit, kept, packs=job.packs)
     except FileError as error:
         return _own_errors(job, error)
     except MemoryError:

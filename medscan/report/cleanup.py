@@ -21,7 +21,7 @@ HEAD = 4096
 """Bytes at the start of a file that are searched for its mark."""
 _SHELL = {INDEX, RUN, STYLE, SCRIPT}
 _PAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.html")
-_PICTURE = re.compile(r"icon\.jpg|[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{4,}\.jpg")
+_PICTURE = re.compile(r"icon\.jpg|[A-Za-z0-9][A-Za-z0-9_-]{0,63}-[0-9]{4,}\.(?:jpg|js)")
 _UNFINISHED = re.compile(r"\.(.{1,255})\.[0-9]{1,20}\.part")
 """What `medscan.files.replacing` leaves when it is killed."""
 
@@ -87,7 +87,7 @@ def _old_files(out: Path, written: Set[Path]) -> list[Path]:
     pages = set((out / STUDIES).glob("*.html")) - written
     files += [p for p in pages if _PAGE.fullmatch(p.name) and _is_our_page(p)]
     for folder in _picture_folders(out / STUDIES):
-        pictures = set(folder.glob("*.jpg")) - written
+        pictures = {*folder.glob("*.jpg"), *folder.glob("*.js")} - written
         files += [p for p in pictures if _PICTURE.fullmatch(p.name) and _is_our_picture(p)]
     return files
 

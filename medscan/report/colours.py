@@ -27,8 +27,14 @@ _LMS_TO_RGB = np.array(
         [-0.0041960863, -0.7034186147, 1.7076147010],
     ]
 )
-_LIGHTNESS, _CHROMA, _HUE = (0.45, 0.95), 0.17, (300.0, 465.0)
-"""Ends in OKLCh: dark violet over red and orange to light yellow; lightness grows evenly."""
+_LIGHTNESS = (0.45, 0.95)
+COLOUR_MAPS = {
+    "violet to yellow": (0.17, (300.0, 465.0)),
+    "blue to yellow": (0.11, (265.0, 105.0)),
+    "grey": (0.0, (0.0, 0.0)),
+}
+"""Chroma and ends of hue in OKLCh: over red and orange; over green; none. Lightness grows evenly in
+each, so that a reader who sees no red, no green or no blue tells more from less."""
 _CLEAR, _FULL, OPACITY = 0.2, 0.5, 0.6
 """Transparent up to `_CLEAR` of the scale; `OPACITY` from `_FULL`, the threshold, upwards."""
 
@@ -39,16 +45,17 @@ UNBOUNDED = ("discriminant", "patchcore")
 
 
 @cache
-def colour_table() -> NDArray[np.float64]:
-    """The scale's 256 colours: sRGB in [0, 1], (256, 3).
+def colour_table(name: str = "violet to yellow") -> NDArray[np.float64]:
+    """The 256 colours of one of `COLOUR_MAPS`: sRGB in [0, 1], (256, 3).
 
     Lightness grows in even steps in OKLab, which is perceptually uniform, so that order and
     distance stay visible to a colour-blind reader and in a grey print.
     """
     position = np.linspace(0, 1, 256)
     lightness = _LIGHTNESS[0] + position * (_LIGHTNESS[1] - _LIGHTNESS[0])
-    hue = np.deg2rad(_HUE[0] + position * (_HUE[1] - _HUE[0]))
-    lab = np.stack([lightness, _CHROMA * np.cos(hue), _CHROMA * np.sin(hue)], axis=1)
+    chroma, (first, last) = COLOUR_MAPS[name]
+    hue = np.deg2rad(first + position * (last - first))
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=1)
     linear = np.clip((lab @ _OKLAB_TO_LMS.T) ** 3 @ _LMS_TO_RGB.T, 0, 1)
     gamma = 1.055 * linear ** (1 / 2.4) - 0.055
     table: NDArray[np.float64] = np.where(linear <= 0.0031308, 12.92 * linear, gamma)

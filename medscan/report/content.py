@@ -6,17 +6,20 @@ import hashlib
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from medscan.imaging import Packed
 from medscan.links import link_to
 from medscan.report.agreement import agreement, verdicts_of
 from medscan.report.cards import card_of, cards_of
 from medscan.report.entries import FIELDS, IndexEntry, blank_entry, choices, index_entry
 from medscan.report.options import ReportOptions
 from medscan.report.pictures import jpeg, source_id
+from medscan.report.pixels import pixel_script
 from medscan.report.run import failure_messages, run_view
 from medscan.report.source import Drawn, draw_slices
 from medscan.report.study import StudyView, views_of
@@ -38,7 +41,7 @@ ICON = 112
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 Put = Callable[[str, str, bytes], str]
-"""`put(folder, name, JPEG)` keeps a picture of a study and gives its address."""
+"""`put(folder, name, data)` keeps a picture of a study and gives its address."""
 Recall = Callable[[str, str, str], str]
 """`recall(folder, name, source id)` gives the address of a kept picture; empty without one."""
 
@@ -64,6 +67,8 @@ class Report:
         self._failures = failure_messages(runs)
         self._drawn: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
         """Addresses of the pictures drawn from the archive: by study and stack, then slice."""
+        self._full: dict[tuple[str, str], dict[int, str]] = defaultdict(dict)
+        """The same of slices at their own resolution."""
 
     def draw_from_archive(self, put: Put, most: int | None = None) -> Drawn:
         """Draw the slices of the featured studies that the archives hold.
@@ -83,10 +88,19 @@ class Report:
             for stack in row.study.stacks
         }
 
-        def keep(study: str, stack: str, slice_index: int, picture: NDArray[np.uint8]) -> None:
-            data = jpeg(picture, source=ids[study, stack])
-            address = put(safe_name(study), picture_name(stack, slice_index), data)
-            self._drawn[study, stack][slice_index] = address
+        def keep(
+            study: str,
+            stack: str,
+            slice_index: int,
+            picture: NDArray[np.uint8],
+            packed: Packed | None,
+        ) -> None:
+            source, folder = ids[study, stack], safe_name(study)
+            name, data = picture_name(stack, slice_index), jpeg(picture, source=source)
+            self._drawn[study, stack][slice_index] = put(folder, name, data)
+            if packed:
+                name, data = picture_name(stack, slice_index, "js"), pixel_script(packed, source)
+                self._full[study, stack][slice_index] = put(folder, name, data)
 
         return draw_slices(self.options, rows, self.cards, keep, most)
 
@@ -100,10 +114,10 @@ class Report:
             Names of the pictures that the study's folder holds.
         recall : callable
         """
-        for stack in study.stacks:
-            drawn = self._drawn[study.key, stack.key]
+        for stack, kind in product(study.stacks, ("jpg", "js")):
+            drawn = (self._drawn if kind == "jpg" else self._full)[study.key, stack.key]
             missing = set(range(len(stack.state))) - drawn.keys()
-            slices = {picture_name(stack.key, n): n for n in missing}
+            slices = {picture_name(stack.key, n, kind): n for n in missing}
             if kept := sorted(slices.keys() & earlier):
                 source = source_id(stack, self.options.window_of(stack))
                 addresses = ((name, recall(safe_name(study.key), name, source)) for name in kept)
@@ -156,9 +170,12 @@ class Report:
         """
         row, decisions = self.rows[index], self.options.decisions
         pictures = self.pictures(study, put)
+        full = {stack.key: self._full.get((study.key, stack.key), {}) for stack in study.stacks}
         return StudyView(
             row=row,
-            stacks=views_of(study, row.place, self.cards, pictures, self._failures, every=every),
+            stacks=views_of(
+                study, row.place, self.cards, pictures, self._failures, every=every, full=full
+            ),
             normals=compare_with_normals(row.place.study),
             before=self._page_at(index - 1),
             after=self._page_at(index + 1),
@@ -243,9 +260,9 @@ def page_name(key: str) -> str:
     return f"{safe_name(key)}.html"
 
 
-def picture_name(stack: str, slice_index: int) -> str:
-    """Name of a slice's picture."""
-    return f"{safe_name(stack)}-{slice_index + 1:04d}.jpg"
+def picture_name(stack: str, slice_index: int, kind: str = "jpg") -> str:
+    """Name of a slice's picture, or with "js" of its own pixels."""
+    return f"{safe_name(stack)}-{slice_index + 1:04d}.{kind}"
 
 
 def _facts(row: Row) -> Iterator[tuple[str, str]]:

@@ -97,7 +97,8 @@ class _ReportFolder:
 
     def names(self, key: str) -> set[str]:
         """Names of the pictures that a study's folder holds."""
-        return {path.name for path in (self.out / STUDIES / safe_name(key)).glob("*.jpg")}
+        folder = self.out / STUDIES / safe_name(key)
+        return {path.name for kind in ("jpg", "js") for path in folder.glob(f"*.{kind}")}
 
     def recall(self, study: str, name: str, source: str) -> str:
         """Keep a picture that an earlier report drew from this source; see `Recall`."""

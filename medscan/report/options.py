@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medscan.archive import Pseudonyms
 from medscan.report.decisions import Decisions
+from medscan.report.pixels import FullSlices
 from medscan.results import Results, StackResult
 
 FEATURED = 200
@@ -38,6 +39,9 @@ class ReportOptions:
     windows : dict
         Rules of `medscan.imaging.parse_rule` by modality, for the slices that are drawn; those of
         other modalities are drawn as their detector saw them.
+    full : int, "all" or "flagged"
+        Slices of each stack that are also written at their own resolution and depth; see
+        `medscan.report.pixels.full_slices`.
     link_template : str or None
         See `medscan.links`; None: that of each file, empty: none.
     """
@@ -50,6 +54,7 @@ class ReportOptions:
     decisions: Decisions | None = None
     keeps_slices: bool = True
     windows: Mapping[str, str] = field(default_factory=dict)
+    full: FullSlices = "flagged"
     link_template: str | None = None
 
     def window_of(self, stack: StackResult) -> str:

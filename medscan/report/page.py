@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medscan.report.colours import colour_table, opacity_table
+from medscan.report.colours import COLOUR_MAPS, OPACITY, colour_table, opacity_table
 from medscan.report.decisions import Verdict
 from medscan.report.wording import (
     FLAGS,
@@ -30,7 +30,8 @@ from medscan.report.wording import (
 from medscan.text import printable
 
 STYLE, SCRIPT = "style.css", "script.js"
-SCRIPT_PARTS = ("common", "verdicts", "copying", "index", "maps", "viewer", "study")
+SCRIPT_PARTS = ("common", "verdicts", "copying", "index", "maps", "pixels", "view", "windows",
+                "viewer", "study")  # fmt: skip
 """Files that the script is joined from, in their order: each uses those before it."""
 UNJUDGED = "none"
 """Value of the verdict filter for studies without a verdict."""
@@ -54,6 +55,7 @@ def render(template: str, context: Mapping[str, Any], *, root: str | None) -> st
         "root": root,
         "policy": _policy(root),
         "colours": _colours(),
+        "colour_maps": list(COLOUR_MAPS),
         "flags": FLAGS,
         "verdicts": [*Verdict, UNJUDGED],
         "meanings": MEANINGS,
@@ -91,9 +93,13 @@ def _digest(text: str) -> str:
 
 @cache
 def _colours() -> dict[str, Any]:
-    """The colour scale for the script: 256 colours as hexadecimal RGB, and their opacities."""
-    rgb = (colour_table() * 255).round().astype("u1")
-    return {"rgb": rgb.tobytes().hex(), "alpha": opacity_table().round(3).tolist()}
+    """The colour scales for the script: 256 colours as hexadecimal RGB, and their opacities."""
+    tables = {name: (colour_table(name) * 255).round().astype("u1") for name in COLOUR_MAPS}
+    return {
+        "maps": {name: table.tobytes().hex() for name, table in tables.items()},
+        "alpha": opacity_table().round(3).tolist(),
+        "opacity": OPACITY,
+    }
 
 
 @cache

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medscan.archive import Stack
 from medscan.errors import FileError, SourceError
+from medscan.imaging import Packed
 from medscan.reading import CHUNK, DrawJob, Sources, decode
 from medscan.report.cards import Cards, card_of
 from medscan.report.options import ReportOptions
+from medscan.report.pixels import FullSlices, full_slices
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State
 
@@ -23,8 +26,11 @@ MAX_FILE_BYTES = 8 << 30
 FILE_TIMEOUT_S = 120.0
 """Limits on decoding a file: its size, and the time it may take."""
 
-Keep = Callable[[str, str, int, NDArray[np.uint8]], None]
-"""`keep(study key, stack key, slice index, picture)`."""
+FULL_BYTES = 64 << 20
+"""Pixels that a job packs, in bytes before they are compressed."""
+
+Keep = Callable[[str, str, int, NDArray[np.uint8], Packed | None], None]
+"""`keep(study key, stack key, slice index, picture, its own pixels)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,8 @@ def draw_slices(
     rows : sequence of Row
     cards : dict
     keep : callable
-        Called with each picture, uint8 (S, S, 1) or (S, S, 3).
+        Called with each picture, uint8 (S, S, 1) or (S, S, 3), and of the slices that the options
+        name with their own pixels. Only where all slices are drawn.
     most : int, optional
         Slices of a stack, those with the highest scores; None: all.
 
@@ -73,7 +80,7 @@ def draw_slices(
         for slice_index, item in enumerate(slices, job.first):
             if not isinstance(item, FileError):
                 picture = np.round(item.image.transpose(1, 2, 0) * 255).astype(np.uint8)
-                keep(job.study, job.stack.key, slice_index, picture)
+                keep(job.study, job.stack.key, slice_index, picture, item.packed)
                 count += 1
     return Drawn(count, len({study for study, _, _ in located}), missing)
 
@@ -111,15 +118,25 @@ def _jobs(
         side = max(int(result.info["size"]), min(LARGEST, max(stack.rows, stack.columns)))
         rule = options.window_of(result) or (str(card.facts["window"]) if card else "auto")
         modality = str(result.info["modality"])
-        for first, count in _runs(result, most):
+        job = DrawJob(stack, 0, (), side, rule, modality, MAX_FILE_BYTES, study)
+        for first, count, packs in _runs(result, stack, most, options.full):
             frames = stack.frames[first : first + count]
-            yield DrawJob(stack, first, frames, side, rule, modality, MAX_FILE_BYTES, study)
+            yield replace(job, first=first, frames=frames, packs=packs)
 
 
-def _runs(result: StackResult, most: int | None) -> list[tuple[int, int]]:
-    """Slices to draw, as the index of the first and the number of consecutive ones."""
+def _runs(
+    result: StackResult, stack: Stack, most: int | None, which: FullSlices
+) -> list[tuple[int, int, bool]]:
+    """Slices to draw: index of the first, number of consecutive ones, whether they are packed."""
     if most is None:
-        return [(first, CHUNK) for first in range(0, len(result.state), CHUNK)]
+        full = full_slices(result, which)
+        packed = max(1, min(CHUNK, FULL_BYTES // max(1, 2 * stack.rows * stack.columns)))
+        return [
+            (indices[at], len(indices[at : at + size]), packs)
+            for packs, run in groupby(range(len(result.state)), full.__contains__)
+            for indices, size in [(list(run), packed if packs else CHUNK)]
+            for at in range(0, len(indices), size)
+        ]
     score = np.where(result.state == State.SCORED, result.slice_score, -np.inf)
     worst = np.argsort(-score, kind="stable")[: min(most, int(np.isfinite(score).sum()))]
-    return [(slice_index, 1) for slice_index in sorted(worst.tolist())]
+    return [(slice_index, 1, False) for slice_index in sorted(worst.tolist())]

@@ -14,8 +14,14 @@ from medscan.report.cards import Card, Cards, card_of, profile_of
 from medscan.report.colours import Scale
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
+from medscan.report.placing import placing
 from medscan.report.standing import Place
-from medscan.report.wording import compare_with_normals, kept_note, kind_of, states_of
+from medscan.report.wording import (
+    compare_with_normals,
+    kept_note,
+    kind_of,
+    states_of,
+)
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
 from medscan.text import printable
@@ -154,6 +160,7 @@ def views_of(
     failures: Mapping[str, str],
     *,
     every: bool,
+    full: Mapping[str, Addresses] | None = None,
 ) -> list[StackView]:
     """The stacks of a study, most abnormal first.
 
@@ -169,10 +176,19 @@ def views_of(
         Messages by path of the file.
     every : bool
         Put all slices into the viewer, else only those with a picture.
+    full : dict, optional
+        Addresses of slices at their own resolution by key of the stack.
     """
+    full = full or {}
     return [
         _stack_view(
-            study, s, place, card_of(s, cards), pictures.get(s.key, {}), failures, every=every
+            study,
+            s,
+            place,
+            card_of(s, cards),
+            (pictures.get(s.key, {}), full.get(s.key, {})),
+            failures,
+            every=every,
         )
         for s in place.sorted(study.stacks)
     ]
@@ -183,11 +199,12 @@ def _stack_view(
     stack: StackResult,
     place: Place,
     card: Card | None,
-    pictures: Addresses,
+    addresses: tuple[Addresses, Addresses],
     failures: Mapping[str, str],
     *,
     every: bool,
 ) -> StackView:
+    pictures, full = addresses
     shown = list(range(len(stack.state))) if every else sorted(pictures)
     when = study.kept_from(stack)
     return StackView(
@@ -196,7 +213,7 @@ def _stack_view(
         title=kind_of(stack) or "Series",
         normals=compare_with_normals(place.of(stack), "series"),
         profile=profile_of(stack, card, PROFILE_SIZE),
-        slices=_slices(stack, card.scale if card else None, pictures, shown),
+        slices=_slices(stack, card.scale if card else None, pictures, full, shown),
         key_slices=_key_slices(stack, pictures, shown),
         marks=pane_marks(stack),
         failed=[
@@ -241,13 +258,17 @@ def _key_slices(stack: StackResult, pictures: Addresses, shown: Sequence[int]) -
 
 
 def _slices(
-    stack: StackResult, scale: Scale | None, pictures: Addresses, shown: Sequence[int]
+    stack: StackResult,
+    scale: Scale | None,
+    pictures: Addresses,
+    full: Addresses,
+    shown: Sequence[int],
 ) -> dict[str, Any]:
     """Slices of the viewer in their order, as lists by name of field.
 
     `maps` are the heatmaps as base64 of little-endian uint16 (k, G, G), 0 to 65535 from `low` to
     `high`; `scale` holds the patch scores at the ends of the colour scale and at its middle, the
-    threshold for patches.
+    threshold for patches; `full` are addresses of scripts, see `pixel_script`.
     """
     low, high, maps = _pack(stack.heatmap[list(shown)])
     return {
@@ -259,6 +280,8 @@ def _slices(
         "states": [State(stack.state[index]).name.lower() for index in shown],
         "files": [printable(_file(stack, index), 120) for index in shown],
         "pictures": [pictures.get(index, "") for index in shown],
+        "full": [full.get(index, "") for index in shown],
+        "place": placing(stack, shown),
         "scale": [scale.low, scale.middle, scale.high] if scale else None,
         "grid": stack.heatmap.shape[-1],
         "low": low,

@@ -112,7 +112,7 @@ def test_keyboard(tab, report):
 
 def pixels(tab, nth=0):
     """RGBA of a heatmap as it is painted, (S, S, 4)."""
-    address = tab.locator(".pane canvas").nth(nth).evaluate("canvas => canvas.toDataURL()")
+    address = tab.locator(".heat").nth(nth).evaluate("canvas => canvas.toDataURL()")
     with Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))) as picture:
         return np.asarray(picture.convert("RGBA")).astype(float)
 
@@ -135,7 +135,7 @@ def test_slider_wheel_and_keys_step_through_slices(tab, report):
     assert now.inner_text().startswith("Slice 11 of 24")
     tab.keyboard.press("Home")
     assert "not scored: empty (background only)" in now.inner_text()
-    assert not viewer.locator(".painted canvas").is_visible()
+    assert not viewer.locator(".painted .heat").is_visible()
     viewer.locator(".wide").click(position={"x": 1, "y": 20})
     viewer.locator("[data-position]").nth(1).click()
     assert re.match(r"Slice 1[24] of 24, score 0\.8", now.inner_text())
@@ -149,7 +149,7 @@ def test_overlay_contours_and_panes(tab, report):
     assert abs(x - 0.35) < 0.1, "the spot lies where the map has it"
     assert abs(y + 0.3) < 0.1
     assert (painted[0, 0, 3], painted[..., 3].max()) == (0, 255)
-    canvas, contour = viewer.locator(".painted canvas"), viewer.locator(".painted .contour").last
+    canvas, contour = viewer.locator(".painted .heat"), viewer.locator(".painted .contour").last
     assert canvas.evaluate("c => getComputedStyle(c).opacity") == "0.6"
     viewer.get_by_label("Opacity").fill("25")
     assert canvas.evaluate("c => getComputedStyle(c).opacity") == "0.25"
@@ -163,7 +163,7 @@ def test_overlay_contours_and_panes(tab, report):
     assert not viewer.locator(".source").is_visible()
     assert viewer.locator(".letter").all_text_contents()[:4] == ["A", "P", "R", "L"]
     viewer.locator(".painted").hover()
-    assert "; here 0." in viewer.locator(".now").inner_text()
+    assert "; map 0." in viewer.locator(".here").inner_text()
 
 
 def test_the_painted_colours_are_those_of_the_scale(tab, report):

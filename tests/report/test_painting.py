@@ -23,7 +23,7 @@ def painted(tab, folder, key):
     found = []
     for at in range(len(SCORES)):
         tab.locator("input[name=slice]").fill(str(at + 1))
-        address = tab.locator(".painted canvas").evaluate("canvas => canvas.toDataURL()")
+        address = tab.locator(".painted .heat").evaluate("canvas => canvas.toDataURL()")
         picture = Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
         found.append(np.asarray(picture)[picture.height // 2, picture.width // 2].astype(int))
     return np.array(found)

@@ -152,7 +152,7 @@ def serve_failing(*args):
 def test_a_slice_that_cannot_be_read_costs_its_picture(scanned, tmp_path, serve_with):
     roots, studies = scanned
     serve_with(serve_failing)
-    assert len(drawn(tmp_path, roots, studies, workers=0)) == 10
+    assert len(drawn(tmp_path, roots, studies, workers=0, full=0)) == 10
 
 
 def test_a_series_that_is_another_one_by_now_has_none(scanned, tmp_path):

@@ -1,6 +1,8 @@
 // Heatmaps of patch scores.
 const colours = data($("#colours"));
-const RGB = colours.rgb.match(/../g).map((pair) => parseInt(pair, 16));
+/** Red, green and blue of 256 shades, by the name of a colour map. */
+const SHADES = Object.fromEntries(Object.entries(colours.maps)
+  .map(([name, hex]) => [name, hex.match(/../g).map((pair) => parseInt(pair, 16))]));
 
 class Maps {
   constructor({ maps, grid, low, high, scale }) {
@@ -26,22 +28,46 @@ class Maps {
     return scores;
   }
 
-  paint(canvas, position) {
-    const side = canvas.width, context = canvas.getContext("2d");
-    const image = context.createImageData(side, side), [low, middle, high] = this.scale;
-    const below = 0.5 / (middle - low), above = 0.5 / (high - middle);
+  /** Where a score lies on the scale, 0 to 1; its middle is the detector's threshold. */
+  place(score) {
+    const [low, middle, high] = this.scale;
+    return clamp(0.5 + (score - middle) * (0.5 / (score < middle ? middle - low : high - middle)), 0, 1);
+  }
+
+  /** The score at a place of the scale. */
+  at(place) {
+    const [low, middle, high] = this.scale;
+    return middle + (2 * place - 1) * (place < 0.5 ? middle - low : high - middle);
+  }
+
+  /** A score always has the same colour; what is below a threshold, a place on the scale, fades. */
+  paint(canvas, position, name, threshold = 0.5) {
+    const side = canvas.width, context = canvas.getContext("2d"), shades = SHADES[name];
+    const image = context.createImageData(side, side);
     this.field(position, side).forEach((score, p) => {
-      const value = 0.5 + (score - middle) * (score < middle ? below : above);
-      const shade = Math.round(Math.min(Math.max(value, 0), 1) * 255);
-      image.data.set(RGB.slice(3 * shade, 3 * shade + 3), 4 * p);
-      image.data[4 * p + 3] = 255 * colours.alpha[shade];
+      const shade = Math.round(this.place(score) * 255), faded = shade + Math.round((0.5 - threshold) * 255);
+      for (let c = 0; c < 3; c++) image.data[4 * p + c] = shades[3 * shade + c];
+      image.data[4 * p + 3] = 255 * colours.alpha[clamp(faded, 0, 255)];
     });
     context.putImageData(image, 0, 0);
   }
 
-  /** Where scores cross the threshold for patches, as an SVG path in a square of 100. */
-  contour(position, side = 64) {
-    const scores = this.field(position, side), level = this.scale[1], parts = [];
+  /** The scale on mid-grey tissue, as the address of a picture. */
+  static legend(name) {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 256, height: 1 });
+    const context = canvas.getContext("2d"), image = context.createImageData(256, 1);
+    for (let shade = 0; shade < 256; shade++) {
+      const opacity = colours.opacity * colours.alpha[shade];
+      for (let c = 0; c < 3; c++) image.data[4 * shade + c] = 110 * (1 - opacity) + SHADES[name][3 * shade + c] * opacity;
+      image.data[4 * shade + 3] = 255;
+    }
+    context.putImageData(image, 0, 0);
+    return canvas.toDataURL();
+  }
+
+  /** Where scores cross a level, as an SVG path in a square of 100. */
+  contour(position, level, side = 64) {
+    const scores = this.field(position, side), parts = [];
     const CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
     for (let j = 0; j + 1 < side; j++) {
       for (let i = 0; i + 1 < side; i++) {

@@ -14,8 +14,13 @@ function study() {
     const within = judges.size === 1 ? document : $(".viewer.current")?.closest("details.study[open]");
     return within && judges.get($(".judge", within));
   };
+  const help = $("dialog.help");
+  for (const button of all("[name=help], dialog.help button")) {
+    button.addEventListener("click", () => (help.open ? help.close() : help.showModal()));
+  }
   document.addEventListener("keydown", (event) => {
-    if (typing(event) || !plain(event)) return;
+    if (typing(event) || !plain(event) || help.open) return;
+    if (event.key === "?") help.showModal();
     judgeInUse()?.(event);
     const link = { j: "next", k: "prev", u: "up" }[event.key];
     if (link) $(`a[rel=${link}]`)?.click();
