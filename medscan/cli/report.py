@@ -93,6 +93,12 @@ def report(
     ] = None,
     series: Annotated[bool, option(OUTPUT, "Add series.csv: a row per stack.", "--series")] = False,
     slices: Annotated[bool, option(OUTPUT, "Add slices.csv: a row per slice.", "--slices")] = False,
+    regions: Annotated[
+        bool,
+        option(
+            OUTPUT, "Add regions.csv: a row per region of the maps, with its size.", "--regions"
+        ),
+    ] = False,
     jsonl: Annotated[bool, option(OUTPUT, "Add the tables as JSON lines.", "--jsonl")] = False,
 ) -> None:
     """Write the worklist of results: tables, and a folder of pages to open in a browser."""
@@ -123,7 +129,8 @@ def report(
     pages = report.write_single if single_file else report.write_report
     with private_files(any(file.run().identify for file in files)):
         drawn, written = pages(files, folder, options), set()
-        for table in ["results", *["series"] * series, *["slices"] * slices]:
+        asked = {"results": True, "series": series, "slices": slices, "regions": regions}
+        for table in (name for name, wanted in asked.items() if wanted):
             for kind, write in writers.items():
                 written.add(folder / f"{table}.{kind}")
                 write(files, folder / f"{table}.{kind}", table)

@@ -39,6 +39,11 @@ class Card:
         return _legend(self.scale) if self.scale else None
 
     @property
+    def shows_evidence(self) -> bool:
+        """Whether it was fitted without masks; not of files of older versions, which do not say."""
+        return self.facts.get("masked") is False
+
+    @property
     def domain(self) -> str:
         """What images it was fitted for, in words."""
         return str(self.facts.get("domain") or "anything")

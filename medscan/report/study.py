@@ -14,12 +14,15 @@ from medscan.report.cards import Card, Cards, card_of, profile_of
 from medscan.report.colours import Scale
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
-from medscan.report.placing import placing
+from medscan.report.placing import placing, side_mm
+from medscan.report.regions import regions_of
 from medscan.report.standing import Place
 from medscan.report.wording import (
+    RegionWords,
     compare_with_normals,
     kept_note,
     kind_of,
+    region_words,
     states_of,
 )
 from medscan.report.worklist import Row
@@ -87,6 +90,10 @@ class StackView:
         Why it has no pictures; empty if it has.
     states, orientation, spacing : str
         Counts of its slices by state, their orientation on the screen, and distances, in words.
+    regions : list of RegionWords
+        Regions of its maps above the detector's threshold for patches, highest score first.
+    patch_mm : float or None
+        Side of a patch in millimetres, if known.
     kept : str
         That its score is kept from an earlier scan, in words; empty if it is not.
     """
@@ -104,6 +111,8 @@ class StackView:
     states: str
     orientation: str
     spacing: str
+    regions: list[RegionWords]
+    patch_mm: float | None
     kept: str
 
 
@@ -205,6 +214,7 @@ def _stack_view(
     every: bool,
 ) -> StackView:
     pictures, full = addresses
+    scale, side = card.scale if card else None, side_mm(stack)
     shown = list(range(len(stack.state))) if every else sorted(pictures)
     when = study.kept_from(stack)
     return StackView(
@@ -213,7 +223,7 @@ def _stack_view(
         title=kind_of(stack) or "Series",
         normals=compare_with_normals(place.of(stack), "series"),
         profile=profile_of(stack, card, PROFILE_SIZE),
-        slices=_slices(stack, card.scale if card else None, pictures, full, shown),
+        slices=_slices(stack, scale, pictures, full, shown),
         key_slices=_key_slices(stack, pictures, shown),
         marks=pane_marks(stack),
         failed=[
@@ -225,6 +235,8 @@ def _stack_view(
         orientation=_ORIENTATION.get(str(stack.info["plane"]), "")
         * bool(stack.info["orientation"]),
         spacing=_spacing(stack),
+        regions=[region_words(r) for r in regions_of(stack, scale.middle)] if scale else [],
+        patch_mm=side / stack.heatmap.shape[-1] if side else None,
         kept=kept_note(str(stack.info["detector"]), when) if when else "",
     )
 

@@ -1,4 +1,4 @@
-"""Tables of results: a row per study, series or slice, as CSV or JSON lines."""
+"""Tables of results: a row per study, series, slice or region, as CSV or JSON lines."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from medscan.report.cards import Cards, card_of, cards_of
+from medscan.report.regions import regions_of
 from medscan.report.standing import Standing
 from medscan.report.wording import compare_with_normals
 from medscan.report.worklist import Row, rank, worst_slice
@@ -102,6 +105,35 @@ SLICE_COLUMNS: dict[str, str] = {
 }
 """Columns of the table of slices."""
 
+REGION_COLUMNS: dict[str, str] = {
+    "rank": "Rank of its study in the worklist.",
+    "study": "Key of its study in the results file.",
+    "stack": "Key of its stack in the study.",
+    "series_instance_uid": "SeriesInstanceUID; empty for volumes and pictures.",
+    "region": "Number in the stack, from 1, highest score first; at most 20 of a stack.",
+    "peak": "Highest patch score, 6 decimals.",
+    "threshold": "The detector's threshold for patches, 6 decimals: the region is above it.",
+    "peak_number": "Number in the stack, from 1, of the slice with that score.",
+    "peak_sop_instance_uid": "SOPInstanceUID of that slice.",
+    "peak_frame": "Frame number of that slice in its file, from 0.",
+    "first_number": "Number of its first slice.",
+    "last_number": "Number of its last slice.",
+    "slices": "Number of its slices.",
+    "area_mm2": "Area in the slice where it is largest, square millimetres, 1 decimal.",
+    "volume_mm3": "Volume, cubic millimetres, 1 decimal; empty where slices do not lie evenly.",
+    "diameter_mm": "Largest distance between two of its points, millimetres, 1 decimal.",
+    "extent_rl_mm": "Extent from right to left, millimetres, 1 decimal.",
+    "extent_ap_mm": "Extent from front to back.",
+    "extent_fh_mm": "Extent from foot to head.",
+    "centre_l_mm": "Mean of its points to the patient's left of the origin, 1 decimal.",
+    "centre_p_mm": "The same to the back.",
+    "centre_h_mm": "The same to the head.",
+    "masked": "1 if the detector was fitted with masks of lesions, 0 if not: then its map shows "
+    "evidence, not a border; empty if the file does not say.",
+    "detector": "Name of the detector.",
+}
+"""Columns of the table of regions of maps."""
+
 Value = str | int | float | Decimal | None
 
 
@@ -126,7 +158,7 @@ def write_csv(results: Sequence[Results], path: Path, table: str = "results") ->
         Replaced in one rename.
     table : str
         "results": a row per study, most abnormal first; "series": a row per stack; "slices": a row
-        per slice; both in the order of the studies.
+        per slice; "regions": a row per region of their maps; all in the order of the studies.
 
     Raises
     ------
@@ -282,9 +314,44 @@ def _slice(study: str, stack: StackResult, index: int) -> list[Value]:
     ]
 
 
+def _regions(row: Row) -> Iterator[list[Value]]:
+    cards = _cards(row.results)
+    for stack in row.results.with_arrays(row.study).stacks:
+        card = card_of(stack, cards)
+        if card is None or card.scale is None:
+            continue
+        for number, region in enumerate(regions_of(stack, card.scale.middle), 1):
+            lengths = (region.area_mm2, region.volume_mm3, region.diameter_mm)
+            masked = card.facts.get("masked")
+            yield [
+                row.rank,
+                row.study.key,
+                stack.key,
+                stack.info["SeriesInstanceUID"],
+                number,
+                decimals(region.peak),
+                decimals(card.scale.middle),
+                region.worst + 1,
+                stack.sop_instance_uid[region.worst],
+                int(stack.frame[region.worst]),
+                region.first + 1,
+                region.last + 1,
+                region.slices,
+                *(decimals(mm, 1) for mm in (*lengths, *region.extent_mm, *region.centre)),
+                int(masked) if isinstance(masked, bool) else None,
+                stack.info["detector"],
+            ]
+
+
+@lru_cache(maxsize=2)
+def _cards(results: Results) -> Cards:
+    return cards_of([results.run()])
+
+
 TABLES: dict[str, Table] = {
     "results": Table(COLUMNS, _study),
     "series": Table(SERIES_COLUMNS, _series),
     "slices": Table(SLICE_COLUMNS, _slices),
+    "regions": Table(REGION_COLUMNS, _regions),
 }
 """Tables by the stem of their files."""

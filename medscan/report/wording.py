@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from typing import NamedTuple
 
 from medscan.archive import REASONS
+from medscan.report.regions import Region
 from medscan.report.standing import Standing
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State
@@ -145,3 +147,33 @@ def day(value: str) -> str:
     """A DICOM date as ISO 8601; any other text unchanged."""
     plain = len(value) == 8 and value.isascii() and value.isdigit()
     return f"{value[:4]}-{value[4:6]}-{value[6:]}" if plain else value
+
+
+class RegionWords(NamedTuple):
+    """A region of a map in words; empty where something is unknown."""
+
+    peak: str
+    slices: str
+    volume: str
+    area: str
+    diameter: str
+    extent: str
+    centre: str
+
+
+def region_words(region: Region) -> RegionWords:
+    """A region as a page shows it: lengths to the millimetre, sides of the origin as letters."""
+    run = f"{region.first + 1} to {region.last + 1}" if region.slices > 1 else f"{region.first + 1}"
+    count = f" ({region.slices}, highest in {region.worst + 1})" if region.slices > 1 else ""
+    volume, area = region.volume_mm3 / 1000, region.area_mm2 / 100
+    known = not math.isnan(region.centre[0])
+    sides = zip(("RL", "AP", "FH"), region.centre, strict=True)
+    return RegionWords(
+        peak=number(region.peak),
+        slices=run + count,
+        volume="" if math.isnan(volume) else f"{volume:.1f} ml",
+        area="" if math.isnan(area) else f"{area:.1f} cm²",
+        diameter="" if math.isnan(region.diameter_mm) else f"{region.diameter_mm:.0f} mm",
+        extent=f"{' × '.join(f'{mm:.0f}' for mm in region.extent_mm)} mm" if known else "",  # noqa: RUF001
+        centre=", ".join(f"{s[mm >= 0]} {abs(mm):.0f}" for s, mm in sides) + " mm" if known else "",
+    )

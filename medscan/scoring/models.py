@@ -78,6 +78,7 @@ def describe(detector: Detector) -> dict[str, Any]:
         "map_high": calibration.map_high,
         "normals": list(calibration.normals),
         "normal_stacks": [list(scores) for scores in calibration.stacks],
+        "masked": detector.masked,
         "licence": detector.licence,
         "backbone_licence": detector.backbone_licence or licence_of(detector.backbone),
         "lineage": [asdict(parent) for parent in detector.lineage],

@@ -9,13 +9,14 @@ from tests.report import make
 
 def test_a_folder_beside_the_results_with_tables(medscan, tmp_path):
     make.results(tmp_path, make.few_studies(), name="night.h5")
-    done = medscan("report", "night.h5", "--compare", "night.h5", "--series", "--slices", "--jsonl")
+    tables = ("--series", "--slices", "--regions", "--jsonl")
+    done = medscan("report", "night.h5", "--compare", "night.h5", *tables)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "open night.report/index.html\n"
     assert {p.name for p in (tmp_path / "night.report").iterdir()} == {
         *("index.html", "run.html", "style.css", "script.js", "studies"),
-        *("results.csv", "series.csv", "slices.csv"),
-        *("results.jsonl", "series.jsonl", "slices.jsonl"),
+        *("results.csv", "series.csv", "slices.csv", "regions.csv"),
+        *("results.jsonl", "series.jsonl", "slices.jsonl", "regions.jsonl"),
     }
     again = medscan("report", "night.h5", "--single-file", "--pictures", "1", "--out", "mail")
     assert again.returncode == 0, again.stderr
@@ -60,6 +61,7 @@ def test_mistakes_are_one_line_and_write_nothing(medscan, tmp_path):
     (tmp_path / "zzz.csv").write_text("study,verdict\naaa,normal\nzzz,normal\n")
     for words, hint in (
         (("--pictures", "most"), "--pictures most: a whole number, or all"),
+        (("--full-slices", "-1"), "--full-slices -1: a whole number, or all or flagged"),
         (("--archive", "gone"), "--archive gone does not exist"),
         (("--compare", "old.h5"), "old.h5 does not exist"),
         (("--decisions", "none.csv"), "none.csv does not exist or is not a file"),
