@@ -3,9 +3,9 @@
 # frame, two of them wrong and silent.
 #
 # In enhanced images the slope and the intercept lie in the functional groups, one pair a frame (PS3.3
-# C.7.6.16.2.9), as enhanced PET images need it. `pydicom.pixels.apply_modality_lut` looks for them beside the
-# pixels, finds none and returns the stored values. SimpleITK rescales every frame by the first frame's.
-# highdicom rescales each by its own.
+# C.7.6.16.2.9), as enhanced PET images need it. pydicom's `apply_modality_lut` looks for them beside the
+# pixels, finds none and returns the stored values. SimpleITK rescales every frame by the first
+# frame's. highdicom rescales each by its own.
 #
 # Seen with Python 3.11, numpy 2.4.6, pydicom 3.0.2, SimpleITK 2.5.7 and highdicom 0.28.2, for frames
 # that store 100, with slopes of 2, 3 and 4:
