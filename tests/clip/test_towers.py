@@ -81,7 +81,7 @@ def test_a_tower_alone_serves_the_methods_without_sentences(folders, kind):
     for name in ("patchcore", "discriminant"):
         assert build(name, backbone, "Brain", settings_of(name), masked=True).name == name
     for name in sorted(METHODS.keys() - {"patchcore", "discriminant"}):
-        line = r"needs sentences, and backbone .* is a vision tower alone; use patchcore, discr"
+        line = r"needs sentences, and backbone .* is a vision tower alone; use discriminant, patch"
         with pytest.raises(UsageError, match=f"method {name} {line}"):
             build(name, backbone, "Brain", settings_of(name), masked=True)
 
@@ -170,7 +170,7 @@ def test_a_text_tower_that_sees_its_padding_gets_it(tmp_path):
 def test_sentences_of_another_kind_are_refused(tmp_path, text):
     folder, _ = clip_folder(tmp_path / "clip", "test_vit", "token", text)
     backbone = clip.load(f"local-dir:{folder}")
-    with pytest.raises(UsageError, match="has a text tower that is not CLIP's; use patchcore"):
+    with pytest.raises(UsageError, match="has a text tower that is not CLIP's; use discriminant"):
         build("madclip", backbone, "Brain", settings_of("madclip"), masked=False)
     assert build("patchcore", backbone, "Brain", settings_of("patchcore"), masked=False)
 
