@@ -131,8 +131,7 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
     if choices:
         fitting = value in choices
     least = 1 if setting in COUNTS or (setting == "epochs" and default) else 0
-    untrained = setting == "epochs" and not default
-    most = 0 if untrained else MOST.get(setting, 10**6)
+    most = 0 if setting == "epochs" and not default else MOST.get(setting, 10**6)
     if not fitting or (number and not least <= value <= most):
         advice = f"choose one of {', '.join(choices)}" if choices else f"its default is {default!r}"
         advice += f" and its largest value {most}" * (number and value > most)
