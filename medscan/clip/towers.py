@@ -92,7 +92,7 @@ class _ClipTower:
         if pool is not None:
             # A query that attends to one token takes all of it: the first stands for all queries.
             alone = pool.ln_k(tokens.reshape(1, -1, tokens.shape[-1])).transpose(0, 1)
-            query = pool.ln_q(pool.query[:1]).expand(len(alone), 1, -1)
+            query = pool.ln_q(pool.query[:1]).expand(alone.shape[0], 1, -1)
             taken = pool.attn(query, alone, alone, need_weights=False)[0]
             tokens = taken.view(*tokens.shape[:-1], -1)
         normed: Tensor = self.visual.ln_post(tokens)
@@ -171,7 +171,7 @@ class _BeitTower(_TimmTower):
     def embed(self, images: Tensor) -> Tensor:
         trunk = self.trunk
         patches = trunk.patch_embed(images)
-        tokens = torch.cat([trunk.cls_token.expand(len(patches), -1, -1), patches], 1)
+        tokens = torch.cat([trunk.cls_token.expand(patches.shape[0], -1, -1), patches], 1)
         return tokens if trunk.pos_embed is None else tokens + trunk.pos_embed
 
     def block(self, number: int, tokens: Tensor) -> Tensor:
@@ -193,7 +193,7 @@ class _RelativeTower(_TimmTower):
         return (
             patches
             if first is None
-            else torch.cat([first.expand(len(patches), -1, -1), patches], 1)
+            else torch.cat([first.expand(patches.shape[0], -1, -1), patches], 1)
         )
 
     def block(self, number: int, tokens: Tensor) -> Tensor:
