@@ -143,6 +143,8 @@ def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) ->
                 done.stopped = str(error)
                 break
             study.report("it is larger than the folder may be")
+    if not done.stopped:
+        spool.drop_partial_but({text(found, _IDS[0]) for found in wanted})
     return done
 
 
@@ -244,7 +246,7 @@ class _Study:
 
         An object counts once its end has arrived, and what it says that it is has been checked.
         """
-        path = self.spool.place(self.uid, series, "arriving")
+        path = self.spool.arriving
         for pieces in self.source.retrieve(self.uid, series, instance):
             size = self._write(path, pieces)
             *above, uid, damage = identify(path, size)

@@ -11,7 +11,7 @@ so that a process may be killed at any time, or the power cut.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +54,17 @@ class Spool:
     ----------
     folder : Path
     ledger : Database
+
+    Attributes
+    ----------
+    aside, partial, arriving : Path
+        What lies beside the folder; there, incomplete studies, and the object that is being
+        written.
     """
 
     def __init__(self, folder: Path, ledger: Database) -> None:
         self.folder, self.aside = folder, aside_of(folder)
-        self.partial = self.aside / "partial"
+        self.partial, self.arriving = self.aside / "partial", self.aside / "arriving"
         self._ledger = ledger
         self.bytes = self._count_bytes()
 
@@ -142,6 +148,16 @@ class Spool:
         query = "DELETE FROM objects WHERE study = ? AND series = ? AND instance = ?"
         self._ledger.run(query, *((study, *name) for name in named if name not in there))
         self.bytes = self._count_bytes()
+
+    def drop_partial_but(self, studies: Collection[str]) -> None:
+        """Remove what there is of incomplete studies that are not among these."""
+        for study in self.studies():
+            if study not in studies and (self.partial / key_of(study)).exists():
+                self.drop_partial(study)
+        keys = {key_of(study) for study in studies}
+        for path in self.partial.glob("*"):  # of which no object had arrived
+            if path.name not in keys:
+                shutil.rmtree(path, ignore_errors=True)
 
     def remember(self, study: str) -> None:
         """Drop what is known of a forgotten study, so that it is fetched again, and whole."""

@@ -66,6 +66,20 @@ def test_one_that_is_always_cut_short_leaves_its_study_out_of_the_folder(server,
     assert contents(tmp_path / "spool") == contents(tmp_path / "in")
 
 
+def test_what_is_half_there_and_not_wanted_any_more_goes(server, tmp_path):
+    study, series, _ = next(iter(server.objects))
+    server.cut = [len(server.answer([study, series])) - 500, 700, 700]
+    server.refused = {uid for _, _, uid in server.objects}
+    assert fetched(server, tmp_path / "spool").studies == 1
+    partial = tmp_path / "spool.fetch" / "partial"
+    assert len(contents(partial)) == 3
+    fetched(server, tmp_path / "spool", Wish(studies=("1.2.1",)))
+    assert list(partial.iterdir()) == []
+    with opened_spool(tmp_path / "spool") as spool:
+        assert spool.studies() == ["1.2.1"]
+        assert spool.bytes == sum(map(len, contents(tmp_path / "spool")))
+
+
 def test_what_a_series_lacks_is_asked_for_by_name(server, tmp_path):
     """As Orthanc leaves out what comes behind an object that it cannot convert."""
     uids = sorted(uid for study, _, uid in server.objects if study == "1.2.0")
