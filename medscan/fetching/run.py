@@ -139,7 +139,7 @@ def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) ->
                 break
         except FullError as error:
             spool.drop_partial(study.uid)
-            if spool.bytes:
+            if spool.bytes or not spool.disk_has_room():
                 done.stopped = str(error)
                 break
             study.report("it is larger than the folder may be")
