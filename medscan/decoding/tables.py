@@ -105,10 +105,11 @@ def units_of(header: Dataset, index: int, rescale: Rescale) -> str:
     """
     item = functional_item(header, index, "PixelValueTransformationSequence")
     stated = str(item.get("RescaleType") or header.get("RescaleType") or "").strip()
-    stated = "" if stated == "US" else stated  # unspecified
     modality = str(header.get("Modality") or "")
     if modality == "PT":
         stated = str(header.get("Units") or "").strip() or stated
+    if stated == "US":  # unspecified
+        return ""
     is_ct = modality == "CT" and rescale.table is None and "RescaleSlope" in item
     return _UNITS.get(stated, stated) or ("HU" if is_ct else "")
 

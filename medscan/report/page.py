@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -54,7 +55,6 @@ def render(template: str, context: Mapping[str, Any], *, root: str | None) -> st
     head = {
         "root": root,
         "policy": _policy(root),
-        "colours": _colours(),
         "colour_maps": list(COLOUR_MAPS),
         "flags": FLAGS,
         "verdicts": [*Verdict, UNJUDGED],
@@ -74,6 +74,7 @@ def asset(name: str) -> str:
         parts = (templates / "script" / f"{part}.js" for part in SCRIPT_PARTS)
         # A classic script in a scope of its own, because modules do not load from file://.
         text = "\n".join(part.read_text("utf-8") for part in parts)
+        text = f"const colours = {json.dumps(_colours())};\n{text}"
         return f'(() => {{\n"use strict";\n{text}}})();\n'
     return templates.joinpath(name).read_text("utf-8")
 
@@ -91,7 +92,6 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-@cache
 def _colours() -> dict[str, Any]:
     """The colour scales for the script: 256 colours as hexadecimal RGB, and their opacities."""
     tables = {name: (colour_table(name) * 255).round().astype("u1") for name in COLOUR_MAPS}

@@ -5,13 +5,14 @@ Coordinates of the square are (u, v): shares of its side, 0 to 1, to the right a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.results import StackResult, slice_affine
+from medscan.results import StackResult, slice_affines
 
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 
@@ -38,31 +39,47 @@ def placing(stack: StackResult, shown: Sequence[int]) -> dict[str, Any]:
     geometry["side"] = side_mm(stack)
     if not len(stack.grid_to_pixel):
         return geometry
-    to_pixel = _square_to_pixel(stack, 0)
+    to_pixel = _square_to_pixel(stack)
     geometry["box"] = _box(to_pixel, int(stack.info["rows"]), int(stack.info["columns"]))
-    placed = [square_to_patient(stack, index) for index in shown]
-    if known := [place for place in placed if place is not None]:
-        geometry["across"], geometry["down"] = known[0][:, :2].T.round(4).tolist()
-        geometry["origins"] = [p if p is None else p[:, 2].round(4).tolist() for p in placed]
+    if square := square_of(stack):
+        geometry["across"], geometry["down"] = (v.round(4).tolist() for v in square[:2])
+        origins = square.origins[list(shown)].round(4).tolist()
+        geometry["origins"] = [None if math.isnan(at[0]) else at for at in origins]
     return geometry
 
 
-def _square_to_pixel(stack: StackResult, index: int) -> NDArray[np.float64]:
-    """(2, 3): (u, v, 1) to (x, y) of the stored frame's pixel centres."""
+class Square(NamedTuple):
+    """The square of a stack's slices in the patient's LPS frame, millimetres.
+
+    Parameters
+    ----------
+    across, down : float64 (3,)
+        Along its whole sides.
+    origins : float64 (n, 3)
+        Its top left corner for each slice; NaN where the place of a slice is unknown.
+    """
+
+    across: NDArray[np.float64]
+    down: NDArray[np.float64]
+    origins: NDArray[np.float64]
+
+
+def square_of(stack: StackResult) -> Square | None:
+    """Where the square lies in the patient; None if the stack has no geometry."""
+    affines = slice_affines(stack)
+    if affines is None or not len(stack.grid_to_pixel):
+        return None
+    pixel = np.vstack([_square_to_pixel(stack), [0.0, 0.0, 1.0]])
+    to_patient = _RAS_TO_LPS @ affines[:, :3][:, :, [0, 1, 3]] @ pixel
+    return Square(to_patient[0, :, 0], to_patient[0, :, 1], to_patient[:, :, 2])
+
+
+def _square_to_pixel(stack: StackResult) -> NDArray[np.float64]:
+    """(2, 3): (u, v, 1) to (x, y) of the stored frame's pixel centres, alike in all slices."""
     grid = stack.heatmap.shape[-1]
     to_cell = np.array([[grid, 0.0, -0.5], [0.0, grid, -0.5], [0.0, 0.0, 1.0]])
-    to_pixel: NDArray[np.float64] = stack.grid_to_pixel[index] @ to_cell
+    to_pixel: NDArray[np.float64] = stack.grid_to_pixel[0] @ to_cell
     return to_pixel
-
-
-def square_to_patient(stack: StackResult, index: int) -> NDArray[np.float64] | None:
-    """(3, 3): (u, v, 1) to LPS millimetres; None where the geometry of the slice is unknown."""
-    affine = slice_affine(stack, index)
-    if affine is None:
-        return None
-    pixel = np.vstack([_square_to_pixel(stack, index), [0.0, 0.0, 1.0]])
-    to_patient: NDArray[np.float64] = _RAS_TO_LPS @ affine[:3][:, [0, 1, 3]] @ pixel
-    return to_patient
 
 
 def _box(to_pixel: NDArray[np.float64], rows: int, columns: int) -> list[float]:
@@ -77,5 +94,5 @@ def side_mm(stack: StackResult) -> float | None:
     spacing = stack.info["pixel_spacing"]
     if not len(stack.grid_to_pixel) or not spacing:
         return None
-    step = _square_to_pixel(stack, 0)[:, 0] * (spacing[1], spacing[0])
+    step = _square_to_pixel(stack)[:, 0] * (spacing[1], spacing[0])
     return round(float(np.linalg.norm(step)), 3)

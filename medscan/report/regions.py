@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from medscan.report.placing import side_mm, square_to_patient
+from medscan.report.placing import Square, side_mm, square_of
 from medscan.results import StackResult, State, is_even, on_square, spacing_of
 
 FINE = 4
@@ -22,7 +22,8 @@ FINE = 4
 MOST_REGIONS = 20
 """Most regions of a stack that are listed: those with the highest scores."""
 _DIRECTIONS = 256
-"""Directions in which the outermost points of a region are looked for."""
+"""Directions in which the width of a region is measured first."""
+_TURNS = 4
 _NOWHERE = (math.nan, math.nan, math.nan)
 
 
@@ -73,7 +74,14 @@ def regions_of(stack: StackResult, threshold: float) -> list[Region]:
         The detector's for patches; a region is at or above it.
     """
     reach = (stack.state == State.SCORED) & (stack.heatmap.max(axis=(1, 2)) >= threshold)
-    found = [r for run in _runs(stack, reach) for r in _regions(stack, run, threshold)]
+    if not reach.any():
+        return []
+    space = _Space.of(stack)
+    found = [
+        _measured(space, *points)
+        for run in _runs(stack, reach)
+        for points in _regions(stack, run, threshold)
+    ]
     return sorted(found, key=lambda r: (-r.peak, r.first, r.centre))[:MOST_REGIONS]
 
 
@@ -89,39 +97,78 @@ def _runs(stack: StackResult, reach: NDArray[np.bool_]) -> Iterator[list[int]]:
         yield run
 
 
-def _regions(stack: StackResult, run: list[int], threshold: float) -> Iterator[Region]:
+def _regions(stack: StackResult, run: list[int], threshold: float) -> Iterator[_Points]:
     side = FINE * stack.heatmap.shape[-1]
     scores = np.stack([on_square(stack.heatmap[index], side) for index in run])
     labels, _ = ndimage.label(scores >= threshold)
     for number, box in enumerate(ndimage.find_objects(labels), 1):
-        inside = labels[box] == number
-        layers, rows, columns = (
-            at + part.start for at, part in zip(np.nonzero(inside), box, strict=True)
-        )
-        slices = layers + run[0]
+        found = np.nonzero(labels[box] == number)
+        layers, rows, columns = (at + b.start for at, b in zip(found, box, strict=True))
         values = scores[layers, rows, columns]
-        yield _measured(stack, slices, (columns + 0.5) / side, (rows + 0.5) / side, values)
+        yield layers + run[0], (columns + 0.5) / side, (rows + 0.5) / side, values
+
+
+_Points = tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]
+"""Of each point of a region, row by row: its slice, its place in the square (u, v), its score."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Space:
+    """Where the points of a stack's maps lie, millimetres.
+
+    Parameters
+    ----------
+    square : Square or None
+        In the patient's frame if that is `known`, else in one of its own; None without a spacing.
+    known : bool
+    cell : float
+        Side of a point as a share of the square's.
+    depth : float
+        From slice to slice; NaN where they do not lie evenly.
+    """
+
+    square: Square | None
+    known: bool
+    cell: float
+    depth: float
+
+    @classmethod
+    def of(cls, stack: StackResult) -> _Space:
+        cell = 1 / (FINE * stack.heatmap.shape[-1])
+        depth, side = spacing_of(stack) if is_even(stack) else math.nan, side_mm(stack)
+        square = square_of(stack)
+        known = square is not None and not np.isnan(square.origins).any()
+        if not known:
+            steps = np.arange(len(stack.state)) * (0.0 if math.isnan(depth) else depth)
+            origins = np.multiply.outer(steps, (0.0, 0.0, 1.0))
+            across, down, _ = (side or 0.0) * np.eye(3)
+            square = Square(across, down, origins) if side else None
+        return cls(square, known, cell, depth)
 
 
 def _measured(
-    stack: StackResult,
+    space: _Space,
     slices: NDArray[np.intp],
     u: NDArray[np.float64],
     v: NDArray[np.float64],
     values: NDArray[np.float32],
 ) -> Region:
-    """Measure a region from its points: slice, place in the square (u, v), and score of each."""
-    cell, counts = 1 / (FINE * stack.heatmap.shape[-1]), np.bincount(slices)
-    steps, points = _in_space(stack, slices, u, v)
-    area = math.nan if steps is None else float(np.linalg.norm(np.cross(*steps[:2]))) * cell**2
-    between = spacing_of(stack) if is_even(stack) else math.nan
-    extent, centre, diameter = _NOWHERE, _NOWHERE, math.nan
-    if steps is not None and points is not None:
-        diameter = _diameter(points, steps[:2] * cell)
-        if square_to_patient(stack, int(slices[0])) is not None:
-            thick = np.abs(steps * [[cell], [cell], [1.0]]).sum(axis=0)
-            extent = _triple(np.ptp(points, axis=0) + thick)
-            centre = _triple(points.mean(axis=0))
+    """Measure a region from its points; see `_Points`."""
+    counts = np.bincount(slices)
+    area, extent, centre, diameter = math.nan, _NOWHERE, _NOWHERE, math.nan
+    if space.square:
+        across, down, origins = space.square
+        normal = np.cross(across, down)
+        area = float(np.linalg.norm(normal)) * space.cell**2
+        outer = _row_ends(slices, v)
+        points = origins[slices[outer]] + np.outer(u[outer], across) + np.outer(v[outer], down)
+        steps = np.stack([across, down]) * space.cell
+        diameter = _diameter(points, steps)
+        if space.known:
+            thick = np.nan_to_num(space.depth) * normal / np.linalg.norm(normal)
+            extent = _triple(np.ptp(points, axis=0) + np.abs([*steps, thick]).sum(axis=0))
+            middle = np.average(origins[: len(counts)], axis=0, weights=counts)
+            centre = _triple(middle + u.mean() * across + v.mean() * down)
     return Region(
         peak=float(values.max()),
         worst=int(slices[values.argmax()]),
@@ -129,52 +176,42 @@ def _measured(
         last=int(slices.max()),
         slices=int(np.count_nonzero(counts)),
         area_mm2=float(counts.max()) * area,
-        volume_mm3=len(slices) * area * between,
+        volume_mm3=len(slices) * area * space.depth,
         extent_mm=extent,
         diameter_mm=diameter,
         centre=centre,
     )
 
 
-def _in_space(
-    stack: StackResult, slices: NDArray[np.intp], u: NDArray[np.float64], v: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]] | tuple[None, None]:
-    """Steps along the square's sides and to the next slice (3, 3), and points (n, 3): millimetres.
-
-    In the patient's LPS frame where it is known, else on the slice; None without a spacing.
-    """
-    side, depth = side_mm(stack), spacing_of(stack)
-    depth = 0.0 if math.isnan(depth) else depth
-    if side is None:
-        return None, None
-    place = {index: square_to_patient(stack, index) for index in np.unique(slices).tolist()}
-    if any(p is None for p in place.values()):
-        place = {
-            index: np.array([[side, 0, 0], [0, side, 0], [0, 0, index * depth]]) for index in place
-        }
-    frames = np.stack([p for p in place.values() if p is not None])
-    which = np.searchsorted(np.array(list(place)), slices)
-    points = np.einsum("nij,nj->ni", frames[which], np.stack([u, v, np.ones_like(u)], axis=1))
-    across, down = frames[0][:, 0], frames[0][:, 1]
-    normal = np.cross(across, down)
-    steps = np.stack([across, down, normal / np.linalg.norm(normal) * depth])
-    return steps, points
+def _row_ends(slices: NDArray[np.intp], v: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Indices of the first and the last point of each row: no other lies outermost."""
+    new = np.flatnonzero((np.diff(slices) != 0) | (np.diff(v) != 0))
+    return np.concatenate([[0], new + 1, new, [len(v) - 1]])
 
 
 def _diameter(points: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
-    """Largest distance between points (n, 3) of cells with sides along steps (2, 3), corners too.
+    """Largest distance within cells with sides along steps (2, 3) around points (n, 3).
 
-    The two lie outermost in some direction; only points that do are compared.
+    It is the largest width in any direction. The one found among `_DIRECTIONS` is turned towards
+    its outermost points until it gets no wider.
     """
     at = np.arange(_DIRECTIONS) + 0.5
     height, turn = 1 - at / _DIRECTIONS, at * math.pi * (1 + math.sqrt(5))
     level = np.sqrt(1 - height**2)
-    directions = np.stack([level * np.cos(turn), level * np.sin(turn), height])
-    along = points @ directions
-    outer = points[np.unique(np.concatenate([along.argmax(axis=0), along.argmin(axis=0)]))]
-    corners = np.array([[i, j] for i in (-0.5, 0.5) for j in (-0.5, 0.5)]) @ steps
-    outer = (outer[:, None] + corners).reshape(-1, 3)
-    return max(float(np.linalg.norm(outer - point, axis=1).max()) for point in outer)
+    directions = np.stack([level * np.cos(turn), level * np.sin(turn), height], axis=1)
+
+    def widths(several: NDArray[np.float64]) -> NDArray[np.float64]:
+        across: NDArray[np.float64] = np.ptp(points @ several.T, axis=0)
+        return across + np.abs(steps @ several.T).sum(axis=0)
+
+    blocks = np.array_split(directions, _DIRECTIONS // 32)  # of a large region, not all at once
+    best = directions[np.concatenate([widths(block) for block in blocks]).argmax()]
+    for _ in range(_TURNS):
+        along = points @ best
+        apart = points[along.argmax()] - points[along.argmin()] + np.sign(steps @ best) @ steps
+        turned = np.stack([best, apart / max(float(np.linalg.norm(apart)), 1e-12)])
+        best = turned[widths(turned).argmax()]
+    return float(widths(best[None])[0])
 
 
 def _triple(values: NDArray[np.float64]) -> tuple[float, float, float]:

@@ -5,7 +5,14 @@ from pathlib import Path
 
 from medscan.errors import DamagedError
 from medscan.files import replacing
-from medscan.results.geometry import affine_of, affine_on, is_even, slice_affine, spacing_of
+from medscan.results.geometry import (
+    affine_of,
+    affine_on,
+    is_even,
+    slice_affine,
+    slice_affines,
+    spacing_of,
+)
 from medscan.results.kept import (
     Earlier,
     Entry,
@@ -99,6 +106,7 @@ __all__ = [
     "sample",
     "select_studies",
     "slice_affine",
+    "slice_affines",
     "source_paths",
     "spacing_of",
     "write_part",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,27 +59,36 @@ def affine_of(stack: StackResult, grid: Grid = Grid.SOURCE) -> NDArray[np.float6
 
 
 def slice_affine(stack: StackResult, index: int) -> NDArray[np.float64] | None:
-    """As `affine_of`, with one slice as layer 0: exact where slices lie unevenly, too.
+    """One of `slice_affines`; None if the geometry is unknown, or where in it the slice lies."""
+    affines = slice_affines(stack, [index])
+    return None if affines is None or np.isnan(affines).any() else affines[0]
+
+
+def slice_affines(
+    stack: StackResult, indices: Sequence[int] | None = None
+) -> NDArray[np.float64] | None:
+    """As `affine_of`, with each slice as layer 0: exact where slices lie unevenly, too.
 
     Parameters
     ----------
     stack : StackResult
-    index : int
-        Of the slice.
+    indices : sequence of int, optional
+        Of the slices; None: all.
 
     Returns
     -------
-    ndarray, float64 (4, 4)
-        None if the geometry is unknown, or where in it the slice lies.
+    ndarray, float64 (n, 4, 4)
+        None if the geometry is unknown; NaN in the last column where the place of a slice is.
     """
-    affine = affine_of(stack)
-    step = spacing_of(stack)
-    layers = (stack.position_mm[index] - stack.position_mm[0]) / (1.0 if math.isnan(step) else step)
-    layers = 0.0 if index == 0 else layers
-    if affine is None or math.isnan(layers):
+    affine, step = affine_of(stack), spacing_of(stack)
+    if affine is None:
         return None
-    affine[:3, 3] += affine[:3, 2] * layers
-    return affine
+    chosen = np.arange(len(stack.state)) if indices is None else np.asarray(indices)
+    layers = (stack.position_mm - stack.position_mm[0]) / (1.0 if math.isnan(step) else step)
+    layers[0] = 0.0
+    affines = np.repeat(affine[None], len(chosen), axis=0)
+    affines[:, :3, 3] += layers[chosen, None] * affine[:3, 2]
+    return affines
 
 
 def affine_on(affine: NDArray[np.float64], stack: StackResult, grid: Grid) -> NDArray[np.float64]:

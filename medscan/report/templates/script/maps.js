@@ -1,5 +1,4 @@
 // Heatmaps of patch scores.
-const colours = data($("#colours"));
 /** Red, green and blue of 256 shades, by the name of a colour map. */
 const SHADES = Object.fromEntries(Object.entries(colours.maps)
   .map(([name, hex]) => [name, hex.match(/../g).map((pair) => parseInt(pair, 16))]));
