@@ -10,7 +10,7 @@ from .make import FLAIR, brain, detector, stack
 
 WIDE = detector("wide", Domain("MR"))
 NARROW, TWIN = detector("narrow", FLAIR), detector("twin", FLAIR)
-CHEST = detector("chest", Domain("CR", "CHEST", "", "coronal"))
+CHEST = detector("chest", Domain("CR", "CHEST", "", "coronal", "adults"))
 BREAST = detector("breast", Domain("US", "BREAST"))
 
 
