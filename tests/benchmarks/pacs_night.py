@@ -41,8 +41,8 @@ from tests.pacs import inside
 NAME, NUMBER = "Quixote^Rocinante", "PID-7700123"
 """Of every patient, with a number behind each."""
 DETECTOR = "brain-flair"
-Mishap = Callable[[int], None]
-"""What happens to a process."""
+Mishap = Callable[[int], bool]
+"""Does something to a process in its time, and returns whether it did before the process ended."""
 Start = Callable[[list[str], Path, Path], int]
 """Starts medscan with words, in a folder, with what it prints in a file; returns its process."""
 
@@ -76,8 +76,8 @@ class Night:
         for _ in range(20):
             said = self.folder / "said"
             process = self.start([str(word) for word in words], self.folder, said)
-            while mishaps and not has_ended(process):
-                mishaps.pop(0)(process)
+            while mishaps and mishaps[0](process):
+                del mishaps[0]
             most = 0
             while not has_ended(process):
                 most = max(most, memory_of(process))
@@ -92,31 +92,38 @@ class Night:
 
     # --- what happens -----------------------------------------------------------------------------
 
-    def _until(self, process: int, done: Callable[[], bool]) -> None:
-        while not done() and not has_ended(process):
+    def _comes(self, process: int, done: Callable[[], bool]) -> bool:
+        """Whether something is done before a process ends."""
+        while not has_ended(process):
+            if done():
+                return True
             time.sleep(0.005)
+        return False
 
     def kills_medscan(self, done: Callable[[], bool]) -> Mishap:
         """Return what kills medscan when something is done."""
 
-        def happen(process: int) -> None:
-            self._until(process, done)
-            if not has_ended(process):
-                self.kills["medscan"] += 1
-                os.kill(process, signal.SIGKILL)
+        def happen(process: int) -> bool:
+            if not self._comes(process, done):
+                return False
+            self.kills["medscan"] += 1
+            os.kill(process, signal.SIGKILL)
+            os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
+            return True
 
         return happen
 
     def kills_orthanc(self, done: Callable[[], bool]) -> Mishap:
         """Return what kills Orthanc when something is done, and starts it again."""
 
-        def happen(process: int) -> None:
-            self._until(process, done)
-            if not has_ended(process):
-                self.kills["Orthanc"] += 1
+        def happen(process: int) -> bool:
+            if not self._comes(process, done):
+                return False
+            self.kills["Orthanc"] += 1
             inside.orthanc.kill()
             time.sleep(0.3)
             inside.orthanc.start()
+            return True
 
         return happen
 
