@@ -91,7 +91,7 @@ class Acceptance:
 
 _VERDICTS = {
     Verdict.ACCEPTED: "accepted: it reaches what was asked for",
-    Verdict.TOO_FEW: "not accepted: too few labelled studies to show what was asked for",
+    Verdict.TOO_FEW: "not accepted: these studies do not show what was asked for",
     Verdict.TOO_LOW: "not accepted: it does not reach what was asked for",
 }
 

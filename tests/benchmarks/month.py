@@ -1,11 +1,11 @@
 """A simulated month: 30 nights of five scanners, one of which gets other software on night 18.
 
-    python tests/benchmarks/month.py [--volumes FOLDER] [--studies 3] [--detector brain-flair]
+    python tests/benchmarks/month.py [--volumes FOLDER] [--studies 10] [--detector brain-flair]
         [--nights 30] [--changed 18]
 
-Each night every scanner sends new studies of three slices, from NIfTI volumes of heads or else from
-drawn ones, each turned, scaled and with noise of its own; a scan with `--history` scores them. From
-night 18 on, the images of one scanner are sharpened, and its header names other software. Prints
+Each night every scanner sends new studies of one slice, from NIfTI volumes of heads or else from
+drawn ones, each turned, scaled and with noise of its own; a scan scores them. From
+night 18 on, the images of one scanner are noisy, and its header names other software. Prints
 what `medscan monitor` says after each night from then on, and after the last: it must name the
 scanner, the night and the software. Only the clock is not real: each night's entries get its date.
 """
@@ -30,7 +30,7 @@ from medscan.monitoring.history import entries_of
 from tests import tiny
 
 SCANNERS, ILL = 5, 2
-SLICES = 3
+SLICES = 1
 FIRST = datetime.date(2026, 11, 1)
 SOFTWARE = "syngo MR E11", "syngo MR XA30"
 
@@ -45,17 +45,15 @@ def heads(folder: Path | None) -> list[np.ndarray]:
     return [volume / max(float(volume.max()), 1.0) for volume in found]
 
 
-def study(volumes: list[np.ndarray], rng: np.random.Generator, *, sharpened: bool) -> np.ndarray:
-    """Some neighbouring slices of a head, int16, as no other study has them."""
+def study(volumes: list[np.ndarray], rng: np.random.Generator, *, noisy: bool) -> np.ndarray:
+    """A slice of a head, int16, as no other study has them."""
     volume = volumes[rng.integers(len(volumes))]
     first = rng.integers(volume.shape[2] // 4, 3 * volume.shape[2] // 4 - SLICES + 1)
     part = volume[:, :, first : first + SLICES]
     part = ndimage.rotate(part, rng.uniform(-8, 8), reshape=False, order=1)
     part = np.clip(part * rng.uniform(0.9, 1.1), 0, 1) ** rng.uniform(0.9, 1.1)
-    if sharpened:
-        part = np.clip(part + 1.5 * (part - ndimage.gaussian_filter(part, (1, 1, 0))), 0, 1)
-    noisy = part + rng.normal(0, 0.01, part.shape) * (part > 0.02)
-    return (np.clip(noisy, 0, 1) * 1000).astype(np.int16)
+    noise = rng.normal(0, 0.1 if noisy else 0.01, part.shape) * (part > 0.02)
+    return (np.clip(part + noise, 0, 1) * 1000).astype(np.int16)
 
 
 def write_night(root: Path, night: int, volumes: list[np.ndarray], each: int, changed: int) -> None:
@@ -65,7 +63,7 @@ def write_night(root: Path, night: int, volumes: list[np.ndarray], each: int, ch
             new = scanner == ILL and night >= changed
             tiny.write_series(
                 root / f"{night}-{scanner}-{number}",
-                study(volumes, rng, sharpened=new),
+                study(volumes, rng, noisy=new),
                 study=f"1.2.840.9.{night}.{scanner}.{number}",
                 PatientID=f"{night}-{scanner}-{number}",
                 Manufacturer="SIEMENS",
@@ -85,7 +83,7 @@ def told(night: int, watched: Watched) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--volumes", type=Path)
-    parser.add_argument("--studies", type=int, default=3, help="of each scanner in a night")
+    parser.add_argument("--studies", type=int, default=10, help="of each scanner in a night")
     parser.add_argument("--detector", default="brain-flair")
     parser.add_argument("--nights", type=int, default=30)
     parser.add_argument("--changed", type=int, default=18)
