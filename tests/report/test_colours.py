@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medscan.report.colours import Scale, colour_table
+from medscan.report.colours import COLOUR_MAPS, Scale, colour_table
 from tests.report import make
 
 
@@ -10,20 +10,28 @@ def luminance(rgb):
     return linear @ (0.2126, 0.7152, 0.0722)
 
 
-def test_lightness_grows_all_along_the_table():
-    table = colour_table()
+@pytest.mark.parametrize("name", COLOUR_MAPS)
+def test_lightness_grows_all_along_the_table(name):
+    table = colour_table(name)
     assert table.shape == (256, 3)
     assert table.min() >= 0
     assert table.max() <= 1
     assert (np.diff(luminance(table)) > 0).all()
 
 
-def test_lightness_grows_for_a_colour_blind_reader_too():
-    # Deuteranopia after Vienot, Brettel and Mollon (1999), on linear RGB.
-    see = np.array([[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]])
-    rgb = colour_table()
+BLIND = {
+    "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+}
+"""What is seen of linear RGB, after Vienot, Brettel and Mollon (1999)."""
+
+
+@pytest.mark.parametrize("name", COLOUR_MAPS)
+@pytest.mark.parametrize("see", BLIND.values(), ids=BLIND)
+def test_lightness_grows_for_a_colour_blind_reader_too(name, see):
+    rgb = colour_table(name)
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = linear @ see.T @ (0.2126, 0.7152, 0.0722)
+    seen = linear @ np.transpose(see) @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(seen[::8]) > 0).all()
 
 

@@ -77,6 +77,9 @@ def test_the_marker_lies_where_the_header_says(tmp_path, write, turns):
         (stack,) = series.stacks
         result = archived.result_of(series, stack, size=96, grid=12)
         geometry = placing(result, range(len(stack.frames)))
+        letterbox = Letterbox.of(stack, 96)
+        drawn = np.array([*letterbox.offset[::-1], *letterbox.target[::-1]]) / 96
+        np.testing.assert_allclose(geometry["box"], drawn, atol=1e-5, err_msg="as maps have it")
         (layer, row, column), (rows, columns) = marked(stack)
         left, top, width, height = geometry["box"]
         u, v = left + (column + 0.5) / columns * width, top + (row + 0.5) / rows * height
