@@ -16,8 +16,19 @@ from pydicom.multival import MultiValue
 
 from medscan.decoding.planes import Voi
 
-_UNITS = {"BQML": "Bq/ml", "GML": "g/ml", "CNTS": "counts"}
-"""Units of a PET as people write them (PS3.3 C.8.9.1.1.3)."""
+_UNITS = {
+    "HU": "HU",
+    "HU_MOD": "modified HU",
+    "OD": "/1000 optical density",
+    "MGML": "mg/ml",
+    "Z_EFF": "effective atomic number",
+    "PCT": "%",
+    "BQML": "Bq/ml",
+    "GML": "g/ml",
+    "CNTS": "counts",
+    "CPS": "counts/s",
+}
+"""Units as people write them, by RescaleType (PS3.3 C.11.1.1.2) or those of a PET (C.8.9.1.1.3)."""
 
 
 class Table(NamedTuple):
@@ -98,20 +109,19 @@ def rescale_of(header: Dataset, index: int) -> Rescale:
 
 
 def units_of(header: Dataset, index: int, rescale: Rescale) -> str:
-    """Units of the values of frame `index` after rescale; empty if the header does not say.
+    """Units of the values of frame `index` after rescale: one of `_UNITS`, else empty.
 
-    Its RescaleType (PS3.3 C.11.1.1.2), of a PET its Units (C.8.9.1), of a CT without a type
-    Hounsfield units (C.8.2.1).
+    Its RescaleType, of a PET its Units, of a CT without a type Hounsfield units (C.8.2.1). Any
+    other text stays in the header: it may name a patient.
     """
     item = functional_item(header, index, "PixelValueTransformationSequence")
     stated = str(item.get("RescaleType") or header.get("RescaleType") or "").strip()
     modality = str(header.get("Modality") or "")
     if modality == "PT":
         stated = str(header.get("Units") or "").strip() or stated
-    if stated == "US":  # unspecified
-        return ""
-    is_ct = modality == "CT" and rescale.table is None and "RescaleSlope" in item
-    return _UNITS.get(stated, stated) or ("HU" if is_ct else "")
+    if not stated and modality == "CT" and rescale.table is None and "RescaleSlope" in item:
+        return "HU"
+    return _UNITS.get(stated, "")
 
 
 def voi_of(header: Dataset, index: int, rescale: Rescale) -> Voi | None:

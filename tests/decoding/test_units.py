@@ -11,12 +11,13 @@ from medscan.decoding.tables import rescale_of, units_of
     [
         ({"Modality": "CT", "RescaleSlope": 1, "RescaleIntercept": -1024}, "HU"),
         ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "HU"}, "HU"),
-        ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "MGML"}, "MGML"),
+        ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "MGML"}, "mg/ml"),
+        ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "DOE^JANE"}, ""),
         ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "US"}, ""),
         ({"Modality": "CT"}, ""),
         ({"Modality": "MR", "RescaleSlope": 2.5, "RescaleType": "US"}, ""),
         ({"Modality": "PT", "RescaleSlope": 0.3, "Units": "BQML"}, "Bq/ml"),
-        ({"Modality": "PT", "RescaleSlope": 0.3, "Units": "PROPCM"}, "PROPCM"),
+        ({"Modality": "PT", "RescaleSlope": 0.3, "Units": "DOE^JANE"}, ""),
         ({}, ""),
     ],
 )
@@ -34,4 +35,4 @@ def test_units_of_a_frame_are_its_own():
     own.RescaleSlope, own.RescaleIntercept, own.RescaleType = 1, 0, "Z_EFF"
     item.PixelValueTransformationSequence = [own]
     header.PerFrameFunctionalGroupsSequence = [item]
-    assert units_of(header, 0, rescale_of(header, 0)) == "Z_EFF"
+    assert units_of(header, 0, rescale_of(header, 0)) == "effective atomic number"
