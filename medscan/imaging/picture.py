@@ -16,6 +16,9 @@ from medscan.errors import CorruptError, TooLargeError, UnsupportedError
 
 JPEG_ZERO = 64
 """Grey value up to which a pixel of a mask in JPEG may have been black."""
+SIGNED = 2
+"""Sample format of a TIFF whose numbers have a sign (TIFF 6.0, tag 339); Pillow overlooks it at 8
+bits."""
 _NUMBER_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -90,6 +93,8 @@ def _plane(image: Image.Image, tags: Mapping[int, Any]) -> PixelPlane:
     if image.mode in _NUMBER_MODES:
         values = _numbers(np.asarray(image), tags).astype(np.float32)
         return PixelPlane(np.nan_to_num(values, posinf=0.0, neginf=0.0))
+    if image.mode == "L" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == SIGNED:
+        return PixelPlane(np.asarray(image).view(np.int8).astype(np.float32))
     if image.mode in ("1", "L", "LA", "La"):
         return PixelPlane(np.asarray(image.convert("L"), dtype=np.float32), white=255.0)
     rgb: NDArray[np.uint8] = np.asarray(image.convert("RGB"))

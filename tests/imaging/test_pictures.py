@@ -193,10 +193,10 @@ def test_zero_is_white_where_a_tiff_says_so(tmp_path, kind, sample_format, white
     assert np.array_equal(only(stack_of([file], 2, 3, Kind.PICTURE)).pixels, numbers)
 
 
-@pytest.mark.parametrize(("kind", "sample_format"), [("<u4", 1), ("<i4", 2), ("<i2", 2)])
+@pytest.mark.parametrize(("kind", "sample_format"), [("<u4", 1), ("<i4", 2), ("<i2", 2), ("i1", 2)])
 def test_numbers_of_a_tiff_have_the_sign_that_it_says(tmp_path, kind, sample_format):
     ends = np.iinfo(kind)
-    numbers = np.array([[ends.min, ends.max], [5, 1000]], kind)
+    numbers = np.array([[ends.min, ends.max], [5, 100]], kind)
     file = tiff(tmp_path / "a.tif", numbers, 1, sample_format)
     found = only(stack_of([file], 2, 2, Kind.PICTURE)).pixels
     assert np.array_equal(found, numbers.astype(np.float32))
