@@ -19,7 +19,7 @@ from medscan.decoding.planes import Voi
 _UNITS = {
     "HU": "HU",
     "HU_MOD": "modified HU",
-    "OD": "/1000 optical density",
+    "OD": "thousandths of optical density",
     "MGML": "mg/ml",
     "Z_EFF": "effective atomic number",
     "PCT": "%",

@@ -201,8 +201,9 @@ def _diameter(points: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
     directions = np.stack([level * np.cos(turn), level * np.sin(turn), height], axis=1)
 
     def widths(several: NDArray[np.float64]) -> NDArray[np.float64]:
-        across: NDArray[np.float64] = np.ptp(points @ several.T, axis=0)
-        return across + np.abs(steps @ several.T).sum(axis=0)
+        corners = np.abs(steps @ several.T).sum(axis=0)
+        found: NDArray[np.float64] = np.ptp(points @ several.T, axis=0) + corners
+        return found
 
     blocks = np.array_split(directions, _DIRECTIONS // 32)  # of a large region, not all at once
     best = directions[np.concatenate([widths(block) for block in blocks]).argmax()]
