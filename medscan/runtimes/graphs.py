@@ -127,6 +127,7 @@ def make(method: Method) -> Graph:
     """
     backbone = method.backbone
     square = Square(backbone.size, backbone.grid, backbone.patch)
+    openvino.library()  # before PyTorch's tracer, which may import it too
     program = traced(method)
     with converting(method), tempfile.TemporaryDirectory() as name:
         path = Path(name) / "graph.xml"

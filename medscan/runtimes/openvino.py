@@ -5,6 +5,7 @@ Each property that a model is compiled with is there for a reason; see `properti
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.choices import Precision, RuntimeName
-from medscan.offline import without
 from medscan.profile import MODEL, Clock
 from medscan.runtimes.base import Check, Computed, Output, Square
 
@@ -38,9 +38,10 @@ def library() -> Any:
 
     With it, OpenVINO looks up a name in the network and leaves a file in the home folder.
     """
-    with without("openvino_telemetry"):
-        import openvino
-        import openvino.tools.ovc  # holds what reports, or a stub in its place
+    # For good, since what converts looks for it again: to an import, None is not installed.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
     return openvino
 
 
@@ -141,5 +142,4 @@ def supports(precision: Precision) -> bool:
 def convert(program: Any, path: Path) -> None:
     """Convert a traced program, and write it as XML with its weights beside it, unrounded."""
     openvino = library()
-    with without("openvino_telemetry"):
-        openvino.save_model(openvino.convert_model(program), path, compress_to_fp16=False)
+    openvino.save_model(openvino.convert_model(program), path, compress_to_fp16=False)

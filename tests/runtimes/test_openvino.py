@@ -108,7 +108,7 @@ from medscan.choices import Precision, RuntimeName
 from medscan.runtimes import Loader
 path = Path(sys.argv[1])
 Loader(RuntimeName.OPENVINO, "cpu", 1).load(path, detector.read(path), Precision.FP32)
-print(sorted({"openvino", "openvino_telemetry", "torch"}.intersection(sys.modules)))
+print(sorted(n for n in ("openvino", "openvino_telemetry", "torch") if sys.modules.get(n)))
 """
 
 
@@ -125,7 +125,7 @@ def test_a_kept_graph_needs_no_pytorch_and_nothing_is_reported(
 
 def test_nothing_is_reported_of_a_conversion(graph):
     assert "openvino.tools.ovc" in sys.modules
-    assert "openvino_telemetry" not in sys.modules
+    assert sys.modules["openvino_telemetry"] is None
 
 
 def test_what_cannot_be_converted_is_computed_by_pytorch_and_says_so(
