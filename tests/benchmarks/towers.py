@@ -2,13 +2,13 @@
 
     python tests/benchmarks/towers.py --out tests/benchmarks/towers.md [NAME ...]
 
-Each is built with random weights, four blocks deep, with the widths, patches, tokens, positions
-and heads that it has; one at a time. It is loaded as a user's, at 4 x 4 patches; its tokens and
-sentence features are compared with the library's own to 1e-5; patchcore, discriminant and, where
-there are sentences that medscan can encode, madclip are fitted on it and scan a small archive; of
-configurations that differ only in depth, input size or words, and so are alike here, the first.
-What cannot be done says why in one line. Rows that the file has already are kept, so that it can be
-stopped at any moment.
+Each is built small with random weights: two blocks deep and 128 features wide, with the patches,
+tokens, positions, blocks and heads that it has. It is loaded as a user's, at 4 x 4 patches; its
+tokens and sentence features are compared with the library's own to 1e-5; patchcore, discriminant
+and, where there are sentences that medscan can encode, madclip are fitted on it and scan a small
+archive; of configurations that differ only in depth, width, input size or words, and so are alike
+here, the first. What cannot be done says why in one line. Rows that the file has already are kept,
+so that it can be stopped at any moment.
 """
 
 from __future__ import annotations
@@ -37,11 +37,12 @@ from medscan.backbones import check_backbone
 from medscan.clip import Need, config
 from medscan.clip.build import VisionOnly, _model
 from medscan.clip.towers import tower_of
+from medscan.detector import Domain
 from medscan.errors import MedscanError
 from medscan.fitting import FitOptions, fit
 from tests import tiny
 
-DEPTH, GRID, WORDS = 4, 4, 49408
+DEPTH, WIDTH, HEADS, GRID, WORDS = 2, 128, 2, 4, 49408
 TOWER = {"device": "cpu", "precision": "fp32", "quick_gelu": None, "text_quick_gelu": None}
 """As fits and scans load it, so that it is loaded once."""
 TIMM = (
@@ -77,6 +78,8 @@ TIMM = (
     "convnext_small.dinov3_lvd1689m",
 )
 METHODS = ("patchcore", "discriminant", "madclip")
+SEQUENCES = {"patchcore": "FLAIR", "discriminant": "T1", "madclip": "T2"}
+"""What the detector of each method is for."""
 
 
 @dataclass
@@ -102,14 +105,17 @@ HEAD = [
 
 @contextmanager
 def shallow() -> Iterator[None]:
-    """Have timm build its transformers a few blocks deep, for open_clip and medscan alike."""
+    """Have timm build its transformers small, for open_clip and medscan alike."""
     whole: Callable[..., Any] = timm.create_model
 
     def create(name: str, **arguments: Any) -> Any:
-        try:
-            return whole(name, **{"depth": DEPTH} | arguments)
-        except TypeError:  # of another kind, which has no one depth
-            return whole(name, **arguments)
+        narrow = {"embed_dim": WIDTH, "num_heads": HEADS}
+        for less in ({"depth": DEPTH} | narrow, {"depth": DEPTH}):
+            try:
+                return whole(name, **less | arguments)
+            except (TypeError, ValueError, AssertionError):  # it has no one depth, or no one width
+                continue
+        return whole(name, **arguments)
 
     timm.create_model = create
     try:
@@ -119,12 +125,13 @@ def shallow() -> Iterator[None]:
 
 
 def small(facts: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of open_clip with fewer blocks and no more words than CLIP has."""
+    """A configuration of open_clip with few and narrow blocks, and no more words than CLIP has."""
     facts = json.loads(json.dumps(facts))
     vision, text = facts["vision_cfg"], facts["text_cfg"]
     if isinstance(vision.get("layers"), int):
-        vision["layers"] = DEPTH
-    text["layers"] = min(2, text.get("layers", 12))
+        vision |= {"layers": DEPTH, "width": WIDTH, "head_width": WIDTH // HEADS}
+    text |= {"layers": 2, "width": WIDTH, "heads": HEADS}
+    facts["embed_dim"] = WIDTH
     if "vocab_size" in text:
         text["vocab_size"] = min(WORDS, text["vocab_size"])
     return facts
@@ -238,30 +245,56 @@ def try_tower(name: str, work: Path, data: Path, archive: Path) -> Row:
             row.why = f"it {why}"
         elif not same_sentences(backbone, model):
             row.why = "SENTENCES DIFFER"
+        wanted = METHODS[: 2 if row.why else 3]
         first = SEEN.setdefault(kind_of(model), name)
-        for method in METHODS:
-            if method != "madclip" or not row.why:
-                found = f"as {first}"
-                if first == name:
-                    found = fit_and_scan(method, bundle, size, work, data, archive)
-                row.methods[method] = found
+        if first != name:
+            row.methods = dict.fromkeys(wanted, f"as {first}")
+        else:
+            row.methods = fit_and_scan(wanted, bundle, size, work, data, archive)
     except MedscanError as error:
         row.why = str(error).replace(str(folder), "FOLDER").replace(f"backbone {name}: ", "")
     return row
 
 
-def fit_and_scan(method: str, bundle: str, size: int, work: Path, data: Path, archive: Path) -> str:
-    learns = {"epochs": 1} if method == "madclip" else {}
-    options = FitOptions(
-        shots=2, method=method, backbone=bundle, folds=0, settings={"size": size} | learns
+def fit_and_scan(
+    methods: tuple[str, ...], bundle: str, size: int, work: Path, data: Path, archive: Path
+) -> dict[str, str]:
+    """Fit a detector by each method, and scan a study for each; "yes" where that was scored."""
+    paths = []
+    for method in methods:
+        learns = {"epochs": 1} if method == "madclip" else {}
+        options = FitOptions(
+            shots=2,
+            method=method,
+            backbone=bundle,
+            size=size,
+            domain=Domain("MR", "BRAIN", SEQUENCES[method], "axial"),
+            folds=0,
+            settings=learns,
+        )
+        detector, fitted = fit(data, options)
+        paths.append(work / f"{method}.safetensors")
+        detector.save(paths[-1], fitted)
+    medscan.scan(
+        archive,
+        work / "r.h5",
+        detector=paths,
+        device="cpu",
+        batch_size=4,
+        workers=0,
+        runtime="torch",
     )
-    detector, fitted = fit(data, options)
-    path = work / f"{method}.safetensors"
-    detector.save(path, fitted)
-    out = work / f"{method}.h5"
-    medscan.scan(archive, out, detector=path, device="cpu", workers=0, ledger=work / f"{method}.l")
-    scores = [study.score for study in medscan.open_results(out)]
-    return "yes" if scores and all(map(math.isfinite, scores)) else "NO SCORE"
+    stacks = [stack for study in medscan.open_results(work / "r.h5") for stack in study.series]
+    scored = {stack.detector for stack in stacks if math.isfinite(stack.score)}
+    return {method: "yes" if method in scored else "NO SCORE" for method in methods}
+
+
+def make_archive(folder: Path) -> Path:
+    """A study for the detector of each method."""
+    for number, sequence in enumerate(SEQUENCES.values()):
+        volume = tiny.head_volume(number, slices=3)
+        tiny.write_series(folder / sequence, volume, description=f"AX {sequence}")
+    return folder
 
 
 def kept(out: Path) -> list[str]:
@@ -283,11 +316,11 @@ def main() -> None:
     chosen = [name for name in args.names or names() if name not in rows]
     with tempfile.TemporaryDirectory() as folder, shallow():
         data = tiny.write_pictures(Path(folder) / "data", patients=2)
-        tiny.write_nifti(Path(folder) / "archive" / "head.nii.gz", tiny.head_volume(1, slices=3))
+        archive = make_archive(Path(folder) / "archive")
         for name in chosen:
             start = time.monotonic()
             with tempfile.TemporaryDirectory(dir=folder) as work, loaded_once():
-                rows[name] = try_tower(name, Path(work), data, Path(folder) / "archive").line()
+                rows[name] = try_tower(name, Path(work), data, archive).line()
             print(rows[name], f"{time.monotonic() - start:.1f} s", flush=True)
             ordered = [rows[name] for name in names() if name in rows]
             args.out.write_text("\n".join([*HEAD, *ordered]) + "\n")
