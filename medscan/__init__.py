@@ -35,6 +35,7 @@ it, and only what their `__init__` offers.
     scoring/      slices -> scores and maps; slices of a stack -> its result
     planning/     archive and ledger -> what is due, by which detector, and why not
     coverage.py   a plan after its scan -> how many studies have a score, and why others have none
+    nights.py     a scan beside the last one -> what got worse
     scanning/     due studies -> results.h5: lock, pipeline, budgets, publication
     cluster/      the same on a Ray cluster
     inspect/      doctor, dry run, shard plan, verify, locate

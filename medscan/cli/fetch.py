@@ -23,6 +23,7 @@ from medscan.cli.options import (
     option,
 )
 from medscan.files import private_files
+from medscan.text import printable
 
 if TYPE_CHECKING:
     from medscan.fetching import Spool
@@ -114,7 +115,7 @@ def fetch(
     )
     wish.check()
     with private_files(True), opened_spool(into) as spool:
-        forgotten = [_forgotten(spool, results) for results in forget or ()]
+        forgotten = [_forgotten(spool, results, said=not as_json) for results in forget or ()]
         source: Archive | Web
         if isinstance(target, Peer):
             source = Archive(target, own, known, timeout, port, spool.aside)
@@ -135,10 +136,13 @@ def fetch(
         raise typer.Exit(3)
 
 
-def _forgotten(spool: Spool, results: Path) -> tuple[int, int]:
-    """Forget the studies that a results file holds, and say how many these are."""
+def _forgotten(spool: Spool, results: Path, *, said: bool) -> tuple[int, int]:
+    """Forget the studies that a results file holds; none before the first scan."""
     from medscan.fetching import forget
 
-    studies, objects = forget(spool, results)
-    typer.echo(f"{studies} studies with {objects} objects forgotten", err=True)
+    there = results.exists()
+    studies, objects = forget(spool, results) if there else (0, 0)
+    if said:
+        line = f"{studies} studies with {objects} objects forgotten"
+        typer.echo(line if there else f"{line}: there is no {printable(str(results))} yet")
     return studies, objects

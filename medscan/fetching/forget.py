@@ -6,6 +6,7 @@ those that are in the folder now, none of which could be read better another tim
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 from medscan.archive import (
@@ -19,6 +20,7 @@ from medscan.archive import (
 )
 from medscan.errors import UsageError
 from medscan.fetching.spool import Spool
+from medscan.nights import expect_removal
 from medscan.planning import Ledger
 from medscan.results import Work
 from medscan.results import open as open_results
@@ -51,20 +53,15 @@ def forget(spool: Spool, results: Path, ledger: Path | None = None) -> tuple[int
     path = ledger or results.with_name(f"{results.name}.ledger")
     if not path.is_file():
         raise UsageError(f"there is no ledger {path}, which says what {results} was made from")
-    studies = objects = 0
-    with locked(results):
-        scanned = Ledger(path, read_only=True)
-        try:
-            unpublished = set(scanned.unpublished())
-            for study in spool.studies():
-                key = key_of(study)
-                if key in unpublished or not _is_done(spool.folder / key, scanned.work(key)):
-                    continue
-                objects += spool.forget(study)
-                studies += 1
-        finally:
-            scanned.close()
-    return studies, objects
+    with locked(results), locked(path), closing(Ledger(path)) as scanned:
+        unpublished = set(scanned.unpublished())
+        done = {
+            key: study
+            for key, study in ((key_of(study), study) for study in spool.studies())
+            if key not in unpublished and _is_done(spool.folder / key, scanned.work(key))
+        }
+        expect_removal(scanned, tuple(done))
+        return len(done), sum(map(spool.forget, done.values()))
 
 
 def _is_done(folder: Path, work: Work | None) -> bool:

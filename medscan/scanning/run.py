@@ -16,6 +16,7 @@ from medscan.archive import Bucket, Catalogue
 from medscan.coverage import cover
 from medscan.errors import LedgerError, UsageError
 from medscan.files import remove
+from medscan.nights import compare_with_last, remember_night
 from medscan.options import ScanOptions
 from medscan.planning import (
     Ledger,
@@ -42,7 +43,6 @@ from medscan.planning import (
 from medscan.scanning.engine import Assignment, Engine, LocalEngine
 from medscan.scanning.guard import Stop, StoppedError, Watchdog, stopping
 from medscan.scanning.lock import locked
-from medscan.scanning.nights import compare_with_last, remember_night
 from medscan.scanning.part import FinishedStudy
 from medscan.scanning.pipeline import Watch
 from medscan.scanning.publish import (

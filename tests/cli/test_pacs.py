@@ -52,6 +52,13 @@ def test_a_fetch_says_what_came_and_what_did_not(fetch):
     assert fetch("--until", "2024-01-01")[1].startswith("0 of 0 studies whole")
 
 
+def test_before_the_first_scan_nothing_is_forgotten(fetch):
+    code, out, err = fetch("--forget", "night.h5")
+    assert (code, err) == (0, "")
+    told = "0 studies with 0 objects forgotten: there is no night.h5 yet\n"
+    assert out.startswith(told)
+
+
 def test_what_is_missing_is_named_by_its_key(fetch, server):
     server.refused = server.left_out = {list(server.objects)[-1][2]}
     code, out, err = fetch()

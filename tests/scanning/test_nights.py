@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from medscan import archive
 from medscan.archive import ArchiveFile, Outcome, Reason
+from medscan.nights import compare_with_last, expect_removal, remember_night
 from medscan.planning import FileEntry, Ledger
 from medscan.scanning import scan
-from medscan.scanning.nights import compare_with_last, remember_night
 from tests import tiny
 
 WITH_LIST = "; to list every file, scan again with --accounting files.csv"
@@ -101,6 +102,23 @@ def test_studies_that_are_gone_are_reported_once(options, three):
     ]
     assert summary.absent == 1
     assert worse(options) == []
+
+
+def test_studies_that_were_removed_on_purpose_are_not_missed(options, three):
+    assert worse(options) == []
+    ledger = Ledger(options.outputs.ledger_path)
+    expect_removal(ledger, [archive.key_of("1.0"), archive.key_of("1.1")])
+    ledger.close()
+    for gone in "01":
+        shutil.rmtree(three / gone)
+    shutil.move(three / "2", three.parent / "2")
+    assert worse(options) == ["files found: 0, 3 in the last scan"]  # the two are not counted
+    shutil.move(three.parent / "2", three / "2")
+    summary = scan(options)
+    assert (summary.worse, summary.absent) == ([], 2)
+    shutil.rmtree(three / "2")
+    tiny.write_series(three / "3", tiny.head_volume(3, slices=3), study="1.3")
+    assert worse(options) == ["studies gone from the archive: 1"]
 
 
 def test_an_archive_that_is_not_mounted_is_reported(options, three):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from medscan.archive import Bucket, Reason
 from medscan.planning import FileEntry, Ledger, MarkChanges
@@ -38,6 +38,8 @@ class Night:
         Files that failed, sorted, as the outputs name them.
     kinds : tuple of str
         Kinds of image without a detector, such as `CT CHEST`, sorted.
+    removed : tuple of str
+        Keys of studies that were removed on purpose, and that no scan has missed yet.
     """
 
     files: int = 0
@@ -46,6 +48,7 @@ class Night:
     undecided: int = 0
     failed: tuple[str, ...] = ()
     kinds: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
 
 
 def compare_with_last(
@@ -63,11 +66,12 @@ def compare_with_last(
         See `medscan.planning.mark_changes`; not applied yet.
     """
     entries = list(entries)
-    kept = ledger.meta(NOTE_NAME)
-    last = Night(**json.loads(kept)) if kept else None
+    last = _last(ledger)
     tonight = _night(entries, last or Night())
     lines = _failures(entries, set(last.failed if last else ()))
-    gone = sum(_is_newly_absent(key, ledger, changes) for key in changes)
+    removed = set(last.removed if last else ())
+    tonight = replace(tonight, removed=tuple(sorted(removed.difference(changes))))
+    gone = sum(_is_newly_absent(key, ledger, changes) for key in changes.keys() - removed)
     lines += [f"studies gone from the archive: {gone}"] * bool(gone)
     if last:
         lines += _losses(tonight, last)
@@ -77,6 +81,29 @@ def compare_with_last(
 def remember_night(ledger: Ledger, night: Night) -> None:
     """Keep what a scan found, for the next one to compare itself with."""
     ledger.note(NOTE_NAME, json.dumps(asdict(night)))
+
+
+def expect_removal(ledger: Ledger, studies: Sequence[str]) -> None:
+    """Have the next scan not miss these studies, since they are about to be removed on purpose."""
+    last = _last(ledger)
+    if last is None:
+        return
+    works = filter(None, map(ledger.work, studies))
+    reasons = Counter(Reason(reason) for work in works for _, reason, _ in work.outcomes)
+    night = replace(
+        last,
+        files=last.files - reasons.total(),
+        scanned=last.scanned - reasons[Reason.SCANNED],
+        out_of_scope=last.out_of_scope - sum(reasons[reason] for reason in BEYOND),
+        removed=tuple(sorted({*last.removed, *studies})),
+    )
+    remember_night(ledger, night)
+
+
+def _last(ledger: Ledger) -> Night | None:
+    """What the last scan found; None if there was none."""
+    kept = ledger.meta(NOTE_NAME)
+    return Night(**json.loads(kept)) if kept else None
 
 
 def _night(entries: Iterable[FileEntry], last: Night) -> Night:
