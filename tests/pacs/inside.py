@@ -28,6 +28,8 @@ HTTP, DICOM = 18042, 14242
 REST = f"http://127.0.0.1:{HTTP}"
 URL = f"{REST}/dicom-web"
 PEER = f"ORTHANC@127.0.0.1:{DICOM}"
+ORTHANC = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
+"""Debian's is where only root's path looks."""
 STORESCP = shutil.which("storescp", path="/usr/bin:/usr/local/bin:/opt/homebrew/bin")
 """dcmtk's: in a virtual environment, pynetdicom has a program of the same name."""
 MINE = 11112
@@ -36,7 +38,7 @@ MINE = 11112
 
 def lacks() -> str:
     """Say what this machine lacks for such a process; empty if it has all of it."""
-    if not shutil.which("Orthanc") or not PLUGIN.exists():
+    if not ORTHANC or not PLUGIN.exists():
         return "Orthanc and its DICOMweb plug-in are not installed"
     try:
         tried = subprocess.run(["unshare", "-rn", "true"], capture_output=True, check=False)
@@ -95,7 +97,7 @@ class Orthanc:
 
     def start(self, **limits) -> None:
         """Start it, and wait until it answers."""
-        command = ["Orthanc", str(self.file)]
+        command = [ORTHANC, str(self.file)]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(command, **quiet, **limits)
         for _ in range(400):
