@@ -14,13 +14,16 @@ from re import _compiler, _constants, _parser
 import pytest
 
 import medscan
+from medscan.backbones.families import FAMILIES, TEXT, VISUAL
 from medscan.inherited import identity
 from medscan.routing import PATTERN
 
 PACKAGE = Path(medscan.__file__).parent
 OWN_WORDS = {"cli"}
 """Rooms whose patterns see only the words of a command line or of medscan itself."""
+NAMES = [*(family.names for family in FAMILIES.values()), TEXT, VISUAL]
 ELSEWHERE = {
+    "pattern": [r"blocks\.(\d+)\.", *(pattern for names in NAMES for pattern in names)],
     "self.pattern": [PATTERN],
     "either(words)": [PATTERN],
     "_STRICTER.get(keyword, _TEXT)": [*identity._STRICTER.values(), identity._TEXT],

@@ -10,7 +10,7 @@ import datetime
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import translate
+from fnmatch import fnmatchcase
 
 from pydicom.dataset import Dataset
 
@@ -103,8 +103,8 @@ class Wish:
         if self.modalities and modality and modality not in self.modalities:
             return f"modality {printable(modality, 16)}"
         description = text(found, "SeriesDescription").casefold()
-        patterns = [translate(pattern.casefold()) for pattern in self.descriptions]
-        if patterns and not any(re.fullmatch(pattern, description) for pattern in patterns):
+        wanted = [pattern.casefold() for pattern in self.descriptions]
+        if wanted and not any(fnmatchcase(description, pattern) for pattern in wanted):
             return "its description"
         return self._out_of_scope(study, found)
 

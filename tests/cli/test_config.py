@@ -153,7 +153,7 @@ def test_a_command_runs_without_a_home_or_access_to_it(monkeypatch, tmp_path):
         ("[scan.out]\na = 1", "[scan] out: must be a text in quotes"),
         ('[scan]\nuntil = "25:00"', "[scan] until: --until 25:00: a time of day, such as 06:00"),
         ("[scan]\nuntil = 06:00:00", "[scan] until: must be a number, or a text in quotes"),
-        ('[scan]\nprecision = "fp8"', "[scan] precision: 'fp8' is not one of 'fp32', 'bf16'"),
+        ('[scan]\nprecision = "fp8"', "[scan] precision: 'fp8' is not one of 'auto', 'fp32'"),
         ('link-template = "javascript:x"', "link-template: --link-template javascript:x: an add"),
         ("x = [", "is not TOML: "),
         ("x" * (1 << 20) + "=1", "is too large"),

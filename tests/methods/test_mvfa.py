@@ -238,7 +238,7 @@ def test_settings_are_checked_and_plain(backbone):
     for word in ("name", "protocol", "zero_shot"):
         with pytest.raises(UsageError, match=f"has no setting {word}"):
             settings_of("mvfa", **{word: 1})
-    with pytest.raises(UsageError, match="choose one of mvfa"):
+    with pytest.raises(UsageError, match="choose one of discriminant, mvfa"):
         settings_of("nonsense")
     with pytest.raises(UsageError, match="choose clean or paper"):
         settings_of("mvfa", "honest")

@@ -24,11 +24,11 @@ def sleeping(job: DrawJob, memory: StackMemory) -> list:
     return jobs.__dict__["_drawing"](job, memory)
 
 
-def hoarding(stack, frames, *rest):
+def hoarding(stack, frames, *rest, **named):
     """Render, but for the third frame ask for more memory than a worker may have."""
     if any(frame.sop_instance_uid == os.environ["KILLER"] for frame in frames):
         np.zeros(worker.SPARE * 3, np.uint8)
-    return imaging.__dict__["_render"](stack, frames, *rest)
+    return imaging.__dict__["_render"](stack, frames, *rest, **named)
 
 
 def serve_hoarding(*args):

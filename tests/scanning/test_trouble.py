@@ -18,9 +18,9 @@ from medscan.errors import DiskError
 from medscan.planning.ledger import Ledger
 from medscan.reading.decoders import decode
 from medscan.reading.jobs import DrawJob
+from medscan.runtimes import TorchModel
 from medscan.scanning import scan
 from medscan.scanning.guard import Watchdog
-from medscan.scoring.scorer import Scorer
 from medscan.scoring.stacks import StackBuilder
 from medscan.worker import serve
 from tests import tiny
@@ -140,16 +140,16 @@ if hasattr(torch, "AcceleratorError"):
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 def test_a_lost_gpu_ends_the_scan_after_publishing(options, three, monkeypatch, error):
-    real, calls = Scorer._predict, []
+    real, calls = TorchModel.run, []
 
-    def predict(self, batch):
+    def run(self, batch, clock):
         calls.append(1)
         if len(calls) > 4:
             raise error
-        return real(self, batch)
+        return real(self, batch, clock)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Scorer, "_predict", predict)
+        patch.setattr(TorchModel, "run", run)
         summary = scan(changed(options, batch_size=1))
     assert summary.failure.startswith("the GPU is lost (CUDA error")
     assert (summary.scanned, summary.left) == (1, 2)
@@ -158,17 +158,17 @@ def test_a_lost_gpu_ends_the_scan_after_publishing(options, three, monkeypatch, 
 
 
 def test_memory_that_runs_out_costs_no_study(options, three, monkeypatch):
-    real = Scorer._predict
+    real = TorchModel.run
 
-    def predict(self, batch):
+    def run(self, batch, clock):
         if len(batch) > 2:
             raise torch.cuda.OutOfMemoryError("full")
-        return real(self, batch)
+        return real(self, batch, clock)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Scorer, "_predict", predict)
+        patch.setattr(TorchModel, "run", run)
         assert scan(changed(options, batch_size=8)).scanned == 3
-        patch.setattr(Scorer, "_predict", lambda *_: predict(None, range(9)))
+        patch.setattr(TorchModel, "run", lambda *_: run(None, range(9), None))
         summary = scan(changed(options, rescan=Rescan.ALL))
     assert "too small for one slice" in summary.failure
     assert len(results.open(options.outputs.out).keys()) == 3
@@ -196,10 +196,10 @@ def test_a_mistake_with_one_study_costs_that_one(options, three, monkeypatch, ca
 
 
 def test_a_bug_elsewhere_is_not_called_a_lost_gpu(options, three, monkeypatch):
-    def predict(*_):
+    def run(*_):
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(Scorer, "_predict", predict)
+    monkeypatch.setattr(TorchModel, "run", run)
     with pytest.raises(RuntimeError, match="shapes"):
         scan(options)
 
@@ -249,15 +249,15 @@ def test_a_worker_that_is_stopped_is_replaced(three):
 
 
 def test_a_mistake_that_ends_the_scan_publishes_what_is_finished(options, three, monkeypatch):
-    real, calls = Scorer._predict, []
+    real, calls = TorchModel.run, []
 
-    def predict(self, batch):
+    def run(self, batch, clock):
         calls.append(batch)
         if len(calls) > 4:
             raise RuntimeError("a mistake")
-        return real(self, batch)
+        return real(self, batch, clock)
 
-    monkeypatch.setattr(Scorer, "_predict", predict)
+    monkeypatch.setattr(TorchModel, "run", run)
     with pytest.raises(RuntimeError, match="a mistake"):
         scan(changed(options, batch_size=1))
     assert len(results.open(options.outputs.out).keys()) == 1
