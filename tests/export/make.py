@@ -198,9 +198,9 @@ def agree(path: Path, affine: np.ndarray | None = None) -> None:
     )
     forms = ours.get_qform(), ours.get_sform()
     if affine is None:
-        # A qform's first number is computed from three of single precision: near a half turn, it
-        # is exact to the root of their precision, 3.5e-4.
-        np.testing.assert_allclose(*forms, atol=1e-3)
+        # A qform has three numbers of single precision for a turn: near a half turn, readers know
+        # it to about a thousandth, here of voxels of up to 3 mm.
+        np.testing.assert_allclose(*forms, atol=5e-3)
     for corner in itertools.product(*((0, n - 1) for n in ours.shape[:3])):
         place = (forms[1] if affine is None else affine) @ (*corner, 1)
         found = theirs.TransformIndexToPhysicalPoint(corner)
