@@ -9,7 +9,7 @@ it, and only what their `__init__` offers.
     text.py       text from files made harmless to show
     tables.py     tables of text, as people write them -> rows
     links.py      links from studies to the viewer of a PACS
-    schema.py     JSON from a file checked against a dataclass
+    schema.py     JSON: checked against a dataclass when read, finite when written
     files.py      files that are whole or not there at all
     logfile.py    log records as JSON lines that carry no identity
     profile.py    where the time of a scan goes

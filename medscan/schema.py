@@ -2,12 +2,13 @@
 
 The annotations of the dataclass are the schema: types and ranges are stated there and nowhere
 else. A class names its rules in `__pydantic_config__`: `CLOSED` refuses fields that it does not
-have, `OPEN` ignores them.
+have, `OPEN` ignores them. What is written as JSON passes `finite_or_none` first.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -94,3 +95,12 @@ def _first(failure: ValidationError) -> str:
     if wrong["type"] == "missing":
         return f"lacks {field}"
     return f"is damaged: {field}: {wrong['msg']}"
+
+
+def finite_or_none(value: Any) -> Any:
+    """Return nested values with None for NaN and infinities, which JSON lacks."""
+    if isinstance(value, dict):
+        return {key: finite_or_none(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite_or_none(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

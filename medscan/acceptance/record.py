@@ -18,6 +18,7 @@ from medscan.detector import Detector
 from medscan.files import make_folder, replacing
 from medscan.metrics import Estimate
 from medscan.report import render
+from medscan.schema import finite_or_none
 
 NONE = "\N{EN DASH}"
 JSON, PAGE = "acceptance.json", "index.html"
@@ -163,7 +164,7 @@ def plain(found: Acceptance) -> dict[str, Any]:
             for one in found.seen
         ],
     }
-    finite: dict[str, Any] = _finite(facts)
+    finite: dict[str, Any] = finite_or_none(facts)
     return finite
 
 
@@ -173,15 +174,6 @@ def _choice(choice: Choice | None) -> dict[str, Any] | None:
     names = (f.name for f in fields(choice) if f.name not in ("wish", "confidence"))
     asked = {"rule": choice.wish.rule, "level": choice.wish.level, "confidence": choice.confidence}
     return asked | {name: getattr(choice, name) for name in names}
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by None."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _stratum(one: Stratum) -> dict[str, Any]:

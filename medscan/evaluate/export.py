@@ -15,6 +15,7 @@ from medscan.evaluate.compare import Comparison, Pair
 from medscan.evaluate.figures import Evaluation
 from medscan.files import make_folder, replacing
 from medscan.metrics import Estimate
+from medscan.schema import finite_or_none
 from medscan.text import cell
 
 LEVELS = ("slices", "studies", "pixels", "lesions")
@@ -29,19 +30,8 @@ def to_plain(evaluation: Evaluation) -> dict[str, Any]:
     }
     if evaluation.strata:
         facts["strata"] = [asdict(stratum) for stratum in evaluation.strata]
-    finite: dict[str, Any] = _finite_or_none(facts)
+    finite: dict[str, Any] = finite_or_none(facts)
     return finite
-
-
-def _finite_or_none(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by None."""
-    if isinstance(value, dict):
-        return {key: _finite_or_none(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite_or_none(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value
 
 
 def write_json(measured: Comparison, request: dict[str, Any], path: Path) -> None:
@@ -79,7 +69,7 @@ def _identity(fitted: Detector) -> dict[str, str]:
 
 
 def _plain_pair(pair: Pair, names: Sequence[str]) -> dict[str, Any]:
-    plain: dict[str, Any] = _finite_or_none(asdict(pair))
+    plain: dict[str, Any] = finite_or_none(asdict(pair))
     return plain | {"first": names[pair.first], "second": names[pair.second]}
 
 

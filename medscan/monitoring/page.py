@@ -13,6 +13,7 @@ from markupsafe import Markup
 from medscan.files import replacing
 from medscan.monitoring.watch import NIGHTS, Line, Watched
 from medscan.report import render
+from medscan.schema import finite_or_none
 
 SIZE = (280, 40)
 """Width and height of a line."""
@@ -23,16 +24,8 @@ def plain(watched: Watched) -> dict[str, Any]:
     facts = asdict(watched)
     for alarm, found in zip(facts["alarms"], watched.alarms, strict=True):
         alarm["sentence"] = found.sentence
-    finite: dict[str, Any] = _finite(facts)
+    finite: dict[str, Any] = finite_or_none(facts)
     return finite
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_page(watched: Watched, path: Path) -> None:

@@ -14,13 +14,6 @@ from tests import tiny
 NAME = "timm:test_vit.r160_in1k"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "home"
-
-
 @pytest.fixture
 def weights(tmp_path):
     """What timm publishes: with a classifier."""

@@ -17,13 +17,6 @@ from medscan.errors import WeightsError
 from tests import tiny
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
-    return tmp_path / "home"
-
-
 @pytest.fixture
 def copy(backbone_folder, tmp_path):
     folder = tmp_path / "copy"
