@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.cli.logs import tell
+from medscan.cli.logs import conclude
 from medscan.cli.options import (
     INPUT,
     OUTPUT,
@@ -127,13 +127,7 @@ def fetch(
             source.close()
     told = asdict(done) | {"forgotten": {"studies": sum(s for s, _ in forgotten)}}
     typer.echo(json.dumps(told) if as_json else done.line())
-    for problem in done.problems:
-        tell(problem)
-    if done.stopped:
-        tell(done.stopped)
-        raise typer.Exit(75)
-    if done.problems:
-        raise typer.Exit(3)
+    conclude(done.problems, done.stopped, incomplete=bool(done.problems))
 
 
 def _forgotten(spool: Spool, results: Path, *, said: bool) -> tuple[int, int]:

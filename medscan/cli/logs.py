@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import typer
+
 from medscan.errors import MedscanError, UsageError
 from medscan.logfile import LogFile, logging_into
 from medscan.text import printable
@@ -34,6 +36,17 @@ def tell(text: str) -> None:
     line = " ".join(printable(word, LONGEST_WORD) for word in text.split())
     shown = (c if c.isprintable() else ascii(c)[1:-1] for c in line)
     sys.stderr.write(f"medscan: {''.join(shown)}\n")
+
+
+def conclude(problems: Iterable[str], stopped: str, *, incomplete: bool) -> None:
+    """Tell what went wrong with a PACS, and end with 75 if something was left for later, else 3."""
+    for problem in problems:
+        tell(problem)
+    if stopped:
+        tell(stopped)
+        raise typer.Exit(75)
+    if incomplete:
+        raise typer.Exit(3)
 
 
 def begin() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.cli.logs import tell
+from medscan.cli.logs import conclude
 from medscan.cli.options import OUTPUT, PACS, AsJson, LoginFile, Timeout, Title, option
 from medscan.errors import UsageError
 from medscan.files import private_files
@@ -61,13 +61,7 @@ def send(
         finally:
             target.close()
     typer.echo(json.dumps(asdict(done)) if as_json else done.line())
-    for problem in done.problems:
-        tell(problem)
-    if done.stopped:
-        tell(done.stopped)
-        raise typer.Exit(75)
-    if done.refused:
-        raise typer.Exit(3)
+    conclude(done.problems, done.stopped, incomplete=bool(done.refused))
 
 
 def _target(to: str, login: Path | None, title: str, timeout_s: float) -> tuple[str, Web | Node]:
