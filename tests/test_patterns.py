@@ -23,7 +23,7 @@ OWN_WORDS = {"cli"}
 """Rooms whose patterns see only the words of a command line or of medscan itself."""
 NAMES = [*(family.names for family in FAMILIES.values()), TEXT, VISUAL]
 ELSEWHERE = {
-    "pattern": [r"blocks\.(\d+)\.", *(pattern for names in NAMES for pattern in names)],
+    "pattern": [pattern for names in NAMES for pattern in names],
     "self.pattern": [PATTERN],
     "either(words)": [PATTERN],
     "_STRICTER.get(keyword, _TEXT)": [*identity._STRICTER.values(), identity._TEXT],

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from medscan.backbones.clip_config import clip_config
 from medscan.backbones.families import FAMILIES, TEXT, VISUAL, Family, State, fuse
 from medscan.clip import config as schema
 from medscan.errors import WeightsError
@@ -98,7 +99,7 @@ def _convert_tower(
 def _arguments(state: State, tower: Tower, family: Family, *, gated: bool) -> dict[str, Any]:
     """Arguments of timm's model: sizes from the tensors, all else from the configuration."""
     width, _, patch, _ = state["patch_embed.proj.weight"].shape
-    depth = _count(state, r"blocks\.(\d+)\.")
+    depth = len({match[1] for name in state if (match := re.match(r"blocks\.(\d+)\.", name))})
     hidden = next(state[f"blocks.0.mlp.{n}.weight"] for n in ("fc1", "fc1_x") if _has(state, n))
     arguments: dict[str, Any] = {
         "patch_size": patch,
@@ -156,34 +157,16 @@ def _convert_clip(
 
 def _clip_config(state: State, towers: dict[str, Tower], *, quick: bool) -> dict[str, Any]:
     """`model_cfg` of open_clip."""
-    width, _, patch, _ = state["visual.conv1.weight"].shape
-    words, text_width = state["token_embedding.weight"].shape
-    grid = int((len(state["visual.positional_embedding"]) - 1) ** 0.5)
-    heads = towers["vision"].num_attention_heads or 12
-    ratios = [
-        _ratio(len(state[f"{prefix}transformer.resblocks.0.mlp.c_fc.weight"]), wide)
-        for prefix, wide in (("visual.", width), ("", text_width))
-    ]
-    return {
-        "embed_dim": state["visual.proj"].shape[1],
-        "quick_gelu": quick,
-        "vision_cfg": {
-            "image_size": grid * patch,
-            "layers": _count(state, r"visual\.transformer\.resblocks\.(\d+)\."),
-            "width": width,
-            "patch_size": patch,
-            "head_width": width // heads,
-            "mlp_ratio": ratios[0],
-        },
-        "text_cfg": {
-            "context_length": len(state["positional_embedding"]),
-            "vocab_size": words,
-            "width": text_width,
-            "heads": towers["text"].num_attention_heads or 8,
-            "layers": _count(state, r"transformer\.resblocks\.(\d+)\."),
-            "mlp_ratio": ratios[1],
-        },
-    }
+    found = clip_config(
+        state,
+        quick_gelu=quick,
+        vision_heads=towers["vision"].num_attention_heads or 12,
+        text_heads=towers["text"].num_attention_heads or 8,
+    )
+    for part, prefix in (("vision_cfg", "visual."), ("text_cfg", "")):
+        hidden = len(state[f"{prefix}transformer.resblocks.0.mlp.c_fc.weight"])
+        found[part]["mlp_ratio"] = _ratio(hidden, found[part]["width"])
+    return found
 
 
 def _pack(state: State) -> None:
@@ -236,11 +219,6 @@ def _stripped(name: str) -> str:
     for prefix in PREFIXES:
         name = name.removeprefix(prefix)
     return name
-
-
-def _count(state: State, pattern: str) -> int:
-    """Number of blocks, by the numbers in their tensors' names."""
-    return len({match[1] for name in state if (match := re.match(pattern, name))})
 
 
 def _has(state: State, layer: str) -> bool:

@@ -20,6 +20,7 @@ import torch
 
 from medscan.backbones.available import licence_of
 from medscan.backbones.check import check_backbone
+from medscan.backbones.clip_config import clip_config
 from medscan.backbones.convert import convert
 from medscan.clip import Bundle, check_safetensors, header, load, store
 from medscan.clip import config as schema
@@ -138,34 +139,9 @@ def openai_config(state: dict[str, torch.Tensor], path: Path) -> dict[str, Any]:
         If the tensors are not those of a CLIP with a vision transformer.
     """
     try:
-        kernel = state["visual.conv1.weight"]
-        grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
-        text_width = int(state["ln_final.weight"].shape[0])
-        return {
-            "embed_dim": int(state["text_projection"].shape[1]),
-            "quick_gelu": True,
-            "vision_cfg": {
-                "image_size": grid * kernel.shape[-1],
-                "layers": _count(state, "visual.transformer.resblocks."),
-                "width": int(kernel.shape[0]),
-                "patch_size": int(kernel.shape[-1]),
-                "head_width": 64,
-            },
-            "text_cfg": {
-                "context_length": int(state["positional_embedding"].shape[0]),
-                "vocab_size": int(state["token_embedding.weight"].shape[0]),
-                "width": text_width,
-                "heads": max(1, text_width // 64),
-                "layers": _count(state, "transformer.resblocks."),
-            },
-        }
+        return clip_config(state, quick_gelu=True)
     except KeyError as error:
         raise WeightsError(f"{path}: not a CLIP with a vision transformer ({error})") from error
-
-
-def _count(state: dict[str, torch.Tensor], prefix: str) -> int:
-    """Number of transformer blocks below a prefix of names."""
-    return len({k[len(prefix) :].split(".")[0] for k in state if k.startswith(prefix)})
 
 
 def _import_safetensors(path: Path, digest: str, name: str | None) -> Bundle:
