@@ -28,15 +28,7 @@ from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
 from medscan.history import Ancestor, Trial
 from medscan.normals import Calibration
-from medscan.schema import (
-    CLOSED,
-    OPEN,
-    Digest,
-    Line,
-    Scalar,
-    checked,
-    one_of,
-)
+from medscan.schema import CLOSED, OPEN, Digest, Line, Scalar, checked, one_of
 from medscan.text import printable
 
 if TYPE_CHECKING:
@@ -214,6 +206,26 @@ class Detector:
         medscan.errors.DiskError
             If the file could not be written.
         """
+        state = method.state_dict().items()
+        return self._write(path, {k: v.detach().cpu().contiguous() for k, v in state})
+
+    def save_with_tensors_of(self, path: Path, source: Path) -> Detector:
+        """Write the detector again, from the file that it was read from, as after a `replace`.
+
+        Raises
+        ------
+        DetectorError
+            If that file has changed since.
+        medscan.errors.DiskError
+            If the file could not be written.
+        """
+        from safetensors.torch import load_file
+
+        if _digest_of(source) != self.digest:
+            raise DetectorError(f"detector {source} has changed while it was used; try again")
+        return self._write(path, load_file(source))
+
+    def _write(self, path: Path, tensors: dict[str, Any]) -> Detector:
         from safetensors.torch import save
 
         facts = asdict(self) | {"format": FORMAT}
@@ -227,7 +239,6 @@ class Detector:
         if any(newer.values()):
             metadata["medscan.calibration"] = json.dumps(newer)
         metadata["medscan"] = json.dumps(facts, sort_keys=True)
-        tensors = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
         data = in_order(save(tensors, metadata=metadata))
         with replacing(path) as aside:
             aside.write_bytes(data)

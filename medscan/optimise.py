@@ -53,6 +53,8 @@ def optimise(path: Path, data: Path, out: Path, most: int = 400) -> Detector:
         If OpenVINO has no lower precision on this CPU, or the data shows too little.
     medscan.errors.ExportError
         If the detector cannot be converted for OpenVINO.
+    medscan.errors.DetectorError
+        If its file has changed meanwhile.
     medscan.errors.DiskError
         If the file could not be written.
     """
@@ -68,9 +70,7 @@ def optimise(path: Path, data: Path, out: Path, most: int = 400) -> Detector:
     for precision in LOWER:
         low = load(file, found, precision, runtime=RuntimeName.OPENVINO)
         trials.append(compare(precision, full, score_with(low, found.calibration, slices)))
-    backbone = found.load_backbone(device="cpu", precision=Precision.FP32)
-    tried = replace(found, trials=tuple(trials))
-    return tried.save(out, found.load_method(file, backbone))
+    return replace(found, trials=tuple(trials)).save_with_tensors_of(out, file)
 
 
 def sample(found: Detector, data: Path, size: int, most: int) -> list[LabelledSlice]:

@@ -192,6 +192,22 @@ def with_facts(detector_file, folder, text):
 
 # --- lineage ------------------------------------------------------------------------------------
 
+
+def test_it_is_written_again_only_from_the_file_that_it_was_read_from(detector_file, tmp_path):
+    source, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    source.write_bytes(detector_file.read_bytes())
+    found = replace(detector.read(source), organ="Liver")
+    saved = found.save_with_tensors_of(out, source)
+    assert detector.read(out) == saved
+    assert replace(saved, name="a", digest=found.digest) == found
+    other = replace(found, organ="Lung").save_with_tensors_of(tmp_path / "c.safetensors", source)
+    source.write_bytes((tmp_path / "c.safetensors").read_bytes())
+    assert other.digest != found.digest
+    with pytest.raises(DetectorError, match="has changed"):
+        found.save_with_tensors_of(out, source)
+    assert detector.read(out) == saved
+
+
 PARENT = Ancestor("old", "a" * 64, "CC0", 3, "b" * 64, ("2026-01-02",), 4, 2)
 
 

@@ -143,7 +143,6 @@ def write_detector(found: Acceptance, options: AcceptOptions, path: Path) -> Det
     choice = found.choice
     if choice is None or choice.refusal:
         raise UsageError("no threshold was chosen: there is nothing to write")
-    source = detectors.find(options.detector)
     accepted = Accepted(
         threshold=choice.threshold,
         uncertain_from=choice.uncertain_from,
@@ -159,9 +158,8 @@ def write_detector(found: Acceptance, options: AcceptOptions, path: Path) -> Det
         labels=found.labels_digest,
     )
     calibration = replace(found.detector.calibration, accepted=accepted)
-    backbone = found.detector.load_backbone(device="cpu", precision="fp32")
-    method = found.detector.load_method(source, backbone)
-    return replace(found.detector, calibration=calibration).save(path, method)
+    detector = replace(found.detector, calibration=calibration)
+    return detector.save_with_tensors_of(path, detectors.find(options.detector))
 
 
 @contextmanager
