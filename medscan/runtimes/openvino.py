@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -45,6 +46,17 @@ def library() -> Any:
     return openvino
 
 
+@cache
+def core() -> Any:
+    """Return the one core of this process, which stays for as long as the process does.
+
+    For each core, OpenVINO (2026.4.1, intel_cpu/src/plugin.cpp) gives the thread a stack of its own
+    for signals, and frees it with the core. Cores that go in another order, or in another thread,
+    leave the thread with a stack that is gone, and the next signal ends the process.
+    """
+    return library().Core()
+
+
 def properties(precision: Precision, lanes: int) -> dict[str, Any]:
     """Properties to compile a graph with.
 
@@ -80,11 +92,10 @@ class OpenVinoModel:
 
     def __init__(self, graph: Graph, precision: Precision, lanes: int) -> None:
         openvino = library()
-        core = openvino.Core()
         # Copied: what is shared would have to outlive the compiled model.
         weights = openvino.Tensor(graph.weights, shared_memory=False)
-        model = core.read_model(graph.structure, weights)
-        self._compiled = core.compile_model(model, "CPU", properties(precision, lanes))
+        model = core().read_model(graph.structure, weights)
+        self._compiled = core().compile_model(model, "CPU", properties(precision, lanes))
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._check: Check = lambda: None
         self.computed, self._square = Computed(precision, RuntimeName.OPENVINO), graph.square
@@ -135,7 +146,7 @@ def supports(precision: Precision) -> bool:
     """Whether OpenVINO computes in this precision on this CPU."""
     if precision is Precision.FP32:
         return True
-    capabilities = library().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return precision in HINTS and str(precision).upper() in capabilities
 
 

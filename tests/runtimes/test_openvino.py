@@ -1,9 +1,12 @@
 """OpenVINO: the properties that a graph is compiled with, and what it leaves behind."""
 
+import ctypes
+import gc
 import subprocess
 import sys
 import threading
 from concurrent.futures import CancelledError
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -36,6 +39,25 @@ def test_scores_and_maps_are_those_of_pytorch(graph, method):
     ours = scored(OpenVinoModel(graph, Precision.FP32, 1), images)
     for a, b in zip(ours, method.predict(torch.from_numpy(images)), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-5)
+
+
+class SignalStack(ctypes.Structure):
+    """`stack_t` of sigaltstack(2)."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_signals_have_a_stack_that_is_there_once_models_are_gone(graph):
+    models = [OpenVinoModel(graph, Precision.FP32, 1) for _ in range(2)]
+    while models:  # the first one first
+        del models[0]
+        gc.collect()
+    found = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found)) == 0
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
+    assert not found.start or any(low <= found.start < high for low, high in spans)
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
