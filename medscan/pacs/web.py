@@ -18,7 +18,8 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from medscan.archive import text
-from medscan.errors import LoginError, PacsError, UnavailableError
+from medscan.decoding import file_errors
+from medscan.errors import FileError, LoginError, PacsError, UnavailableError
 from medscan.pacs.address import WebAddress
 from medscan.pacs.answer import Answer, read_answer
 from medscan.pacs.libraries import need
@@ -194,12 +195,17 @@ class Web:
         from medscan.inherited import IDENTITY
 
         pieces = self.retrieve(one.study, one.series, one.instance)
-        theirs = [pydicom.dcmread(BytesIO(b"".join(body))) for body in pieces]
-        ours = pydicom.dcmread(one.path)
-        for ds in (ours, *theirs):
-            for keyword in (*IDENTITY, "SpecificCharacterSet"):
-                ds.pop(keyword, None)
-        return theirs == [ours]
+        held = [b"".join(body) for body in pieces]
+        try:
+            with file_errors():
+                theirs = [pydicom.dcmread(BytesIO(body)) for body in held]
+                ours = pydicom.dcmread(one.path)
+                for ds in (ours, *theirs):
+                    for keyword in (*IDENTITY, "SpecificCharacterSet"):
+                        ds.pop(keyword, None)
+                return theirs == [ours]
+        except FileError:  # what it has cannot be read
+            return False
 
     def store(self, objects: Sequence[DicomObject]) -> Answer:
         """Send objects, and return what it says of each, whatever the status of its answer.

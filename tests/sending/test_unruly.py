@@ -105,6 +105,16 @@ def test_success_is_not_believed(server, objects):
     assert sent(server, objects).stored == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"no object", b"\0" * 400])
+def test_what_cannot_be_read_is_another_object(server, objects, content):
+    server.objects["1.2.1", "1.2.1.9", "1.3.0"] = content
+    server.more["1.3.0"] = {}
+    server.answers = [(200, JSON, ALL)]
+    done = sent(server, objects)
+    assert (done.stored, done.refused) == (2, 1)
+    assert done.problems[0].endswith("another object has its UID there")
+
+
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b"<html>", b"\xff", b'{"00081199": 3}'])
 def test_an_answer_that_says_nothing_is_no_success(server, objects, body):
     server.takes = ()
