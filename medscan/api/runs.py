@@ -34,7 +34,6 @@ from medscan.chosen import read_detectors
 from medscan.errors import MedscanError, UsageError
 from medscan.files import private_files
 from medscan.links import parse_template
-from medscan.monitoring import record
 from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions
 from medscan.scanning import Summary, Watch
 from medscan.scanning import scan as run_scan
@@ -154,7 +153,10 @@ def scan(
     )
     with private_files(identify):
         summary = run_scan(options, watch, report.write_worklist)
-        record(options.outputs.history, options.outputs.out)
+        if options.outputs.history:
+            from medscan.monitoring import record
+
+            record(options.outputs.history, options.outputs.out)
         if options.outputs.accounting is not None:
             report.write_accounting(summary.entries, options.outputs.accounting)
     if summary.failure:

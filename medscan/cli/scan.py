@@ -287,13 +287,15 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
 def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summary:
     """Scan with a progress bar on a terminal, and write the worklist beside the results."""
     from medscan import report
-    from medscan.monitoring import record
     from medscan.scanning import scan
 
     with private_files(options.privacy.identify):
         with progressing() as watch:
             summary = scan(options, watch, report.write_worklist, engine)
-        record(options.outputs.history, options.outputs.out)
+        if options.outputs.history:
+            from medscan.monitoring import record  # with SciPy and scikit-learn: a second
+
+            record(options.outputs.history, options.outputs.out)
         _account(options.outputs, summary.entries)
     return summary
 

@@ -211,8 +211,8 @@ class History:
         return {str(study): str(verdict) for study, verdict in rows}
 
 
-def record(path: Path | None, out: Path) -> None:
-    """Add the results of a scan to the history of the site, if one is named.
+def record(path: Path, out: Path) -> None:
+    """Add the results of a scan, if there are any, to the history of the site.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def record(path: Path | None, out: Path) -> None:
     medscan.errors.DiskError
         If it cannot be written; the next scan adds what is missing.
     """
-    if path is not None and out.exists():
+    if out.exists():
         from medscan import results
 
         with History(path) as history:
