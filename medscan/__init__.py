@@ -24,6 +24,7 @@ it, and only what their `__init__` offers.
     normals.py    scores of normals -> a detector's threshold
     history.py    what became of a detector after its fit: verdicts, precisions it was tried in
     donors.py     whose images a detector was fitted on, in a private file beside its own
+    gate.py       how far a stack lies from what a detector was fitted on
     detector.py   a fitted method in one file: weights, domain, window, calibration
     runtimes/     a detector in memory, computed by PyTorch or by OpenVINO
     metrics/      scores and truth -> AUROC and others, with intervals

@@ -1,11 +1,11 @@
 """A detector: a fitted method, the domain it is for, and the calibration of its scores.
 
 The file is safetensors: the tensors of `Method.state_dict()`, and everything else as JSON under the
-metadata key `medscan`. What older versions do not know is under separate keys, so that they can
-read such files: the detectors that it was refitted from (`medscan.lineage`), precisions that it was
-tried in (`medscan.trials`), the licence of its backbone (`medscan.backbone_licence`), and the newer
-half of its calibration (`medscan.calibration`). The annotations of the classes below are the schema
-of that JSON, see `medscan.schema`. Reading the header needs no torch.
+metadata key `medscan`. What format 1 did not have at first is under separate keys: the detectors
+that it was refitted from (`medscan.lineage`), precisions that it was tried in (`medscan.trials`),
+the licence of its backbone (`medscan.backbone_licence`), its gate (`medscan.gate`), and the newer
+half of its calibration (`medscan.calibration`); older versions read all but files with a gate. The
+annotations of the classes below are the schema, see `medscan.schema`. It needs no torch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from medscan.choices import METHODS, Age, Plane
 from medscan.clip import LARGEST_SIDE, in_order, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
+from medscan.gate import Gate
 from medscan.history import Ancestor, Trial
 from medscan.normals import Calibration
 from medscan.schema import CLOSED, OPEN, Digest, Line, Scalar, checked, one_of
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 NEWER = ("patients", "stacks", "accepted")
 """Fields of the calibration that format 1 did not have at first."""
-APART = ("lineage", "trials", "backbone_licence")
+APART = ("lineage", "trials", "backbone_licence", "gate")
 """Fields under keys of their own, which format 1 did not have at first."""
 LARGEST_FILE = 8 << 30
 """Bytes that a detector's file may have: all of it is read, and most of it kept in memory."""
@@ -136,6 +137,8 @@ class Detector:
         Digests of the patients of its shots, which lie beside its file; None: not known.
     backbone_licence : str
         Licence of the backbone's weights; empty in files of older versions.
+    gate : Gate or None
+        How far its shots reach; None in files of older versions, or if too few shots tell.
     precision : str
         Precision that `auto` stands for on this machine; empty if nobody asked. Not saved.
     """
@@ -164,6 +167,7 @@ class Detector:
     digest: str = ""
     donors: tuple[Line, ...] | None = None
     backbone_licence: Line = ""
+    gate: Gate | None = None
     precision: str = ""
 
     @property
@@ -274,12 +278,15 @@ class Detector:
 
     def _build(self, path: Path, backbone: Backbone) -> Method:
         from medscan.methods import build, settings_of
+        from medscan.parts import Distance
 
         try:
             settings = settings_of(self.method, **self.settings)
-            return build(self.method, backbone, self.organ, settings, masked=self.masked)
+            method = build(self.method, backbone, self.organ, settings, masked=self.masked)
         except UsageError as error:
             raise DetectorError(f"detector {path}: {error}") from error
+        method.gate = Distance() if self.gate else None
+        return method
 
 
 def _resize(method: Method, name: str, shape: tuple[int, ...]) -> None:

@@ -202,7 +202,7 @@ class Detector:
 
         def record(results: Iterator[Scored]) -> None:
             for scored in results:
-                builder.add_score(scored.tag, scored.score, scored.heatmap)
+                builder.add_score(scored.tag, scored.score, scored.heatmap, scored.distance)
 
         with self._lock, Lanes(self._model.device) as lanes:
             scorer = Scorer(self._facts, self._model, self._batch_size, lanes)

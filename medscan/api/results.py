@@ -78,6 +78,11 @@ class Study:
         return self._study.uncertain
 
     @property
+    def unlike(self) -> bool:
+        """Whether a stack is unlike what its detector was fitted on; see `Scores.unlike`."""
+        return self._study.unlike
+
+    @property
     def stale(self) -> bool:
         """Whether a detector or the preprocessing has changed since it was scored."""
         return self._study.mark.stale

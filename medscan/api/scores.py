@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,7 +34,8 @@ class Scores:
 
     def __repr__(self) -> str:
         verdict = "flagged" if self.flagged else "uncertain" if self.uncertain else "not flagged"
-        return f"<medscan.Scores {self.score:.4g} of {len(self)} slices, {verdict}>"
+        unlike = ", unlike the shots" * bool(self.unlike)
+        return f"<medscan.Scores {self.score:.4g} of {len(self)} slices, {verdict}{unlike}>"
 
     def __len__(self) -> int:
         return len(self._stack.state)
@@ -90,6 +92,16 @@ class Scores:
     def uncertain(self) -> bool:
         """Whether it is not flagged, but may not be cleared either; see medscan-accept(1)."""
         return self._stack.uncertain
+
+    @property
+    def unlike(self) -> tuple[str, ...]:
+        """Why it is unlike what the detector was fitted on, as phrases; empty without a gate."""
+        return tuple(self._stack.unlike)
+
+    @property
+    def distance(self) -> float:
+        """Median distance of its slices from the shots: 1 is the limit. NaN without a gate."""
+        return float(self._stack.info.get("distance", math.nan))
 
     @property
     def provisional(self) -> bool:

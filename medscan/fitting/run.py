@@ -22,8 +22,10 @@ from medscan.fitting.calibrate import calibrate, left_out, solve, summarise
 from medscan.fitting.course import Course, Tell, plan
 from medscan.fitting.doubts import doubts
 from medscan.fitting.features import FeatureCache, cache_of_user
+from medscan.fitting.gate import set_gate
 from medscan.fitting.held import NO_STACKS, HeldOut, NormalStacks
-from medscan.fitting.train import prepare, remember, train
+from medscan.fitting.train import Prepared, prepare, remember, train
+from medscan.gate import Gate
 from medscan.methods import Method, Settings, build, settings_of, system_of
 from medscan.normals import Calibration
 from medscan.shots import Item, Shots, draw_shots, load_items, merged_shots, read_items, stem
@@ -159,9 +161,9 @@ def fit_shots(
             method = build(options.method, backbone, words, settings, masked=masked)
         return method.to(backbone.device)
 
-    method, calibration = _fitted(shots, stacks, fresh, options, progress, judge)
+    method, calibration, gate = _fitted(shots, stacks, fresh, options, progress, judge)
     judged = bool(judge and settings.epochs)
-    made = _detector(method, shots, stacks, calibration, options, judged=judged)
+    made = _detector(method, shots, stacks, calibration, gate, options, judged=judged)
     return made, method
 
 
@@ -242,17 +244,17 @@ def _fitted(
     options: FitOptions,
     progress: Tell | None,
     judge: Callable[[Method], float] | None,
-) -> tuple[Method, Calibration]:
-    """A trained method and where unseen normals score."""
+) -> tuple[Method, Calibration, Gate | None]:
+    """A trained method, where unseen normals score, and how far its shots reach."""
     method = fresh()
     if shots is None:
-        return method.eval(), summarise(HeldOut(), options.target_fpr)
+        return method.eval(), summarise(HeldOut(), options.target_fpr), None
     method.look(shots.images)
     cache = cache_of_user()
     course = _course(shots, fresh, options, cache, progress)
     data = prepare(method, shots, options.seed, cache, course.prepared)
     if method.at_once:
-        return method, solve(
+        calibration = solve(
             method,
             data,
             folds=options.folds,
@@ -260,6 +262,7 @@ def _fitted(
             seed=options.seed,
             stacks=stacks,
         )
+        return method, calibration, _gate(method, data, options)
     whole = train(method, data, options.seed, course.training(0), judge)
     if not whole:
         log.warning("interrupted: the best epoch so far is kept, without calibration")
@@ -275,7 +278,13 @@ def _fitted(
         final=method,
         stacks=stacks,
     )
-    return method, calibration
+    return method, calibration, _gate(method, data, options)
+
+
+def _gate(method: Method, data: Prepared, options: FitOptions) -> Gate | None:
+    if not _folds(options):
+        return None
+    return set_gate(method, data.tokens[:, 0], data.shots, options.seed)
 
 
 def _folds(options: FitOptions) -> int:
@@ -306,6 +315,7 @@ def _detector(
     shots: Shots | None,
     stacks: NormalStacks,
     calibration: Calibration,
+    gate: Gate | None,
     options: FitOptions,
     *,
     judged: bool,
@@ -328,6 +338,7 @@ def _detector(
         domain=options.domain,
         window=options.window,
         calibration=calibration,
+        gate=gate,
         shots=names,
         fingerprints=fingerprints,
         donors=digests(shots.identities | stacks.identities, fingerprints) if shots else None,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medscan.clip import Backbone, Need
-from medscan.parts import scoring
+from medscan.parts import Distance, scoring
 
 Augmentation = Literal["none", "flip", "mvfa", "madclip"]
 
@@ -181,6 +181,7 @@ class Method(nn.Module, ABC):
         self._frozen = (backbone,)
         self.organs, self.settings, self.masked = tuple(organs), settings, masked
         self.taps = backbone.taps()
+        self.gate: Distance | None = None
 
     @property
     def backbone(self) -> Backbone:
@@ -203,6 +204,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def prepare(self, images: Tensor) -> Tensor:
         """Images (B, 3, S, S) in [0, 1] -> tokens before anything trained; once per image."""
+
+    def outline(self, prepared: Tensor) -> Tensor:
+        """What prepared images look like as a whole, (B, F): the mean of their tokens."""
+        return prepared.flatten(1, -2).float().mean(1)
 
     @abstractmethod
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
@@ -283,3 +288,15 @@ class Method(nn.Module, ABC):
         """Images (B, 3, S, S) in [0, 1] -> float32 scores (B,) and maps (B, G, G)."""
         score, grid = self.score(self(self.prepare(images)))
         return score.float(), grid.float()
+
+
+class Untrained(Method):
+    """A method that learns nothing by gradient."""
+
+    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """None."""
+        return []

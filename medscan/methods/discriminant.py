@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medscan.clip import Backbone
-from medscan.methods.base import Augmentation, Batch, Examples, Levels, Method, Settings, Unseen
+from medscan.methods.base import Augmentation, Examples, Levels, Settings, Unseen, Untrained
 from medscan.parts import Experts, PatchShots, foreground, fusion, scoring
 
 DEPTHS = (0.5, 0.75)
@@ -63,7 +63,7 @@ PAPER: dict[str, Any] = {}
 """There is no other procedure."""
 
 
-class Discriminant(Method):
+class Discriminant(Untrained):
     """The method. Levels hold averaged tokens (B, T, d), CLS first; `det` holds boxes (B, 3)."""
 
     name = "discriminant"
@@ -111,13 +111,9 @@ class Discriminant(Method):
         shape = (len(self.taps), self.backbone.grid**2 + 1, self.backbone.width)
         return Levels(prepared[:, :-3].view(-1, *shape).unbind(1), (prepared[:, -3:],))
 
-    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
-        """None: nothing is learnt by gradient."""
-        return {}
-
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        """None: nothing is learnt by gradient."""
-        return []
+    def outline(self, prepared: Tensor) -> Tensor:
+        """As in `Method`, over the tokens of all levels."""
+        return super().outline(torch.stack(self(prepared).seg, 1))
 
     # --- learning -----------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from medscan.clip import Backbone
 from medscan.errors import UsageError
-from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
+from medscan.methods.base import Augmentation, Levels, Settings, Untrained
 from medscan.parts import MemoryBank, scoring
 
 
@@ -52,7 +52,7 @@ DEPTHS = (0.5, 0.75)
 """Fractions of the tower's depth: PatchCore uses the second and third of four stages."""
 
 
-class Patchcore(Method):
+class Patchcore(Untrained):
     """PatchCore. Levels hold averaged tokens (B, T, d)."""
 
     name = "patchcore"
@@ -92,14 +92,6 @@ class Patchcore(Method):
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
         """The tokens of each level, (B, T, d)."""
         return Levels(prepared.unbind(1), ())
-
-    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
-        """None: nothing is learnt by gradient."""
-        return {}
-
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        """None: nothing is learnt by gradient."""
-        return []
 
     @torch.no_grad()
     def remember(self, normals: Sequence[Tensor], patients: Tensor) -> None:

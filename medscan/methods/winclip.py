@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from medscan.clip import Backbone, Need
-from medscan.methods.base import Augmentation, Batch, Levels, Method, Settings
+from medscan.methods.base import Augmentation, Levels, Settings, Untrained
 from medscan.parts import prompts, scoring
 
 
@@ -39,7 +39,7 @@ PAPER: dict[str, Any] = {"size": 240}
 """WinCLIP's input side."""
 
 
-class WinCLIP(Method):
+class WinCLIP(Untrained):
     """WinCLIP. Levels hold scaled similarities: of the image (B, 1, 2), of windows (B, N, 2)."""
 
     name = "clip"
@@ -72,14 +72,6 @@ class WinCLIP(Method):
         windows = [scoring.window_means(grid, side) for side in range(1, self.settings.windows + 1)]
         seg = tuple(scoring.similarity(w, self.text, scale) for w in windows)
         return Levels(seg, (scoring.similarity(prepared[:, :1], self.text, scale),))
-
-    def terms(self, levels: Levels, batch: Batch) -> dict[str, Tensor]:
-        """None: nothing is learnt."""
-        return {}
-
-    def optimisers(self) -> list[torch.optim.Optimizer]:
-        """None: nothing is learnt."""
-        return []
 
     def score(self, levels: Levels) -> tuple[Tensor, Tensor]:
         """Probability of the abnormal sentences for the image (B,) and its patches (B, G, G)."""

@@ -2,8 +2,9 @@
 
 from medscan.monitoring.evidence import BETS, began, bets, evidence, p_values
 from medscan.monitoring.history import VARIABLES, Entry, History, record
+from medscan.monitoring.lines import Alarm, Line, Precision, Watched
 from medscan.monitoring.page import plain, write_page
-from medscan.monitoring.watch import Alarm, Line, Precision, Watched, watch
+from medscan.monitoring.watch import watch
 
 __all__ = [
     "BETS",

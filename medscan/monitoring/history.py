@@ -18,7 +18,7 @@ from medscan.results import Results, StackResult, State
 from medscan.tables import read_table
 from medscan.text import printable
 
-VERSION = 1
+VERSION = 2
 APPLICATION = 0x6D736831
 """Number by which SQLite files say what they are."""
 WAIT_S = 60.0
@@ -56,6 +56,10 @@ class Entry:
         `failed`: whether a slice could not be used.
     manufacturer, model, software, scanner, protocol : str
         See `medscan.scoring.device`; empty if unknown.
+    unlike : bool
+        Whether it is unlike what its detector was fitted on.
+    distance : float
+        Distance from the shots, in units of the limit; NaN if the detector has no gate.
     """
 
     study: str
@@ -72,16 +76,24 @@ class Entry:
     software: str = ""
     scanner: str = ""
     protocol: str = ""
+    unlike: bool = False
+    distance: float = math.nan
 
 
 _COLUMNS = tuple(field.name for field in fields(Entry))
+_DEVICE = ("manufacturer", "model", "software", "scanner", "protocol")
 _TABLES = (
     f"""CREATE TABLE IF NOT EXISTS stacks ({", ".join(_COLUMNS)},
     PRIMARY KEY (study, stack, detector)) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS verdicts (study PRIMARY KEY, verdict) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS files (name PRIMARY KEY, stamp) WITHOUT ROWID",
 )
-_INSERT = f"INSERT OR IGNORE INTO stacks VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608
+_ADDED = {1: ("unlike", "distance")}
+"""Columns that came after a version."""
+_INSERT = (
+    f"INSERT OR IGNORE INTO stacks ({', '.join(_COLUMNS)}) "  # noqa: S608
+    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
 _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM stacks WHERE night >= ? ORDER BY night"  # noqa: S608
 
 
@@ -122,7 +134,9 @@ class History:
             known = rows.fetchone()[0]
         with closing(self._database.execute("PRAGMA user_version")) as rows:
             version = rows.fetchone()[0]
-        if known != APPLICATION or version != VERSION:
+        if known == APPLICATION and version in _ADDED:
+            self._upgrade(version)
+        elif known != APPLICATION or version != VERSION:
             with closing(self._database.execute("SELECT count(*) FROM sqlite_master")) as rows:
                 if known or version or rows.fetchone()[0]:
                     raise UsageError(f"{self.path} is no history of this version of medscan")
@@ -131,6 +145,17 @@ class History:
         with self._database:
             for statement in _TABLES:
                 self._database.execute(statement)
+
+    def _upgrade(self, version: int) -> None:
+        """Add the columns that an older version had not; of older rows they are not known."""
+        with self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            with closing(self._database.execute("PRAGMA table_info(stacks)")) as rows:
+                there = {row[1] for row in rows}
+            for column in _ADDED[version]:
+                if there and column not in there:
+                    self._database.execute(f"ALTER TABLE stacks ADD COLUMN {column}")
+            self._database.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -237,7 +262,8 @@ def entries_of(results: Results) -> Iterator[Entry]:
 
 
 def _of_stack(study: str, stack: StackResult, night: str) -> Entry:
-    device = [printable(str(text), LONGEST) for text in stack.info.get("device") or ()]
+    told = (printable(str(text), LONGEST) for text in stack.info.get("device") or ())
+    device: dict[str, Any] = dict(zip(_DEVICE, told, strict=False))
     return Entry(
         study,
         stack.source_key,
@@ -248,7 +274,9 @@ def _of_stack(study: str, stack: StackResult, night: str) -> Entry:
         stack.flagged,
         stack.uncertain,
         bool((stack.state == State.FAILED).any()),
-        *device[:5],
+        unlike=bool(stack.unlike),
+        distance=float(stack.info.get("distance", math.nan)),
+        **device,
     )
 
 
@@ -269,9 +297,9 @@ def _entry(row: tuple[object, ...]) -> Entry:
     """An entry from a row of the file; ValueError or TypeError if a value is of another kind."""
     values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     for name, value in values.items():
-        if name == "score":
+        if name in ("score", "distance"):
             values[name] = math.nan if value is None else float(value)
-        elif name in ("flagged", "uncertain", "failed"):
+        elif name in ("flagged", "uncertain", "unlike", "failed"):
             values[name] = bool(value)
         else:
             values[name] = printable(str(value), LONGEST)

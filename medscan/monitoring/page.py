@@ -11,7 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from medscan.files import replacing
-from medscan.monitoring.watch import NIGHTS, Line, Watched
+from medscan.monitoring.lines import Line, Watched
+from medscan.monitoring.watch import NIGHTS
 from medscan.report import render
 from medscan.schema import finite_or_none
 
@@ -54,7 +55,8 @@ def write_page(watched: Watched, path: Path) -> None:
 
 def _numbers(line: Line) -> dict[str, Any]:
     studies = sum(line.studies)
-    shares = {name: sum(getattr(line, name)) for name in ("flagged", "uncertain", "failed")}
+    counted = ("flagged", "uncertain", "unlike", "failed")
+    shares = {name: sum(getattr(line, name)) for name in counted}
     highest = max(line.evidence)
     evidence = "> 1000" if highest > 1000 else f"{highest:.3f}"
     return {"studies": studies, "evidence": evidence} | {

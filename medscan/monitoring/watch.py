@@ -5,181 +5,24 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from medscan.metrics import Estimate, exact
+from medscan.metrics import exact
 from medscan.monitoring.evidence import BETS, Floats, began, bets, evidence, p_values
 from medscan.monitoring.history import VARIABLES, Entry
+from medscan.monitoring.lines import ALL, Alarm, Line, Precision, Stratum, Unit, Watched
 
 NIGHTS = 365
 """Nights over which the rate of false alarms is stated."""
-ALL = "all"
-"""Variable of the stratum of all studies."""
-MEASURES = ("scores", "failures")
+MEASURES = ("scores", "distances from its shots", "failures")
 CAUSES = ("model", "software", "protocol")
 """What may have changed with a stratum."""
 NEAR = 3
 """Nights before an estimated beginning in which a new cause may have come up."""
 NAMED = 3
 """Values of a cause that an alarm names at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """A study in a stratum on a night: its stacks there, taken together.
-
-    Parameters
-    ----------
-    study, night : str
-    score : float
-        The highest; NaN if nothing was scored.
-    flagged, uncertain, failed : bool
-        Whether any stack is.
-    software, protocol, model : str
-        Of its first stack.
-    """
-
-    study: str
-    night: str
-    score: float
-    flagged: bool
-    uncertain: bool
-    failed: bool
-    software: str
-    protocol: str
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stratum:
-    """What a line is about.
-
-    Parameters
-    ----------
-    detector, name : str
-        Hash and name.
-    variable, value : str
-        One of `VARIABLES`, or `ALL`.
-    """
-
-    detector: str
-    name: str
-    variable: str
-    value: str
-
-    def __str__(self) -> str:
-        return "all studies" if self.variable == ALL else f"{self.variable} {self.value}"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A stratum over time.
-
-    Parameters
-    ----------
-    stratum : Stratum
-    nights : tuple of str
-        On which it had studies.
-    studies, flagged, uncertain, failed : tuple of int
-        Numbers by night.
-    medians : tuple of float
-        Median score by night; NaN where nothing was scored.
-    evidence : tuple of float
-        That scores have changed, by night: 1 is an alarm.
-    """
-
-    stratum: Stratum
-    nights: tuple[str, ...]
-    studies: tuple[int, ...]
-    flagged: tuple[int, ...]
-    uncertain: tuple[int, ...]
-    failed: tuple[int, ...]
-    medians: tuple[float, ...]
-    evidence: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """A stratum that has changed.
-
-    Parameters
-    ----------
-    stratum : Stratum
-    measure : str
-        One of `MEASURES`.
-    began, noticed : str
-        The night since which it probably has, and the first on which the evidence sufficed.
-    how : str
-        What has become of the scores, or failures, in words.
-    changed : tuple of str
-        What else changed at that time, in words.
-    evidence : float
-        The highest.
-    """
-
-    stratum: Stratum
-    measure: str
-    began: str
-    noticed: str
-    how: str
-    changed: tuple[str, ...]
-    evidence: float
-
-    @property
-    def sentence(self) -> str:
-        """All of it in a sentence."""
-        text = (
-            f"{self.stratum.name}, {self.stratum}: {self.measure} {self.how} since the night of "
-            f"{self.began}, noticed on {self.noticed}"
-        )
-        return f"{text}; at that time: {'; '.join(self.changed)}" if self.changed else text
-
-
-@dataclass(frozen=True, slots=True)
-class Precision:
-    """Of flagged studies with a verdict, the abnormal ones.
-
-    Parameters
-    ----------
-    name : str
-        Of the detector.
-    month : str
-        YYYY-MM.
-    abnormal, judged : int
-    share : Estimate
-        With its exact interval.
-    """
-
-    name: str
-    month: str
-    abnormal: int
-    judged: int
-    share: Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What a history shows.
-
-    Parameters
-    ----------
-    rate : float
-        Probability of a false alarm of a detector within `NIGHTS` nights, at most.
-    nights : tuple of str
-    lines : tuple of Line
-    alarms : tuple of Alarm
-        Those of the narrowest strata first: most evidence first.
-    precision : tuple of Precision
-    """
-
-    rate: float
-    nights: tuple[str, ...]
-    lines: tuple[Line, ...]
-    alarms: tuple[Alarm, ...]
-    precision: tuple[Precision, ...]
 
 
 def watch(entries: Sequence[Entry], verdicts: Mapping[str, str], rate: float = 0.05) -> Watched:
@@ -243,20 +86,25 @@ def _units(entries: Sequence[Entry]) -> list[Unit]:
 
 
 def _unit(night: str, study: str, stacks: Sequence[Entry]) -> Unit:
-    scores = [stack.score for stack in stacks if not math.isnan(stack.score)]
     flagged = any(stack.flagged for stack in stacks)
     first = min(stacks, key=lambda stack: stack.stack)
     return Unit(
         study,
         night,
-        max(scores, default=math.nan),
+        _highest(stack.score for stack in stacks),
+        _highest(stack.distance for stack in stacks),
         flagged,
         not flagged and any(stack.uncertain for stack in stacks),
+        any(stack.unlike for stack in stacks),
         any(stack.failed for stack in stacks),
         first.software,
         first.protocol,
         first.model,
     )
+
+
+def _highest(values: Iterable[float]) -> float:
+    return max((value for value in values if not math.isnan(value)), default=math.nan)
 
 
 def _mixed(text: str) -> str:
@@ -300,8 +148,11 @@ def _looked_at(
 
 
 def _values(units: Sequence[Unit], measure: str) -> Floats:
-    if measure == "scores":
+    scores, distances, _ = MEASURES
+    if measure == scores:
         return np.array([unit.score for unit in units])
+    if measure == distances:
+        return np.array([unit.distance for unit in units])
     return np.array([float(unit.failed) for unit in units])
 
 
@@ -371,6 +222,7 @@ def _line(stratum: Stratum, units: Sequence[Unit], nights: Sequence[str], capita
         tuple(map(len, groups)),
         tuple(sum(u.flagged for u in group) for group in groups),
         tuple(sum(u.uncertain for u in group) for group in groups),
+        tuple(sum(u.unlike for u in group) for group in groups),
         tuple(sum(u.failed for u in group) for group in groups),
         tuple(float(np.median(s)) if s else math.nan for s in scores),
         tuple(map(float, capital)),

@@ -237,6 +237,7 @@ class Report:
             "total": len(entries),
             "flagged": sum(row.study.flagged for row in self.rows),
             "uncertain": sum(row.study.uncertain for row in self.rows),
+            "unlike": sum(row.study.unlike for row in self.rows),
             "unscored": Counter(row.why_unscored for row in self.rows if row.rank is None),
             "kept": sum(bool(row.kept) for row in self.rows),
             "choices": {field: choices(entries, field) for field in ("modality", "detector")},

@@ -41,6 +41,8 @@ class RunView:
     drifts : list of Drift
     computed : dict
         By hash of each detector, how its series were computed, in words.
+    unlike : dict
+        By hash of each detector, how many of its series are unlike its shots, in words.
     """
 
     counts: dict[str, int]
@@ -52,6 +54,7 @@ class RunView:
     cards: Cards
     drifts: list[Drift]
     computed: dict[str, str]
+    unlike: dict[str, str]
 
 
 def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunView:
@@ -69,6 +72,7 @@ def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunV
         cards=cards,
         drifts=drifts(rows, cards),
         computed=_computed(rows),
+        unlike=_unlike(rows),
     )
 
 
@@ -90,6 +94,15 @@ def _computed(rows: Sequence[Row]) -> dict[str, str]:
         else ", ".join(f"{how}: {count} series" for how, count in sorted(ways.items()))
         for digest, ways in found.items()
     }
+
+
+def _unlike(rows: Sequence[Row]) -> dict[str, str]:
+    """Of the series that were held against their detector's shots, those that are unlike them."""
+    found: dict[str, list[bool]] = defaultdict(list)
+    for stack in (stack for row in rows for stack in row.study.stacks):
+        if "unlike" in stack.info:
+            found[str(stack.info["detector_hash"])].append(bool(stack.unlike))
+    return {digest: f"{sum(each)} of {len(each)}" for digest, each in found.items()}
 
 
 def _reasons(runs: Sequence[RunInfo]) -> list[tuple[str, str, str, int]]:

@@ -8,8 +8,9 @@ study with twelve series has twelve chances. Therefore
    (`medscan.report.rarity.stack_shares`);
 2. it is corrected for the number of stacks that the same detector scored;
 3. and for the number of detectors that scored any;
-4. the study has the smallest of these shares, of its flagged stacks if it has any, else of its
-   uncertain ones: what a list shows of a flagged study is what it was flagged for.
+4. the study has the smallest of these shares, of its flagged stacks if it has any, else of those
+   that a person has to look at, uncertain or unlike the shots: what a list shows of a flagged study
+   is what it was flagged for.
 
 Each correction is Šidák's, which is exact for independent scores. Series of one patient resemble
 one another, which makes the corrected share of a large study too large rather than too small.
@@ -109,7 +110,7 @@ class Place:
         return self.stacks.get(stack.key, Standing())
 
     def sorted(self, stacks: Iterable[StackResult]) -> list[StackResult]:
-        """Stacks: the worst, other flagged ones, uncertain ones, others, unscored ones.
+        """Stacks: the worst, other flagged ones, uncertain and unlike ones, others, unscored ones.
 
         Those alike are by share, or by score if they cannot be compared.
         """
@@ -118,7 +119,7 @@ class Place:
             standing, unscored = self.of(stack), math.isnan(stack.score)
             value = standing.log_share if standing.compared else -stack.score
             first = self.worst is not None and stack.key == self.worst.key
-            answer = not stack.flagged, not stack.uncertain
+            answer = not stack.flagged, not stack.open
             rest = *answer, not standing.compared, 0.0 if unscored else value
             return not first, unscored, *rest
 
@@ -164,7 +165,7 @@ def place(study: StudyResult, normals: NormalsByDetector) -> Place:
         return stacks[stack.key].among(own).among(len(looks))
 
     def answer(stack: StackResult) -> tuple[bool, bool]:
-        return not stack.flagged, not stack.uncertain
+        return not stack.flagged, not stack.open
 
     if compared:
         worst = min(compared, key=lambda s: (*answer(s), corrected(s).log_share))

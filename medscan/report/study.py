@@ -24,6 +24,7 @@ from medscan.report.wording import (
     kind_of,
     region_words,
     states_of,
+    unlike_note,
 )
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
@@ -96,6 +97,8 @@ class StackView:
         Side of a patch in millimetres, if known.
     kept : str
         That its score is kept from an earlier scan, in words; empty if it is not.
+    unlike : str
+        Why it is unlike what its detector was fitted on, in words; empty if it is not.
     """
 
     stack: StackResult
@@ -114,6 +117,7 @@ class StackView:
     regions: list[RegionWords]
     patch_mm: float | None
     kept: str
+    unlike: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +242,7 @@ def _stack_view(
         regions=[region_words(r) for r in regions_of(stack, scale.middle)] if scale else [],
         patch_mm=side / stack.heatmap.shape[-1] if side else None,
         kept=kept_note(str(stack.info["detector"]), when) if when else "",
+        unlike=unlike_note(stack),
     )
 
 

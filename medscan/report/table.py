@@ -36,6 +36,8 @@ COLUMNS: dict[str, str] = {
     "threshold": "Score from which the detector flags, 6 decimals.",
     "flagged": "1 if any stack reaches its detector's threshold, else 0.",
     "uncertain": "1 if it is not flagged, but may not be cleared either; see medscan-accept(1).",
+    "unlike": "Why a series is unlike what its detector was fitted on, that of its worst series or "
+    "else of another; empty if none is, or no detector has a gate.",
     "provisional": "1 if the threshold was set from too few normals, else 0.",
     "detector": "Name of the detector that gave the score.",
     "series": "Number of series with scored slices.",
@@ -73,6 +75,9 @@ SERIES_COLUMNS: dict[str, str] = {
     "threshold": "Score from which a stack of as many slices is flagged, 6 decimals.",
     "flagged": "1 if the score reaches the threshold, else 0.",
     "uncertain": "1 if it is not flagged, but may not be cleared either, else 0.",
+    "unlike": "Why it is unlike what its detector was fitted on; empty if it is not.",
+    "distance": "Median distance of its slices from the shots, 3 decimals: from 1 on, it is beyond "
+    "what 1 in 20 normal slices like these are; empty if its detector has no gate.",
     "provisional": "1 if the threshold was set from too few normals, else 0.",
     "detector": "Name of the detector.",
     "detector_hash": "SHA-256 of its file.",
@@ -233,6 +238,7 @@ def _study(row: Row) -> Iterator[list[Value]]:
         decimals(worst.info["threshold"]) if worst else None,
         int(study.flagged),
         int(study.uncertain),
+        _unlike(row),
         int(bool(worst and worst.info["provisional"])),
         worst.info["detector"] if worst else "",
         row.series,
@@ -250,6 +256,11 @@ def _study(row: Row) -> Iterator[list[Value]]:
         info.get("age", ""),
         info.get("sex", ""),
     ]
+
+
+def _unlike(row: Row) -> str:
+    stacks = row.place.sorted(row.study.stacks)
+    return next(("; ".join(stack.unlike) for stack in stacks if stack.unlike), "")
 
 
 def _compared(standing: Standing, what: str) -> tuple[Decimal | None, str]:
@@ -276,6 +287,8 @@ def _series(row: Row) -> Iterator[list[Value]]:
             decimals(info["threshold"]),
             int(stack.flagged),
             int(stack.uncertain),
+            "; ".join(stack.unlike),
+            decimals(float(info.get("distance", math.nan)), 3),
             int(info["provisional"]),
             info["detector"],
             info["detector_hash"],

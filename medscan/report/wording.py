@@ -16,12 +16,13 @@ from medscan.text import is_uid
 TEXT_LIMIT = 300
 """Characters of a text that the report shows."""
 
-FLAGS = ("flagged", "uncertain", "not flagged", "not scored")
+FLAGS = ("flagged", "uncertain", "unlike", "not flagged", "not scored")
 
 MEANINGS = {str(reason): meaning for reason, (_, meaning) in REASONS.items()}
 """Meaning of each reason that a file or series was left out for."""
 
 ASSUMED = "domain assumed: its header does not state all of it"
+UNLIKE = "unlike what the detector was fitted on"
 PROVISIONAL = "provisional threshold: too few normals"
 
 _STATES = {
@@ -33,9 +34,9 @@ _STATES = {
 
 def flag_of(row: Row) -> str:
     """One of `FLAGS`."""
-    if row.rank is None:
-        return FLAGS[3]
-    return FLAGS[0] if row.study.flagged else FLAGS[1] if row.study.uncertain else FLAGS[2]
+    study = row.study
+    known = (study.flagged, study.uncertain, study.unlike, True)
+    return FLAGS[4] if row.rank is None else FLAGS[known.index(True)]
 
 
 def compare_with_normals(standing: Standing, what: str = "studies") -> str:
@@ -111,9 +112,15 @@ def notes_of(row: Row) -> list[str]:
     notes = [PROVISIONAL] if worst and worst.info["provisional"] else []
     notes += ["outdated: scored by an earlier detector or version"] * mark.stale
     notes += [ASSUMED] if worst and worst.assumed else []
+    notes += [unlike_note(stack) for stack in row.study.stacks if stack.unlike][:1]
     kept = [f"{name} {when[:10]}" for name, when in row.kept.items()]
     notes += [f"not scored in the last scan, kept: {', '.join(kept)}"] * bool(kept)
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
+
+
+def unlike_note(stack: StackResult) -> str:
+    """Say why a stack is unlike what its detector was fitted on; empty if it is not."""
+    return f"{UNLIKE}: {', '.join(stack.unlike)}" if stack.unlike else ""
 
 
 def kept_note(detector: str, when: str) -> str:

@@ -141,7 +141,7 @@ def worst_slice(stack: StackResult) -> int:
 
 
 def rank(results: Sequence[Results]) -> list[Row]:
-    """List the studies of all files, each once as by `distinct`: flagged first, then uncertain.
+    """List the studies of all files, each once as by `distinct`: flagged first, then `open` ones.
 
     Studies without a score come last; ties are in order of their keys. The order of two studies
     depends on their own stacks and detectors only, see `medscan.report.standing`.
@@ -164,7 +164,7 @@ def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Ro
 
 def _order(row: Row) -> tuple[object, ...]:
     study = row.study
-    return row.worst is None, not study.flagged, not study.uncertain, row.place.order, study.key
+    return row.worst is None, not study.flagged, not study.open, row.place.order, study.key
 
 
 def featured(rows: Sequence[Row], most: int | None) -> set[str]:

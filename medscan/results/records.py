@@ -41,6 +41,7 @@ class Record:
     licence: str = ""
     backbone_licence: str = ""
     accepted: Accepted | None = None
+    gate: bool = False
 
 
 def read_records(text: str) -> tuple[list[dict[str, Any]], list[str]]:

@@ -30,7 +30,7 @@ TEXTS = ("path", "sop_instance_uid")
 NAMES = {"slice_score": "score"}
 """Data sets whose name in the file differs from the field's."""
 LISTS = ("orientation", "pixel_spacing", "origin", "last", "qform", "sform", "form_codes", "notes",
-         "assumed", "skipped", "kept", "device")  # fmt: skip
+         "assumed", "skipped", "kept", "device", "unlike")  # fmt: skip
 """Attributes that are lists, stored as JSON."""
 WORK = ("content", "maker", "root", "tools")
 """Attributes of a study that say how its result came about; `root` is read with it too."""

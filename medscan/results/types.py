@@ -39,8 +39,9 @@ class StackResult:
         empty where the header has none, and `form_codes` holds its qform_code and sform_code.
         `device` is a list of what scanned it and how: see `scoring.device`.
         `description` is there only with `--identify`, `uncertain_from` only if scores from there up
-        to the threshold are uncertain. `stack`, `source`, `asked`, `maker` and
-        `scanned` are those of its `Score`.
+        to the threshold are uncertain, `distance` and the list of str `unlike` only if its detector
+        has a gate, see `medscan.gate`. `stack`, `source`, `asked`, `maker` and `scanned` are those
+        of its `Score`.
     score : float
         Score of the whole stack, by the file's aggregation rule; NaN when no slice was scored.
     percentile : float
@@ -106,6 +107,16 @@ class StackResult:
         """Whether the detector neither flags it nor may clear it; see `normals.Accepted`."""
         low = self.info.get("uncertain_from", math.inf)
         return bool(low <= self.score < self.info["threshold"])
+
+    @property
+    def unlike(self) -> list[str]:
+        """Why it is unlike what its detector was fitted on; empty if it is not, or nobody knows."""
+        return [str(part) for part in self.info.get("unlike") or []]
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not flagged, but a person has to look: it is uncertain, or unlike."""
+        return not self.flagged and (self.uncertain or bool(self.unlike))
 
 
 class Score(NamedTuple):
@@ -229,6 +240,16 @@ class StudyResult:
     def uncertain(self) -> bool:
         """Whether it is not flagged, but a stack of it may not be cleared."""
         return not self.flagged and any(stack.uncertain for stack in self.stacks)
+
+    @property
+    def unlike(self) -> bool:
+        """Whether a scored stack is unlike what its detector was fitted on, flagged or not."""
+        return any(stack.unlike for stack in self.stacks if not math.isnan(stack.score))
+
+    @property
+    def open(self) -> bool:
+        """Whether it is not flagged, but a person has to look at it."""
+        return not self.flagged and (self.uncertain or self.unlike)
 
     def kept_from(self, stack: StackResult) -> str:
         """Return when a stack was scored that the last scan did not ask for; else empty."""

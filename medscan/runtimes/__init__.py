@@ -8,7 +8,7 @@ from medscan.runtimes.graphs import TOLERANCE, Graph, difference, make
 from medscan.runtimes.loading import Loader, choose_precision, choose_runtime, load
 from medscan.runtimes.openvino import OpenVinoModel
 from medscan.runtimes.pytorch import TorchModel
-from medscan.runtimes.trace import converting, traced
+from medscan.runtimes.trace import converting, outputs, traced
 
 __all__ = [
     "AS_CALIBRATED",
@@ -27,5 +27,6 @@ __all__ = [
     "difference",
     "load",
     "make",
+    "outputs",
     "traced",
 ]

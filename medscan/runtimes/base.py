@@ -18,7 +18,9 @@ Check = Callable[[], object]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Scores (B,) and maps (B, G, G) of a batch in host memory, float32.
+    """Scores (B,), maps (B, G, G) and distances (B,) of a batch in host memory, float32.
+
+    Without a gate there are no distances.
 
     Those of a GPU may be read only after the second event; the events enclose its computing.
     """
@@ -26,6 +28,7 @@ class Output:
     score: Any
     grid: Any
     events: tuple[Any, Any] | None = None
+    distance: Any | None = None
 
     def wait(self, clock: Clock) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return both as arrays, once a GPU has computed them."""
@@ -34,6 +37,12 @@ class Output:
             ended.synchronize()
             clock.add(MODEL, started.elapsed_time(ended) / 1000)
         return np.asarray(self.score), np.asarray(self.grid)
+
+    def distances(self) -> NDArray[np.float32]:
+        """Return the distances, once `wait` has returned; NaN without a gate."""
+        if self.distance is None:
+            return np.full(len(self.score), np.nan, np.float32)
+        return np.asarray(self.distance)
 
 
 class Computed(NamedTuple):

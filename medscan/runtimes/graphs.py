@@ -29,7 +29,7 @@ from medscan.files import make_folder, make_room, private_files, replacing
 from medscan.profile import Clock
 from medscan.runtimes import openvino
 from medscan.runtimes.base import Square
-from medscan.runtimes.trace import converting, traced
+from medscan.runtimes.trace import converting, outputs, traced
 
 if TYPE_CHECKING:
     from medscan.methods import Method
@@ -49,7 +49,7 @@ class Graph:
     """A detector as OpenVINO reads it.
 
     Its input is `image`, float32 (N, 3, S, S) in [0, 1], N free; its outputs are scores (N,) and
-    maps (N, G, G), float32.
+    maps (N, G, G), float32, and of a detector with a gate distances (N,).
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def make(method: Method) -> Graph:
     backbone = method.backbone
     square = Square(backbone.size, backbone.grid, backbone.patch)
     openvino.library()  # before PyTorch's tracer, which may import it too
-    program = traced(method)
+    program = traced(method, gated=True)
     with converting(method), tempfile.TemporaryDirectory() as name:
         path = Path(name) / "graph.xml"
         openvino.convert(program, path)
@@ -146,11 +146,12 @@ def _check(graph: Graph, method: Method) -> None:
 
     model, size = openvino.OpenVinoModel(graph, Precision.FP32, 1), graph.square.size
     images = np.random.default_rng(0).random((2, 3, size, size), dtype=np.float32)
-    ours = model.run(images, Clock()).wait(Clock())
-    theirs = method.predict(torch.from_numpy(images))
+    found = model.run(images, Clock())
+    ours = [*found.wait(Clock()), *[found.distances()] * (method.gate is not None)]
+    theirs = outputs(method, torch.from_numpy(images))
     worst = max(difference(a, b.numpy()) for a, b in zip(ours, theirs, strict=True))
     if not worst <= TOLERANCE:  # also if it is NaN
-        raise ExportError(f"scores or maps of its graph differ from PyTorch's by {worst:.1e}")
+        raise ExportError(f"what its graph computes differs from PyTorch's by {worst:.1e}")
 
 
 def difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:

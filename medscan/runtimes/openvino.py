@@ -126,9 +126,10 @@ class OpenVinoModel:
         with clock.busy(MODEL):
             request.start_async([batch], share_inputs=True)
             self._await(request)
-            score, grid = (request.get_output_tensor(n).data.copy() for n in range(2))
+            count = len(self._compiled.outputs)
+            score, grid, *far = (request.get_output_tensor(n).data.copy() for n in range(count))
         self._idle.put(request)
-        return Output(score, grid)
+        return Output(score, grid, None, *far)
 
     def _await(self, request: Any) -> None:
         """Wait for a request; an error of the check cancels it."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medscan.choices import Precision, RuntimeName
 from medscan.clip import device_errors, is_gpu_full
 from medscan.profile import MODEL, Clock
 from medscan.runtimes.base import Check, Computed, Output, Square
+from medscan.runtimes.trace import outputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,7 +61,7 @@ class TorchModel:
             if batch.is_pinned():
                 return self._run_on_gpu(batch)
             with clock.busy(MODEL):
-                return Output(*self.method.predict(batch))
+                return _output(outputs(self.method, batch))
         except RuntimeError as error:
             if not is_gpu_full(error):
                 raise
@@ -86,6 +88,11 @@ class TorchModel:
             # Tells the allocator not to reuse the memory of `images` before computing is done.
             images.record_stream(computing)
             started.record()
-            score, grid = (t.to("cpu", non_blocking=True) for t in self.method.predict(images))
+            found = [t.to("cpu", non_blocking=True) for t in outputs(self.method, images)]
             ended.record()
-        return Output(score, grid, (started, ended))
+        return _output(found, (started, ended))
+
+
+def _output(found: Sequence[Tensor], events: tuple[Any, Any] | None = None) -> Output:
+    score, grid, *distance = found
+    return Output(score, grid, events, *distance)

@@ -12,17 +12,43 @@ from typing import TYPE_CHECKING, Any
 from medscan.errors import ExportError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from medscan.methods import Method
 
 CHATTY = ("torch", "torch.fx", "torch.export", "torch.onnx", "onnxscript", "onnx_ir")
 """Loggers of what traces and converts."""
 
 
-def traced(method: Method) -> Any:
+def outputs(method: Method, images: Tensor) -> tuple[Tensor, ...]:
+    """Scores (B,), maps (B, G, G) and, of a method with a gate, distances (B,), float32.
+
+    Parameters
+    ----------
+    method : Method
+    images : Tensor (B, 3, S, S)
+        In [0, 1].
+    """
+    import torch
+
+    with torch.inference_mode():
+        return _computed(method, images, gated=True)
+
+
+def _computed(method: Method, images: Tensor, *, gated: bool) -> tuple[Tensor, ...]:
+    prepared = method.prepare(images)
+    score, grid = method.score(method(prepared))
+    found = score.float(), grid.float()
+    if not gated or method.gate is None:
+        return found
+    return *found, method.gate(method.outline(prepared))
+
+
+def traced(method: Method, *, gated: bool = False) -> Any:
     """Trace backbone and method as one `torch.export.ExportedProgram`.
 
     Its input is `image`, float32 (N, 3, S, S) in [0, 1]; its outputs are scores (N,) and maps
-    (N, G, G), float32. N is free.
+    (N, G, G), float32, and if `gated` the distances (N,) of a method with a gate. N is free.
 
     Raises
     ------
@@ -35,7 +61,7 @@ def traced(method: Method) -> Any:
     free = {"image": {0: torch.export.Dim("batch", min=1)}}
     with converting(method), torch.no_grad():
         sample = (torch.zeros(2, 3, size, size),)
-        return torch.export.export(_as_module(method), sample, dynamic_shapes=free)
+        return torch.export.export(_as_module(method, gated=gated), sample, dynamic_shapes=free)
 
 
 @contextmanager
@@ -65,9 +91,9 @@ def converting(method: Method) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _as_module(method: Method) -> Any:
-    """Wrap backbone and method as one module, from images to scores and maps."""
-    from torch import Tensor, nn
+def _as_module(method: Method, *, gated: bool) -> Any:
+    """Wrap backbone and method as one module, from images to what is computed of them."""
+    from torch import nn
 
     class Whole(nn.Module):
         def __init__(self) -> None:
@@ -75,8 +101,7 @@ def _as_module(method: Method) -> Any:
             # A method does not register the frozen tower; the graph must hold its weights too.
             self.method, self.tower = method, method.backbone.model
 
-        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-            score, grid = self.method.score(self.method(self.method.prepare(image)))
-            return score.float(), grid.float()
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            return _computed(self.method, image, gated=gated)
 
     return Whole().eval()

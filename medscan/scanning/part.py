@@ -23,7 +23,7 @@ class FinishedStudy:
         How its result came about.
     decoder_failure : str
         How its decoder died; empty if it did not.
-    flagged, uncertain : bool
+    flagged, uncertain, unlike : bool
     stacks : int
         Stacks that were given to a detector.
     slices, failed : int
@@ -38,6 +38,7 @@ class FinishedStudy:
     decoder_failure: str
     flagged: bool
     uncertain: bool
+    unlike: bool
     stacks: int
     slices: int
     failed: int
@@ -66,6 +67,7 @@ def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> Finis
         decoder_failure=decoder_failure,
         flagged=study.flagged,
         uncertain=study.uncertain,
+        unlike=study.unlike,
         stacks=len(new),
         slices=sum(int((stack.state == State.SCORED).sum()) for stack in new),
         failed=sum(int((stack.state == State.FAILED).sum()) for stack in new),

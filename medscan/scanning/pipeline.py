@@ -193,7 +193,7 @@ class Pipeline:
         for scored in results:
             self.stop.check_overdue()
             study, builder, index = scored.tag
-            builder.add_score(index, scored.score, scored.heatmap)
+            builder.add_score(index, scored.score, scored.heatmap, scored.distance)
             self.slices += 1
             self._finish_if_complete(study)
         if self.watch is not None:

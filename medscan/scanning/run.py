@@ -280,6 +280,7 @@ class _Run:
         self.summary.unscored += not study.stacks
         self.summary.flagged += study.flagged
         self.summary.uncertain += study.uncertain
+        self.summary.unlike += study.unlike
         self.summary.header_unused += study.header_unused
         log.info("study scanned", extra=study.facts())
 

@@ -37,6 +37,7 @@ class Summary:
     slices: int = 0
     flagged: int = 0
     uncertain: int = 0
+    unlike: int = 0
     header_unused: int = 0
     coverage: Coverage = field(default_factory=Coverage)
     seconds: float = 0.0
@@ -89,10 +90,11 @@ class Summary:
 
     def _work(self) -> str:
         scanned = self.scanned - self.unscored
-        uncertain = f"{self.uncertain} uncertain, " * bool(self.uncertain)
+        counted = {"uncertain": self.uncertain, "unlike what detectors were fitted on": self.unlike}
+        doubtful = "".join(f"{count} {what}, " for what, count in counted.items() if count)
         text = (
             f"{scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
-            f"{self.flagged} flagged, {uncertain}{self.unchanged} unchanged"
+            f"{self.flagged} flagged, {doubtful}{self.unchanged} unchanged"
         )
         if self.stopped:
             text += f", {self.left} left over ({self.stopped})"

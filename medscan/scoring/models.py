@@ -63,6 +63,7 @@ def describe(detector: Detector) -> dict[str, Any]:
     calibration = detector.calibration
     accepted = {"accepted": asdict(calibration.accepted)} if calibration.accepted else {}
     return accepted | {
+        "gate": detector.gate is not None,
         "name": detector.name,
         "hash": detector.digest,
         "method": detector.method,

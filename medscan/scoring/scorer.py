@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -38,11 +39,14 @@ class Scored:
         As passed to `Scorer.add` with the slice.
     score : float
     heatmap : float16 (G, G)
+    distance : float
+        From the shots, see `medscan.gate`; NaN without a gate.
     """
 
     tag: Any
     score: float
     heatmap: NDArray[np.float16]
+    distance: float = math.nan
 
 
 _Submitted = tuple[Tags, Any, Future[Output]]
@@ -115,7 +119,8 @@ class Scorer:
         with device_errors():
             try:
                 with self.clock.waiting(MODEL):
-                    scores, grids = self.lanes.result(future).wait(self.clock)
+                    output = self.lanes.result(future)
+                    scores, grids = output.wait(self.clock)
             except RuntimeError as error:
                 if not is_gpu_full(error):
                     raise
@@ -125,8 +130,9 @@ class Scorer:
                 return
         # The last batch is padded: rows without a tag are dropped.
         halves = grids.astype(np.float16)
-        for tag, score, grid in zip(tags, scores.tolist(), halves, strict=False):
-            yield Scored(tag, score, grid)
+        rows = zip(tags, scores.tolist(), halves, output.distances().tolist(), strict=False)
+        for tag, score, grid, distance in rows:
+            yield Scored(tag, score, grid, distance)
 
     def _submit_smaller(self, tags: Tags, batch: Any) -> Iterator[_Submitted]:
         """Submit a batch again, in batches of the reduced size."""

@@ -27,6 +27,7 @@ from medscan.archive import (
 )
 from medscan.detector import Detector
 from medscan.errors import FileError, OverflowedError
+from medscan.gate import acquired
 from medscan.imaging import Letterbox, Slice
 from medscan.normals import Calibration, conformal_threshold
 from medscan.reading import CHUNK, DrawJob
@@ -148,6 +149,7 @@ class StackBuilder:
     score: NDArray[np.float32] = field(init=False)
     state: NDArray[np.uint8] = field(init=False)
     heatmap: NDArray[np.float16] = field(init=False)
+    distance: NDArray[np.float32] = field(init=False)
     errors: dict[int, FileError] = field(init=False, default_factory=dict)
     remaining: int = field(init=False)
     header_unused: bool = field(init=False, default=False)
@@ -157,6 +159,7 @@ class StackBuilder:
         count = len(self.stack.frames)
         self.remaining = count
         self.score = np.full(count, np.nan, np.float32)
+        self.distance = np.full(count, np.nan, np.float32)
         self.state = np.full(count, State.FAILED, np.uint8)
         self.heatmap = np.zeros((count, self.grid, self.grid), np.float16)
 
@@ -194,13 +197,16 @@ class StackBuilder:
         if self.thumbnails == KEPT:
             self._kept[index] = drawn.image
 
-    def add_score(self, index: int, score: float, heatmap: NDArray[np.float16]) -> None:
-        """Record the score and map of a slice."""
+    def add_score(
+        self, index: int, score: float, heatmap: NDArray[np.float16], distance: float = math.nan
+    ) -> None:
+        """Record the score and map of a slice, and its distance from the shots."""
         if not (math.isfinite(score) and np.isfinite(heatmap).all()):
             self._kept.pop(index, None)
             self.fail(index, OverflowedError("its score is not finite; use --precision fp32"))
             return
         self.score[index], self.heatmap[index] = score, heatmap
+        self.distance[index] = distance
         self.state[index] = State.SCORED
         self.remaining -= 1
         # Let go of images that can be no thumbnail any more: memory holds few for each stack.
@@ -278,7 +284,15 @@ class StackBuilder:
             info["uncertain_from"] = normals.accepted.uncertain_from
         if identify:
             info["description"] = self.series.description
-        return info
+        return info | self._gated()
+
+    def _gated(self) -> dict[str, Any]:
+        """Where the gate of the detector, if it has one, places the stack."""
+        gate = self.detector.gate
+        if gate is None:
+            return {}
+        place = gate.place(self.distance)
+        return {"distance": place, "unlike": gate.beyond(place, acquired(self.stack))}
 
     def outcomes(self) -> dict[ArchiveFile, Outcome]:
         """Return the outcome of each file: failed if any of its frames failed."""

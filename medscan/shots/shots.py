@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medscan.choices import Plane
 from medscan.errors import UsageError
+from medscan.gate import Acquired
 from medscan.shots.data import Item
 from medscan.shots.patients import COLUMN
 from medscan.shots.slots import LabelledSlice, load_slots, slots_in_turn, slots_of
@@ -43,6 +44,8 @@ class Shots:
         Whom their files and tables say that they are of; never to be shown.
     typical : Tensor (I,) or None
         bool; False for one that was picked out, which calibration leaves alone. None: all are.
+    acquired : tuple of Acquired
+        How those were taken that were read together.
     """
 
     names: list[str]
@@ -55,6 +58,7 @@ class Shots:
     files: frozenset[Path] = frozenset()
     identities: frozenset[str] = frozenset()
     typical: Tensor | None = None
+    acquired: tuple[Acquired, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,6 +76,7 @@ class Shots:
             self.files,
             self.identities,
             None if self.typical is None else self.typical[chosen],
+            self.acquired,
         )
 
 
@@ -190,6 +195,7 @@ def stacked(found: Sequence[LabelledSlice]) -> Shots:
         files=frozenset(s.item.path for s in found),
         identities=frozenset(name for s in found for name in s.item.identities),
         typical=torch.tensor([s.item.typical for s in found]),
+        acquired=tuple(s.acquired for s in found),
     )
 
 

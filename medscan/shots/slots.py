@@ -14,6 +14,7 @@ from medscan import imaging
 from medscan.archive import Frame
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Plane
 from medscan.errors import FileError, UsageError
+from medscan.gate import UNKNOWN, Acquired, acquired
 from medscan.reading import CHUNK, DrawJob, decode
 from medscan.shots.data import Item, by_patient
 from medscan.shots.masks import Mask, mask_of
@@ -56,12 +57,15 @@ class LabelledSlice:
     mask : bool (S, S) or None
     inside : (int, int, int, int)
         Top, left, bottom and right of the picture within the square; the rest is padding.
+    acquired : Acquired
+        How its stack was taken.
     """
 
     item: Item
     image: NDArray[np.float32]
     mask: NDArray[np.bool_] | None
     inside: tuple[int, int, int, int]
+    acquired: Acquired = UNKNOWN
 
 
 def slots_in_turn(items: list[Item], seed: int, plane: Plane | None) -> Iterator[Slot]:
@@ -173,7 +177,8 @@ def _labelled(slot: Slot, drawn: imaging.Slice, size: int) -> LabelledSlice | No
     (top, left), (rows, columns) = box.offset, box.target
     inside = (top, left, top + rows, left + columns)
     image = np.broadcast_to(drawn.image, (3, size, size))
-    return LabelledSlice(slot.item, image, _drawn_mask(slot, box), inside)
+    taken = acquired(slot.source.stack)
+    return LabelledSlice(slot.item, image, _drawn_mask(slot, box), inside, taken)
 
 
 def _drawn_mask(slot: Slot, box: imaging.Letterbox) -> NDArray[np.bool_] | None:

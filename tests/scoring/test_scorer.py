@@ -37,7 +37,7 @@ def test_slices_come_back_in_order_with_their_tags(scorer_of, method):
 
 
 def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(scorer_of, method, monkeypatch):
-    real, shapes = method.predict, []
+    real, shapes = method.prepare, []
 
     def small(images):
         if len(images) > 2:
@@ -45,7 +45,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(scorer_of, meth
         shapes.append(len(images))
         return real(images)
 
-    monkeypatch.setattr(method, "predict", small)
+    monkeypatch.setattr(method, "prepare", small)
     scorer = scorer_of(8)
     for n in range(5):
         list(scorer.add(n, np.full((1, 64, 64), n / 5, np.float32)))
@@ -54,7 +54,7 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(scorer_of, meth
 
 
 def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, method, monkeypatch):
-    real, held, free = method.predict, [], []
+    real, held, free = method.prepare, [], []
 
     def small(images):
         if len(images) > 1:
@@ -64,7 +64,7 @@ def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, me
         free.append([ref() is None for ref in held])
         return real(images)
 
-    monkeypatch.setattr(method, "predict", small)
+    monkeypatch.setattr(method, "prepare", small)
     scorer = scorer_of(2)
     gc.disable()
     try:
@@ -84,14 +84,14 @@ def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, me
     "message", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"]
 )
 def test_a_full_gpu_is_not_a_lost_one(scorer_of, method, monkeypatch, message):
-    real = method.predict
+    real = method.prepare
 
     def small(images):
         if len(images) > 1:
             raise RuntimeError(message)
         return real(images)
 
-    monkeypatch.setattr(method, "predict", small)
+    monkeypatch.setattr(method, "prepare", small)
     scorer = scorer_of(2)
     list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
     assert [s.tag for s in scorer.flush()] == [0]
@@ -111,7 +111,7 @@ def test_memory_too_small_for_one_slice_is_one_line(scorer_of, method, monkeypat
     def full(_images):
         raise torch.cuda.OutOfMemoryError("full")
 
-    monkeypatch.setattr(method, "predict", full)
+    monkeypatch.setattr(method, "prepare", full)
     scorer = scorer_of(2)
     list(scorer.add(0, np.zeros((1, 64, 64), np.float32)))
     with pytest.raises(MedscanError, match="use --device cpu"):
@@ -122,7 +122,7 @@ def test_memory_of_the_cpu_that_runs_out_is_one_line(scorer_of, method, monkeypa
     def full(_images):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes")
 
-    monkeypatch.setattr(method, "predict", full)
+    monkeypatch.setattr(method, "prepare", full)
     scorer = scorer_of(1)
     with pytest.raises(DeviceError, match="memory is too small"):
         list([*scorer.add(0, np.zeros((1, 64, 64), np.float32)), *scorer.flush()])
