@@ -33,7 +33,7 @@ from medscan.archive.types import (
 )
 from medscan.choices import Plane
 
-FORMAT = 8
+FORMAT = 9
 """Version of these bytes, and of how headers are grouped: raise it when either changes."""
 LARGEST = 1 << 29
 """Most bytes that are stored: a row of SQLite holds at most a thousand million."""

@@ -11,6 +11,7 @@ from medscan.archive.geometry import Cut, Vector, cut_geometry, nearest_plane, n
 from medscan.archive.header import Header, Layer, VolumeGeometry
 from medscan.archive.types import Frame, Kind, Stack
 from medscan.choices import Plane
+from medscan.text import is_uid
 
 _SAME_DIRECTION = 1e-2
 """Direction cosines of one stack differ by less: half a degree."""
@@ -206,7 +207,14 @@ def _stack(part: Frames, key: str, note: str) -> Stack:
         notes=tuple(_notes(part, distances, note)) if part[0].header.kind is Kind.DICOM else (),
         last=part[-1].layer.position,
         facts={**part[0].header.facts, **first.facts},
+        frame_of_reference=_reference(part),
     )
+
+
+def _reference(part: Frames) -> str:
+    """The frame of reference that all frames state; empty where it is no UID."""
+    stated = {f.layer.frame_of_reference for f in part}
+    return next(iter(stated)) if len(stated) == 1 and all(map(is_uid, stated)) else ""
 
 
 def _plane(frame: LayerFrame) -> Plane | None:

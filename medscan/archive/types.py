@@ -250,6 +250,9 @@ class Stack:
         qform_code and sform_code of a NIfTI header; empty for other formats.
     facts : dict
         What the first frame says that it is; see `facts.Facts`.
+    frame_of_reference : str
+        FrameOfReferenceUID: positions in two stacks compare if it is the same (PS3.3 C.7.4.1.1.1).
+        Empty where no valid one is stated, or frames differ in it.
     """
 
     key: str
@@ -268,6 +271,7 @@ class Stack:
     sform: tuple[float, ...] = ()
     form_codes: tuple[int, ...] = ()
     facts: Facts = field(default_factory=dict, hash=False)
+    frame_of_reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)

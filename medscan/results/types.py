@@ -34,7 +34,8 @@ class StackResult:
         ("kept", or why not), seconds, and `notes` and `assumed`, lists of str. `orientation` (6),
         `pixel_spacing` (2, rows then columns, mm) and `origin` (3) and `last` (3: the first pixel
         of the first and of the last slice) are lists in the patient's LPS frame, empty when
-        unknown; `slice_spacing` is NaN when unknown. Of a NIfTI volume, `qform` and
+        unknown; `slice_spacing` is NaN when unknown. `frame_of_reference` is the UID of that frame,
+        empty when unknown, missing in files of older versions. Of a NIfTI volume, `qform` and
         `sform` are lists of 16 floats, row by row, from (column, row, slice) to RAS millimetres,
         empty where the header has none, and `form_codes` holds its qform_code and sform_code.
         `device` is a list of what scanned it and how: see `scoring.device`.

@@ -268,6 +268,7 @@ class StackBuilder:
             "pixel_spacing": list(stack.pixel_spacing or ()),
             "origin": list(stack.origin or ()),
             "last": list(stack.last or ()),
+            "frame_of_reference": stack.frame_of_reference,
             "slice_spacing": math.nan if stack.slice_spacing is None else stack.slice_spacing,
             "qform": list(stack.qform),
             "sform": list(stack.sform),

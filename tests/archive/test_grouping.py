@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
-from medscan.archive import Reason, group, index, key_of, read_header, walk
+from medscan.archive import Pseudonyms, Reason, group, index, key_of, read_header, walk
 
 from .conftest import stacks_of, write
 
@@ -102,6 +102,17 @@ def test_a_frame_of_reference_for_each_slice_is_noted_and_does_not_divide(tmp_pa
     stacks = stacks_of(tmp_path)
     assert [len(s.frames) for s in stacks] == [6] * repeats
     assert {s.notes for s in stacks} == {("frame of reference differs from slice to slice",)}
+    assert {s.frame_of_reference for s in stacks} == {""}
+
+
+@pytest.mark.parametrize(
+    ("stated", "kept"), [("1.9.7", "1.9.7"), ("DOE^JANE", ""), ("20240131", ""), (None, "")]
+)
+@pytest.mark.parametrize("names", [None, Pseudonyms(b"key")])
+def test_only_a_uid_is_a_frame_of_reference(series, names, stated, kept):
+    root = series([0, 1, 2], FrameOfReferenceUID=stated)
+    (study,) = index([root], pseudonyms=names).studies
+    assert [s.frame_of_reference for s in study.series[0].stacks] == [kept]
 
 
 @pytest.mark.parametrize("step", [0.001, 0.009, 0.0125, 0.5, 5])
