@@ -49,6 +49,9 @@ class Sources:
         only their headers are read.
     workers : int
         Processes that read headers.
+    hoped : collection of str
+        Paths of files that will be asked for as well, but may be gone: they are not looked for
+        elsewhere.
     """
 
     def __init__(
@@ -57,9 +60,11 @@ class Sources:
         keys: Iterable[Pseudonyms | None] = (None,),
         names: Collection[str] | None = None,
         workers: int = 1,
+        hoped: Collection[str] = (),
     ) -> None:
         self._roots, self._keys, self._workers = tuple(roots), tuple(dict.fromkeys(keys)), workers
         self._names = None if names is None else frozenset(names)
+        self._hoped = frozenset(hoped)
         self._by_plane: dict[Plane | None, _Contents] = {}
 
     def stack(
@@ -177,7 +182,8 @@ class Sources:
         if key is None or self._names is None:
             return self._walked
         plain = [(f if isinstance(f, ArchiveFile) else f.file, f) for f in self._walked]
-        matches = [({key.path(file.path), file.path} & self._names, f) for file, f in plain]
+        asked = self._names | self._hoped
+        matches = [({key.path(file.path), file.path} & asked, f) for file, f in plain]
         wanted = [f for names, f in matches if names]
         all_exist = self._names <= {name for names, _ in matches for name in names}
         return wanted if all_exist else self._walked

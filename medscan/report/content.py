@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from itertools import product
 from typing import Any
 
@@ -15,12 +15,16 @@ from numpy.typing import NDArray
 from medscan.imaging import Packed
 from medscan.links import link_to
 from medscan.report.agreement import agreement, verdicts_of
+from medscan.report.beside import Beside, beside_of, earlier_slices
 from medscan.report.cards import card_of, cards_of
+from medscan.report.earlier import EarlierView, LastView, earlier_view, last_view
 from medscan.report.entries import FIELDS, IndexEntry, blank_entry, choices, index_entry
 from medscan.report.options import ReportOptions
 from medscan.report.pictures import jpeg, source_id
-from medscan.report.pixels import pixel_script
+from medscan.report.pixels import full_slices, highest, pixel_script
+from medscan.report.priors import new_since
 from medscan.report.run import failure_messages, run_view
+from medscan.report.slices import Addresses
 from medscan.report.source import Drawn, draw_slices
 from medscan.report.study import StudyView, views_of
 from medscan.report.wording import (
@@ -44,6 +48,11 @@ Put = Callable[[str, str, bytes], str]
 """`put(folder, name, data)` keeps a picture of a study and gives its address."""
 Recall = Callable[[str, str, str], str]
 """`recall(folder, name, source id)` gives the address of a kept picture; empty without one."""
+
+
+LastStudies = tuple[dict[str, Beside], dict[str, StudyResult]]
+"""The last earlier study beside each stack, by the stack's key; and these studies with all arrays,
+by their own."""
 
 
 class Report:
@@ -82,9 +91,12 @@ class Report:
         if not self.options.archives:
             return Drawn()
         rows = [row for row in self.rows if row.study.key in self.featured]
+        earlier = earlier_slices(
+            rows, lambda s: full_slices(s, self.options.full) if most is None else highest(s, most)
+        )
         ids = {
             (row.study.key, stack.key): source_id(stack, self.options.window_of(stack))
-            for row in rows
+            for row in (*rows, *earlier.rows)
             for stack in row.study.stacks
         }
 
@@ -102,7 +114,7 @@ class Report:
                 name, data = picture_name(stack, slice_index, "js"), pixel_script(packed, source)
                 self._full[study, stack][slice_index] = put(folder, name, data)
 
-        return draw_slices(self.options, rows, self.cards, keep, most)
+        return draw_slices(self.options, rows, self.cards, keep, most, earlier)
 
     def keep_drawn(self, study: StudyResult, earlier: Set[str], recall: Recall) -> None:
         """Use the slices of a study that an earlier report drew from the same files.
@@ -130,13 +142,16 @@ class Report:
         """
         return {stack.key: self._pictures(study.key, stack, put) for stack in study.stacks}
 
-    def _pictures(self, key: str, stack: StackResult, put: Put) -> dict[int, str]:
+    def _pictures(
+        self, key: str, stack: StackResult, put: Put, wanted: Set[int] | None = None
+    ) -> dict[int, str]:
+        """Addresses of a stack's pictures, only of the slices that are wanted; None: of all."""
         thumbnails = zip(stack.thumbnail_index.tolist(), stack.thumbnail, strict=False)
         drawn = self._drawn.get((key, stack.key), {})
         return drawn | {
             slice_index: put(safe_name(key), picture_name(stack.key, slice_index), jpeg(picture))
             for slice_index, picture in thumbnails
-            if slice_index not in drawn
+            if slice_index not in drawn and (wanted is None or slice_index in wanted)
         }
 
     def icon(self, row: Row, study: StudyResult, put: Put) -> str:
@@ -155,7 +170,15 @@ class Report:
             picture = card.scale.overlay(picture, worst.heatmap[worst.thumbnail_index[0]])
         return put(safe_name(study.key), "icon.jpg", jpeg(picture, ICON))
 
-    def view(self, index: int, study: StudyResult, put: Put, *, every: bool) -> StudyView:
+    def last_studies(self, row: Row) -> LastStudies:
+        """Read the last earlier study of each stack of a study."""
+        besides = beside_of(row)
+        rows = {b.prior.row.study.key: b.prior.row for b in besides.values()}
+        return besides, {key: row.results.with_arrays(row.study) for key, row in rows.items()}
+
+    def view(
+        self, index: int, study: StudyResult, last: LastStudies, put: Put, *, every: bool
+    ) -> StudyView:
         """A study for its page, and its neighbours in the list.
 
         Parameters
@@ -164,6 +187,7 @@ class Report:
             Index of its row.
         study : StudyResult
             The same study with all arrays.
+        last : LastStudies
         put : callable
         every : bool
             Put all slices into the viewer, else only those with a picture.
@@ -176,6 +200,8 @@ class Report:
             stacks=views_of(
                 study, row.place, self.cards, pictures, self._failures, every=every, full=full
             ),
+            earlier=self._earlier(row, pictures, last, put, every=every),
+            since=new_since(row),
             normals=compare_with_normals(row.place.study),
             before=self._page_at(index - 1),
             after=self._page_at(index + 1),
@@ -188,6 +214,37 @@ class Report:
             link=self.link(row),
             key=study.key if _SAFE.fullmatch(study.key) else "",
         )
+
+    def _earlier(
+        self,
+        row: Row,
+        pictures: Mapping[str, Addresses],
+        last: LastStudies,
+        put: Put,
+        *,
+        every: bool,
+    ) -> dict[str, EarlierView]:
+        """What earlier studies have that compares with each stack of a study, by its key."""
+        besides, studies = last
+
+        def page_of(other: Row) -> str:
+            key = other.study.key
+            return page_name(key) if every else anchor(key) * (key in self.featured)
+
+        def last_of(stack: StackResult) -> LastView | None:
+            found = besides.get(stack.key)
+            shown = range(len(stack.state)) if every else sorted(pictures.get(stack.key, {}))
+            if found is None or not shown:
+                return None
+            study, key = studies[found.key[0]], found.key
+            then = next(s for s in study.stacks if s.key == key[1])
+            wanted = {int(found.nearest[index]) for index in shown}
+            addresses = self._pictures(key[0], then, put, wanted), self._full.get(key, {})
+            card = card_of(then, self.cards)
+            return last_view(found, then, card, addresses, shown, page_of(found.prior.row))
+
+        views = {s.key: earlier_view(row, s, page_of, last_of(s)) for s in row.study.stacks}
+        return {key: view for key, view in views.items() if view}
 
     def _page_at(self, index: int) -> str:
         """Address of the page of a row's study; empty beyond the ends of the list."""
@@ -254,6 +311,11 @@ def safe_name(key: str) -> str:
     if _SAFE.fullmatch(key):
         return key
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def anchor(key: str) -> str:
+    """Address of a study in a page that holds everything."""
+    return f"#study-{safe_name(key)}"
 
 
 def page_name(key: str) -> str:

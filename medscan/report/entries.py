@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from medscan.report.cards import Cards, card_of, profile_of
 from medscan.report.pictures import MOST_POINTS
+from medscan.report.priors import new_since
 from medscan.report.wording import (
     TEXT_LIMIT,
     accession_of,
@@ -57,6 +58,7 @@ FIELDS = (
     "uid",
     "link",
     "normals",
+    "since",
 )
 """Fields of an entry; the template and the script use the same names for a row's cells."""
 
@@ -108,6 +110,7 @@ def index_entry(
         "verdict": verdict,
         "key": row.study.key,
         "note": "; ".join(notes_of(row)),
+        "since": f"new since {since}" if (since := new_since(row)) else "",
         "uid": uid_of(row),
         "link": link,
         "ids": f"{row.study.key} {info.get('StudyInstanceUID', '')}",

@@ -55,9 +55,10 @@ def write_report(results: Sequence[Results], out: Path, options: ReportOptions =
     entries = []
     for index, row in enumerate(report.rows):
         study = row.results.with_arrays(row.study)
-        if options.keeps_slices:
-            report.keep_drawn(study, folder.names(study.key), folder.recall)
-        view = report.view(index, study, folder.put, every=True)
+        last = report.last_studies(row)
+        for one in (study, *last[1].values()) if options.keeps_slices else ():
+            report.keep_drawn(one, folder.names(one.key), folder.recall)
+        view = report.view(index, study, last, folder.put, every=True)
         page = f"{STUDIES}/{page_name(study.key)}"
         context = {"view": view, "total": len(report.rows), "report": report.name}
         folder.write(page, render("study.html", context, root="../").encode())

@@ -34,12 +34,18 @@ def full_slices(stack: StackResult, which: FullSlices) -> set[int]:
     """
     if which == "all":
         return set(range(len(stack.state)))
+    if which == "flagged":
+        scores = stack.slice_score[stack.state == State.SCORED]
+        reach = int(np.count_nonzero(scores >= stack.info["slice_threshold"]))
+        return highest(stack, min(max(reach, KEY_SLICES), MOST_FLAGGED))
+    return highest(stack, which)
+
+
+def highest(stack: StackResult, most: int) -> set[int]:
+    """Indices of the scored slices of a stack with the highest scores."""
     scored = np.flatnonzero(stack.state == State.SCORED)
     ranked = scored[np.argsort(-stack.slice_score[scored], kind="stable")]
-    if which == "flagged":
-        reach = int(np.count_nonzero(stack.slice_score[scored] >= stack.info["slice_threshold"]))
-        which = min(max(reach, KEY_SLICES), MOST_FLAGGED)
-    return set(ranked[:which].tolist())
+    return set(ranked[:most].tolist())
 
 
 def pixel_script(packed: Packed, source: str) -> bytes:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medscan import results
 from medscan.files import replacing
-from medscan.report.content import Report, safe_name
+from medscan.report.content import Report, anchor
 from medscan.report.options import DEFAULT, ReportOptions
 from medscan.report.page import render
 from medscan.report.pictures import data_uri
@@ -48,9 +48,9 @@ def write_html(files: Sequence[Results], path: Path, options: ReportOptions = DE
             entries.append(report.entry(row, "", ""))
             continue
         study = row.results.with_arrays(row.study)
-        anchor = f"study-{safe_name(study.key)}"
-        entries.append(report.entry(row, f"#{anchor}", report.icon(row, study, _embed)))
-        views.append((anchor, report.view(index, study, _embed, every=False)))
+        address, last = anchor(study.key), report.last_studies(row)
+        entries.append(report.entry(row, address, report.icon(row, study, _embed)))
+        views.append((address[1:], report.view(index, study, last, _embed, every=False)))
     context = report.index(entries) | {"views": views}
     with replacing(path) as aside:
         aside.write_text(render("single.html", context, root=None), "utf-8")

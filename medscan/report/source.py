@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -14,11 +14,12 @@ from medscan.archive import Stack
 from medscan.errors import FileError, SourceError
 from medscan.imaging import Packed
 from medscan.reading import CHUNK, DrawJob, Sources, decode
+from medscan.report.beside import EarlierSlices
 from medscan.report.cards import Cards, card_of
 from medscan.report.options import ReportOptions
-from medscan.report.pixels import FullSlices, full_slices
+from medscan.report.pixels import FullSlices, full_slices, highest
 from medscan.report.worklist import Row
-from medscan.results import StackResult, State
+from medscan.results import StackResult, StudyResult
 
 LARGEST = 512
 """Largest side of a picture in pixels; it is at least that of the model's square."""
@@ -49,8 +50,16 @@ class Drawn:
     missing: int = 0
 
 
+NOTHING_EARLIER = EarlierSlices()
+
+
 def draw_slices(
-    options: ReportOptions, rows: Sequence[Row], cards: Cards, keep: Keep, most: int | None = None
+    options: ReportOptions,
+    rows: Sequence[Row],
+    cards: Cards,
+    keep: Keep,
+    most: int | None = None,
+    earlier: EarlierSlices = NOTHING_EARLIER,
 ) -> Drawn:
     """Draw the slices of studies that the archives still hold.
 
@@ -69,38 +78,44 @@ def draw_slices(
         name with their own pixels. Only where all slices are drawn.
     most : int, optional
         Slices of a stack, those with the highest scores; None: all.
+    earlier : EarlierSlices
+        Drawn too, where the archives still hold them; they are missed nowhere.
 
     Returns
     -------
     Drawn
     """
-    located, missing = _locate(options, rows)
-    count, jobs = 0, _jobs(options, located, cards, most)
+    located, missing = _locate(options, rows, earlier)
+    count, jobs = 0, _jobs(options, located, cards, most, earlier)
     for job, slices in decode(jobs, options.workers, FILE_TIMEOUT_S):
         for slice_index, item in enumerate(slices, job.first):
             if not isinstance(item, FileError):
                 picture = np.round(item.image.transpose(1, 2, 0) * 255).astype(np.uint8)
                 keep(job.study, job.stack.key, slice_index, picture, item.packed)
                 count += 1
-    return Drawn(count, len({study for study, _, _ in located}), missing)
+    asked = {row.study.key for row in rows}
+    return Drawn(count, len({study for study, _, _ in located} & asked), missing)
 
 
 def _locate(
-    options: ReportOptions, rows: Sequence[Row]
+    options: ReportOptions, rows: Sequence[Row], earlier: EarlierSlices
 ) -> tuple[list[tuple[str, StackResult, Stack]], int]:
     """Study key, result and source of each stack that may be shown and is in the archives.
 
-    Also the number of studies with such stacks of which no stack is there.
+    Also the number of studies with such stacks of which no stack is there, but for earlier ones.
     """
-    showable = [(row.study, s) for row in rows for s in row.study.stacks if _may_show(s)]
-    names = {path for _, result in showable for path in result.path}
-    sources = Sources(options.archives, options.keys, names, options.workers)
+    asked, hoped = _showable(rows), _showable(earlier.rows)
+    names, more = ({path for _, s in found for path in s.path} for found in (asked, hoped))
+    sources = Sources(options.archives, options.keys, names, options.workers, more)
     located = []
-    for study, result in showable:
+    for study, result in (*asked, *hoped):
         with suppress(SourceError):
             located.append((study.key, result, sources.stack(study, result)))
-    asked = {study.key for study, _ in showable}
-    return located, len(asked - {study for study, _, _ in located})
+    return located, len({study.key for study, _ in asked} - {study for study, _, _ in located})
+
+
+def _showable(rows: Sequence[Row]) -> list[tuple[StudyResult, StackResult]]:
+    return [(row.study, s) for row in rows for s in row.study.stacks if _may_show(s)]
 
 
 def _may_show(stack: StackResult) -> bool:
@@ -112,24 +127,28 @@ def _jobs(
     located: Sequence[tuple[str, StackResult, Stack]],
     cards: Cards,
     most: int | None,
+    earlier: EarlierSlices,
 ) -> Iterator[DrawJob]:
+    others = {row.study.key for row in earlier.rows}
     for study, result, stack in located:
         card = card_of(result, cards)
         side = max(int(result.info["size"]), min(LARGEST, max(stack.rows, stack.columns)))
         rule = options.window_of(result) or (str(card.facts["window"]) if card else "auto")
         modality = str(result.info["modality"])
         job = DrawJob(stack, 0, (), side, rule, modality, MAX_FILE_BYTES, study)
-        for first, count, packs in _runs(result, stack, most, options.full):
+        beside, own = earlier.slices.get((study, result.key), set()), study not in others
+        highest = most if own or most is None else 0
+        for first, count, packs in _runs(result, stack, highest, options.full, beside):
             frames = stack.frames[first : first + count]
             yield replace(job, first=first, frames=frames, packs=packs)
 
 
 def _runs(
-    result: StackResult, stack: Stack, most: int | None, which: FullSlices
+    result: StackResult, stack: Stack, most: int | None, which: FullSlices, beside: Set[int]
 ) -> list[tuple[int, int, bool]]:
     """Slices to draw: index of the first, number of consecutive ones, whether they are packed."""
     if most is None:
-        full = full_slices(result, which)
+        full = full_slices(result, which) | beside
         packed = max(1, min(CHUNK, FULL_BYTES // max(1, 2 * stack.rows * stack.columns)))
         return [
             (indices[at], len(indices[at : at + size]), packs)
@@ -137,6 +156,4 @@ def _runs(
             for indices, size in [(list(run), packed if packs else CHUNK)]
             for at in range(0, len(indices), size)
         ]
-    score = np.where(result.state == State.SCORED, result.slice_score, -np.inf)
-    worst = np.argsort(-score, kind="stable")[: min(most, int(np.isfinite(score).sum()))]
-    return [(slice_index, 1, False) for slice_index in sorted(worst.tolist())]
+    return [(slice_index, 1, False) for slice_index in sorted(highest(result, most) | beside)]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medscan.report.cards import Card, Cards, card_of, profile_of
-from medscan.report.colours import Scale
+from medscan.report.earlier import EarlierViews
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
-from medscan.report.placing import placing, side_mm
+from medscan.report.placing import side_mm
 from medscan.report.regions import regions_of
+from medscan.report.slices import Addresses, viewer_slices
 from medscan.report.standing import Place
 from medscan.report.wording import (
     RegionWords,
@@ -28,7 +27,6 @@ from medscan.report.wording import (
 )
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
-from medscan.text import printable
 
 PROFILE_SIZE = (960, 96)
 """Width and height of a profile on a study's page."""
@@ -40,9 +38,6 @@ _ORIENTATION = {
     "coronal": "The patient's left is on the right, the head at the top.",
     "sagittal": "The patient's front is on the left, the head at the top.",
 }
-
-Addresses = Mapping[int, str]
-"""Addresses of a stack's pictures by slice index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +137,10 @@ class StudyView:
         Terms and values.
     verdicts : list of str
         A radiologist's, on the study and its parts, in words.
+    earlier : dict
+        What earlier studies of the patient have that compares with a stack, by its key.
+    since : str
+        Day since which what it is flagged for is new; empty if it is not, or not known to be.
     accession, uid : str
         See `wording.accession_of` and `wording.uid_of`.
     link : str
@@ -159,6 +158,8 @@ class StudyView:
     notes: Sequence[str]
     facts: Sequence[tuple[str, str]]
     verdicts: Sequence[str]
+    earlier: EarlierViews
+    since: str
     accession: str
     uid: str
     link: str
@@ -227,7 +228,7 @@ def _stack_view(
         title=kind_of(stack) or "Series",
         normals=compare_with_normals(place.of(stack), "series"),
         profile=profile_of(stack, card, PROFILE_SIZE),
-        slices=_slices(stack, scale, pictures, full, shown),
+        slices=viewer_slices(stack, scale, pictures, full, shown),
         key_slices=_key_slices(stack, pictures, shown),
         marks=pane_marks(stack),
         failed=[
@@ -269,56 +270,3 @@ def _key_slices(stack: StackResult, pictures: Addresses, shown: Sequence[int]) -
         KeySlice(shown.index(index), index + 1, float(stack.slice_score[index]), pictures[index])
         for index in worst
     ]
-
-
-# --- data of the script's viewer -----------------------------------------------------------------
-
-
-def _slices(
-    stack: StackResult,
-    scale: Scale | None,
-    pictures: Addresses,
-    full: Addresses,
-    shown: Sequence[int],
-) -> dict[str, Any]:
-    """Slices of the viewer in their order, as lists by name of field.
-
-    `maps` are the heatmaps as base64 of little-endian uint16 (k, G, G), 0 to 65535 from `low` to
-    `high`; `scale` holds the patch scores at the ends of the colour scale and at its middle, the
-    threshold for patches; `full` are addresses of scripts, see `pixel_script`.
-    """
-    low, high, maps = _pack(stack.heatmap[list(shown)])
-    return {
-        "stack": stack.key,
-        "of": len(stack.state),
-        "threshold": _finite(float(stack.info["slice_threshold"])),
-        "numbers": [index + 1 for index in shown],
-        "scores": [_finite(float(stack.slice_score[index])) for index in shown],
-        "states": [State(stack.state[index]).name.lower() for index in shown],
-        "files": [printable(_file(stack, index), 120) for index in shown],
-        "pictures": [pictures.get(index, "") for index in shown],
-        "full": [full.get(index, "") for index in shown],
-        "place": placing(stack, shown),
-        "scale": [scale.low, scale.middle, scale.high] if scale else None,
-        "grid": stack.heatmap.shape[-1],
-        "low": low,
-        "high": high,
-        "maps": maps if scale else "",
-    }
-
-
-def _file(stack: StackResult, slice_index: int) -> str:
-    path, frame = stack.path[slice_index], int(stack.frame[slice_index])
-    return f"{path}, frame {frame + 1}" if frame else path
-
-
-def _pack(heatmaps: NDArray[np.float16]) -> tuple[float, float, str]:
-    """Lowest and highest score, and the maps in 16-bit steps between them."""
-    values = heatmaps.astype(np.float64)
-    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
-    steps = np.rint((values - low) / (high - low or 1) * 65535).astype("<u2")
-    return low, high, base64.b64encode(steps.tobytes()).decode()
-
-
-def _finite(value: float) -> float | None:
-    return None if np.isnan(value) else round(value, 6)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from medscan.report.cards import Cards, card_of, cards_of
+from medscan.report.priors import last_prior, new_since, stack_new_since
 from medscan.report.regions import regions_of
 from medscan.report.standing import Standing
 from medscan.report.wording import compare_with_normals
@@ -52,6 +53,11 @@ COLUMNS: dict[str, str] = {
     "assumed": "What the header of its worst series does not say and its detector asks for: it was "
     "named; empty if nothing is assumed.",
     "absent": "When its files were first found missing, ISO 8601; empty if they exist.",
+    "prior": "Key of the last earlier study of the patient that its most abnormal series compares "
+    "with: scored by the same detector in the same way; empty if there is none.",
+    "prior_date": "Date of that study, YYYYMMDD.",
+    "prior_score": "Score of the series that compares, 6 decimals.",
+    "new_since": "That date if the study is flagged, and nothing of it was then; else empty.",
     "patient_id": "PatientID; empty unless the scan ran with --identify.",
     "accession_number": "AccessionNumber; empty unless the scan ran with --identify.",
     "age": "Age as DICOM writes it, of BIDS data sets; empty unless the scan ran with --identify.",
@@ -83,6 +89,11 @@ SERIES_COLUMNS: dict[str, str] = {
     "detector_hash": "SHA-256 of its file.",
     "assumed": "What its header does not say and its detector, which was named, asks for.",
     "kept": "When it was scored, if the score is kept from an earlier scan; else empty.",
+    "prior": "Key of the last earlier study of the patient with a stack that compares, or empty.",
+    "prior_stack": "Key of that stack: scored by the same detector in the same way.",
+    "prior_date": "Date of that study, YYYYMMDD.",
+    "prior_score": "Score of that stack, 6 decimals.",
+    "new_since": "That date if this stack is flagged, and none that compares was then; else empty.",
     "scored": "Number of scored slices.",
     "background": "Number of slices that show only background.",
     "failed": "Number of slices that could not be used.",
@@ -224,6 +235,7 @@ def _rows(results: Sequence[Results], table: Table) -> Iterator[list[Value]]:
 def _study(row: Row) -> Iterator[list[Value]]:
     study, info, worst = row.study, row.study.info, row.worst
     worst_index = worst_slice(worst) if worst else 0
+    prior, _, *facts_of_prior = _prior(row, worst)
     yield [
         row.rank,
         study.key,
@@ -251,6 +263,9 @@ def _study(row: Row) -> Iterator[list[Value]]:
         "; ".join(f"{name} {when}" for name, when in row.kept.items()),
         "; ".join(worst.assumed) if worst else "",
         study.mark.absent,
+        prior,
+        *facts_of_prior,
+        new_since(row).replace("-", ""),
         info.get("patient_id", ""),
         info.get("accession_number", ""),
         info.get("age", ""),
@@ -266,6 +281,15 @@ def _unlike(row: Row) -> str:
 def _compared(standing: Standing, what: str) -> tuple[Decimal | None, str]:
     words = compare_with_normals(standing, what) if standing.compared else ""
     return decimals(standing.expected), words
+
+
+def _prior(row: Row, stack: StackResult | None) -> list[Value]:
+    """Study, stack, date and score of the last earlier study that compares with a stack."""
+    prior = last_prior(row, stack) if stack else None
+    if prior is None:
+        return ["", "", "", None]
+    day = str(prior.row.study.info["date"])
+    return [prior.row.study.key, prior.stack.key, day, decimals(prior.stack.score)]
 
 
 def _series(row: Row) -> Iterator[list[Value]]:
@@ -294,6 +318,8 @@ def _series(row: Row) -> Iterator[list[Value]]:
             info["detector_hash"],
             "; ".join(stack.assumed),
             row.study.kept_from(stack),
+            *_prior(row, stack),
+            stack_new_since(row, stack).replace("-", ""),
             *(int(np.count_nonzero(stack.state == state)) for state in State),
             worst_index + 1 if scored else None,
             stack.sop_instance_uid[worst_index] if scored else "",

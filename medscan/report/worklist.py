@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import datetime
 import math
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from medscan.report.standing import Place, normals_by_detector, place
 from medscan.results import Results, StackResult, State, StudyResult, distinct
+
+MOST_EARLIER = 24
+"""Most earlier studies of a patient that a study is compared with: the last ones."""
 
 
 class LeftOut(NamedTuple):
@@ -57,18 +65,30 @@ class Row:
         Without heatmaps and thumbnails.
     place : Place
         Where it stands among normals.
+    earlier : tuple of Row
+        Studies of the same patient on earlier days, the last first, at most `MOST_EARLIER`; these
+        rows have none of their own.
     """
 
     rank: int | None
     results: Results
     study: StudyResult
     place: Place
+    earlier: tuple[Row, ...] = field(default=(), repr=False)
 
     @property
     def name(self) -> str:
         """Its path below the archive root; its key where it is the root itself."""
         path = str(self.study.info.get("path") or ".")
         return self.study.key if path == "." else path
+
+    @property
+    def day(self) -> str:
+        """Date of the study, ISO 8601; empty if it is unknown, or none."""
+        text = str(self.study.info.get("date") or "")
+        with suppress(ValueError):
+            return datetime.datetime.strptime(text, "%Y%m%d").date().isoformat()  # noqa: DTZ007
+        return ""
 
     @property
     def worst(self) -> StackResult | None:
@@ -157,9 +177,31 @@ def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Ro
     studies = ((file, study) for file in distinct(results) for study in file.ranked())
     rows = [Row(None, file, study, place(study, normals)) for file, study in studies]
     rows.sort(key=_order)
-    return tuple(
-        replace(row, rank=number) if row.worst else row for number, row in enumerate(rows, start=1)
-    )
+    numbered = [replace(r, rank=n) if r.worst else r for n, r in enumerate(rows, start=1)]
+    return tuple(_with_earlier(numbered))
+
+
+def _with_earlier(rows: Sequence[Row]) -> Iterator[Row]:
+    """Give each study those of its patient on earlier days.
+
+    Two studies of one day have no order that results know of.
+    """
+    by_patient: dict[str, list[tuple[str, str, Row]]] = defaultdict(list)
+    for row in rows:
+        if row.day:
+            by_patient[_patient(row)].append((row.day, row.study.key, row))
+    by_patient.pop("", None)
+    for found in by_patient.values():
+        found.sort(key=itemgetter(0, 1))
+    for row in rows:
+        dated = by_patient.get(_patient(row), []) if row.day else []
+        before = bisect_left(dated, row.day, key=itemgetter(0))
+        last = dated[max(0, before - MOST_EARLIER) : before]
+        yield replace(row, earlier=tuple(earlier for *_, earlier in reversed(last)))
+
+
+def _patient(row: Row) -> str:
+    return str(row.study.info.get("patient") or "")
 
 
 def _order(row: Row) -> tuple[object, ...]:

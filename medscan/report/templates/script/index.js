@@ -1,6 +1,6 @@
 // The worklist: sorted, filtered, a page of it at a time.
 const NUMBERS = new Set(["rank", "score", "series", "slices"]);
-const SEARCHED = ["name", "patient", "accession", "ids", "about", "reason", "detector", "date"];
+const SEARCHED = ["name", "patient", "accession", "ids", "about", "reason", "detector", "date", "since"];
 const BEST_FIRST = new Set(["score", "date", "series", "slices"]);
 
 function index(table) {

@@ -3,7 +3,7 @@ const MOST_ZOOM = 24;
 const LENGTHS = [100, 50, 20, 10, 5, 2, 1, 0.5, 0.2, 0.1]; // of the scale bar, millimetres
 
 class View {
-  /** `side`: millimetres of the square's side; null if unknown. */
+  /** `side`: millimetres of the square's side; null if unknown. A `follower` shows the same part. */
   constructor(figure, side) {
     Object.assign(this, { figure, side, stages: all(".stage", figure) });
     this.show(1, 0, 0);
@@ -17,6 +17,7 @@ class View {
     const place = { width: percent(1), height: percent(1), left: percent(-this.left), top: percent(-this.top) };
     for (const stage of this.stages) Object.assign(stage.style, place);
     this.measure();
+    this.follower?.show(this.zoom, this.left, this.top);
   }
 
   /** Zoom with the point (u, v) of the square kept where it is. */

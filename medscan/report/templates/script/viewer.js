@@ -15,14 +15,15 @@ const CINE_MS = 100; // between slices
 
 function viewer(figure) {
   const slices = data($(":scope > script", figure)), count = slices.numbers.length;
-  const maps = slices.maps ? new Maps(slices) : null, view = new View(figure, slices.place.side);
+  const maps = slices.maps ? new Maps(slices) : null, view = new View($(".panes", figure), slices.place.side);
   const input = (name) => $(`[name=${name}]`, figure);
   const [slider, heat, opacity, threshold, palette, contour, side, hand, cine] =
     ["slice", "heat", "opacity", "threshold", "palette", "contour", "side", "hand", "cine"].map(input);
   const canvas = $(".heat", figure), panes = $(".panes", figure);
   const now = $(".now", figure), here = $(".here", figure), about = $(".about", figure);
   const profile = $(".wide", figure), box = profile.viewBox.baseVal, pad = 4;
-  const windows = new Windows(figure, () => paintSoon());
+  const windows = new Windows(figure, () => paintSoon()), prior = Prior.of(figure);
+  view.follower = prior?.view;
   let pixels = null; // of the slice in view, once they are there
   for (const control of maps ? [] : [heat, opacity, threshold, palette, contour]) control.closest("label").hidden = true;
 
@@ -40,7 +41,7 @@ function viewer(figure) {
 
   function draw() {
     const position = at(), number = slices.numbers[position], picture = slices.pictures[position];
-    for (const image of all(".stage img", figure)) {
+    for (const image of all(".stage img", panes)) {
       image.hidden = !picture;
       if (picture) image.src = picture;
     }
@@ -52,6 +53,10 @@ function viewer(figure) {
     if (maps) drawMap(position);
     figure.classList.toggle("alone", !side.checked);
     panes.classList.toggle("hand", hand.checked);
+    prior?.show(position, {
+      heat: heat.checked, opacity: opacity.value / 100, palette: palette.value,
+      place: threshold.value / 100, contour: contour.checked,
+    });
     drawPixels(position);
     // Load the neighbours ahead of the next step.
     for (const near of [position + 1, position - 1]) {
@@ -67,7 +72,7 @@ function viewer(figure) {
     canvas.ariaLabel = `Heatmap of slice ${slices.numbers[position]}`;
     if (scored) maps.paint(canvas, position, palette.value, place);
     const d = contour.checked && scored ? maps.contour(position, level) : "";
-    for (const path of all(".contour", figure)) path.setAttribute("d", d);
+    for (const path of all(".contour", panes)) path.setAttribute("d", d);
     threshold.nextElementSibling.textContent = level.toFixed(3);
     threshold.ariaValueText = `Contours at ${level.toFixed(3)}`;
   }
@@ -86,9 +91,9 @@ function viewer(figure) {
     }
     if (position !== at()) return;
     about.textContent = pixels ? wordsOf(pixels) : why;
-    for (const image of all(".stage img", figure)) image.hidden = Boolean(pixels) || !slices.pictures[position];
-    for (const text of all(".none", figure)) text.hidden = Boolean(pixels || slices.pictures[position]);
-    for (const sheet of all(".pixels", figure)) sheet.hidden = !pixels;
+    for (const image of all(".stage img", panes)) image.hidden = Boolean(pixels) || !slices.pictures[position];
+    for (const text of all(".none", panes)) text.hidden = Boolean(pixels || slices.pictures[position]);
+    for (const sheet of all(".pixels", panes)) sheet.hidden = !pixels;
     windows.offer(pixels);
     paint();
   }
@@ -98,8 +103,9 @@ function viewer(figure) {
     (rounded ? `, values rounded by up to ${rounded.toPrecision(2)} ${units}` : "");
 
   function paint() {
+    prior?.paint(windows, pixels);
     if (!pixels) return;
-    const [first, ...others] = all(".pixels", figure), [low, high] = windows.ends;
+    const [first, ...others] = all(".pixels", panes), [low, high] = windows.ends;
     const [left, top, width, height] = slices.place.box.map((share) => `${100 * share}%`);
     pixels.paint(first, low, high, windows.invert.checked);
     for (const sheet of others) {
@@ -118,7 +124,7 @@ function viewer(figure) {
 
   /** Show pixels as squares once they are large. */
   function sharpen() {
-    const [sheet] = all(".pixels", figure);
+    const [sheet] = all(".pixels", panes);
     panes.classList.toggle("large", sheet.getBoundingClientRect().width > 3 * sheet.width);
   }
 
@@ -155,6 +161,7 @@ function viewer(figure) {
   };
   const keys = {
     h: () => heat.click(), c: () => contour.click(), s: () => side.click(), d: () => hand.click(), p: play, m: recolour,
+    b: () => input("prior")?.click(),
     w: () => windows.next(), i: () => windows.invert.click(), "+": () => zoom(1.25), "=": () => zoom(1.25),
     "-": () => zoom(0.8), 0: whole, "[": () => turn(threshold, -2), "]": () => turn(threshold, 2),
   };
