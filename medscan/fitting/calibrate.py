@@ -14,8 +14,8 @@ from torch import Tensor
 from medscan.errors import MedscanError
 from medscan.fitting.held import NO_STACKS, HeldOut, NormalStacks
 from medscan.fitting.scale import Scale
-from medscan.fitting.train import Prepared, Progress, remember, scores, train
-from medscan.methods import Examples, Method
+from medscan.fitting.train import Prepared, Progress, examples, remember, scores, train
+from medscan.methods import Method
 from medscan.normals import Calibration, conformal_threshold
 from medscan.shots import Shots
 
@@ -73,17 +73,24 @@ def calibrate(
         rest = data.take(~chosen)
         method = build()
         if not _learnt(method, rest, seed, progress(number + 1) if progress else None):
-            log.warning("interrupted: calibrated on %d of %d folds", number, len(parts))
-            return replace(summarise(held, target_fpr), provisional=True)
+            return _interrupted(held, target_fpr, number, len(parts), "folds")
         remember(method, rest)
         found, maps = scores(method, data)
         if ours is not None:
             scale = Scale.between(found[~chosen], ours[~chosen], rest.shots.labels)
         held.add(shots, chosen & _counted(shots), scale(found), maps)
-        for index in stacks.left_out(shots.patients[chosen], number, len(parts)):
-            slices = stacks.scores(index, method, method.score)
-            held.add_stack(stacks.patients[index], scale(slices))
+        try:
+            for index in stacks.left_out(shots.patients[chosen], number, len(parts)):
+                slices = stacks.scores(index, method, method.score)
+                held.add_stack(stacks.patients[index], scale(slices))
+        except KeyboardInterrupt:
+            return _interrupted(held, target_fpr, number + 1, len(parts), "folds")
     return summarise(held, target_fpr)
+
+
+def _interrupted(held: HeldOut, target_fpr: float, done: int, of: int, what: str) -> Calibration:
+    log.warning("interrupted: calibrated on %d of %d %s", done, of, what)
+    return replace(summarise(held, target_fpr), provisional=True)
 
 
 def left_out(shots: Shots, learns_from: Sequence[int], folds: int, seed: int) -> list[Tensor]:
@@ -108,6 +115,7 @@ def solve(
     target_fpr: float,
     seed: int,
     stacks: NormalStacks = NO_STACKS,
+    solved: Callable[[], None] | None = None,
 ) -> Calibration:
     """Fit a method that learns from all shots at once, and calibrate it on those it left out.
 
@@ -118,19 +126,25 @@ def solve(
     data, folds, target_fpr, seed, stacks
         As in `calibrate`. Without folds the method still leaves out a fourth of the patients at a
         time, but is not calibrated.
+    solved : callable, optional
+        Called when it has learnt, before stacks are scored.
     """
     shots, held = data.shots, HeldOut()
     parts = patient_folds(shots.labels, shots.patients, folds or MEMBERS, seed)
-    typical = torch.ones(len(shots), dtype=torch.bool) if shots.typical is None else shots.typical
-    examples = Examples(data.tokens, shots.labels, data.masks, shots.masked, typical)
-    unseen = method.solve(examples, parts)
+    unseen = method.solve(examples(data), parts)
+    if solved is not None:
+        solved()
     method.eval().to(method.backbone.device)
     if not folds:
         return summarise(held, target_fpr)
     held.add(shots.take(unseen.which), _counted(shots)[unseen.which], unseen.scores, unseen.maps)
-    for number, judge in unseen.judges.items():
-        for index in stacks.left_out(shots.patients[parts[number]], number, len(parts)):
-            held.add_stack(stacks.patients[index], stacks.scores(index, method, judge))
+    try:
+        for number, judge in unseen.judges.items():
+            for index in stacks.left_out(shots.patients[parts[number]], number, len(parts)):
+                held.add_stack(stacks.patients[index], stacks.scores(index, method, judge))
+    except KeyboardInterrupt:
+        done, of = len(held.stacks), len(stacks.stacks)
+        return _interrupted(held, target_fpr, done, of, "normal stacks")
     return summarise(held, target_fpr)
 
 

@@ -8,11 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from medscan.fitting.features import FeatureCache
-from medscan.fitting.train import Progress, prepare, step, unprepared, visited
+from medscan.fitting.train import Prepared, Progress, examples, prepare, step, unprepared, visited
 from medscan.methods import Method, Settings
 from medscan.shots import Shots
+
+ALONE = 6
+"""Images that a model in closed form takes as long as, whatever it learns from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ Tell = Callable[[Moment], None]
 
 
 class Course:
-    """Counts the steps of a fit: features of images, then trainings one after another.
+    """Counts the steps of a fit: features of images, trainings one after another, normal stacks.
 
     Parameters
     ----------
@@ -53,8 +57,10 @@ class Course:
         Images whose features must be computed.
     trainings : sequence of int
         Steps of each.
-    seconds : (float, float)
-        Of the features of an image, and of a step.
+    stacks : sequence of int
+        Slices of each whole normal stack that is scored.
+    seconds : (float, float, float)
+        Of the features of an image, of a step, and of a slice of a stack.
     """
 
     def __init__(
@@ -62,11 +68,12 @@ class Course:
         tell: Tell | None,
         features: int = 0,
         trainings: Sequence[int] = (),
-        seconds: tuple[float, float] = (0.0, 0.0),
+        stacks: Sequence[int] = (),
+        seconds: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> None:
         self.tell, self.features, self.trainings = tell, features, tuple(trainings)
-        self._seconds = seconds
-        self._prepared = self._learnt = 0
+        self.stacks, self._seconds = tuple(stacks), seconds
+        self._prepared = self._learnt = self._scored = self._slices = 0
         self._say("features", 0, features)
 
     def prepared(self) -> None:
@@ -86,14 +93,24 @@ class Course:
 
         return progress
 
+    def solved(self) -> None:
+        """All models of a method that is fitted at once are there."""
+        self._learnt = sum(self.trainings)
+        self._say("models", len(self.trainings), len(self.trainings))
+
+    def stack(self, slices: int) -> None:
+        """So many slices of one more normal stack have been scored."""
+        self._scored, self._slices = self._scored + 1, self._slices + slices
+        self._say(f"normal stack {self._scored} of {len(self.stacks)}", slices, slices)
+
     def _say(self, doing: str, step: int, steps: int, loss: float | None = None) -> None:
-        done = self._in_seconds(self._prepared, self._learnt)
-        planned = self._in_seconds(self.features, sum(self.trainings))
+        done = self._in_seconds(self._prepared, self._learnt, self._slices)
+        planned = self._in_seconds(self.features, sum(self.trainings), sum(self.stacks))
         if self.tell is not None:
             self.tell(Moment(doing, step, steps, loss, done, planned))
 
-    def _in_seconds(self, features: int, steps: int) -> float:
-        return features * self._seconds[0] + steps * self._seconds[1]
+    def _in_seconds(self, *counts: int) -> float:
+        return sum(n * each for n, each in zip(counts, self._seconds, strict=True))
 
 
 def plan(
@@ -103,29 +120,53 @@ def plan(
     seed: int,
     cache: FeatureCache,
     trainings: Sequence[int],
+    stacks: Sequence[int] = (),
 ) -> Course:
-    """The course of a fit, timed by the features of one image and a step on them.
+    """The course of a fit, timed by the features of a few images and by learning from them.
 
     Parameters
     ----------
     tell : Tell
     trial : Method
-        A method like the one that is fitted, which is trained for a step.
+        A method like the one that is fitted, which learns a little.
     shots, seed, cache
         See `prepare`.
     trainings : sequence of int
         Images of each training.
+    stacks : sequence of int
+        Slices of each whole normal stack that is scored.
     """
     features = unprepared(trial, shots, seed, cache)
     start = time.perf_counter()
-    first = torch.arange(len(shots)) == 0
+    first = _first_of_each(shots.labels)
     data = prepare(trial, shots.take(first), seed)
-    middle = time.perf_counter()
-    steps = [_steps(trial, images) for images in trainings]
-    if sum(steps):
-        rows = torch.zeros(min(trial.settings.batch, _rows(trial, max(trainings))), 2).long()
-        step(trial.train(), data, rows, trial.optimisers())
-    return Course(tell, features, steps, (middle - start, time.perf_counter() - middle))
+    image = (time.perf_counter() - start) / int(first.sum())
+    learn, least = (_solve, ALONE) if trial.at_once else (_step, 0)
+    steps = [least + images if trial.at_once else _steps(trial, images) for images in trainings]
+    start = time.perf_counter()
+    done = learn(trial, data, max(trainings)) if sum(steps) else 1
+    seconds = image, (time.perf_counter() - start) / done, image / data.tokens.shape[1]
+    return Course(tell, features, steps, stacks, seconds)
+
+
+def _first_of_each(labels: Tensor) -> Tensor:
+    """The first shot of each label, (I,), bool."""
+    found = torch.zeros_like(labels, dtype=torch.bool)
+    found[[int((labels == label).nonzero()[0]) for label in torch.unique(labels)]] = True
+    return found
+
+
+def _step(trial: Method, data: Prepared, images: int) -> int:
+    """Take a step as a training on so many images would; returns that it was one."""
+    rows = torch.zeros(min(trial.settings.batch, _rows(trial, images)), 2).long()
+    step(trial.train(), data, rows, trial.optimisers())
+    return 1
+
+
+def _solve(trial: Method, data: Prepared, _images: int) -> int:
+    """Learn from these at once; returns as how many images that counts."""
+    trial.solve(examples(data), [])
+    return ALONE + len(data.shots)
 
 
 def _rows(method: Method, images: int) -> int:

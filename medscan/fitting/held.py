@@ -38,6 +38,8 @@ class NormalStacks:
         Rule that their slices are drawn by.
     skip : callable
         See `load_slots`.
+    told : callable
+        Takes the number of slices of each stack that has been scored.
     """
 
     stacks: tuple[WholeStack, ...] = ()
@@ -45,6 +47,7 @@ class NormalStacks:
     strangers: int = 0
     window: str = "auto"
     skip: Callable[[Slot, FileError], None] = refuse
+    told: Callable[[int], None] = lambda _: None
 
     @classmethod
     def of(
@@ -87,6 +90,11 @@ class NormalStacks:
         return cls(tuple(found), patients, strangers, window, skip)
 
     @property
+    def counts(self) -> list[int]:
+        """Slices of each stack that are scored."""
+        return [min(len(stack.slots), MOST_SLICES) for stack in self.stacks]
+
+    @property
     def files(self) -> frozenset[Path]:
         """Where they are read from."""
         return frozenset(slot.item.path for stack in self.stacks for slot in stack.slots)
@@ -113,15 +121,14 @@ class NormalStacks:
         medscan.errors.UsageError
             A slice cannot be read.
         """
-        slots, size = self.stacks[index].slots, method.backbone.size
-        count = min(len(slots), MOST_SLICES)
+        slots, size, count = self.stacks[index].slots, method.backbone.size, self.counts[index]
         chosen = (slots[n * len(slots) // count] for n in range(count))
         drawn = load_slots(chosen, size=size, window=self.window, skip=self.skip)
         images = [torch.from_numpy(np.ascontiguousarray(one.image)) for one in drawn]
-        if not images:
-            return torch.zeros(0)
-        parts = torch.split(torch.stack(images), BATCH)
-        return torch.cat([score(method(method.prepare(part)))[0].cpu() for part in parts])
+        parts = torch.split(torch.stack(images), BATCH) if images else ()
+        found = [score(method(method.prepare(part)))[0].cpu() for part in parts]
+        self.told(count)
+        return torch.cat(found) if found else torch.zeros(0)
 
 
 NO_STACKS = NormalStacks()

@@ -6,7 +6,7 @@ import hashlib
 import importlib.metadata
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from medscan.clip import Backbone
 from medscan.detector import Detector, Domain
 from medscan.donors import digests
 from medscan.errors import UsageError
-from medscan.fitting.calibrate import calibrate, left_out, solve, summarise
+from medscan.fitting.calibrate import MEMBERS, calibrate, left_out, solve, summarise
 from medscan.fitting.course import Course, Tell, plan
 from medscan.fitting.doubts import doubts
 from medscan.fitting.features import FeatureCache, cache_of_user
@@ -251,7 +251,8 @@ def _fitted(
         return method.eval(), summarise(HeldOut(), options.target_fpr), None
     method.look(shots.images)
     cache = cache_of_user()
-    course = _course(shots, fresh, options, cache, progress)
+    course = _course(shots, stacks, fresh, options, cache, progress)
+    stacks = replace(stacks, told=course.stack)
     data = prepare(method, shots, options.seed, cache, course.prepared)
     if method.at_once:
         calibration = solve(
@@ -261,6 +262,7 @@ def _fitted(
             target_fpr=options.target_fpr,
             seed=options.seed,
             stacks=stacks,
+            solved=course.solved,
         )
         return method, calibration, _gate(method, data, options)
     whole = train(method, data, options.seed, course.training(0), judge)
@@ -294,6 +296,7 @@ def _folds(options: FitOptions) -> int:
 
 def _course(
     shots: Shots,
+    stacks: NormalStacks,
     fresh: Callable[[], Method],
     options: FitOptions,
     cache: FeatureCache,
@@ -304,10 +307,13 @@ def _course(
         return Course(None)
     trial = fresh()
     trial.look(shots.images)
-    parts = left_out(shots, trial.learns_from, _folds(options), options.seed)
-    images = [len(shots), *(int((~part).sum()) for part in parts)]
-    trainings = [] if trial.at_once else images
-    return plan(progress, trial, shots, options.seed, cache, trainings)
+    folds = options.folds or MEMBERS if trial.at_once else _folds(options)
+    parts = left_out(shots, trial.learns_from, folds, options.seed)
+    images = [int((~part).sum()) for part in parts]
+    # A method that is fitted at once is the mean of its folds' models.
+    trainings = images if trial.at_once and images else [len(shots), *images]
+    counts = stacks.counts if images else ()
+    return plan(progress, trial, shots, options.seed, cache, trainings, counts)
 
 
 def _detector(

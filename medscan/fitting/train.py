@@ -14,7 +14,7 @@ from torch import Tensor
 from medscan.errors import UsageError
 from medscan.fitting import augment
 from medscan.fitting.features import FeatureCache, View, feature_name
-from medscan.methods import Batch, Method
+from medscan.methods import Batch, Examples, Method
 from medscan.parts import losses
 from medscan.shots import Shots
 
@@ -54,6 +54,14 @@ class Prepared:
             self.shots.masked[images].to(device),
             self.shots.organs[images].to(device),
         )
+
+
+def examples(data: Prepared) -> Examples:
+    """The same for a method that learns from all shots at once."""
+    shots = data.shots
+    everyone = torch.ones(len(shots), dtype=torch.bool)
+    typical = everyone if shots.typical is None else shots.typical
+    return Examples(data.tokens, shots.labels, data.masks, shots.masked, typical)
 
 
 @torch.no_grad()

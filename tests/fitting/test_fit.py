@@ -1,4 +1,5 @@
 import hashlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -161,6 +162,16 @@ def test_a_fit_says_beforehand_how_long_it_takes_and_where_it_is(pictures, optio
     assert stages == [("features", 8), ("training", 2), ("fold 1 of 2", 2), ("fold 2 of 2", 2)]
 
 
+def test_what_is_learnt_at_once_is_in_the_estimate_too(pictures, options):
+    moments = []
+    fit(pictures, changed(options, method="discriminant", settings={}), moments.append)
+    assert [(m.doing, m.steps) for m in moments if m.step == m.steps] == [
+        ("features", 8),
+        ("models", 2),
+    ]
+    assert moments[-1].planned == moments[-1].done > moments[-2].done
+
+
 def test_a_detector_lists_its_shots_and_never_a_test_patient(pictures, options):
     detector, _ = fit(pictures, options)
     names = detector.shots["normal"] + detector.shots["abnormal"]
@@ -241,6 +252,31 @@ def test_whole_normal_volumes_are_calibrated_on(tmp_path, options, method):
     images = load_items(read_items(data), size=64, window="auto", plane=None).images[:4]
     assert not set(fitted.predict(images)[0].tolist()) & set(calibration.normals)
     assert fit(data, changed(asked, folds=0))[0].calibration.stacks == ()
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [("discriminant", "2 of 5 normal stacks"), ("patchcore", r"[12] of 2 folds")],
+)
+def test_normal_stacks_are_in_the_estimate_and_can_be_interrupted(
+    tmp_path, options, caplog, method, said
+):
+    data = write_volumes(tmp_path, patients=5)
+    asked = changed(options, method=method, settings={"bank_rows": 16}, shots=3)
+    asked = changed(asked, domain=Domain(plane="axial"), target_fpr=0.2)
+    moments = []
+    fit(data, asked, moments.append)
+    assert [m.doing for m in moments][-5:] == [f"normal stack {n} of 5" for n in range(1, 6)]
+    assert moments[0].planned == pytest.approx(moments[-1].done)
+
+    def told(moment):
+        if moment.doing == "normal stack 3 of 5":
+            raise KeyboardInterrupt
+
+    calibration = fit(data, asked, told)[0].calibration
+    assert calibration.provisional
+    assert len(calibration.stacks) == 2
+    assert re.search(f"interrupted: calibrated on {said}", caplog.text)
 
 
 def test_volumes_beside_many_pictures_are_not_what_stacks_are_calibrated_on(tmp_path, options):
