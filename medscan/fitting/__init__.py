@@ -2,6 +2,7 @@
 
 from medscan.fitting.calibrate import patient_folds
 from medscan.fitting.course import Moment, Tell
+from medscan.fitting.gate import set_gate
 from medscan.fitting.held import NO_STACKS, NormalStacks
 from medscan.fitting.refit import find_shots, labels_of, refit_detector, renamed, unjudged
 from medscan.fitting.run import (
@@ -37,5 +38,6 @@ __all__ = [
     "refit_detector",
     "renamed",
     "scores",
+    "set_gate",
     "unjudged",
 ]

@@ -1,4 +1,5 @@
 import gc
+import threading
 import weakref
 
 import numpy as np
@@ -55,8 +56,10 @@ def test_memory_that_runs_out_halves_the_batch_and_loses_nothing(scorer_of, meth
 
 def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, method, monkeypatch):
     real, held, free = method.prepare, [], []
+    both = threading.Event()
 
     def small(images):
+        both.wait(60)  # batches may fail one after another before the first is taken
         if len(images) > 1:
             large = images + 1
             held.append(weakref.ref(large))
@@ -69,7 +72,9 @@ def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, me
     gc.disable()
     try:
         scored = []
-        for n in range(5):  # batches may fail one after another before the first is taken
+        for n in range(5):
+            if n == 4:  # two batches are submitted
+                both.set()
             scored += scorer.add(n, np.zeros((1, 64, 64), np.float32))
         scored += scorer.flush()
         assert len(scored) == 5
