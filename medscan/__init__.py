@@ -46,6 +46,7 @@ it, and only what their `__init__` offers.
     report/       results.h5 -> HTML worklist, CSV, JSON lines
     feedback/     verdicts on results -> a new detector
     inherited/    header of a DICOM image -> what objects made from it carry
+    findings/     scores and regions -> measurement groups of a Structured Report
     export/       results.h5 -> DICOM, NIfTI, PNG, tables
     pacs/         how a PACS is talked to
     fetching/     studies of a PACS -> a folder that scans read

@@ -24,9 +24,9 @@ from pydicom.sr.codedict import codes
 
 from medscan import __version__
 from medscan.export.job import ExportJob
-from medscan.export.origins import Origin, Part, building, derived_uid, has_position, stand_in_uid
+from medscan.export.origins import Origin, Part, building, has_position, stand_in_uid
 from medscan.files import replacing
-from medscan.inherited import copy_identity, patient_orientation, set_lossy
+from medscan.inherited import copy_identity, derived_uid, patient_orientation, set_lossy
 
 # It logs patient names that it finds odd.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL)

@@ -8,7 +8,6 @@ slice, with nothing but geometry.
 from __future__ import annotations
 
 import math
-import uuid
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,17 +22,12 @@ from pydicom.valuerep import DSfloat
 from medscan.archive import ArchiveFile, Header, Kind, Layer, Record, read_header
 from medscan.errors import ExportError
 from medscan.export.job import ExportJob
+from medscan.inherited import derived_uid
 from medscan.results import StackResult, StudyResult
 from medscan.worker import call
 
-ROOT = uuid.uuid5(uuid.NAMESPACE_DNS, "medscan")
 _REFUSALS = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 """Errors by which highdicom and pydicom refuse a source."""
-
-
-def derived_uid(*parts: str) -> str:
-    """Derive a UID from texts: UUID 5 below 2.25 (PS3.5 B.2)."""
-    return f"2.25.{uuid.uuid5(ROOT, chr(0).join(parts)).int}"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""All slices as a table, one row per slice."""
+"""All slices and all regions of maps as tables."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from medscan.report import write_csv
 
 
 def export(job: ExportJob) -> Iterator[Path | LeftOut]:
-    """Write `slices.csv`, one row per slice: the same table as `medscan report --slices`."""
+    """Write `slices.csv` and `regions.csv`, as `medscan report --slices --regions` does."""
     make_folder(job.out)
-    path = job.out / "slices.csv"
-    write_csv(job.results, path, "slices")
-    yield path
+    for table in ("slices", "regions"):
+        path = job.out / f"{table}.csv"
+        write_csv(job.results, path, table)
+        yield path

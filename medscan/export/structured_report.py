@@ -1,4 +1,4 @@
-"""Scores and key images as DICOM Structured Reports of TID 1500 (PS3.16)."""
+"""Scores, key images and regions as DICOM Structured Reports of TID 1500 (PS3.16)."""
 
 from __future__ import annotations
 
@@ -10,30 +10,24 @@ from typing import Any
 from highdicom import sr
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.sr.coding import Code
 from pydicom.uid import MRImageStorage
 
 from medscan.errors import ExportError, FileError
 from medscan.export import dicom
 from medscan.export.job import ExportJob, LeftOut, key_slices, scored_slices
-from medscan.export.origins import Origin, building, derived_uid, origins_of
+from medscan.export.origins import Origin, building, origins_of
 from medscan.files import make_folder
-from medscan.report import normals_of, stack_standing
+from medscan.findings import Algorithm, Group, Image, region_group, slice_group, stack_group
+from medscan.inherited import derived_uid
+from medscan.report import Scale, regions_of
 from medscan.results import StackResult, StudyResult
-
-UNCERTAIN = sr.CodedConcept("uncertain", "99MEDSCAN", "Neither flagged nor to be cleared")
-FLAGGED = sr.CodedConcept("flagged", "99MEDSCAN", "Score reaches the threshold")
-EXPECTED = sr.CodedConcept("expected", "99MEDSCAN", "Normal series expected to score as high")
-ASSUMED = sr.CodedConcept("assumed", "99MEDSCAN", "Header does not say all that algorithm is for")
-Group = sr.MeasurementsAndQualitativeEvaluations
 
 
 def export(job: ExportJob) -> Iterator[Path | LeftOut]:
-    """Write one report per study: the score of each stack, and those of its key slices.
+    """Write one report per study: scores of each stack and of its key slices, and its regions.
 
-    A stack is a measurement group with its score, percentile, threshold, the share of normal series
-    of as many slices that score as high, and key images; each key image follows as a group with its
-    own score.
+    A stack is a measurement group; each of its key slices follows as one, then each region of its
+    maps above the threshold for patches.
     """
     make_folder(job.out)
     for study in job.studies():
@@ -89,70 +83,27 @@ def _write(job: ExportJob, study: StudyResult, groups: list[Any], origins: list[
 
 def _groups(
     job: ExportJob, study: StudyResult, stack: StackResult
-) -> tuple[list[Any], list[Origin]]:
-    indices = key_slices(stack)
-    origins = origins_of(job, study, stack, indices)
-    info, detector = stack.info, job.detector(stack)
-    measurements = [_measurement(codes.SCT.Score, stack.score)]
-    for name, value in (
-        (codes.DCM.PercentileRankingOfMeasurement, stack.percentile),
-        (EXPECTED, 100 * stack_standing(stack, normals_of(detector)).expected),
-        (codes.DCM.ThresholdValue, float(info["threshold"])),
-    ):
-        if math.isfinite(value):
-            measurements.append(_measurement(name, value))
-    flagged = codes.SCT.Yes if stack.flagged else codes.SCT.No
-    evaluations = [sr.QualitativeEvaluation(FLAGGED, flagged)]
-    if stack.uncertain:
-        evaluations.append(sr.QualitativeEvaluation(UNCERTAIN, codes.SCT.Yes))
-    if stack.assumed:
-        evaluations.append(sr.QualitativeEvaluation(ASSUMED, codes.SCT.Yes))
-    groups = [
-        Group(
-            tracking_identifier=_tracking("stack", stack.key, origins[0]),
-            finding_type=codes.NCIt.Abnormality,
-            algorithm_id=_algorithm(detector),
-            measurements=measurements,
-            qualitative_evaluations=evaluations,
-            source_images=[_image(origin) for origin in origins],
-        )
-    ]
-    for index, origin in zip(indices, origins, strict=True):
-        groups.append(
-            Group(
-                tracking_identifier=_tracking(f"slice {index + 1}", stack.key, origin),
-                finding_type=codes.NCIt.Abnormality,
-                algorithm_id=_algorithm(detector),
-                measurements=[_measurement(codes.SCT.Score, float(stack.slice_score[index]))],
-                source_images=[_image(origin)],
-            )
-        )
-    return groups, origins
+) -> tuple[list[Group], list[Origin]]:
+    detector, keys = job.detector(stack), key_slices(stack)
+    scale = Scale.of(detector)
+    threshold = scale.middle if scale else math.inf
+    regions = regions_of(stack, threshold)
+    indices = sorted({*keys, *(region.worst for region in regions)})
+    origins = dict(zip(indices, origins_of(job, study, stack, indices), strict=True))
+    images = {index: _image(origin) for index, origin in origins.items()}
+    algorithm = Algorithm(dicom.name_of(detector), str(detector["hash"])[:16])
+    groups = [stack_group(stack, [images[index] for index in keys], detector, algorithm)]
+    groups += [slice_group(stack, index, images[index], algorithm) for index in keys]
+    for number, region in enumerate(regions, 1):
+        image = images[region.worst]
+        groups.append(region_group(stack, number, region, threshold, image, detector, algorithm))
+    return groups, list(origins.values())
 
 
-def _measurement(name: Code | sr.CodedConcept, value: float) -> sr.Measurement:
-    percent = name in (codes.DCM.PercentileRankingOfMeasurement, EXPECTED)
-    unit = codes.UCUM.Percent if percent else codes.UCUM.NoUnits
-    return sr.Measurement(name=name, value=round(value, 6), unit=unit)
-
-
-def _algorithm(detector: dict[str, object]) -> sr.AlgorithmIdentification:
-    return sr.AlgorithmIdentification(
-        name=dicom.name_of(detector), version=str(detector["hash"])[:16]
-    )
-
-
-def _tracking(what: str, key: str, origin: Origin) -> sr.TrackingIdentifier:
-    uid = derived_uid("tracking", what, key, origin.header.SeriesInstanceUID)
-    return sr.TrackingIdentifier(uid=uid, identifier=f"{what} of {key}"[:64])
-
-
-def _image(origin: Origin) -> sr.SourceImageForMeasurementGroup:
-    return sr.SourceImageForMeasurementGroup(
-        origin.header.SOPClassUID,
-        origin.header.SOPInstanceUID,
-        None if origin.frame is None else [origin.frame],
-    )
+def _image(origin: Origin) -> Image:
+    header = origin.header
+    uids = header.SOPClassUID, header.SOPInstanceUID, header.SeriesInstanceUID
+    return Image(*uids, origin.frame)
 
 
 def _evidence(origins: list[Origin]) -> list[Dataset]:

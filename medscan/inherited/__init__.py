@@ -7,10 +7,12 @@ from medscan.inherited.image import (
     set_body_part,
     set_lossy,
 )
+from medscan.inherited.uid import derived_uid
 
 __all__ = [
     "IDENTITY",
     "copy_identity",
+    "derived_uid",
     "frame_anatomy",
     "patient_orientation",
     "set_body_part",

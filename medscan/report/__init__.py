@@ -9,6 +9,7 @@ from medscan.report.options import ReportOptions
 from medscan.report.page import render
 from medscan.report.pictures import medscan_exif
 from medscan.report.rarity import normals_of
+from medscan.report.regions import Region, regions_of
 from medscan.report.run import failure_messages
 from medscan.report.single import write_html, write_worklist
 from medscan.report.source import Drawn
@@ -23,6 +24,7 @@ __all__ = [
     "Decisions",
     "Drawn",
     "JudgedPart",
+    "Region",
     "ReportOptions",
     "Row",
     "Scale",
@@ -32,6 +34,7 @@ __all__ = [
     "normals_of",
     "rank",
     "read_decisions",
+    "regions_of",
     "remove_old_tables",
     "render",
     "stack_standing",

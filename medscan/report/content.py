@@ -198,7 +198,14 @@ class Report:
         return StudyView(
             row=row,
             stacks=views_of(
-                study, row.place, self.cards, pictures, self._failures, every=every, full=full
+                study,
+                row.place,
+                self.cards,
+                pictures,
+                self._failures,
+                every=every,
+                full=full,
+                found=row.regions,
             ),
             earlier=self._earlier(row, pictures, last, put, every=every),
             since=new_since(row),

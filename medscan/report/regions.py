@@ -63,6 +63,17 @@ class Region:
     centre: tuple[float, float, float]
 
 
+Regions = dict[str, list[Region]]
+"""Regions by key of the stack."""
+
+
+def measured(found: Regions, stack: StackResult, threshold: float) -> list[Region]:
+    """Regions of a stack as `regions_of` gives them, measured once and kept in `found`."""
+    if stack.key not in found:
+        found[stack.key] = regions_of(stack, threshold)
+    return found[stack.key]
+
+
 def regions_of(stack: StackResult, threshold: float) -> list[Region]:
     """Regions of a stack, highest score first, at most `MOST_REGIONS`.
 

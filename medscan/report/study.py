@@ -13,7 +13,7 @@ from medscan.report.earlier import EarlierViews
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
 from medscan.report.placing import side_mm
-from medscan.report.regions import regions_of
+from medscan.report.regions import Regions, measured
 from medscan.report.slices import Addresses, viewer_slices
 from medscan.report.standing import Place
 from medscan.report.wording import (
@@ -175,6 +175,7 @@ def views_of(
     *,
     every: bool,
     full: Mapping[str, Addresses] | None = None,
+    found: Regions | None = None,
 ) -> list[StackView]:
     """The stacks of a study, most abnormal first.
 
@@ -192,8 +193,10 @@ def views_of(
         Put all slices into the viewer, else only those with a picture.
     full : dict, optional
         Addresses of slices at their own resolution by key of the stack.
+    found : dict, optional
+        Regions that are measured already; others are added.
     """
-    full = full or {}
+    full, found = full or {}, {} if found is None else found
     return [
         _stack_view(
             study,
@@ -202,6 +205,7 @@ def views_of(
             card_of(s, cards),
             (pictures.get(s.key, {}), full.get(s.key, {})),
             failures,
+            found,
             every=every,
         )
         for s in place.sorted(study.stacks)
@@ -215,6 +219,7 @@ def _stack_view(
     card: Card | None,
     addresses: tuple[Addresses, Addresses],
     failures: Mapping[str, str],
+    found: Regions,
     *,
     every: bool,
 ) -> StackView:
@@ -240,7 +245,7 @@ def _stack_view(
         orientation=_ORIENTATION.get(str(stack.info["plane"]), "")
         * bool(stack.info["orientation"]),
         spacing=_spacing(stack),
-        regions=[region_words(r) for r in regions_of(stack, scale.middle)] if scale else [],
+        regions=[region_words(r) for r in measured(found, stack, scale.middle)] if scale else [],
         patch_mm=side / stack.heatmap.shape[-1] if side else None,
         kept=kept_note(str(stack.info["detector"]), when) if when else "",
         unlike=unlike_note(stack),

@@ -15,7 +15,7 @@ import numpy as np
 
 from medscan.report.cards import Cards, card_of, cards_of
 from medscan.report.priors import last_prior, new_since, stack_new_since
-from medscan.report.regions import regions_of
+from medscan.report.regions import measured
 from medscan.report.standing import Standing
 from medscan.report.wording import compare_with_normals
 from medscan.report.worklist import Row, rank, worst_slice
@@ -355,11 +355,13 @@ def _slice(study: str, stack: StackResult, index: int) -> list[Value]:
 
 def _regions(row: Row) -> Iterator[list[Value]]:
     cards = _cards(row.results)
-    for stack in row.results.with_arrays(row.study).stacks:
+    known = row.regions.keys() >= {stack.key for stack in row.study.stacks}
+    study = row.study if known else row.results.with_arrays(row.study)
+    for stack in study.stacks:
         card = card_of(stack, cards)
         if card is None or card.scale is None:
             continue
-        for number, region in enumerate(regions_of(stack, card.scale.middle), 1):
+        for number, region in enumerate(measured(row.regions, stack, card.scale.middle), 1):
             lengths = (region.area_mm2, region.volume_mm3, region.diameter_mm)
             masked = card.facts.get("masked")
             yield [

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from medscan.report.regions import Regions
 from medscan.report.standing import Place, normals_by_detector, place
 from medscan.results import Results, StackResult, State, StudyResult, distinct
 
@@ -68,6 +69,9 @@ class Row:
     earlier : tuple of Row
         Studies of the same patient on earlier days, the last first, at most `MOST_EARLIER`; these
         rows have none of their own.
+    regions : dict
+        Regions of its stacks' maps by key, once they are measured: pages and tables share them; see
+        `regions.measured`.
     """
 
     rank: int | None
@@ -75,6 +79,7 @@ class Row:
     study: StudyResult
     place: Place
     earlier: tuple[Row, ...] = field(default=(), repr=False)
+    regions: Regions = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:

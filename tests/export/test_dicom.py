@@ -194,8 +194,8 @@ def test_a_report_holds_the_score_and_the_key_image(made, tmp_path):
     (stack,) = next(made.results.studies()).stacks
     report = highdicom.sr.srread(only("dicom-sr", made.job(tmp_path)))
     groups = report.content.get_image_measurement_groups()
-    assert len(groups) == 2
-    whole, key = groups
+    assert len(groups) == 3
+    whole, key, region = groups
     values = {m.name.meaning: m.value for m in whole.get_measurements()}
     assert values["Score (attribute)"] == pytest.approx(stack.score, abs=1e-6)
     assert values["Threshold Value"] == pytest.approx(stack.info["threshold"], abs=1e-6)
@@ -206,6 +206,7 @@ def test_a_report_holds_the_score_and_the_key_image(made, tmp_path):
     assert whole.get_qualitative_evaluations()[0].value.meaning == "Yes"
     (image,) = key.source_images
     uid = image.referenced_sop_instance_uid
+    assert region.source_images[0].referenced_sop_instance_uid == uid
     assert uid == ("1.2.840.1.2.77" if "multi" in made.folder.name else "1.2.840.1.2.5")
     (series,) = report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == uid

@@ -3,9 +3,13 @@ from medscan.report import write_csv
 from tests.report import make
 
 
-def test_it_is_the_table_of_the_report(tmp_path):
+def test_they_are_the_tables_of_the_report(tmp_path):
     results = make.results(tmp_path, make.few_studies())
-    (path,) = exporter("csv")(ExportJob([results], tmp_path / "out" / "deep"))
-    write_csv([results], tmp_path / "slices.csv", "slices")
-    assert path.read_bytes() == (tmp_path / "slices.csv").read_bytes()
-    assert ",0.500000," in path.read_text("utf-8"), "the threshold is that of slices"
+    paths = list(exporter("csv")(ExportJob([results], tmp_path / "out" / "deep")))
+    assert [path.name for path in paths] == ["slices.csv", "regions.csv"]
+    for path in paths:
+        write_csv([results], tmp_path / path.name, path.stem)
+        assert path.read_bytes() == (tmp_path / path.name).read_bytes()
+        assert len(path.read_text("utf-8").splitlines()) > 2
+    text = paths[0].read_text("utf-8")
+    assert ",0.500000," in text, "the threshold is that of slices"

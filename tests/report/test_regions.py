@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from medscan.report import ReportOptions, write_csv, write_report
+from medscan.report import ReportOptions, regions, write_csv, write_report
 from medscan.report.regions import MOST_REGIONS, regions_of
 from medscan.results import State
 from tests.report import make
@@ -83,7 +83,12 @@ def test_nothing_is_claimed_of_what_is_not_known():
 
 
 @pytest.mark.parametrize("masked", [True, False, None])
-def test_page_and_table_hold_the_same_regions(tmp_path, masked):
+def test_page_and_table_hold_the_same_regions(tmp_path, masked, monkeypatch):
+    calls = []
+    once = regions.regions_of
+    monkeypatch.setattr(
+        regions, "regions_of", lambda *stack: calls.append(len(calls) + 1) or once(*stack)
+    )
     stack = ball_stack((40, 40, 5, 9), (140, 120, 15, 12))
     said = {} if masked is None else {"masked": masked}
     detector = make.DETECTOR | said
@@ -101,4 +106,5 @@ def test_page_and_table_hold_the_same_regions(tmp_path, masked):
     assert f"{float(larger['volume_mm3']) / 1000:.1f} ml" in page.text
     assert f"{float(larger['diameter_mm']):.0f} mm" in page.text
     assert ("evidence, not the border" in page.text) == (masked is False)
+    assert calls == [1], "both at once"
     assert "Regions of the map" not in Page(tmp_path / "out" / "studies" / "bbb.html").text
