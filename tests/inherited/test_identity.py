@@ -121,9 +121,11 @@ def test_an_object_belongs_to_its_study_however_odd_its_uids_are(tmp_path, uid, 
     assert pydicom.dcmread(path).StudyInstanceUID == uid.strip()
 
 
-def test_the_offset_of_local_time_goes_with_date_and_time(tmp_path):
-    source = single(tmp_path / "in", TimezoneOffsetFromUTC="+0100")
+@pytest.mark.parametrize("offset", ["+0100", None])
+def test_the_offset_of_local_time_goes_with_date_and_time(tmp_path, offset):
+    source = scanned(single(tmp_path / "in", TimezoneOffsetFromUTC=offset))
     for name in ("dicom-pm", "dicom-seg", "dicom-sc", "dicom-sr"):
-        (path,), _ = exported(name, scanned(source).job(tmp_path / name))
+        (path,), _ = exported(name, source.job(tmp_path / name))
         instance = pydicom.dcmread(path)
-        assert (instance.ContentDate, instance.TimezoneOffsetFromUTC) == ("20240131", "+0100")
+        stated = instance.ContentDate, instance.get("TimezoneOffsetFromUTC")
+        assert stated == ("20240131", offset), "none is made up for a source without"
