@@ -12,6 +12,7 @@ left out lies beyond; it was not chosen on anything shown here.
 from __future__ import annotations
 
 import argparse
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,12 +23,11 @@ import numpy as np
 
 from medscan import archive
 from medscan import detector as detectors
-from medscan.archive import Kind, Stack
-from medscan.choices import Precision, RuntimeName
+from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Precision, RuntimeName
 from medscan.imaging import Slice
 from medscan.metrics import exact
 from medscan.profile import Clock
-from medscan.reading import measure, render
+from medscan.reading import DrawJob, decode
 from medscan.runtimes import Model, load
 from medscan.shots import read_items, stream_slices
 
@@ -39,7 +39,19 @@ SETS = {
     "lung CT (pictures)": "lung_ct_iqoth",
     "lung histology": "histo_lung_lc25000",
 }
-SEQUENCES = ("flair", "t1", "t2", "field", "phantom", "asl", "bold")
+
+KINDS = {
+    "field maps": "field.?map|B0 NS",
+    "MR phantoms": "NIH QA",
+    "MR spine": "spine",
+    "MR T1": r"(\b|_|q)T1|mprage",
+    "MR T2": r"(\b|_|q)T2",
+    "MR diffusion": "DTI|DWI|NODDI|dmri",
+    "MR EPI": "EPI|FMRI|functional|4d|ax_asc|asl_",
+    "MR angiography": "TOF|ANGIO",
+    "MR localizers": "SURVEY|LOC|SCOUT|PILOT",
+}
+"""Words that tell what a stack is; the first that fit count."""
 
 
 def sets(shared: Path, each: int, size: int, window: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -60,42 +72,32 @@ def sets(shared: Path, each: int, size: int, window: str) -> Iterator[tuple[str,
 DETECTORS = ("brain-flair", "breast-ultrasound", "chest-xray")
 
 
-def kind_of(modality: str, stack: Stack, path: str) -> str:
-    """What a stack of the archive is, by its header and the names of its folders."""
-    words = " ".join([path, *(v for k, v in stack.facts.items() if "Description" in k)]).lower()
-    for mark, kind in (
-        ("phantom", "phantoms"),
-        ("nih qa", "phantoms"),
-        ("magdeburg", "phantoms"),
-        ("fieldmap", "field maps"),
-        ("field_map", "field maps"),
-        ("spine", "MR spine"),
-    ):
-        if mark in words:
-            return kind
-    if modality == "MR" or stack.kind is Kind.NIFTI:
-        for mark in ("flair", "t1", "t2", "bold", "asl"):
-            if mark in words:
-                return f"MR {mark.upper()}" if mark != "flair" else "MR FLAIR"
-        return "MR or volume, other"
-    return f"{modality or 'no modality'}"
+def kind_of(modality: str, described: str) -> str:
+    """What a stack of the archive is, by what its series and its folders are called."""
+    marked = (kind for kind, words in KINDS.items() if re.search(words, described, re.IGNORECASE))
+    if modality in ("", "MR"):
+        return next(marked, "MR, other" if modality else "volumes and others, unstated")
+    return modality
 
 
 def stacks(shared: Path, size: int, window: str) -> Iterator[tuple[str, np.ndarray]]:
     """Kind and image of the middle slice of each stack of the archive that can be read."""
-    for study in archive.index([shared / "archive" / "files"]).studies:
-        for series in study.series:
-            for stack in series.stacks:
-                frame = stack.frames[len(stack.frames) // 2]
-                try:
-                    rule = measure(stack, window, series.modality)
-                    found = list(render(stack, [frame], size, rule))
-                except Exception:  # noqa: BLE001, S112 - the archive holds broken files on purpose
-                    continue
-                for one in found:
-                    if isinstance(one, Slice) and not one.background:
-                        image = np.broadcast_to(one.image, (3, size, size))
-                        yield kind_of(series.modality, stack, frame.file.path), image
+    kinds: list[str] = []
+
+    def jobs() -> Iterator[DrawJob]:
+        for study in archive.index([shared / "archive" / "files"]).studies:
+            for series in study.series:
+                for stack in series.stacks:
+                    frame, name = stack.frames[len(stack.frames) // 2], series.modality
+                    described = f"{frame.file.path} {series.description}"
+                    kinds.append(kind_of(name, described))
+                    limit = MAX_FILE_BYTES
+                    yield DrawJob(stack, 0, (frame,), size, window, name, limit, study.key)
+
+    for number, (_, drawn) in enumerate(decode(jobs(), 1, FILE_TIMEOUT_S)):
+        for one in drawn:
+            if isinstance(one, Slice) and not one.background:
+                yield kinds[number], np.broadcast_to(one.image, (3, size, size))
 
 
 def distances(model: Model, images: list[np.ndarray]) -> np.ndarray:

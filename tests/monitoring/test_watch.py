@@ -80,6 +80,17 @@ def test_failures_are_noticed_too():
     ]
 
 
+def test_distances_from_the_shots_are_noticed_before_the_scores_move():
+    entries = [
+        replace(e, score=0.1 * hash(e.stack), distance=0.5 + e.score / 10, unlike=e.score > 3)
+        for e in site()
+    ]
+    alarm = next(a for a in watch(entries, {}).alarms if a.stratum.variable == "scanner")
+    assert "distances from its shots are higher since the night of 2026-11-1" in alarm.sentence
+    line = next(one for one in watch(entries, {}).lines if one.stratum.variable == "all")
+    assert sum(line.unlike) == sum(e.unlike for e in entries) > 0
+
+
 def test_the_order_of_rows_changes_nothing_and_so_does_looking_twice():
     entries = list(site(nights=8))
     mixed = sorted(entries, key=lambda entry: (entry.night, key_of(entry.study)))
@@ -127,6 +138,30 @@ def test_a_scan_is_added_once(tmp_path):
         assert history.add(again) == 0
         assert {entry.night for entry in history.entries()} == {"2026-11-02"}
         assert history.entries("2026-11-03") == []
+
+
+def test_what_is_unlike_the_shots_is_kept(tmp_path):
+    found = results(tmp_path, unlike=["its slices look different"], distance=1.5)
+    with History(tmp_path / "site.history") as history:
+        history.add(found)
+        assert [(e.unlike, e.distance) for e in history.entries()] == [(True, 1.5)] * 2
+
+
+def test_a_history_of_the_version_before_is_gone_on_with(tmp_path):
+    path = tmp_path / "site.history"
+    record(path, results(tmp_path).path)
+    with sqlite3.connect(path) as database:
+        for column in ("unlike", "distance"):
+            database.execute(f"ALTER TABLE stacks DROP COLUMN {column}")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    later = results(tmp_path, "later.h5", unlike=["x"], distance=2.0)
+    with History(path) as history:
+        old = history.entries()
+        assert [entry.unlike for entry in old] == [False, False]
+        assert all(np.isnan(entry.distance) for entry in old)
+        history.put(replace(e, study="bbb") for e in entries_of(later))
+        assert {(e.study, e.unlike) for e in history.entries()} == {("aaa", False), ("bbb", True)}
 
 
 def test_what_is_no_history_is_refused_and_left_alone(tmp_path):

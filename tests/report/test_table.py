@@ -36,6 +36,7 @@ def test_a_row_a_study_worst_first(tmp_path):
         "threshold": "0.600000",
         "flagged": "1",
         "uncertain": "0",
+        "unlike": "",
         "provisional": "0",
         "detector": "brain-flair",
         "series": "2",

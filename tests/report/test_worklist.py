@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medscan.report import ReportOptions, write_report
-from medscan.report.wording import flag_of
+from medscan.report.wording import flag_of, notes_of
 from medscan.report.worklist import Change, compare, featured, rank
 from medscan.results import State
 from tests.report import make
@@ -52,6 +52,27 @@ def test_uncertain_studies_come_before_all_that_are_not_flagged(tmp_path):
     assert [flag_of(row) for row in rows] == [
         *("flagged", "uncertain", "not flagged", "not flagged", "not scored")
     ]
+
+
+WHY = ["its slices look different: 2.00 times the limit of distance"]
+
+
+def test_studies_unlike_the_shots_are_for_a_person_and_never_last(tmp_path):
+    studies = [
+        one("aaa", 0.9, threshold=0.95),
+        one("bbb", 0.3, unlike=WHY, distance=2.0),
+        one("ccc", 0.7, unlike=WHY, distance=2.0),
+        one("ddd", 0.2, unlike=[], distance=0.5),
+        make.study("eee"),
+    ]
+    rows = rank([make.results(tmp_path, studies)])
+    assert [row.study.key for row in rows] == ["ccc", "bbb", "aaa", "ddd", "eee"]
+    assert [row.study.unlike for row in rows] == [True, True, False, False, False]
+    assert [flag_of(row) for row in rows] == [
+        *("flagged", "unlike", "not flagged", "not flagged", "not scored")
+    ]
+    assert all(f"unlike what the detector was fitted on: {WHY[0]}" in notes_of(r) for r in rows[:2])
+    assert not any("unlike" in note for row in rows[2:] for note in notes_of(row))
 
 
 def test_of_a_study_that_is_uncertain_the_stack_that_is_so_stands_for_it(tmp_path):
