@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from medscan.report.wording import FLAGS, number
+from medscan.report.wording import answer_of, number
 from medscan.results import StackResult
 
 _WIDTH, _HEIGHT = 480, 132
@@ -17,6 +17,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 20.0, 14.0, 24.0
 """Room around the points: for numbers, and for dates below."""
 _SIZE = 5.0
 """Half the width of a mark."""
+_MARKS = ("triangle", "diamond", "circle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,7 @@ class Moment:
     @classmethod
     def of(cls, stack: StackResult, day: str, page: str = "", *, flagged: bool = False) -> Moment:
         """A stack of a study of a day; `flagged`: also if only another stack is."""
-        flag = FLAGS[1] if stack.uncertain else FLAGS[2]
-        flag = FLAGS[0] if stack.flagged or flagged else flag
+        flag = answer_of(stack, flagged=flagged)
         return cls(day, stack.score, float(stack.info["threshold"]), flag, page)
 
 
@@ -61,8 +61,8 @@ class Timeline:
         Path along all studies.
     limit : Markup
         Path of their thresholds; empty without any.
-    flagged, uncertain, others : Markup
-        Paths of marks: triangles, diamonds and circles.
+    flagged, doubtful, others : Markup
+        Paths of marks: triangles, diamonds of those for a person to look at, and circles.
     ring : Markup
         Path of a circle around the last study.
     labels : list of (float, float, str)
@@ -76,7 +76,7 @@ class Timeline:
     line: Markup
     limit: Markup
     flagged: Markup
-    uncertain: Markup
+    doubtful: Markup
     others: Markup
     ring: Markup
     labels: list[tuple[float, float, str]]
@@ -87,10 +87,11 @@ def timeline(moments: Sequence[Moment]) -> Timeline:
     """Draw at least two studies, oldest first: to the right by days, upwards by score."""
     x, (y, limits) = list(_across(moments)), _up(moments)
     at = list(zip(x, y, strict=True))
-    marks = dict.fromkeys(FLAGS, "")
+    marks = dict.fromkeys(_MARKS, "")
     for moment, (a, b) in zip(moments, at, strict=True):
-        marks[moment.flag] += _mark(moment.flag, a, b)
+        marks[_form(moment)] += _mark(_form(moment), a, b)
     known = [(a, b) for a, b in zip(x, limits, strict=True) if not math.isnan(b)]
+    triangles, diamonds, circles = (Markup(marks[form]) for form in _MARKS)  # noqa: S704
     a, b = at[-1]
     first, last = moments[0], moments[-1]
     labels = [(x[0], _HEIGHT - 6.0, first.day), (a, _HEIGHT - 6.0, last.day)]
@@ -99,9 +100,9 @@ def timeline(moments: Sequence[Moment]) -> Timeline:
         _HEIGHT,
         _path(at),
         _path(_wide(known)),
-        Markup(marks[FLAGS[0]]),  # noqa: S704
-        Markup(marks[FLAGS[1]]),  # noqa: S704
-        Markup(marks[FLAGS[2]]),  # noqa: S704
+        triangles,
+        diamonds,
+        circles,
         Markup(_circle(a, b, 2 * _SIZE)),  # noqa: S704
         labels,
         _words(moments),
@@ -141,11 +142,15 @@ def _path(points: Sequence[tuple[float, float]]) -> Markup:
     return Markup(f"M{text}" if text else "")  # noqa: S704
 
 
-def _mark(flag: str, a: float, b: float) -> str:
+def _form(moment: Moment) -> str:
+    return {"flagged": "triangle", "not flagged": "circle"}.get(moment.flag, "diamond")
+
+
+def _mark(form: str, a: float, b: float) -> str:
     s = _SIZE
-    if flag == FLAGS[0]:
+    if form == "triangle":
         return f"M{a:.1f} {b - s:.1f}l{s:g} {2 * s:g}h{-2 * s:g}z"
-    if flag == FLAGS[1]:
+    if form == "diamond":
         return f"M{a:.1f} {b - s:.1f}l{s:g} {s:g}l{-s:g} {s:g}l{-s:g} {-s:g}z"
     return _circle(a, b, 0.8 * s)
 

@@ -10,7 +10,7 @@ from medscan.archive import REASONS
 from medscan.report.regions import Region
 from medscan.report.standing import Standing
 from medscan.report.worklist import Row
-from medscan.results import StackResult, State
+from medscan.results import StackResult, State, StudyResult
 from medscan.text import is_uid
 
 TEXT_LIMIT = 300
@@ -34,9 +34,13 @@ _STATES = {
 
 def flag_of(row: Row) -> str:
     """One of `FLAGS`."""
-    study = row.study
-    known = (study.flagged, study.uncertain, study.unlike, True)
-    return FLAGS[4] if row.rank is None else FLAGS[known.index(True)]
+    return FLAGS[4] if row.rank is None else answer_of(row.study)
+
+
+def answer_of(result: StudyResult | StackResult, *, flagged: bool = False) -> str:
+    """One of `FLAGS` for a scored study or stack; `flagged`: count it as flagged in any case."""
+    known = (flagged or result.flagged, result.uncertain, bool(result.unlike), True)
+    return FLAGS[known.index(True)]
 
 
 def compare_with_normals(standing: Standing, what: str = "studies") -> str:

@@ -58,6 +58,22 @@ def test_a_page_tells_the_history_of_a_score(tmp_path):
     assert index.text.count("new since 2023-06-02") == 1
 
 
+def test_each_answer_has_a_form_of_its_own(tmp_path):
+    then = [
+        made("old", "20220310", 0.7),
+        made("mid", "20230131", 0.5, uncertain_from=0.45),
+        made("last", "20230602", 0.3, distance=9.0, unlike=["voxels"]),
+    ]
+    results = make.results(tmp_path, [made("now", NOW, 0.35), *then])
+    write_report([results], tmp_path / "out")
+    page = Page(tmp_path / "out" / "studies" / "now.html")
+    paths = {a["class"]: a.get("d") for a in page.all("path") if a.get("class")}
+    assert [paths[name].count("M") for name in ("flagged", "doubtful", "others")] == [1, 2, 1]
+    assert "2022-03-10 0.700 (flagged), 2023-01-31 0.500 (uncertain)," in page.text
+    assert "2023-06-02 0.300 (unlike), 2024-01-31 0.350 (not flagged)." in page.text
+    assert "Not flagged now, nor on 2023-06-02: score 0.300" in page.text
+
+
 def test_tables_name_the_last_earlier_study(tmp_path):
     write_csv([history(tmp_path)], tmp_path / "results.csv")
     write_csv([history(tmp_path)], tmp_path / "series.csv", "series")
