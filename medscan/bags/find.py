@@ -1,18 +1,32 @@
 """Which slices of abnormal studies differ from those of normal ones: multiple instances.
 
-An abnormal study shows a lesion somewhere. Of all patches of all its slices, some that look least
-like those of normal studies are taken for the lesion; a discriminant between them and the normal
-patches says again which they are, some rounds long. As in `medscan.parts.experts`, the discriminant
-is the mean of several, which start from different patches and take more or fewer of them. Each
-study is scored by a model of other patients: that a model found something in a study where it was
-told to is no proof that it is there.
+An abnormal study shows a lesion somewhere. In each of its slices, the patches that look least like
+those of normal studies are taken for the lesion; a discriminant between them and all other patches
+says again which they are, some rounds long. The others are those of normal studies and, with as
+much weight, the rest of the abnormal ones: what tells patients from patients, in all their slices,
+is then no lesion. The discriminant is the mean of four, which look in all slices or in the half
+that differs most, and take few patches or more. Each study is scored by a model of other patients:
+that a model found something in a study where it was told to is no proof that it is there.
+
+Measured on brain MR, studies of training patients, 8 + 8 of them in each of six draws: slices are
+ranked with an AUROC of 0.90, 95 of 100 that are chosen show a lesion, and a discriminant fitted on
+them has 0.863 on slices of other patients, where labels of slices give it 0.898 (0.833 before, with
+the highest patches of a whole study, normal studies as all others, and slices above half of the
+normal ones). In one draw of the six the rounds find something else than tumours. What did not
+help: a start from all patches (ranks lower by .01 to .04); 3 rounds (.01); a wider ridge; all
+patches of abnormal studies as others (-.02); all slices alone or the half alone, which miss small
+lesions in the one case, and lose .02 in the other; a threshold of scores at the 75th or 90th
+percentile of normal slices, or by a mixture of two normal distributions (-.01 to -.04).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby, islice
+from functools import reduce
+from itertools import chain, groupby, islice, product
+from operator import add
 
 import numpy as np
 import torch
@@ -24,8 +38,10 @@ from medscan.shots import LabelledSlice
 
 DEPTHS = (0.5, 0.75)
 """Fractions of the tower's depth whose levels are looked at."""
-RIDGE, SHARES, ROUNDS = 0.1, (0.05, 0.15), 3
-"""Of the discriminant; parts of a study's patches that count; and how often they are chosen."""
+RIDGE, ROUNDS = 0.1, 6
+"""Of the discriminants, and how often their patches are chosen."""
+SLICES, SHARES = (0.5, 1.0), (0.05, 0.15)
+"""Parts of a study's slices in which a lesion is looked for, and of their patches that count."""
 HELD = 4096
 """Slices of abnormal studies that are learnt from, at about 250 kB each; others are only scored."""
 KEPT = 32
@@ -52,11 +68,16 @@ class _Part:
 
 @dataclass(slots=True)
 class _Held:
-    """Slices of an abnormal study; tokens (S, L, N, d), float16."""
+    """Slices of an abnormal study; tokens (S, L, N, d), float16, and sums over their patches."""
 
     bag: int
     names: list[str]
     tokens: Tensor
+    moments: list[Moments] = field(init=False)
+
+    def __post_init__(self) -> None:
+        levels = self.tokens.float().unbind(1)
+        self.moments = [Moments.of(level.flatten(0, 1)) for level in levels]
 
 
 def find(
@@ -160,41 +181,53 @@ def _learn(folds: Sequence[_Part], held: Sequence[_Held], parts: Sequence[int]) 
 
 
 def _planes(held: Sequence[_Held], normal: Sequence[Moments], memory: PartedMemory) -> Tensor:
-    """Mean of discriminants that start from every patch or the farthest, and keep few or many."""
-    every = _discriminant([h.tokens.float().mean((0, 2)) for h in held], normal)
-    starts = (
-        [_on(h, every) for h in held],
-        [memory.gaps(h.tokens.float()).sum(1) for h in held],
-    )
-    found = [_rounds(held, scores, normal, share) for scores in starts for share in SHARES]
+    """Mean of discriminants that look in all slices or some, and take few patches or more."""
+    gaps = [memory.gaps(h.tokens.float()).sum(1) for h in held]
+    found = [_rounds(held, gaps, normal, *kind) for kind in product(SLICES, SHARES)]
     return torch.stack(found).mean(0)
 
 
 def _rounds(
-    held: Sequence[_Held], scores: list[Tensor], normal: Sequence[Moments], share: float
+    held: Sequence[_Held],
+    scores: list[Tensor],
+    normal: Sequence[Moments],
+    slices: float,
+    share: float,
 ) -> Tensor:
     """Choose patches by scores (S, N) of each study, and learn from them, in turn."""
     for _ in range(ROUNDS):
-        chosen = [_mean_of_top(h, s, share) for h, s in zip(held, scores, strict=True)]
-        planes = _discriminant(chosen, normal)
+        chosen = [_highest(each, slices, share) for each in scores]
+        planes = _discriminant(held, chosen, normal)
         scores = [_on(h, planes) for h in held]
     return planes
 
 
-def _mean_of_top(study: _Held, scores: Tensor, share: float) -> Tensor:
-    """Mean patch (L, d) of the highest scores (S, N)."""
-    count = max(1, round(share * scores.numel()))
-    top = scores.flatten().topk(count).indices
-    return study.tokens.transpose(1, 2).flatten(0, 1)[top].float().mean(0)
+def _highest(scores: Tensor, slices: float, share: float) -> Tensor:
+    """The highest part of each slice's scores, in the highest part of the slices, (S, N), bool."""
+    count, most = (
+        max(1, math.ceil(part * of)) for part, of in zip((slices, share), scores.shape, strict=True)
+    )
+    rows = scores.amax(1).topk(count).indices
+    chosen = torch.zeros_like(scores, dtype=torch.bool)
+    chosen[rows[:, None], scores[rows].topk(most, dim=1).indices] = True
+    return chosen
 
 
-def _discriminant(means: Sequence[Tensor], normal: Sequence[Moments]) -> Tensor:
-    """Planes (L, d + 1) between patches of studies, of which the means (L, d) are given."""
-    # The spread is that of the normal patches: lesions are of many kinds, and few.
-    centre = torch.stack(list(means)).double().mean(0)
-    points = [Moments(1, mean, torch.outer(mean, mean)) for mean in centre]
-    pairs = zip(points, normal, strict=True)
-    return torch.stack([discriminant.fisher(point, other, RIDGE) for point, other in pairs])
+def _discriminant(
+    held: Sequence[_Held], chosen: Sequence[Tensor], normal: Sequence[Moments]
+) -> Tensor:
+    """Planes (L, d + 1) between the chosen patches (S, N) of studies and all others."""
+    patches = [h.tokens.transpose(1, 2)[c].float() for h, c in zip(held, chosen, strict=True)]
+    # The spread is that of the other patches: lesions are of many kinds, and few.
+    centre = torch.stack([each.mean(0) for each in patches]).double().mean(0)
+    planes = []
+    for level, mean in enumerate(centre):
+        rest = reduce(add, [h.moments[level] for h in held])
+        rest -= reduce(add, [Moments.of(each[:, level]) for each in patches])
+        others = normal[level] + rest.weighing(normal[level].count)
+        point = Moments(1, mean, torch.outer(mean, mean))
+        planes.append(discriminant.fisher(point, others, RIDGE))
+    return torch.stack(planes)
 
 
 def _on(study: _Held, planes: Tensor) -> Tensor:
@@ -216,8 +249,10 @@ def _scored(study: _Held, planes: Tensor) -> dict[str, float]:
 def choose(scores: Scores, normal: Sequence[float], most: int) -> dict[int, set[str]]:
     """Slices that are taken for abnormal: those of each bag that differ most.
 
-    A slice that scores no higher than half of the normal slices is doubtful, and left out; but not
-    the only slice of a bag, which must be what its label is about.
+    The slices of a bag, and the median normal one with them, are parted where the two groups lie
+    farthest from each other (Otsu, 1979); the higher ones are taken. A slice that scores no higher
+    than that median is doubtful, and left out; but not the only slice of a bag, which must be what
+    its label is about.
 
     Parameters
     ----------
@@ -233,10 +268,23 @@ def choose(scores: Scores, normal: Sequence[float], most: int) -> dict[int, set[
     dict
         Names of slices by bag; of some bags none.
     """
-    doubtful = float(np.median(normal)) if normal else -np.inf
+    doubtful = [float(np.median(normal))] if normal else []
     chosen = {}
     for bag, slices in scores.items():
         ranked = sorted(slices, key=lambda name: (-slices[name], name))
+        count = _parted([*(slices[name] for name in ranked), *doubtful])
+        kept = ranked[: min(most, count)]
         alone = len(ranked) == 1
-        chosen[bag] = {name for name in ranked[:most] if alone or slices[name] > doubtful}
+        chosen[bag] = {n for n in kept if alone or not doubtful or slices[n] > doubtful[0]}
     return chosen
+
+
+def _parted(values: Sequence[float]) -> int:
+    """How many of the values, the highest first, lie apart from the rest; at least one."""
+    falling = np.array(values)
+
+    def gap(count: int) -> float:
+        between = falling[:count].mean() - falling[count:].mean()
+        return float(between**2 * count * (len(falling) - count))
+
+    return max(range(1, len(falling)), key=gap, default=1)

@@ -46,6 +46,16 @@ class Moments:
             self.count + other.count, self.total + other.total, self.products + other.products
         )
 
+    def __sub__(self, other: Moments) -> Moments:
+        return Moments(
+            self.count - other.count, self.total - other.total, self.products - other.products
+        )
+
+    def weighing(self, count: int) -> Moments:
+        """The same patches, which count as so many."""
+        factor = count / max(self.count, 1)
+        return Moments(count, factor * self.total, factor * self.products)
+
     @property
     def mean(self) -> Tensor:
         """Mean patch, (d,)."""
