@@ -8,6 +8,7 @@ all the same, but a person looks at it: nobody has measured what its score means
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -19,7 +20,6 @@ from pydantic import Field
 from medscan.archive import Stack
 from medscan.normals import Scores
 from medscan.schema import OPEN, Fraction, Line
-from medscan.text import printable
 
 SHARE = 0.05
 """Share of normal slices like the shots that may lie beyond the limit of distances."""
@@ -33,6 +33,12 @@ NUMBERS = {
 what the shots spanned. Scanners and patients differ by less than these."""
 _ELEMENTS = {"slice thickness": "SliceThickness", "field strength": "MagneticFieldStrength"}
 _KERNEL = "ConvolutionKernel"
+_PLAIN = re.compile(
+    r"(([A-Z]{1,2}[0-9]{2}[A-Z]?|STANDARD|SOFT|DETAIL|BONE|BONEPLUS|LUNG|CHEST|EDGE)( [0-9])?)",
+    re.IGNORECASE | re.ASCII,
+)
+"""Kernels of Siemens, Canon and GE. Others may be replaced in a scan, see
+`medscan.archive.Pseudonyms`, and do not count."""
 _MOST = 1e6
 """Numbers from there on are none of a scanner's."""
 _FURTHEST = 1e6
@@ -48,7 +54,7 @@ class Acquired:
     numbers : dict of str to float
         Some of `NUMBERS`.
     kernel : str
-        Reconstruction kernel; empty if unknown.
+        Reconstruction kernel in capitals; empty if unknown.
     """
 
     numbers: dict[str, float] = field(default_factory=dict)
@@ -64,8 +70,9 @@ def acquired(stack: Stack) -> Acquired:
     told["pixel spacing"] = max(stack.pixel_spacing, default=None) if stack.pixel_spacing else None
     told["slice spacing"] = stack.slice_spacing
     numbers = {name: _number(told[name]) for name in NUMBERS}
-    kernel = printable(stack.facts.get(_KERNEL, ""), 64)
-    return Acquired({k: v for k, v in numbers.items() if 0 < v < _MOST}, kernel)
+    kernel = stack.facts.get(_KERNEL, "").replace("\\", " ")
+    plain = kernel.upper() if _PLAIN.fullmatch(kernel) else ""
+    return Acquired({k: v for k, v in numbers.items() if 0 < v < _MOST}, plain)
 
 
 def _number(told: object) -> float:

@@ -48,7 +48,9 @@ def test_how_a_stack_was_taken_is_read_from_its_header():
         "slice thickness": 5.0,
         "field strength": 3.0,
     }
-    assert acquired(one) == Acquired(numbers, "B30f")
+    assert acquired(one) == Acquired(numbers, "B30F")
+    # Words that a scan may have replaced say nothing.
+    assert acquired(stack(ConvolutionKernel="4f2a91")) == UNKNOWN
     assert acquired(stack(MagneticFieldStrength="x", SliceThickness="-1")) == UNKNOWN
 
 

@@ -98,8 +98,10 @@ DEVICE = (
     Fact("SoftwareVersions", Form.DEVICE),
     Fact("DeviceSerialNumber", Form.SERIAL),
     Fact("StationName", Form.SERIAL),
+    Fact("SliceThickness", Form.NUMBER, ("PixelMeasuresSequence",)),
+    Fact("ConvolutionKernel", Form.DEVICE, ("CTReconstructionSequence",)),
 )
-"""What is read of the device as well, which chooses no detector."""
+"""What is read of the device and its settings as well, which chooses no detector."""
 DEVICE_KEYWORDS = frozenset(fact.keyword for fact in DEVICE)
 IN_GROUPS = tuple(fact for fact in FACTS if fact.groups)
 """Those that may differ from frame to frame of an enhanced object."""
@@ -153,10 +155,10 @@ SYNGO NUMARIS SIGNA OPTIMA DISCOVERY PREMIER ARTIST EXPLORER PIONEER VOYAGER CRE
 LIGHTSPEED BRIGHTSPEED EXCITE HDX HDXT HDE EVO EVOLUTION INGENIA ACHIEVA INTERA PANORAMA DSTREAM
 AMBITION ELITION PRODIVA MULTIVA ICT IQON INCISIVE INGENUITY BRILLIANCE VANTAGE TITAN ORIAN GALAN
 ELAN AQUILION ONE PRIME PRECISION GENESIS LIGHTNING ECHELON OVAL SMART APERTO SWOOP RELEASE LEVEL
-MR MRI CT PET
+MR MRI CT PET STANDARD DETAIL BONE BONEPLUS LUNG EDGE
 """
 MODELS = frozenset(_MODELS.split())
-"""Words of the names of scanners and of their software, which identify nobody."""
+"""Words of the names of scanners, software and kernels, which identify nobody."""
 ANY_TERM = "OTHER"
 """Stands for what is no such term."""
 

@@ -13,7 +13,7 @@ from typing import Any
 from medscan.archive.facts import Facts, described, shared
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 12
+FORMAT = 13
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
