@@ -32,7 +32,7 @@ from medscan.text import printable
 
 STYLE, SCRIPT = "style.css", "script.js"
 SCRIPT_PARTS = ("common", "verdicts", "copying", "index", "maps", "pixels", "view", "windows",
-                "prior", "viewer", "study")  # fmt: skip
+                "prior", "planes", "viewer", "study")  # fmt: skip
 """Files that the script is joined from, in their order: each uses those before it."""
 UNJUDGED = "none"
 """Value of the verdict filter for studies without a verdict."""

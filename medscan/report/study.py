@@ -13,6 +13,7 @@ from medscan.report.earlier import EarlierViews
 from medscan.report.orientation import PaneMarks, pane_marks
 from medscan.report.pictures import Profile
 from medscan.report.placing import side_mm
+from medscan.report.planes import OtherPlanes, other_planes
 from medscan.report.regions import Regions, measured
 from medscan.report.slices import Addresses, viewer_slices
 from medscan.report.standing import Place
@@ -80,6 +81,8 @@ class StackView:
         Highest score first.
     marks : PaneMarks
         Letters of the patient's directions, and a length in millimetres.
+    planes : OtherPlanes
+        The planes across its slices.
     failed : list of (int, str, str)
         Number, file and message of each slice that could not be used.
     no_pictures : str
@@ -104,6 +107,7 @@ class StackView:
     slices: dict[str, Any]
     key_slices: list[KeySlice]
     marks: PaneMarks
+    planes: OtherPlanes
     failed: list[tuple[int, str, str]]
     no_pictures: str
     states: str
@@ -226,16 +230,17 @@ def _stack_view(
     pictures, full = addresses
     scale, side = card.scale if card else None, side_mm(stack)
     shown = list(range(len(stack.state))) if every else sorted(pictures)
-    when = study.kept_from(stack)
+    when, planes = study.kept_from(stack), other_planes(stack, full)
     return StackView(
         stack=stack,
         card=card,
         title=kind_of(stack) or "Series",
         normals=compare_with_normals(place.of(stack), "series"),
         profile=profile_of(stack, card, PROFILE_SIZE),
-        slices=viewer_slices(stack, scale, pictures, full, shown),
+        slices=viewer_slices(stack, scale, pictures, full, shown) | {"planes": planes.facts()},
         key_slices=_key_slices(stack, pictures, shown),
         marks=pane_marks(stack),
+        planes=planes,
         failed=[
             (index + 1, stack.path[index], failures.get(stack.path[index], "could not be used"))
             for index in np.flatnonzero(stack.state == State.FAILED).tolist()

@@ -17,7 +17,7 @@ from medscan.report.page import asset
 from medscan.report.pixels import pixel_script
 from tests import tiny
 from tests.report import archived, make
-from tests.report.test_browser import serious
+from tests.report.test_browser import enter, serious
 from tests.report.test_placing import OBLIQUE, axes_of, write_dicom
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "-1024"}
@@ -104,8 +104,8 @@ def test_a_window_shows_the_values_of_the_file(opened):
     np.testing.assert_array_equal(shown(opened), windowed(-750, 1750))
     opened.keyboard.press("i")
     np.testing.assert_array_equal(shown(opened), 255 - windowed(-750, 1750))
-    opened.get_by_label("Width").fill("100")
-    opened.get_by_label("Level").fill("-800")
+    enter(opened, "Width", "100")
+    enter(opened, "Level", "-800")
     np.testing.assert_array_equal(shown(opened), 255 - windowed(-850, -750))
     assert opened.locator("[name=window]").input_value() == "own"
 

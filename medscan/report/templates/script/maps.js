@@ -3,6 +3,9 @@
 const SHADES = Object.fromEntries(Object.entries(colours.maps)
   .map(([name, hex]) => [name, hex.match(/../g).map((pair) => parseInt(pair, 16))]));
 
+/** The middles of equal parts, as shares of the whole. */
+const evenly = (count) => Array.from({ length: count }, (_, p) => (p + 0.5) / count);
+
 class Maps {
   constructor({ maps, grid, low, high, scale }) {
     const bytes = Uint8Array.from(atob(maps), (c) => c.charCodeAt(0));
@@ -10,19 +13,26 @@ class Maps {
     Object.assign(this, { grid, low, span: (high - low) / 65535, scale });
   }
 
-  /** Patch scores of a slice on side x side points, interpolated between patch centres. */
+  /** Patch scores of a slice on side x side points. */
   field(position, side) {
-    const { grid, steps } = this, first = position * grid * grid, scores = new Float32Array(side * side);
-    const neighbours = [...Array(side)].map((_, p) => {
-      const x = Math.min(Math.max(((p + 0.5) * grid) / side - 0.5, 0), grid - 1);
+    const points = evenly(side);
+    return this.scores(position, points, points);
+  }
+
+  /** Patch scores of a slice where columns at `us` meet rows at `vs`, interpolated between patch centres. */
+  scores(position, us, vs) {
+    const { grid, steps } = this, first = position * grid * grid, scores = new Float32Array(us.length * vs.length);
+    const neighbours = (share) => {
+      const x = clamp(share * grid - 0.5, 0, grid - 1);
       return [Math.floor(x), Math.min(Math.floor(x) + 1, grid - 1), x % 1];
-    });
-    neighbours.forEach(([top, bottom, down], j) => neighbours.forEach(([left, right, across], i) => {
+    };
+    const columns = us.map(neighbours);
+    vs.map(neighbours).forEach(([top, bottom, down], j) => columns.forEach(([left, right, across], i) => {
       const line = (row) => {
         const start = first + row * grid;
         return steps[start + left] * (1 - across) + steps[start + right] * across;
       };
-      scores[j * side + i] = this.low + this.span * (line(top) * (1 - down) + line(bottom) * down);
+      scores[j * us.length + i] = this.low + this.span * (line(top) * (1 - down) + line(bottom) * down);
     }));
     return scores;
   }
@@ -41,9 +51,15 @@ class Maps {
 
   /** A score always has the same colour; what is below a threshold, a place on the scale, fades. */
   paint(canvas, position, name, threshold = 0.5) {
-    const side = canvas.width, context = canvas.getContext("2d"), shades = SHADES[name];
-    const image = context.createImageData(side, side);
-    this.field(position, side).forEach((score, p) => {
+    this.shade(canvas, this.field(position, canvas.width), name, threshold);
+  }
+
+  /** Draw scores, one a pixel; NaN stays clear. */
+  shade(canvas, scores, name, threshold) {
+    const context = canvas.getContext("2d"), shades = SHADES[name];
+    const image = context.createImageData(canvas.width, canvas.height);
+    scores.forEach((score, p) => {
+      if (Number.isNaN(score)) return;
       const shade = Math.round(this.place(score) * 255), faded = shade + Math.round((0.5 - threshold) * 255);
       for (let c = 0; c < 3; c++) image.data[4 * p + c] = shades[3 * shade + c];
       image.data[4 * p + 3] = 255 * colours.alpha[clamp(faded, 0, 255)];
@@ -65,18 +81,24 @@ class Maps {
   }
 
   /** Where scores cross a level, as an SVG path in a square of 100. */
-  contour(position, level, side = 64) {
-    const scores = this.field(position, side), parts = [];
-    const CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
-    for (let j = 0; j + 1 < side; j++) {
-      for (let i = 0; i + 1 < side; i++) {
-        const corner = CORNERS.map(([x, y]) => scores[(j + y) * side + i + x] - level);
+  contour(position, level) {
+    return Maps.outline(this.field(position, 64), 64, level);
+  }
+
+  /** The same of scores in rows of `columns`; NaN lies below any level. */
+  static outline(scores, columns, level) {
+    const rows = scores.length / columns, parts = [], CORNERS = [[0, 0], [1, 0], [1, 1], [0, 1]];
+    const above = (p) => (Number.isNaN(scores[p]) ? -Infinity : scores[p] - level);
+    for (let j = 0; j + 1 < rows; j++) {
+      for (let i = 0; i + 1 < columns; i++) {
+        const corner = CORNERS.map(([x, y]) => above((j + y) * columns + i + x));
         const ends = [];
         corner.forEach((a, c) => {
           const b = corner[(c + 1) % 4], [x, y] = CORNERS[c], [u, v] = CORNERS[(c + 1) % 4];
           if (a >= 0 === b >= 0) return;
-          const t = a / (a - b), point = (from, to, add) => ((add + from + t * (to - from) + 0.5) * 100) / side;
-          ends.push(`${point(x, u, i).toFixed(2)} ${point(y, v, j).toFixed(2)}`);
+          const t = b === -Infinity ? 0 : a === -Infinity ? 1 : a / (a - b);
+          const point = (from, to, add, count) => (((add + from + t * (to - from) + 0.5) * 100) / count).toFixed(2);
+          ends.push(`${point(x, u, i, columns)} ${point(y, v, j, rows)}`);
         });
         for (let e = 0; e < ends.length; e += 2) parts.push(`M${ends[e]}L${ends[e + 1]}`);
       }
@@ -85,6 +107,6 @@ class Maps {
   }
 
   score(position, x, y) {
-    return this.field(position, 64)[Math.floor(y * 64) * 64 + Math.floor(x * 64)];
+    return this.scores(position, [x], [y])[0];
   }
 }

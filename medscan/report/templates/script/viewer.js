@@ -24,6 +24,13 @@ function viewer(figure) {
   const profile = $(".wide", figure), box = profile.viewBox.baseVal, pad = 4;
   const windows = new Windows(figure, () => paintSoon()), prior = Prior.of(figure);
   view.follower = prior?.view;
+  const planes = new Planes(figure, slices, maps, windows, {
+    at: () => at(),
+    go: (position) => go(position),
+    look: () => look(),
+    words: (...point) => words(...point),
+    zoom: (factor) => zoom(factor),
+  });
   let pixels = null; // of the slice in view, once they are there
   for (const control of maps ? [] : [heat, opacity, threshold, palette, contour]) control.closest("label").hidden = true;
 
@@ -36,6 +43,10 @@ function viewer(figure) {
     return `Slice ${slices.numbers[position]} of ${slices.of}, ${result}`;
   };
   const at = () => Number(slider.value);
+  const look = () => ({
+    heat: heat.checked, opacity: opacity.value / 100, palette: palette.value,
+    place: threshold.value / 100, contour: contour.checked,
+  });
 
   // --- drawing --------------------------------------------------------------------------------
 
@@ -53,11 +64,9 @@ function viewer(figure) {
     if (maps) drawMap(position);
     figure.classList.toggle("alone", !side.checked);
     panes.classList.toggle("hand", hand.checked);
-    prior?.show(position, {
-      heat: heat.checked, opacity: opacity.value / 100, palette: palette.value,
-      place: threshold.value / 100, contour: contour.checked,
-    });
+    prior?.show(position, look());
     drawPixels(position);
+    planes.draw();
     // Load the neighbours ahead of the next step.
     for (const near of [position + 1, position - 1]) {
       if (slices.pictures[near]) new Image().src = slices.pictures[near];
@@ -114,6 +123,7 @@ function viewer(figure) {
     }
     for (const sheet of [first, ...others]) Object.assign(sheet.style, { left, top, width, height });
     sharpen();
+    planes.draw();
   }
 
   let waiting = 0;
@@ -145,8 +155,9 @@ function viewer(figure) {
   }
 
   const step = (by) => go(at() + by);
-  const zoom = (factor, point) => { view.by(factor, point); sharpen(); };
-  const whole = () => { view.show(1, 0, 0); sharpen(); };
+  const zoomed = () => { sharpen(); planes.zoom(view.zoom); };
+  const zoom = (factor, point = planes.on ? planes.point : undefined) => { view.by(factor, point); zoomed(); };
+  const whole = () => { view.show(1, 0, 0); zoomed(); };
   const turn = (control, by) => {
     control.value = Number(control.value) + by;
     draw();
@@ -163,12 +174,14 @@ function viewer(figure) {
     h: () => heat.click(), c: () => contour.click(), s: () => side.click(), d: () => hand.click(), p: play, m: recolour,
     b: () => input("prior")?.click(),
     w: () => windows.next(), i: () => windows.invert.click(), "+": () => zoom(1.25), "=": () => zoom(1.25),
-    "-": () => zoom(0.8), 0: whole, "[": () => turn(threshold, -2), "]": () => turn(threshold, 2),
+    "-": () => zoom(0.8), 0: whole, "[": () => turn(threshold, -2), "]": () => turn(threshold, 2), r: () => planes.box?.click(),
   };
+  const nudges = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1] };
 
   function key(event) {
     const within = figure.contains(event.target);
-    if (keys[event.key]) keys[event.key]();
+    if (event.shiftKey && nudges[event.key] && planes.step(...nudges[event.key])) event.preventDefault();
+    else if (keys[event.key]) keys[event.key]();
     else if (moves[event.key] && event.target.type !== "range") {
       if (!within && !event.key.startsWith("Arrow")) return;
       if (!within && ["ArrowUp", "ArrowDown"].includes(event.key)) return; // they scroll the page
@@ -228,17 +241,21 @@ function viewer(figure) {
   function tell(event) {
     const [u, v] = view.where(event), position = at();
     if (!event.target.closest(".pane") || Math.min(u, v) < 0 || Math.max(u, v) >= 1) return;
-    const score = maps && slices.scores[position] !== null ? `map ${maps.score(position, u, v).toFixed(3)}` : "";
-    here.textContent = [valueWords(u, v), patientWords(slices.place, position, u, v), score].filter(Boolean).join("; ");
+    here.textContent = words(position, u, v, pixels);
   }
 
-  function valueWords(u, v) {
-    if (!pixels) return "";
+  function words(position, u, v, slice) {
+    const score = maps && slices.scores[position] !== null ? `map ${maps.score(position, u, v).toFixed(3)}` : "";
+    return [valueWords(slice, u, v), patientWords(slices.place, position, u, v), score].filter(Boolean).join("; ");
+  }
+
+  function valueWords(slice, u, v) {
+    if (!slice) return "";
     const [left, top, width, height] = slices.place.box;
-    const column = Math.floor(((u - left) / width) * pixels.columns), row = Math.floor(((v - top) / height) * pixels.rows);
-    if (column < 0 || row < 0 || column >= pixels.columns || row >= pixels.rows) return "";
-    const digits = Number.isInteger(pixels.step) && Number.isInteger(pixels.first) ? 0 : 4;
-    return `${pixels.values(column, row).map((value) => Number(value.toFixed(digits))).join(" ")} ${pixels.units}`.trim();
+    const column = Math.floor(((u - left) / width) * slice.columns), row = Math.floor(((v - top) / height) * slice.rows);
+    if (column < 0 || row < 0 || column >= slice.columns || row >= slice.rows) return "";
+    const digits = Number.isInteger(slice.step) && Number.isInteger(slice.first) ? 0 : 4;
+    return `${slice.values(column, row).map((value) => Number(value.toFixed(digits))).join(" ")} ${slice.units}`.trim();
   }
 
   profile.addEventListener("click", (event) => {
