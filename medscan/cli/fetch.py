@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.cli.logs import conclude
+from medscan.cli.logs import conclude, progressing
 from medscan.cli.options import (
     INPUT,
     OUTPUT,
@@ -122,7 +122,8 @@ def fetch(
         else:
             source = Web(target, known, timeout)
         try:
-            done = copy(source, spool, wish, max_gib)
+            with progressing("objects", "problems") as watch:
+                done = copy(source, spool, wish, max_gib, watch)
         finally:
             source.close()
     told = asdict(done) | {"forgotten": {"studies": sum(s for s, _ in forgotten)}}

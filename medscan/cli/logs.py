@@ -98,8 +98,14 @@ def _quieter() -> Iterator[None]:
 
 
 @contextmanager
-def progressing() -> Iterator[Any]:
-    """Show a progress bar on a terminal; yields what a scan reports progress to."""
+def progressing(what: str = "slices", wrong: str = "failed") -> Iterator[Any]:
+    """Show a progress bar of studies on a terminal; yields what progress is reported to.
+
+    Parameters
+    ----------
+    what, wrong : str
+        What is counted in studies, and what goes wrong with it.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -122,10 +128,10 @@ def progressing() -> Iterator[Any]:
     ) as progress:
         bar = progress.add_task("studies", total=None, rate="", start=False)
 
-        def watch(done: int, studies: int, slices: int, failures: int = 0) -> None:
+        def watch(done: int, studies: int, counted: int, failures: int = 0) -> None:
             progress.start_task(bar)
-            rate = slices / max(1.0, progress.tasks[bar].elapsed or 0.0)
-            text = f"{rate:.1f} slices/s, {failures} failed"
+            rate = counted / max(1.0, progress.tasks[bar].elapsed or 0.0)
+            text = f"{rate:.1f} {what}/s, {failures} {wrong}"
             progress.update(bar, completed=done, total=studies, rate=text)
 
         yield watch

@@ -8,7 +8,7 @@ to where scans look when all of it is there.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -101,7 +101,17 @@ class Fetched:
         )
 
 
-def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) -> Fetched:
+Watch = Callable[[int, int, int, int], None]
+"""`watch(studies dealt with, studies, objects that came, problems)`, after each object."""
+
+
+def fetch(
+    source: Source,
+    spool: Spool,
+    wish: Wish,
+    limit: int | None = None,
+    watch: Watch = lambda *_: None,
+) -> Fetched:
     """Fetch what is wanted and not there yet.
 
     Parameters
@@ -111,6 +121,8 @@ def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) ->
     wish : Wish
     limit : int or None
         Bytes that the folder may hold.
+    watch : callable
+        Told how far it is.
 
     Raises
     ------
@@ -124,8 +136,10 @@ def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) ->
     done, in_a_row = Fetched(), 0
     wanted = patiently(lambda: _studies(source, wish))
     done.listed = len(wanted)
-    for found in wanted:
-        study = _Study(source, spool, wish, limit, done, found)
+    for number, found in enumerate(wanted):
+        tell = partial(_tell, watch, done, number)
+        study = _Study(source, spool, wish, limit, done, found, tell)
+        tell()
         try:
             study.fetch()
             in_a_row = 0
@@ -144,8 +158,13 @@ def fetch(source: Source, spool: Spool, wish: Wish, limit: int | None = None) ->
                 break
             study.report("it is larger than the folder may be")
     if not done.stopped:
+        _tell(watch, done, done.listed)
         spool.drop_partial_but({text(found, _IDS[0]) for found in wanted})
     return done
+
+
+def _tell(watch: Watch, done: Fetched, finished: int) -> None:
+    watch(finished, done.listed, done.fetched, len(done.problems))
 
 
 def _studies(source: Source, wish: Wish) -> list[Dataset]:
@@ -169,7 +188,9 @@ class _Study:
         limit: int | None,
         done: Fetched,
         found: Dataset,
+        tell: Callable[[], None],
     ) -> None:
+        self.tell = tell
         self.source, self.spool, self.wish, self.limit = source, spool, wish, limit
         self.done, self.found, self.uid = done, found, text(found, _IDS[0])
         self.held: dict[tuple[str, str], Held] = {}
@@ -260,6 +281,7 @@ class _Study:
             self.held[series, uid] = held
             self.done.fetched += 1
             self.done.bytes += size
+            self.tell()
             if damage:
                 self.done.damaged += 1
                 self.report(f"an object is damaged in the PACS: {damage}")

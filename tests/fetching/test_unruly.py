@@ -42,6 +42,21 @@ def fetched(server, into, wish=None, limit=None, timeout_s=5.0):
         source.close()
 
 
+def test_how_far_it_is_is_told_after_each_object(server, tmp_path):
+    server.refused = {next(uid for study, _, uid in server.objects if study == "1.2.0")}
+    server.left_out = server.refused
+    source, told = Web(web_address(server.url, Login()), Login(), 5.0), []
+    with opened_spool(tmp_path / "spool") as spool:
+        fetch(source, spool, Wish(), watch=lambda *counts: told.append(counts))
+    source.close()
+    studies, listed, objects, problems = zip(*told, strict=True)
+    assert set(listed) == {2}
+    assert set(objects) == set(range(8)), "one of eight is missing"
+    for counts in (studies, objects, problems):
+        assert list(counts) == sorted(counts)
+    assert told[-1] == (2, 2, 7, 1)
+
+
 def contents(folder):
     return sorted(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
