@@ -1,32 +1,43 @@
-"""A browser for tests of what a page does; the distribution's Chromium, one for the session."""
+"""Browsers for tests of what a page does: the distribution's own, one of each for the session."""
 
 import shutil
 
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
+START_MS = 120_000  # a busy machine takes its time
 
 
-@pytest.fixture(scope="session")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium on PATH: apt-get install chromium")
+def _launch(playwright, name):
+    if name == "chromium":
+        options = {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-gpu"]}
+        return playwright.chromium.launch(**options, timeout=START_MS)
+    # A channel of this kind is driven by WebDriver BiDi, which every Firefox speaks.
+    options = {"executable_path": FIREFOX, "channel": "moz-firefox"}
+    return playwright.firefox.launch(**options, timeout=START_MS)
+
+
+@pytest.fixture(scope="session", params=["chromium", "firefox"])
+def browser(request):
+    """Each of the browsers in turn; `browser.browser_type.name` says which."""
+    if {"chromium": CHROMIUM, "firefox": FIREFOX}[request.param] is None:
+        package = {"chromium": "chromium", "firefox": "firefox-esr"}[request.param]
+        pytest.skip(f"needs {package} on PATH: apt-get install {package}")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
+        found = _launch(playwright, request.param)
+        yield found
+        found.close()
 
 
 @pytest.fixture
-def tab(chromium):
+def tab(browser):
     """A page that fails the test when it says something, breaks its policy or asks for anything
     but files; `tab.complaints` and `tab.asked` hold what it did.
     """
-    page = chromium.new_page(viewport={"width": 1300, "height": 900})
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
     page.set_default_timeout(20_000)
     page.complaints, page.asked = [], []
     page.on("console", lambda message: page.complaints.append(message.text))

@@ -213,4 +213,5 @@ def test_a_slice_whose_file_is_gone_is_still_a_picture(tab, report, tmp_path):
         tab.get_by_text("Values of this slice cannot be shown").wait_for()
         assert tab.locator(".source img").is_visible()
         assert not tab.locator(".source .pixels").is_visible()
-    tab.complaints = [c for c in tab.complaints if "ERR_FILE_NOT_FOUND" not in c]
+    said = ("ERR_FILE_NOT_FOUND", "without reaching the stream end")  # by the browsers themselves
+    tab.complaints = [c for c in tab.complaints if not any(words in c for words in said)]
