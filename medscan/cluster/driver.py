@@ -292,6 +292,8 @@ class Driver:
             self._finish(slot.lots[stream].pop(message.study), message)
         elif isinstance(message, logging.LogRecord):
             logging.getLogger(message.name).handle(message)
+        elif isinstance(message, int):
+            self.tally.repeated += message
         else:
             self.stop.failure = self.stop.failure or message
 

@@ -57,8 +57,9 @@ VISIBLE_S = 10.0
 MARK = ".mark.part"
 """File in the folder of the parts that shows scanners that it is the driver's folder."""
 
-Message = FinishedStudy | logging.LogRecord | str
-"""Message of a scanner: a finished study, a line for the log, or why it has stopped."""
+Message = FinishedStudy | logging.LogRecord | int | str
+"""Message of a scanner: a finished study, a line for the log, how many slices of its lot repeat
+another, or why it has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ class Scanner:
             recall=partial(recall, outputs=self.options.outputs, privacy=self.options.privacy),
         )
         pipeline.run(tasks)
+        messages.put(sum(scorer.repeated for scorer in scorers.values()))
 
     def finish_early(self) -> None:
         """Begin no further study; those begun get a few seconds more."""

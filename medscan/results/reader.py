@@ -148,6 +148,7 @@ class Results:
                 skipped=_rows(file["skipped"], ("path", "reason")),
                 seconds=float(attributes.get("seconds", math.nan)),
                 slices=int(attributes.get("slices", 0)),
+                repeated=int(attributes.get("repeated", 0)),
                 key_fingerprint=str(attributes.get("key_fingerprint", "")),
                 precision=str(attributes.get("precision", "")),
                 plane=str(attributes.get("plane", "")),

@@ -263,6 +263,7 @@ def _write_run(file: Any, run: RunInfo) -> None:
     for name, value in run.counts.items():
         file.attrs[name] = value
     file.attrs["seconds"], file.attrs["slices"] = run.seconds, run.slices
+    file.attrs["repeated"] = run.repeated
     for name, columns, rows in (
         ("failures", ("path", "stage", "reason", "message"), run.failures),
         ("skipped", ("path", "reason"), run.skipped),

@@ -309,6 +309,8 @@ class RunInfo:
         Duration of the scan that wrote the file, up to writing it; NaN when unknown.
     slices : int
         Slices that this scan scored.
+    repeated : int
+        Of these, how many have the pixels of another, and so its score and map.
     key_fingerprint : str
         Fingerprint of the key that pseudonyms were made with.
     precision, plane : str
@@ -343,3 +345,4 @@ class RunInfo:
     shard: str = ""
     link_template: str = ""
     damage: list[str] = field(default_factory=list)
+    repeated: int = 0

@@ -27,10 +27,14 @@ from medscan.scoring import Scorer, loaded_scorers
 
 @dataclass(slots=True)
 class Tally:
-    """Numbers of studies and slices that an engine has finished; valid even after an error."""
+    """Numbers of studies and slices that an engine has finished; valid even after an error.
+
+    Of the slices, `repeated` have the pixels of another, which alone was scored.
+    """
 
     done: int = 0
     slices: int = 0
+    repeated: int = 0
     notes: list[str] = field(default_factory=list)
     profile: Profile = field(default_factory=Profile)
 
@@ -131,3 +135,4 @@ class LocalEngine:
             lanes = next((scorer.lanes.count for scorer in scorers.values()), 1)
             tally.profile = profile_of(clock, spent, options.compute.workers, lanes)
             tally.done, tally.slices = pipeline.done, pipeline.slices
+            tally.repeated = sum(scorer.repeated for scorer in scorers.values())

@@ -97,6 +97,7 @@ def publish_results(
         skipped=skipped,
         seconds=seconds,
         slices=summary.slices,
+        repeated=summary.repeated,
         key_fingerprint=key_fingerprint,
         precision=_precision(options),
         plane=inputs.cut_plane or "",

@@ -265,8 +265,8 @@ class _Run:
             with summary.stage("scan"):
                 self.engine.scan(due[: options.budget.max_studies], assignment)
         finally:
-            summary.slices, summary.notes = tally.slices, tally.notes
-            summary.profile = tally.profile
+            summary.slices, summary.repeated = tally.slices, tally.repeated
+            summary.notes, summary.profile = tally.notes, tally.profile
         summary.left = len(due) - tally.done
         if summary.left:
             summary.stopped = self.stop.reason or f"--max-studies {options.budget.max_studies}"

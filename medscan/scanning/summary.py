@@ -35,6 +35,7 @@ class Summary:
     absent: int = 0
     pruned: int = 0
     slices: int = 0
+    repeated: int = 0
     flagged: int = 0
     uncertain: int = 0
     unlike: int = 0
@@ -92,8 +93,9 @@ class Summary:
         scanned = self.scanned - self.unscored
         counted = {"uncertain": self.uncertain, "unlike what detectors were fitted on": self.unlike}
         doubtful = "".join(f"{count} {what}, " for what, count in counted.items() if count)
+        repeated = f", {self.repeated} of them repeated," * bool(self.repeated)
         text = (
-            f"{scanned} studies scanned ({self.slices} slices in {self.seconds:.0f} s), "
+            f"{scanned} studies scanned ({self.slices} slices{repeated} in {self.seconds:.0f} s), "
             f"{self.flagged} flagged, {doubtful}{self.unchanged} unchanged"
         )
         if self.stopped:

@@ -68,6 +68,12 @@ def test_the_run_page_adds_up_and_says_what_it_is(folder):
         assert fact in text
 
 
+def test_the_run_page_counts_repeated_slices(tmp_path, folder):
+    said = "3 of the slices have the pixels of another slice and took its score and map"
+    assert said in rendered(tmp_path, make.few_studies(), make.run(repeated=3)).text
+    assert "have the pixels of another" not in Page(folder / "run.html").text
+
+
 def test_a_study_page_says_what_was_scanned_and_what_was_not(folder):
     text = Page(folder / "studies" / "aaa.html").text
     assert "flagged score 0.950 , more abnormal than all 5 normals (expect 1" in text

@@ -75,7 +75,7 @@ def test_what_memory_ran_out_with_is_free_before_it_is_tried_again(scorer_of, me
         for n in range(5):
             if n == 4:  # two batches are submitted
                 both.set()
-            scored += scorer.add(n, np.zeros((1, 64, 64), np.float32))
+            scored += scorer.add(n, np.full((1, 64, 64), n / 5, np.float32))
         scored += scorer.flush()
         assert len(scored) == 5
     finally:
@@ -146,3 +146,38 @@ def test_no_room_for_the_model_is_one_line_and_a_mistake_is_none(options, monkey
     fail(RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):
         loaded_scorers(options.inputs.detectors, options.compute).__enter__()
+
+
+def test_slices_with_the_same_pixels_are_scored_once(scorer_of, method, monkeypatch):
+    real, batches = method.predict, []
+
+    def counted(images):
+        batches.append(len(images))
+        return real(images)
+
+    monkeypatch.setattr(method, "predict", counted)
+    scorer, rng = scorer_of(2), np.random.default_rng(0)
+    first, second = rng.random((2, 1, 64, 64), np.float32)
+    found = [*scorer.add(0, first), *scorer.add(1, first), *scorer.add(2, second)]
+    found += scorer.flush()
+    found += scorer.add(3, first.copy())  # long after the batch
+    found += scorer.add(4, np.repeat(first, 3, 0))  # in colour, and so another one
+    assert batches == [2]
+    assert scorer.repeated == 2
+    by_tag = {s.tag: s for s in [*found, *scorer.flush()]}
+    assert sorted(by_tag) == [0, 1, 2, 3, 4]
+    for copy in (1, 3, 4):
+        assert by_tag[copy].score == by_tag[0].score
+        assert by_tag[copy].heatmap.tobytes() == by_tag[0].heatmap.tobytes()
+    assert by_tag[2].score != by_tag[0].score
+
+
+def test_only_so_many_scores_are_kept(scorer_of, monkeypatch):
+    monkeypatch.setattr("medscan.scoring.scorer.KEPT_SCORES", 2)
+    scorer = scorer_of(1)
+    images = [np.full((1, 64, 64), n / 4, np.float32) for n in range(4)]
+    found = [s.tag for n, image in enumerate(images) for s in scorer.add(n, image)]
+    found += [s.tag for s in scorer.flush()]
+    found += [s.tag for n in (3, 0) for s in scorer.add(n, images[n])]
+    assert scorer.repeated == 1
+    assert sorted([*found, *(s.tag for s in scorer.flush())]) == [0, 0, 1, 2, 3, 3]
