@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
 
 from medscan.schema import OPEN, Count, Digest, Line
 
@@ -40,8 +43,28 @@ class Ancestor:
 
 
 @dataclass(frozen=True, slots=True)
+class Layer:
+    """A linear layer of a detector's graph, and how its input is rounded for int8.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Widths.
+    low, high : float
+        Least and greatest input that was measured; those beyond are cut off.
+    """
+
+    __pydantic_config__ = OPEN  # a newer version may say more
+
+    inputs: Count
+    outputs: Count
+    low: Annotated[float, Field(ge=-1e30, le=0)]
+    high: Annotated[float, Field(ge=0, le=1e30)]
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
-    """How a lower precision changed a detector's scores of slices that it was not fitted on.
+    """How a lower precision changed a detector's scores.
 
     Parameters
     ----------
@@ -61,6 +84,10 @@ class Trial:
         Change of the AUROC of slices.
     pixel_auroc : float or None
         Change of that of pixels; None without masks.
+    seen : bool
+        Whether the slices are of patients whom the detector was fitted on: there were no others.
+    layers : tuple of Layer
+        In the order of the graph; empty but for int8.
     """
 
     __pydantic_config__ = OPEN  # a newer version may say more
@@ -73,6 +100,8 @@ class Trial:
     spearman: float
     image_auroc: float
     pixel_auroc: float | None = None
+    seen: bool = False
+    layers: Annotated[tuple[Layer, ...], Field(max_length=10_000)] = ()
 
     @property
     def passed(self) -> bool:

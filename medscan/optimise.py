@@ -1,35 +1,41 @@
-"""A detector and labelled data -> the same, with what lower precisions do to its scores."""
+"""A detector and labelled data -> the same, with what lower precisions do to its scores.
+
+For int8, the slices of every fourth patient tell how its layers are rounded, and those of the
+others what that does.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medscan import detector as detectors
-from medscan.choices import Precision, RuntimeName
+from medscan.choices import Precision
 from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.evaluate import Evaluation, score_with, slices_of, unseen_items
-from medscan.history import Trial
-from medscan.runtimes import choose_runtime, load
-from medscan.shots import Item, LabelledSlice
+from medscan.history import Layer, Trial
+from medscan.runtimes import Graph, OpenVinoModel, graph_of, lower_precisions, measure_layers
+from medscan.shots import Item, LabelledSlice, read_items
 
-LOWER = (Precision.BF16,)
-"""Precisions that a detector is tried in."""
+if TYPE_CHECKING:
+    from medscan.methods import Method
+
 FEWEST = 20
 """Slices of each label that a trial needs: fewer show nothing."""
 
 
-def optimise(path: Path, data: Path, out: Path, most: int = 400) -> Detector:
+def optimise(path: Path, data: Path, out: Path, most: int = 400, split: str = "rest") -> Detector:
     """Try a detector in lower precisions, and save it with what came of that.
 
-    Both computations score the same slices, of patients whom the detector was not fitted on; see
-    `medscan.history.Trial` for what is compared.
+    All computations score the same slices; see `medscan.history.Trial` for what is compared.
 
     Parameters
     ----------
@@ -41,6 +47,9 @@ def optimise(path: Path, data: Path, out: Path, most: int = 400) -> Detector:
         File of the detector, with the same tensors, threshold and normals.
     most : int
         About how many slices are scored, evenly spaced over the data.
+    split : {"rest", "train"}
+        Slices of patients whom the detector was not fitted on; or, where there are no others,
+        those of the training split.
 
     Returns
     -------
@@ -60,22 +69,55 @@ def optimise(path: Path, data: Path, out: Path, most: int = 400) -> Detector:
     """
     file = detectors.find(path)
     found = detectors.read(file)
-    for precision in LOWER:
-        choose_runtime(RuntimeName.OPENVINO, "cpu", precision)
-    model = load(file, found, Precision.FP32, runtime=RuntimeName.OPENVINO)
-    slices = sample(found, data, model.square.size, most)
-    full = score_with(model, found.calibration, slices)
+    lower = lower_precisions()
+    if not lower:
+        raise UsageError("OpenVINO has no precision on this CPU that is faster than fp32")
+    graph = graph_of(found, partial(_method, file, found))
+    measured, judged = _apart(sample(found, data, graph.square.size, most, split))
+    full = _scored(graph, Precision.FP32, found, judged)
     _check(data, full)
     trials = []
-    for precision in LOWER:
-        low = load(file, found, precision, runtime=RuntimeName.OPENVINO)
-        trials.append(compare(precision, full, score_with(low, found.calibration, slices)))
+    for precision in lower:
+        int8 = precision is Precision.INT8
+        layers = measure_layers(graph, (one.image for one in measured)) if int8 else ()
+        low = _scored(graph, precision, found, judged, layers)
+        trial = compare(precision, full, low)
+        trials.append(replace(trial, layers=layers, seen=split == "train"))
     return replace(found, trials=tuple(trials)).save_with_tensors_of(out, file)
 
 
-def sample(found: Detector, data: Path, size: int, most: int) -> list[LabelledSlice]:
-    """About `most` slices of patients whom a detector was not fitted on, evenly spaced."""
-    items = sorted(unseen_items(data, [found], "rest"), key=lambda item: item.name)
+def _method(file: Path, found: Detector) -> Method:
+    return found.load_method(file, found.load_backbone(device="cpu", precision=Precision.FP32))
+
+
+def _apart(slices: list[LabelledSlice]) -> tuple[list[LabelledSlice], list[LabelledSlice]]:
+    """Slices of every fourth patient, and those of the others."""
+    chosen = set(sorted({one.item.patient for one in slices})[::4])
+    return (
+        [one for one in slices if one.item.patient in chosen],
+        [one for one in slices if one.item.patient not in chosen],
+    )
+
+
+def _scored(
+    graph: Graph,
+    precision: Precision,
+    found: Detector,
+    slices: list[LabelledSlice],
+    layers: tuple[Layer, ...] = (),
+) -> Evaluation:
+    import torch
+
+    model = OpenVinoModel(graph, precision, torch.get_num_threads(), layers)
+    return score_with(model, found.calibration, slices)
+
+
+def sample(
+    found: Detector, data: Path, size: int, most: int, split: str = "rest"
+) -> list[LabelledSlice]:
+    """About `most` slices, evenly spaced; see `optimise`."""
+    items = read_items(data) if split == "train" else unseen_items(data, [found], "rest")
+    items = sorted(items, key=lambda item: item.name)
 
     def drawn(part: Sequence[Item]) -> list[LabelledSlice]:
         return list(islice(slices_of(found.domain.plane, found.window, size, part), 2 * most))
@@ -90,8 +132,7 @@ def _check(data: Path, full: Evaluation) -> None:
         count = sum(row.label == label for row in full.rows)
         if count < FEWEST:
             raise UsageError(
-                f"{data} has {count} {what} slices of patients that the detector was not fitted "
-                f"on; {FEWEST} are needed to compare precisions"
+                f"{data} leaves {count} {what} slices to compare precisions on; {FEWEST} are needed"
             )
     if len({row.score for row in full.rows}) < 2:
         raise UsageError(f"{data}: all its slices have the same score")

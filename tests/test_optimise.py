@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ from medscan.choices import Precision
 from medscan.errors import DetectorError, UsageError
 from medscan.evaluate import Evaluation
 from medscan.evaluate.figures import Row
-from medscan.history import Trial
+from medscan.history import Layer, Trial
+from medscan.runtimes import lower_precisions
 from tests import tiny
 from tests.runtimes import needs_bf16
 
+LAYER = Layer(32, 96, -1.5, 2.25)
 TRIAL = Trial("bf16", "openvino 1", 100, 0, 0.01, 0.999, 0.001)
 
 
@@ -36,14 +39,16 @@ def tensors(path):
 def test_it_is_the_same_detector_with_a_trial(
     detector_file, data, tmp_path, kept_graphs, monkeypatch
 ):
-    monkeypatch.setattr(optimise, "FEWEST", 5)
+    monkeypatch.setattr(optimise, "FEWEST", 3)
     out = tmp_path / "fast.safetensors"
     found = optimise.optimise(detector_file, data, out)
-    (trial,) = found.trials
-    assert (trial.precision, trial.slices) == ("bf16", 10)
-    assert trial.runtime.startswith("openvino 20")
-    assert 0 < abs(trial.bias) < 1
-    assert trial.spearman > 0.8
+    assert [trial.precision for trial in found.trials] == lower_precisions()
+    for trial in found.trials:
+        assert (trial.slices, trial.seen) == (7, False)  # those of three patients are measured
+        assert trial.runtime.startswith("openvino 20")
+        assert 0 < abs(trial.bias) < 1
+        assert trial.spearman > 0.8
+        assert bool(trial.layers) == (trial.precision == "int8")
     read = detector.read(out)
     assert read == found
     old = detector.read(detector_file)
@@ -53,7 +58,7 @@ def test_it_is_the_same_detector_with_a_trial(
 
 @needs_bf16
 def test_data_that_shows_too_little_is_refused(detector_file, data, tmp_path, kept_graphs):
-    with pytest.raises(UsageError, match="has 5 normal slices of patients"):
+    with pytest.raises(UsageError, match=r"leaves [34] normal slices to compare"):
         optimise.optimise(detector_file, data, tmp_path / "fast.safetensors")
     assert list(tmp_path.glob("*.safetensors")) == []
 
@@ -65,6 +70,9 @@ def test_a_detector_is_not_tried_on_its_own_shots(
     monkeypatch.setattr(optimise, "FEWEST", 0)
     with pytest.raises(UsageError, match="every patient gave a shot"):
         optimise.optimise(detector_file, pictures, tmp_path / "fast.safetensors")
+    monkeypatch.setattr(optimise, "_scored", Mock(side_effect=InterruptedError))
+    with pytest.raises(InterruptedError):  # unless that is asked for
+        optimise.optimise(detector_file, pictures, tmp_path / "fast.safetensors", split="train")
 
 
 def scores(*values, threshold=0.5):
@@ -103,8 +111,9 @@ def told(detector_file, folder, text):
 
 
 def test_trials_are_read_and_what_a_newer_version_adds_is_passed_over(detector_file, tmp_path):
-    text = json.dumps([asdict(TRIAL) | {"mood": "good"}])
-    assert detector.read(told(detector_file, tmp_path, text)).trials == (TRIAL,)
+    rounded = replace(TRIAL, precision="int8", layers=(LAYER,), seen=True)
+    text = json.dumps([asdict(TRIAL) | {"mood": "good"}, asdict(rounded)])
+    assert detector.read(told(detector_file, tmp_path, text)).trials == (TRIAL, rounded)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +128,10 @@ def test_trials_are_read_and_what_a_newer_version_adds_is_passed_over(detector_f
         json.dumps([asdict(TRIAL) | {"flags": -1}]),
         json.dumps([asdict(TRIAL) | {"precision": "a\nb"}]),
         json.dumps([asdict(TRIAL)] * 101),
+        json.dumps([asdict(TRIAL) | {"layers": [asdict(LAYER) | {"low": float("-inf")}]}]),
+        json.dumps([asdict(TRIAL) | {"layers": [asdict(LAYER) | {"low": 0.5}]}]),
+        json.dumps([asdict(TRIAL) | {"layers": [asdict(LAYER) | {"inputs": -1}]}]),
+        json.dumps([asdict(TRIAL) | {"layers": [asdict(LAYER)] * 10_001}]),
     ],
 )
 def test_trials_that_are_none_are_refused(detector_file, tmp_path, text):

@@ -66,7 +66,7 @@ class Detector:
         device : str
             auto, cpu, cuda or cuda:N.
         precision : str
-            auto, fp32, bf16 or fp16.
+            auto, fp32, bf16, fp16 or int8.
         runtime : str
             auto, torch or openvino: the library that computes the model.
         batch_size : int, optional

@@ -13,6 +13,8 @@ from medscan.cli.options import INPUT, OUTPUT, AsJson, option
 from medscan.errors import UsageError
 from medscan.text import printable
 
+SEEN = "; it was fitted on these patients"
+
 
 def optimise(
     detector: Annotated[Path, typer.Argument(help="Detector file, or name of a shipped one.")],
@@ -21,6 +23,15 @@ def optimise(
     ],
     out: Annotated[Path, option(OUTPUT, "Detector file to write.")],
     slices: Annotated[int, option(INPUT, "About how many slices to score.", min=40)] = 400,
+    split: Annotated[
+        str,
+        option(
+            INPUT,
+            "rest: patients the detector was not fitted on; train: all of the training split, "
+            "where none are left.",
+            autocompletion=lambda: ["rest", "train"],
+        ),
+    ] = "rest",
     as_json: AsJson = False,
 ) -> None:
     """Try a detector in faster number formats, for scans with --precision auto."""
@@ -28,9 +39,13 @@ def optimise(
 
     if not out.parent.is_dir() or out.is_dir() or out.is_symlink():
         raise UsageError(f"--out {out}: its folder must exist and it must be a regular file")
-    found = run(detector, data, out, slices)
+    if split not in ("rest", "train"):
+        raise UsageError(f"--split {printable(split, 80)}: choose rest or train")
+    found = run(detector, data, out, slices, split)
     if as_json:
         told = [asdict(trial) | {"passed": trial.passed} for trial in found.trials]
+        for trial_told in told:
+            del trial_told["layers"]
         typer.echo(json.dumps({"detector": found.digest, "trials": told}))
         return
     for trial in found.trials:
@@ -40,5 +55,6 @@ def optimise(
             f"{trial.precision} {verdict} ({trial.slices} slices: {trial.flags} flags change, "
             f"scores move by {trial.bias:+.4f} of their spread, rank correlation "
             f"{trial.spearman:.4f}, AUROC {trial.image_auroc:+.4f}{pixels})"
+            f"{SEEN * trial.seen}"
         )
     typer.echo(f"{printable(str(out))}: {printable(found.name)}, hash {found.digest[:12]}")

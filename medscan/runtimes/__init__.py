@@ -4,9 +4,15 @@ Imports neither library before a detector is loaded.
 """
 
 from medscan.runtimes.base import AS_CALIBRATED, Computed, Model, Output, Square
-from medscan.runtimes.graphs import TOLERANCE, Graph, difference, make
-from medscan.runtimes.loading import Loader, choose_precision, choose_runtime, load
-from medscan.runtimes.openvino import OpenVinoModel
+from medscan.runtimes.graphs import TOLERANCE, Graph, difference, graph_of, make
+from medscan.runtimes.loading import (
+    Loader,
+    choose_precision,
+    choose_runtime,
+    load,
+    lower_precisions,
+)
+from medscan.runtimes.openvino import OpenVinoModel, measure_layers
 from medscan.runtimes.pytorch import TorchModel
 from medscan.runtimes.trace import converting, outputs, traced
 
@@ -25,8 +31,11 @@ __all__ = [
     "choose_runtime",
     "converting",
     "difference",
+    "graph_of",
     "load",
+    "lower_precisions",
     "make",
+    "measure_layers",
     "outputs",
     "traced",
 ]

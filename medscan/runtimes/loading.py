@@ -5,17 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import platform
-import re
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medscan.choices import Precision, RuntimeName
 from medscan.clip import choose_device
 from medscan.detector import Detector
-from medscan.errors import ExportError, UsageError
+from medscan.errors import DetectorError, ExportError, UsageError
+from medscan.history import Layer
 from medscan.runtimes import openvino
 from medscan.runtimes.base import Model
+from medscan.runtimes.cpu import computes_bf16, computes_int8
 from medscan.runtimes.graphs import graph_of
 from medscan.runtimes.openvino import OpenVinoModel
 from medscan.runtimes.pytorch import TorchModel
@@ -29,7 +29,6 @@ log = logging.getLogger("medscan.scan")
 
 VARIABLE = "MEDSCAN_RUNTIME"
 """Environment variable with the runtime that `auto` stands for."""
-CPU_INFO = Path("/proc/cpuinfo")
 MEASURED = ("x86_64", "AMD64")
 """Processors on which OpenVINO is known to be the faster one."""
 
@@ -50,12 +49,15 @@ def choose_runtime(asked: RuntimeName, device: str, precision: Precision) -> Run
         If the runtime asked for cannot compute in that precision, or on that device.
     """
     asked = _of_environment() if asked is RuntimeName.AUTO else asked
-    if asked is RuntimeName.TORCH:
+    torch, int8 = asked is RuntimeName.TORCH, precision is Precision.INT8
+    if torch and not int8:
         return asked
-    why = _obstacle(device, precision)
-    if asked is RuntimeName.OPENVINO and why:
+    why = "torch was chosen" if torch else _obstacle(device, precision)
+    if why and int8:
+        raise UsageError(f"--precision int8 needs OpenVINO, and {why}; choose auto")
+    if why and asked is RuntimeName.OPENVINO:
         raise UsageError(f"--runtime openvino: {why}; choose torch, or auto")
-    unknown = asked is RuntimeName.AUTO and platform.machine() not in MEASURED
+    unknown = asked is RuntimeName.AUTO and platform.machine() not in MEASURED and not int8
     return RuntimeName.TORCH if why or unknown else RuntimeName.OPENVINO
 
 
@@ -77,20 +79,17 @@ def choose_precision(detector: Detector, runtime: RuntimeName, device: str) -> P
     """
     asked = _of_environment() if runtime is RuntimeName.AUTO else runtime
     passed = {trial.precision for trial in detector.trials if trial.passed}
-    may = asked is not RuntimeName.TORCH and Precision.BF16 in passed
+    here = {Precision.INT8: computes_int8, Precision.BF16: computes_bf16}  # the fastest first
+    fast = next((p for p, computes in here.items() if p in passed and computes()), None)
     # Cheap questions first: the last one imports PyTorch where there may be a GPU.
-    fast = may and openvino.installed() and computes_bf16() and choose_device(device) == "cpu"
-    return Precision.BF16 if fast else Precision.FP32
+    may = fast and asked is not RuntimeName.TORCH and openvino.installed()
+    return fast if fast and may and choose_device(device) == "cpu" else Precision.FP32
 
 
-@cache
-def computes_bf16() -> bool:
-    """Whether this CPU multiplies bfloat16, rather than emulates it."""
-    try:
-        flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(), re.MULTILINE)
-    except OSError:  # not Linux
-        return False
-    return bool(flags and {"avx512_bf16", "amx_bf16"}.intersection(flags[1].split()))
+def lower_precisions() -> list[Precision]:
+    """Precisions below single that OpenVINO computes on this CPU, the fastest last."""
+    known = {Precision.BF16: True, Precision.INT8: computes_int8()}
+    return [p for p, computes in known.items() if computes and openvino.supports(p)]
 
 
 def _of_environment() -> RuntimeName:
@@ -154,17 +153,18 @@ class Loader:
         ExportError
             If the detector cannot be converted for the runtime asked for.
         medscan.errors.DetectorError
-            If its file is damaged, or its backbone is another one.
+            If its file is damaged, its backbone is another one, or it is not ready for int8.
         """
 
         def single() -> Method:
             return self._method(path, detector, Precision.FP32)
 
         if choose_runtime(self.runtime, self.device, precision) is RuntimeName.OPENVINO:
+            layers = _layers(detector) if precision is Precision.INT8 else ()
             try:
-                return OpenVinoModel(graph_of(detector, single), precision, self.lanes)
+                return OpenVinoModel(graph_of(detector, single), precision, self.lanes, layers)
             except ExportError as error:
-                if self.runtime is RuntimeName.OPENVINO:
+                if self.runtime is RuntimeName.OPENVINO or precision is Precision.INT8:
                     raise
                 log.warning("detector %s is computed by PyTorch: %s", detector.name, error)
         return TorchModel(self._method(path, detector, precision), precision)
@@ -175,3 +175,13 @@ class Loader:
             loaded = detector.load_backbone(device=self.device, precision=precision)
             self._backbones[tower] = loaded
         return detector.load_method(path, self._backbones[tower])
+
+
+def _layers(detector: Detector) -> tuple[Layer, ...]:
+    """How the linear layers of a detector are rounded for int8, as its last trial in it says."""
+    found = [trial.layers for trial in detector.trials if trial.precision == Precision.INT8]
+    if not found:
+        raise DetectorError(
+            f"detector {detector.name} has not been tried in int8: run medscan optimise on it"
+        )
+    return found[-1]

@@ -6,6 +6,7 @@ Each property that a model is compiled with is there for a reason; see `properti
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
@@ -17,8 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medscan.choices import Precision, RuntimeName
+from medscan.history import Layer
 from medscan.profile import MODEL, Clock
+from medscan.runtimes import int8
 from medscan.runtimes.base import Check, Computed, Output, Square
+from medscan.runtimes.cpu import computes_bf16
 
 if TYPE_CHECKING:
     from medscan.runtimes.graphs import Graph
@@ -68,8 +72,9 @@ def properties(precision: Precision, lanes: int) -> dict[str, Any]:
         Batches computed side by side, each by one thread. Threads are not pinned: each process
         would pin its own to the same first cores.
     """
+    rest = Precision.BF16 if computes_bf16() else Precision.FP32  # of what int8 does not multiply
     return {
-        "INFERENCE_PRECISION_HINT": HINTS[precision],
+        "INFERENCE_PRECISION_HINT": HINTS[rest if precision is Precision.INT8 else precision],
         "NUM_STREAMS": lanes,
         "INFERENCE_NUM_THREADS": lanes,
         "ENABLE_CPU_PINNING": False,
@@ -83,19 +88,27 @@ class OpenVinoModel:
     ----------
     graph : Graph
     precision : Precision
-        One of `HINTS`.
+        One of `HINTS`, or int8.
     lanes : int
         As in `properties`.
+    layers : tuple of Layer
+        For int8, how its linear layers are rounded.
+
+    Raises
+    ------
+    medscan.errors.DetectorError
+        If the layers are those of another graph.
     """
 
     device = "cpu"
 
-    def __init__(self, graph: Graph, precision: Precision, lanes: int) -> None:
-        openvino = library()
-        # Copied: what is shared would have to outlive the compiled model.
-        weights = openvino.Tensor(graph.weights, shared_memory=False)
-        model = core().read_model(graph.structure, weights)
-        self._compiled = core().compile_model(model, "CPU", properties(precision, lanes))
+    def __init__(
+        self, graph: Graph, precision: Precision, lanes: int, layers: tuple[Layer, ...] = ()
+    ) -> None:
+        model = _read(graph)
+        if precision is Precision.INT8:
+            int8.insert(library(), model, layers)
+        self._compiled = _compiled(model, precision, lanes)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._check: Check = lambda: None
         self.computed, self._square = Computed(precision, RuntimeName.OPENVINO), graph.square
@@ -143,12 +156,28 @@ class OpenVinoModel:
             raise
 
 
+def _read(graph: Graph) -> Any:
+    # Copied: what is shared would have to outlive the compiled model.
+    weights = library().Tensor(graph.weights, shared_memory=False)
+    return core().read_model(graph.structure, weights)
+
+
+def _compiled(model: Any, precision: Precision, lanes: int) -> Any:
+    return core().compile_model(model, "CPU", properties(precision, lanes))
+
+
+def measure_layers(graph: Graph, images: Iterable[NDArray[np.float32]]) -> tuple[Layer, ...]:
+    """Measure the inputs of a graph's linear layers; see `medscan.runtimes.int8.measure`."""
+    return int8.measure(_read(graph), lambda m: _compiled(m, Precision.FP32, 1), images)
+
+
 def supports(precision: Precision) -> bool:
     """Whether OpenVINO computes in this precision on this CPU."""
     if precision is Precision.FP32:
         return True
     capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return precision in HINTS and str(precision).upper() in capabilities
+    known = (*HINTS, Precision.INT8)
+    return precision in known and str(precision).upper() in capabilities
 
 
 def convert(program: Any, path: Path) -> None:

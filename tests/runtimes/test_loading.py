@@ -6,13 +6,13 @@ import pytest
 
 from medscan import detector
 from medscan.choices import Precision, RuntimeName
-from medscan.errors import UsageError
+from medscan.errors import DetectorError, UsageError
 from medscan.history import Trial
-from medscan.runtimes import choose_precision, choose_runtime, openvino
+from medscan.runtimes import Loader, choose_precision, choose_runtime, openvino
 from medscan.runtimes import loading as room
 
 AUTO, TORCH, OPENVINO = RuntimeName
-FP32, BF16, FP16 = Precision.FP32, Precision.BF16, Precision.FP16
+FP32, BF16, FP16, INT8 = Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8
 PASSED = Trial("bf16", "openvino 1", 100, 1, 0.01, 0.999, 0.001, -0.001)
 
 
@@ -22,8 +22,9 @@ def _here(monkeypatch):
     monkeypatch.delenv("MEDSCAN_RUNTIME")
     monkeypatch.setattr(room.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(openvino, "installed", lambda: True)
-    monkeypatch.setattr(openvino, "supports", lambda precision: precision in (FP32, BF16))
+    monkeypatch.setattr(openvino, "supports", lambda precision: precision in (FP32, BF16, INT8))
     monkeypatch.setattr(room, "computes_bf16", lambda: True)
+    monkeypatch.setattr(room, "computes_int8", lambda: True)
     monkeypatch.setattr(room, "choose_device", lambda name: "cpu" if name == "auto" else name)
 
 
@@ -95,16 +96,25 @@ def test_auto_is_single_precision_where_bfloat16_is_emulated_or_not_there(found,
     assert choose_precision(found, AUTO, "cpu") is FP32
 
 
+def test_auto_is_int8_for_a_detector_that_passed_where_the_cpu_adds_up_bytes(found, monkeypatch):
+    both = replace(found, trials=(PASSED, replace(PASSED, precision="int8")))
+    assert choose_precision(both, AUTO, "cpu") is INT8
+    assert choose_precision(both, TORCH, "cpu") is FP32
+    assert choose_precision(both, AUTO, "cuda") is FP32
+    monkeypatch.setattr(room, "computes_int8", lambda: False)
+    assert choose_precision(both, AUTO, "cpu") is BF16
+    monkeypatch.setattr(room, "computes_bf16", lambda: False)
+    assert choose_precision(both, AUTO, "cpu") is FP32
+
+
 @pytest.mark.parametrize(
-    ("flags", "does"),
-    [("fpu avx512f avx512_bf16", True), ("amx_bf16 fpu", True), ("fpu avx512f bf16x", False)],
+    ("runtime", "device", "why"), [(TORCH, "cpu", "torch was chosen"), (AUTO, "cuda", "CPUs only")]
 )
-def test_what_the_cpu_says_of_itself(monkeypatch, tmp_path, flags, does):
-    monkeypatch.undo()
-    (tmp_path / "cpuinfo").write_text(
-        f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: avx512_bf16\n"
-    )
-    monkeypatch.setattr(room, "CPU_INFO", tmp_path / "cpuinfo")
-    assert room.computes_bf16.__wrapped__() is does
-    monkeypatch.setattr(room, "CPU_INFO", tmp_path / "none")
-    assert room.computes_bf16.__wrapped__() is False
+def test_int8_is_never_replaced_by_another_precision(runtime, device, why):
+    with pytest.raises(UsageError, match=f"--precision int8 needs OpenVINO, and .*{why}"):
+        choose_runtime(runtime, device, INT8)
+
+
+def test_int8_asks_for_ranges(detector_file):
+    with pytest.raises(DetectorError, match="tiny-flair has not been tried in int8: run medscan"):
+        Loader(AUTO, "cpu", 1).load(detector_file, detector.read(detector_file), INT8)

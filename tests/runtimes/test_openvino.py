@@ -19,6 +19,10 @@ from medscan.runtimes import Loader, OpenVinoModel, openvino
 from medscan.runtimes.graphs import graph_of
 from tests.runtimes import needs_bf16
 
+PRECISIONS = pytest.mark.parametrize(
+    "precision", [Precision.FP32, pytest.param(Precision.BF16, marks=needs_bf16)]
+)
+
 
 @pytest.fixture
 def method(detector_file, backbone):
@@ -83,18 +87,20 @@ def test_bfloat16_is_bfloat16(graph):
     assert 1e-6 < difference < 0.1
 
 
-def test_a_batch_may_have_any_size_and_rounds_the_same(graph):
+@PRECISIONS
+def test_a_batch_may_have_any_size_and_rounds_the_same(graph, precision):
     images = np.random.default_rng(2).random((9, 3, 64, 64), np.float32)
-    model = OpenVinoModel(graph, Precision.FP32, 1)
+    model = OpenVinoModel(graph, precision, 1)
     together = scored(model, images)
     for n in range(9):
         for whole, alone in zip(together, scored(model, images[n : n + 1]), strict=True):
             assert whole[n].tobytes() == alone[0].tobytes()
 
 
-def test_batches_side_by_side_do_not_mix(graph):
+@PRECISIONS
+def test_batches_side_by_side_do_not_mix(graph, precision):
     images = np.random.default_rng(3).random((8, 4, 3, 64, 64), np.float32)
-    model = OpenVinoModel(graph, Precision.FP32, 2)
+    model = OpenVinoModel(graph, precision, 2)
     alone = [scored(model, batch)[0].tolist() for batch in images]
     found = [None] * 8
 

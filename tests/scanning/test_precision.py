@@ -2,19 +2,20 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from medscan import detector, results
-from medscan.choices import Precision, RuntimeName
+from medscan.choices import Order, Precision, RuntimeName
 from medscan.chosen import settled
 from medscan.errors import UsageError
 from medscan.history import Trial
 from medscan.inspect import verify_results
 from medscan.options import Compute
-from medscan.runtimes import loading
+from medscan.runtimes import graph_of, loading, measure_layers
 from medscan.scanning import scan
 from tests.options import changed
-from tests.runtimes import needs_bf16
+from tests.runtimes import needs_bf16, needs_int8
 
 PASSED = Trial("bf16", "openvino 1", 100, 0, 0.01, 0.999, 0.001)
 COMPUTE = Compute("cpu", batch_size=4)
@@ -52,6 +53,54 @@ def test_auto_takes_what_a_detector_passed_in_and_another_precision_scans_again(
     single = in_precision(tried, Precision.FP32)
     assert scan(single).scanned == 3
     assert computed(tried) == {("openvino", "fp32")}
+
+
+def scores(options):
+    """Bytes of scores and maps, by study."""
+    return {
+        study.info["StudyInstanceUID"]: [
+            stack.slice_score.tobytes() + stack.heatmap.tobytes() for stack in study.stacks
+        ]
+        for study in results.open(options.outputs.out).studies()
+    }
+
+
+@pytest.fixture
+def ranged(tried, detector_file, backbone):
+    """The same, with ranges for int8, in which it passed too."""
+    ((path, found),) = tried.inputs.detectors
+    graph = graph_of(found, lambda: found.load_method(detector_file, backbone))
+    layers = measure_layers(graph, np.random.default_rng(0).random((4, 3, 64, 64), np.float32))
+    trials = (PASSED, replace(PASSED, precision="int8", layers=layers))
+    return changed(tried, detectors=((path, settled(replace(found, trials=trials), COMPUTE)),))
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        Precision.FP32,
+        pytest.param(Precision.BF16, marks=needs_bf16),
+        pytest.param(Precision.INT8, marks=needs_int8),
+    ],
+)
+def test_a_score_depends_on_its_slice_alone(three, ranged, tmp_path, precision):
+    options = in_precision(ranged, precision)
+    scan(options)
+    assert computed(options) == {("openvino", precision)}
+    turned = changed(options, out=tmp_path / "turned.h5", order=Order.NEWEST, workers=2)
+    scan(turned)
+    assert scores(turned) == scores(options)
+    alone = changed(options, out=tmp_path / "alone.h5", roots=(three / "2",))
+    scan(alone)
+    assert scores(alone) == {"1.2": scores(options)["1.2"]}
+
+
+@needs_int8
+def test_auto_is_int8_for_a_detector_that_passed_in_it(three, ranged):
+    scan(ranged)
+    assert computed(ranged) == {("openvino", "int8")}
+    found = verify_results(ranged.inputs, ranged.outputs, 9, device="cpu")
+    assert (found.problems, found.rescored) == ([], 3)
 
 
 @needs_bf16
