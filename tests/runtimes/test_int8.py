@@ -94,8 +94,5 @@ def test_ranges_of_another_graph_are_refused(graph, layers):
             OpenVinoModel(graph, INT8, 1, wrong)
 
 
-@pytest.mark.parametrize("bf16", [True, False])
-def test_the_rest_is_bfloat16_only_where_the_cpu_multiplies_it(monkeypatch, bf16):
-    monkeypatch.setattr(room, "computes_bf16", lambda: bf16)
-    hint = room.properties(INT8, 1)["INFERENCE_PRECISION_HINT"]
-    assert hint == ("bf16" if bf16 else "f32")
+def test_the_rest_is_in_single_precision():
+    assert room.properties(INT8, 1)["INFERENCE_PRECISION_HINT"] == "f32"
