@@ -64,6 +64,8 @@ class Inputs:
         What the user states of all images that are not DICOM.
     left_out : tuple of (str, str)
         Keywords and words: a series whose header has one is out of scope.
+    every_mm : float or None
+        Distance up to which slices may be passed over; see `medscan.scoring.first_slices`.
     """
 
     roots: tuple[Path, ...] = ()
@@ -81,6 +83,7 @@ class Inputs:
     min_side: int = Bounds().side
     stated: Stated = NOTHING
     left_out: tuple[tuple[str, str], ...] = ()
+    every_mm: float | None = None
 
     @property
     def tools(self) -> str:
@@ -123,6 +126,8 @@ class Inputs:
             raise UsageError(
                 "--max-file-planes, --max-study-planes, --min-side: whole numbers above 0"
             )
+        if self.every_mm is not None and not 0 < self.every_mm < math.inf:
+            raise UsageError(f"--every {self.every_mm:g}: a number of millimetres above 0")
         if not 0 <= self.settle_s < math.inf:
             raise UsageError(f"--settle {self.settle_s:g}: 0, or a time such as 15m")
 
@@ -361,7 +366,8 @@ class ScanOptions:
         if precision is Precision.AUTO:  # then each stack tells its own; see `Task.asked`
             precision = Precision.FP32
         pictures = f"{privacy.thumbnails} {privacy.burned_in}"
-        return f"{precision} {pictures} {privacy.identify} {privacy.hashes_paths}"
+        every = "" if self.inputs.every_mm is None else f" every {self.inputs.every_mm:g} mm"
+        return f"{precision} {pictures} {privacy.identify} {privacy.hashes_paths}{every}"
 
     def check(self) -> None:
         """Refuse options that cannot work, before anything is written.

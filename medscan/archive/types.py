@@ -61,6 +61,7 @@ class Reason(StrEnum):
     KEPT = "kept"
     OUTDATED = "outdated"
     BACKGROUND = "background"
+    PASSED_OVER = "passed-over"
     TOO_SMALL = "too-small"
     ARRIVING = "arriving"
     LEFT_OVER = "left-over"
@@ -108,6 +109,10 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
         "again, so that score was dropped",
     ),
     Reason.BACKGROUND: (Bucket.SKIPPED, "every slice is black or a single grey"),
+    Reason.PASSED_OVER: (
+        Bucket.SKIPPED,
+        "its slices lie between scored ones, and --every asked not to score them all",
+    ),
     Reason.TOO_SMALL: (Bucket.SKIPPED, "its planes are smaller than --min-side"),
     Reason.ARRIVING: (Bucket.SKIPPED, "its study may be incomplete: left for the next scan"),
     Reason.LEFT_OVER: (Bucket.SKIPPED, "the scan stopped before its study: left for the next scan"),

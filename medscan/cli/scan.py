@@ -88,6 +88,14 @@ def scan(
             parser=duration("--settle"),
         ),
     ] = 0,
+    every: Annotated[
+        float | None,
+        option(
+            INPUT,
+            "Score slices up to this far apart, and more only beside the highest.",
+            metavar="MM",
+        ),
+    ] = None,
     paranoid: Annotated[
         bool, option(INPUT, "Compare files by content instead of size and modification time.")
     ] = False,
@@ -229,6 +237,7 @@ def scan(
             plane=plane,
             shard=only_shard,
             settle_s=settle,
+            every_mm=every,
             paranoid=paranoid,
             file_timeout_s=file_timeout,
             max_file_bytes=max_file_gib,

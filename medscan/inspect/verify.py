@@ -22,7 +22,7 @@ from medscan.inspect.integrity import BROKEN, accounting_problems, study_problem
 from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Task, pseudonym_key, scan_pseudonyms, survey_archive
 from medscan.reading import Decoders
-from medscan.results import Results, RunInfo, StackResult, StudyResult
+from medscan.results import Results, RunInfo, StackResult, State, StudyResult
 from medscan.runtimes import Computed
 from medscan.scanning import Pipeline, Room, Watchdog, stopping
 from medscan.scoring import loaded_scorers
@@ -349,9 +349,6 @@ def _compare(
             or (new_stack.frame != stack.frame).any()
         ):
             verification.problems.append(f"{where}: consists of other slices")
-        elif (new_stack.state != stack.state).any():
-            count = int((new_stack.state != stack.state).sum())
-            verification.problems.append(f"{where}: {count} slices have another state")
         else:
             _compare_values(stack, new_stack, where, tolerance, verification)
 
@@ -359,7 +356,23 @@ def _compare(
 def _compare_values(
     old: StackResult, new: StackResult, where: str, tolerance: float, verification: Verification
 ) -> None:
-    """Compare scores and maps; maps are stored with 11 bits, which may be rounded either way."""
+    """Compare states, scores and maps of slices that were asked for.
+
+    Maps are stored with 11 bits, which may be rounded either way.
+    """
+    asked = np.flatnonzero(old.state != State.PASSED_OVER)
+    old, new = (
+        replace(
+            stack,
+            state=stack.state[asked],
+            slice_score=stack.slice_score[asked],
+            heatmap=stack.heatmap[asked],
+        )
+        for stack in (old, new)
+    )
+    if count := int((new.state != old.state).sum()):
+        verification.problems.append(f"{where}: {count} slices have another state")
+        return
     scores = float(np.nanmax(np.abs(old.slice_score - new.slice_score), initial=0.0))
     difference = np.abs(old.heatmap.astype(np.float32) - new.heatmap.astype(np.float32))
     maps = float(difference.max(initial=0.0))

@@ -140,7 +140,8 @@ def stack_standing(stack: StackResult, normals: Normals | None) -> Standing:
     A detector that was never calibrated has neither; then it cannot be compared.
     """
     if normals is not None:
-        count = max(int((stack.state == State.SCORED).sum()), 1)
+        counted = np.isin(stack.state, (State.SCORED, State.PASSED_OVER))
+        count = max(int(counted.sum()), 1)
         among = like(normals, count)
         shares = stack_shares(normals, stack.score, count)
         return Standing(*shares, among.below(stack.score), len(among.scores), stack.percentile)

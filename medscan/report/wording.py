@@ -29,6 +29,7 @@ _STATES = {
     State.SCORED: "scored",
     State.BACKGROUND: "empty (background only)",
     State.FAILED: "unusable",
+    State.PASSED_OVER: "passed over (between scored ones)",
 }
 
 
@@ -119,6 +120,8 @@ def notes_of(row: Row) -> list[str]:
     notes += [unlike_note(stack) for stack in row.study.stacks if stack.unlike][:1]
     kept = [f"{name} {when[:10]}" for name, when in row.kept.items()]
     notes += [f"not scored in the last scan, kept: {', '.join(kept)}"] * bool(kept)
+    passed_over = sum(int((s.state == State.PASSED_OVER).sum()) for s in row.study.stacks)
+    notes += [f"not every slice was scored: {passed_over} passed over"] * bool(passed_over)
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
 
 

@@ -17,6 +17,8 @@ class State(IntEnum):
     SCORED = 0
     BACKGROUND = 1
     FAILED = 2
+    PASSED_OVER = 3
+    """It lies between scored ones, and the scan was asked not to score every slice."""
 
 
 @dataclass(frozen=True, slots=True)

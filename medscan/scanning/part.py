@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medscan import results
-from medscan.results import State, StudyResult, Work
+from medscan.results import StackResult, State, StudyResult, Work
 from medscan.scoring import HEADER_UNUSED
 
 
@@ -26,8 +27,8 @@ class FinishedStudy:
     flagged, uncertain, unlike : bool
     stacks : int
         Stacks that were given to a detector.
-    slices, failed : int
-        Slices that were scored, and slices that could not be.
+    slices, failed, passed_over : int
+        Slices that were scored, that could not be, and that nobody asked for.
     seconds : float
     header_unused : int
         Stacks of which slices were drawn without what their header says of showing them.
@@ -42,6 +43,7 @@ class FinishedStudy:
     stacks: int
     slices: int
     failed: int
+    passed_over: int
     seconds: float
     header_unused: int
 
@@ -69,8 +71,13 @@ def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> Finis
         uncertain=study.uncertain,
         unlike=study.unlike,
         stacks=len(new),
-        slices=sum(int((stack.state == State.SCORED).sum()) for stack in new),
-        failed=sum(int((stack.state == State.FAILED).sum()) for stack in new),
+        slices=_count(new, State.SCORED),
+        failed=_count(new, State.FAILED),
+        passed_over=_count(new, State.PASSED_OVER),
         seconds=sum(float(stack.info["seconds"]) for stack in new[:1]),
         header_unused=sum(HEADER_UNUSED in stack.info["notes"] for stack in new),
     )
+
+
+def _count(stacks: Sequence[StackResult], state: State) -> int:
+    return sum(int((stack.state == state).sum()) for stack in stacks)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 
 from medscan.archive import Outcome, Pseudonyms, Reason, Series, Stack
@@ -108,27 +109,36 @@ class Pipeline:
         self.stop, self.watchdog, self.keep, self.watch = stop, watchdog, keep, watch
         self.decode, self.recall = decode, recall
         self.studies: dict[str, _Study] = {}
+        self.further: deque[DrawJob] = deque()
         self.total = self.done = self.slices = self.failed = 0
 
     def run(self, tasks: Sequence[Task]) -> None:
         """Scan studies until all are done or something stops the scan; `stop` says what."""
         self.total = len(tasks)
-        drawn_jobs = self.decode(self._jobs(tasks))
         try:
-            for job, drawn in drawn_jobs:
-                self.stop.check_overdue()
-                self._score_drawn(job, drawn)
-            # Slices of the last studies wait in batches that never filled.
-            for scorer in self.scorers.values():
-                self._record_scores(scorer.flush())
+            self._run_jobs(self._jobs(tasks))
+            while self.further:
+                self._run_jobs(self._further_jobs())
         except StoppedError:
             self.studies.clear()  # the next scan scans them from the start
         except LedgerError:  # a DiskError, but the caller mends it with a new ledger
             raise
         except (DeviceError, DiskError) as error:
             self.stop.failure = str(error)
-        finally:
-            drawn_jobs.close()
+
+    def _run_jobs(self, jobs: Iterator[DrawJob]) -> None:
+        with closing(self.decode(jobs)) as drawn_jobs:
+            for job, drawn in drawn_jobs:
+                self.stop.check_overdue()
+                self._score_drawn(job, drawn)
+        # Slices of the last studies wait in batches that never filled.
+        for scorer in self.scorers.values():
+            self._record_scores(scorer.flush())
+
+    def _further_jobs(self) -> Iterator[DrawJob]:
+        """Yield the jobs of slices that were passed over, and that a flag may depend on."""
+        while self.further:
+            yield self.further.popleft()
 
     def _jobs(self, tasks: Sequence[Task]) -> Iterator[DrawJob]:
         """Yield the jobs of one study after another.
@@ -137,6 +147,7 @@ class Pipeline:
         studies, for then the jobs end and all studies begun are finished.
         """
         for task in tasks:
+            yield from self._further_jobs()
             self.stop.failure = self.stop.failure or self.room.reserve(task)
             if self.stop:
                 return
@@ -170,6 +181,7 @@ class Pipeline:
             thumbnails,
             task.assumed.get(stack.key, ()),
             model.computed,
+            self.inputs.every_mm,
         )
 
     def _score_drawn(self, job: DrawJob, drawn: Drawn) -> None:
@@ -207,8 +219,18 @@ class Pipeline:
         # Removed first: a mistake while it is finished must not finish it twice.
         del self.studies[key]
         with self._isolating(study.task):
-            self._finish(study)
+            if self._asks_further(study):
+                self.studies[key] = study
+            else:
+                self._finish(study)
         self.watchdog.feed("slices are decoded")
+
+    def _asks_further(self, study: _Study) -> bool:
+        """Ask for slices that were passed over and that the study's flag may depend on."""
+        key, companions = study.task.study.key, study.task.companions
+        for builder in study.builders.values():
+            self.further += builder.further_jobs(self.inputs.max_file_bytes, key, companions)
+        return not study.complete
 
     def _finish(self, study: _Study) -> None:
         task, outcomes = study.task, file_outcomes(study.builders.values())

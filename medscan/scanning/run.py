@@ -282,6 +282,7 @@ class _Run:
         self.summary.uncertain += study.uncertain
         self.summary.unlike += study.unlike
         self.summary.header_unused += study.header_unused
+        self.summary.passed_over += study.passed_over
         log.info("study scanned", extra=study.facts())
 
     def _conclude(self, catalogue: Catalogue, walked: Walk, *, has_parts: bool) -> None:

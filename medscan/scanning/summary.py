@@ -36,6 +36,7 @@ class Summary:
     pruned: int = 0
     slices: int = 0
     repeated: int = 0
+    passed_over: int = 0
     flagged: int = 0
     uncertain: int = 0
     unlike: int = 0
@@ -94,8 +95,10 @@ class Summary:
         counted = {"uncertain": self.uncertain, "unlike what detectors were fitted on": self.unlike}
         doubtful = "".join(f"{count} {what}, " for what, count in counted.items() if count)
         repeated = f", {self.repeated} of them repeated," * bool(self.repeated)
+        passed_over = f" and {self.passed_over} passed over" * bool(self.passed_over)
+        slices = f"{self.slices} slices{repeated}{passed_over}"
         text = (
-            f"{scanned} studies scanned ({self.slices} slices{repeated} in {self.seconds:.0f} s), "
+            f"{scanned} studies scanned ({slices} in {self.seconds:.0f} s), "
             f"{self.flagged} flagged, {doubtful}{self.unchanged} unchanged"
         )
         if self.stopped:

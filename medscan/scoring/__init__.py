@@ -3,23 +3,26 @@
 Imports torch only when a model is loaded.
 """
 
+from medscan.scoring.aggregate import (
+    AGGREGATION,
+    aggregate,
+    stack_calibration,
+    stack_scores,
+    top_count,
+)
 from medscan.scoring.lanes import Lanes
 from medscan.scoring.memory import batch_for, tower_of
 from medscan.scoring.models import describe, loaded_scorers
 from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scored, Scorer
+from medscan.scoring.spacing import first_slices, further_slices
 from medscan.scoring.stacks import (
-    AGGREGATION,
     HEADER_UNUSED,
     TEXTUAL,
     THUMBNAILS,
     StackBuilder,
-    aggregate,
     file_outcomes,
-    stack_calibration,
-    stack_scores,
     study_result,
     thumbnail_policy,
-    top_count,
 )
 
 __all__ = [
@@ -36,6 +39,8 @@ __all__ = [
     "batch_for",
     "describe",
     "file_outcomes",
+    "first_slices",
+    "further_slices",
     "loaded_scorers",
     "stack_calibration",
     "stack_scores",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -29,14 +28,14 @@ from medscan.detector import Detector
 from medscan.errors import FileError, OverflowedError
 from medscan.gate import acquired
 from medscan.imaging import Letterbox, Slice
-from medscan.normals import Calibration, conformal_threshold
+from medscan.normals import Calibration
 from medscan.reading import CHUNK, DrawJob
 from medscan.results import StackResult, State, StudyResult, Work
 from medscan.runtimes import AS_CALIBRATED, Computed
+from medscan.scoring.aggregate import aggregate, stack_calibration, top_count
 from medscan.scoring.device import device_of
+from medscan.scoring.spacing import first_slices, further_slices, runs_of
 
-AGGREGATION = "stack: mean of the top 5 % of its slices, at least one; study: maximum of its stacks"
-TOP_FRACTION = 0.05
 THUMBNAILS = 3
 KEPT = "kept"
 HEADER_UNUSED = "its header would draw it flat: measured instead"
@@ -51,70 +50,6 @@ def thumbnail_policy(modality: str, stack: Stack, *, wanted: bool, burned_in: bo
         return "not asked for"
     textual = modality in TEXTUAL or BURNED_IN in stack.notes or stack.kind is Kind.PICTURE
     return "withheld: may carry burned-in text" if textual and not burned_in else KEPT
-
-
-def top_count(count: int) -> int:
-    """Return how many of `count` scored slices, the highest, make the score of their stack."""
-    return max(1, math.ceil(TOP_FRACTION * count))
-
-
-def aggregate(scores: NDArray[np.float32]) -> float:
-    """Return the mean of the top 5 %, at least one, of slice scores (n,); NaN does not count."""
-    scored = np.sort(scores[~np.isnan(scores)].astype(np.float64))
-    if not len(scored):
-        return math.nan
-    return float(scored[-top_count(len(scored)) :].mean())
-
-
-def stack_scores(stacks: Sequence[Sequence[float]], count: int) -> tuple[float, ...]:
-    """Return, sorted, what stacks would score if each had been cut into `count` slices.
-
-    Slice scores (n,) of a stack are read at evenly spaced places. What neighbours have in common
-    they keep: a stack cut twice as thin has hardly another highest slice.
-    """
-    places = (np.arange(count) + 0.5) / count
-    cut = (np.asarray(s, np.float32)[(places * len(s)).astype(np.int64)] for s in stacks)
-    return tuple(sorted(aggregate(scores) for scores in cut))
-
-
-@lru_cache(maxsize=256)
-def stack_calibration(slices: Calibration, count: int) -> Calibration:
-    """Derive the calibration for the aggregate of `count` slices.
-
-    The highest score among many normal slices is rare among normal slices, so that a threshold for
-    slices would flag most normal stacks. Where whole normal stacks were scored, they are counted,
-    see `stack_scores`. Else normal stacks are simulated by drawing `count` out-of-sample normal
-    slices with replacement, 2,000 times; where the highest slice decides, the highest normal stands
-    for what lies beyond it as well, as in `conformal_threshold`. Slices of a real stack resemble
-    one another more than that, which makes the simulated aggregate larger: of stacks like the
-    shots, fewer are flagged than the target rate says. With fewer than `count` / target rate
-    normals, the tail is unknown and the calibration provisional.
-
-    A threshold that an acceptance test chose holds for every count.
-    """
-    found, chosen = _of_count(slices, count), slices.accepted
-    if chosen is None:
-        return found
-    return replace(found, threshold=chosen.threshold, provisional=False, accepted=chosen)
-
-
-def _of_count(slices: Calibration, count: int) -> Calibration:
-    if not slices.normals or count < 2:
-        return slices
-    if slices.stacks:
-        whole = replace(slices, normals=stack_scores(slices.stacks, count))
-        return whole.at_rate(slices.target_fpr)
-    top = top_count(count)
-    beyond = slices.normals[-1:] if top == 1 else ()
-    drawn = np.random.default_rng(0).choice(np.array([*slices.normals, *beyond]), (2000, count))
-    simulated = np.partition(drawn, count - top, axis=1)[:, count - top :].mean(axis=1)
-    threshold, _ = conformal_threshold(tuple(simulated.tolist()), slices.target_fpr)
-    return replace(
-        slices,
-        normals=tuple(sorted(simulated.tolist())),
-        threshold=threshold,
-        provisional=slices.provisional or len(slices.normals) < count / slices.target_fpr,
-    )
 
 
 @dataclass(slots=True)
@@ -135,6 +70,8 @@ class StackBuilder:
     assumed : tuple of str
         What the stack does not say, and its detector asks for, such as "modality MR".
     computed : Computed
+    every_mm : float or None
+        See `first_slices`.
     """
 
     series: Series
@@ -146,6 +83,7 @@ class StackBuilder:
     thumbnails: str
     assumed: tuple[str, ...] = ()
     computed: Computed = AS_CALIBRATED
+    every_mm: float | None = None
     score: NDArray[np.float32] = field(init=False)
     state: NDArray[np.uint8] = field(init=False)
     heatmap: NDArray[np.float16] = field(init=False)
@@ -157,22 +95,51 @@ class StackBuilder:
 
     def __post_init__(self) -> None:
         count = len(self.stack.frames)
-        self.remaining = count
+        first = first_slices([f.position_mm for f in self.stack.frames], self.every_mm)
+        self.remaining = len(first)
         self.score = np.full(count, np.nan, np.float32)
         self.distance = np.full(count, np.nan, np.float32)
-        self.state = np.full(count, State.FAILED, np.uint8)
+        self.state = np.full(count, State.PASSED_OVER, np.uint8)
+        self.state[first] = State.FAILED  # until something better is known
         self.heatmap = np.zeros((count, self.grid, self.grid), np.float16)
 
     def jobs(
         self, max_file_bytes: int, study: str = "", companions: tuple[ArchiveFile, ...] = ()
     ) -> Iterator[DrawJob]:
-        """Divide the stack into jobs for the processes that draw; see `DrawJob`."""
+        """Divide the slices to score first into jobs for the processes that draw."""
+        asked = np.flatnonzero(self.state != State.PASSED_OVER)
+        yield from self._jobs(asked.tolist(), max_file_bytes, study, companions)
+
+    def further_jobs(
+        self, max_file_bytes: int, study: str = "", companions: tuple[ArchiveFile, ...] = ()
+    ) -> list[DrawJob]:
+        """Ask for the slices that the flag may depend on, once none remains."""
+        passed_over = self.state == State.PASSED_OVER
+        if not passed_over.any():
+            return []
+        count = int(np.isfinite(self.score).sum() + passed_over.sum())
+        normals = stack_calibration(self.detector.calibration, count)
+        chosen = normals.accepted.uncertain_from if normals.accepted else None
+        levels = [normals.threshold, *([] if chosen is None else [chosen])]
+        asked = further_slices(self.score, passed_over, levels, top_count(count))
+        self.state[asked] = State.FAILED
+        self.remaining += len(asked)
+        return list(self._jobs(asked, max_file_bytes, study, companions))
+
+    def _jobs(
+        self,
+        indices: Sequence[int],
+        max_file_bytes: int,
+        study: str,
+        companions: tuple[ArchiveFile, ...],
+    ) -> Iterator[DrawJob]:
+        """Jobs of slices that follow one another; see `DrawJob`."""
         frames = self.stack.frames
-        for first in range(0, len(frames), CHUNK):
+        for first, count in runs_of(indices, CHUNK):
             yield DrawJob(
                 self.stack,
                 first,
-                frames[first : first + CHUNK],
+                frames[first : first + count],
                 self.size,
                 self.detector.window,
                 self.series.modality,
@@ -221,8 +188,10 @@ class StackBuilder:
     def result(self, seconds: float, pseudonyms: Pseudonyms) -> StackResult:
         """Return the stack's result; call it once `remaining` is 0."""
         frames = self.stack.frames
-        score = aggregate(self.score)
-        normals = stack_calibration(self.detector.calibration, int((~np.isnan(self.score)).sum()))
+        passed_over = int((self.state == State.PASSED_OVER).sum())
+        score = aggregate(self.score, passed_over)
+        count = int((~np.isnan(self.score)).sum()) + passed_over
+        normals = stack_calibration(self.detector.calibration, count)
         worst = self._worst_kept()
         pictures = [self._kept[i].transpose(1, 2, 0) for i in worst]
         to_pixel = Letterbox.of(self.stack, self.size).grid_to_pixel(self.patch)
@@ -295,10 +264,14 @@ class StackBuilder:
         place = gate.place(self.distance)
         return {"distance": place, "unlike": gate.beyond(place, acquired(self.stack))}
 
+    def _files_in(self, state: State) -> set[ArchiveFile]:
+        """Files with a slice in this state."""
+        return {self.stack.frames[i].file for i in np.flatnonzero(self.state == state)}
+
     def outcomes(self) -> dict[ArchiveFile, Outcome]:
         """Return the outcome of each file: failed if any of its frames failed."""
         outcomes: dict[ArchiveFile, Outcome] = {}
-        scored = {f.file for i, f in enumerate(self.stack.frames) if self.state[i] == State.SCORED}
+        scored, unseen = map(self._files_in, (State.SCORED, State.PASSED_OVER))
         failed = Counter(self.stack.frames[i].file for i in self.errors)
         total = Counter(frame.file for frame in self.stack.frames)
         for index, frame in enumerate(self.stack.frames):
@@ -310,6 +283,8 @@ class StackBuilder:
                 outcomes.setdefault(frame.file, Outcome(frame.file, reason, f"{error}{part}"))
             elif frame.file not in failed:
                 reason = Reason.SCANNED if frame.file in scored else Reason.BACKGROUND
+                if frame.file in unseen - scored:
+                    reason = Reason.PASSED_OVER
                 outcomes[frame.file] = Outcome(frame.file, reason)
         return outcomes
 

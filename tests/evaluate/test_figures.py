@@ -10,7 +10,7 @@ from medscan.evaluate.figures import Fused, figures
 from medscan.evaluate.observe import observe
 from medscan.metrics import PixelCurves
 from medscan.normals import Calibration
-from medscan.scoring.stacks import aggregate, stack_calibration
+from medscan.scoring import aggregate, stack_calibration
 
 NONE = Calibration((), math.nan, 0.05, True, 0.0, 1.0)
 MAP = np.zeros((1, 4, 4))

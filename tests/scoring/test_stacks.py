@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from medscan.archive import BURNED_IN, Kind, Stack
 from medscan.normals import Calibration
-from medscan.scoring.stacks import aggregate, stack_calibration, stack_scores, thumbnail_policy
+from medscan.scoring import aggregate, stack_calibration, stack_scores, thumbnail_policy
 
 
 @given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-5, 5, width=32)))

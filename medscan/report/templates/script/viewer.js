@@ -9,7 +9,7 @@ function shownSlice(group) {
 }
 
 /** Why a slice has no score, by its state. */
-const UNSCORED = { background: "empty (background only)", failed: "unusable" };
+const UNSCORED = { background: "empty (background only)", failed: "unusable", passed_over: "passed over" };
 
 const CINE_MS = 100; // between slices
 
