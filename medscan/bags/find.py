@@ -60,24 +60,20 @@ Scores = Mapping[int, Mapping[str, float]]
 
 @dataclass(slots=True)
 class _Part:
-    """Normal studies of some patients: sums over their patches, and some slices (L, N, d)."""
+    """Studies of some patients: sums over their patches, and some normal slices (L, N, d)."""
 
-    moments: list[Moments] = field(default_factory=list)
+    normal: list[Moments] = field(default_factory=list)
+    abnormal: list[Moments] = field(default_factory=list)
     kept: list[Tensor] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Held:
-    """Slices of an abnormal study; tokens (S, L, N, d), float16, and sums over their patches."""
+    """Slices of an abnormal study; tokens (S, L, N, d), float16."""
 
     bag: int
     names: list[str]
     tokens: Tensor
-    moments: list[Moments] = field(init=False)
-
-    def __post_init__(self) -> None:
-        levels = self.tokens.float().unbind(1)
-        self.moments = [Moments.of(level.flatten(0, 1)) for level in levels]
 
 
 def find(
@@ -115,6 +111,8 @@ def find(
         study = _Held(bag, names, torch.stack([tokens for _, tokens in each]))
         if models is None and sum(len(h.names) for h in held) < HELD:
             held.append(study)
+            part = folds[parts[bag]]
+            part.abnormal = _with(part.abnormal, study.tokens.transpose(0, 1).flatten(1, 2))
             continue
         models = models or _learn(folds, held, parts)
         scores[bag] = _scored(study, models[parts[bag]])
@@ -155,50 +153,62 @@ def _images(slices: Sequence[OfBag]) -> Tensor:
 
 
 def _take_normal(part: _Part, tokens: Tensor) -> None:
-    found = [Moments.of(level) for level in tokens.float()]
-    pairs = zip(part.moments, found, strict=True)
-    part.moments = [old + new for old, new in pairs] if part.moments else found
+    part.normal = _with(part.normal, tokens)
     if len(part.kept) < KEPT:
         part.kept.append(tokens)
+
+
+def _with(sums: list[Moments], tokens: Tensor) -> list[Moments]:
+    """Sums over patches, and those (L, M, d)."""
+    found = [Moments.of(level) for level in tokens.float()]
+    return [old + new for old, new in zip(sums, found, strict=True)] if sums else found
 
 
 # --- learning -------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class _Others:
+    """Abnormal studies that are learnt from, and sums over all patches of both labels."""
+
+    held: list[_Held]
+    normal: list[Moments]
+    abnormal: list[Moments]
+
+
 def _learn(folds: Sequence[_Part], held: Sequence[_Held], parts: Sequence[int]) -> list[Tensor]:
     """Planes (L, d + 1) of a model for each part of the patients, which has not seen it."""
     filled = [n for n, fold in enumerate(folds) if fold.kept]
+    shown = [n for n, fold in enumerate(folds) if fold.abnormal]
     memory = PartedMemory(len(held[0].tokens[0]), held[0].tokens.shape[-1])
     memory.fill([torch.stack(folds[n].kept).float() for n in filled], ROWS)
     models = []
     for part in range(len(folds)):
-        others = [h for h in held if parts[h.bag] != part] or list(held)
         normal = [n for n in filled if n != part] or filled
+        abnormal = [n for n in shown if n != part] or shown
         seen = memory.without(filled.index(part)) if part in filled and len(filled) > 1 else memory
-        sums = discriminant.added([folds[n].moments for n in normal])
-        models.append(_planes(others, sums, seen))
+        others = _Others(
+            [h for h in held if parts[h.bag] in abnormal],
+            discriminant.added([folds[n].normal for n in normal]),
+            discriminant.added([folds[n].abnormal for n in abnormal]),
+        )
+        models.append(_planes(others, seen))
     return models
 
 
-def _planes(held: Sequence[_Held], normal: Sequence[Moments], memory: PartedMemory) -> Tensor:
+def _planes(others: _Others, memory: PartedMemory) -> Tensor:
     """Mean of discriminants that look in all slices or some, and take few patches or more."""
-    gaps = [memory.gaps(h.tokens.float()).sum(1) for h in held]
-    found = [_rounds(held, gaps, normal, *kind) for kind in product(SLICES, SHARES)]
+    gaps = [memory.gaps(h.tokens.float()).sum(1) for h in others.held]
+    found = [_rounds(others, gaps, *kind) for kind in product(SLICES, SHARES)]
     return torch.stack(found).mean(0)
 
 
-def _rounds(
-    held: Sequence[_Held],
-    scores: list[Tensor],
-    normal: Sequence[Moments],
-    slices: float,
-    share: float,
-) -> Tensor:
+def _rounds(others: _Others, scores: list[Tensor], slices: float, share: float) -> Tensor:
     """Choose patches by scores (S, N) of each study, and learn from them, in turn."""
     for _ in range(ROUNDS):
         chosen = [_highest(each, slices, share) for each in scores]
-        planes = _discriminant(held, chosen, normal)
-        scores = [_on(h, planes) for h in held]
+        planes = _discriminant(others, chosen)
+        scores = [_on(h, planes) for h in others.held]
     return planes
 
 
@@ -213,20 +223,18 @@ def _highest(scores: Tensor, slices: float, share: float) -> Tensor:
     return chosen
 
 
-def _discriminant(
-    held: Sequence[_Held], chosen: Sequence[Tensor], normal: Sequence[Moments]
-) -> Tensor:
-    """Planes (L, d + 1) between the chosen patches (S, N) of studies and all others."""
-    patches = [h.tokens.transpose(1, 2)[c].float() for h, c in zip(held, chosen, strict=True)]
-    # The spread is that of the other patches: lesions are of many kinds, and few.
+def _discriminant(others: _Others, chosen: Sequence[Tensor]) -> Tensor:
+    """Planes (L, d + 1) between the chosen patches (S, N) of studies and all that are not."""
+    pairs = zip(others.held, chosen, strict=True)
+    patches = [h.tokens.transpose(1, 2)[c].float() for h, c in pairs]
+    # The spread is that of all others: lesions are of many kinds, and few.
     centre = torch.stack([each.mean(0) for each in patches]).double().mean(0)
     planes = []
-    for level, mean in enumerate(centre):
-        rest = reduce(add, [h.moments[level] for h in held])
-        rest -= reduce(add, [Moments.of(each[:, level]) for each in patches])
-        others = normal[level] + rest.weighing(normal[level].count)
-        point = Moments(1, mean, torch.outer(mean, mean))
-        planes.append(discriminant.fisher(point, others, RIDGE))
+    levels = zip(centre, others.normal, others.abnormal, strict=True)
+    for level, (mean, normal, abnormal) in enumerate(levels):
+        taken = reduce(add, [Moments.of(each[:, level]) for each in patches])
+        rest = normal + (abnormal - taken).weighing(normal.count)
+        planes.append(discriminant.fisher(Moments(1, mean, torch.outer(mean, mean)), rest, RIDGE))
     return torch.stack(planes)
 
 

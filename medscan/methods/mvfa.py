@@ -4,6 +4,10 @@ At four depths two bottleneck adapters read the tokens and write back into the t
 eq. 1-3); their bottlenecks are compared with a fixed ensemble of sentences (zero-shot branch,
 section 5.1) and with those of the normal shots (few-shot branch, section 5.2). "#n" marks where
 paper and code disagree, numbered as in tests/methods/test_mvfa.py.
+
+Fewer epochs do not do: 16 at a falling rate, in batches of 8, 4 (at twice the rate) or 2, had an
+image AUROC of 0.73, 0.75 and 0.71 on brain MR, training patients at 112 pixels, where 50 epochs had
+0.85.
 """
 
 from __future__ import annotations

@@ -52,8 +52,10 @@ class Moments:
         )
 
     def weighing(self, count: int) -> Moments:
-        """The same patches, which count as so many."""
-        factor = count / max(self.count, 1)
+        """The same patches, which count as so many; none if there are none."""
+        if not self.count:
+            return self
+        factor = count / self.count
         return Moments(count, factor * self.total, factor * self.products)
 
     @property

@@ -25,6 +25,19 @@ def test_moments_of_parts_add_up_to_those_of_all():
     assert torch.allclose(both.scatter / 26, torch.cat([a, b]).double().T.cov())
 
 
+def test_moments_are_taken_away_and_count_as_many_as_they_should():
+    a, b = drawn(20, 1), drawn(7, 2)
+    left = Moments.of(torch.cat([a, b])) - Moments.of(b)
+    assert left.count == 20
+    assert torch.allclose(left.scatter, Moments.of(a).scatter)
+    often = Moments.of(a).weighing(60)
+    assert often.count == 60
+    assert torch.allclose(often.mean, left.mean)
+    assert torch.allclose(often.scatter / 60, left.scatter / 20)
+    none = Moments.of(a) - Moments.of(a)
+    assert none.weighing(60).count == 0
+
+
 def test_the_plane_is_that_of_linear_discriminant_analysis():
     a, n = drawn(60, 1, shift=2), drawn(90, 2)
     plane = discriminant.fisher(Moments.of(a), Moments.of(n), ridge=0)
