@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import subprocess
 import sys
@@ -44,13 +45,22 @@ def warm():
 
 
 class Command:
-    """`medscan WORDS` at work in a folder, with nothing but that environment."""
+    """`medscan WORDS` at work in a folder, with nothing but that environment.
 
-    def __init__(self, words: Sequence[object], environment: Mapping[str, str], folder: Path):
+    Or another script with these words.
+    """
+
+    def __init__(
+        self,
+        words: Sequence[object],
+        environment: Mapping[str, str],
+        folder: Path,
+        script: Path | None = None,
+    ):
         self.words = list(map(str, words))
         self._made = tempfile.TemporaryDirectory()
         self._outputs = [Path(self._made.name, name) for name in ("out", "err")]
-        told = (self.words, dict(environment), folder, self._outputs)
+        told = (self.words, dict(environment), folder, self._outputs, script)
         self._process = warm().Process(target=_command, args=told)
         self._process.start()
         self.pid = self._process.pid
@@ -84,7 +94,7 @@ def command(
     return Command(words, environment, folder).wait(timeout)
 
 
-def _command(words, environment, folder, outputs):
+def _command(words, environment, folder, outputs, script):
     os.setsid()  # of its own, so that a test may stop it with all its workers
     os.environ.clear()
     os.environ.update(environment)
@@ -93,8 +103,12 @@ def _command(words, environment, folder, outputs):
         with path.open("wb") as file:
             os.dup2(file.fileno(), stream.fileno())
     signal.signal(signal.SIGINT, signal.default_int_handler)  # background shells ignore it
-    sys.argv = ["medscan", *words]
-    main()
+    sys.argv = [str(script or "medscan"), *words]
+    if script is None:
+        main()
+    else:
+        sys.path.insert(0, str(script.parent))
+        runpy.run_path(str(script), run_name="__main__")
 
 
 def run(options):

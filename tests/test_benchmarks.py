@@ -1,13 +1,11 @@
 """Benchmarks run to their end at their smallest size; some have tests of their own elsewhere."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests import tiny
+from tests import processes, tiny
 from tests.benchmarks import (
     few_shot,
     index_speed,
@@ -90,21 +88,22 @@ def test_same_results(tmp_path, capsys):
 
 
 SLOW = {
-    "end_to_end.py": ("--studies", "3", "--turns", "1", "--sample", "8"),
-    "runtimes.py": ("--studies", "3", "--turns", "1", "--ways", "torch,fp32", "torch,bf16"),
-    "stages.py": ("--studies", "3", "--rounds", "1"),
-    "million.py": ("--studies", "40", "--shards", "2"),
-    "kills.py": ("--kills", "1", "--studies", "2"),
-    "damage.py": ("--mutations", "1"),
-    "hostile_detectors.py": ("--count", "1"),
-    "backbone_speed.py": ("--threads", "1", "--turns", "1"),
+    "end_to_end.py": "--studies 1 --turns 1 --sample 8 --detector {detector}",
+    "runtimes.py": "--studies 1 --turns 1 --ways torch,fp32 --detector {detector}",
+    "stages.py": "--studies 3 --rounds 1",
+    "million.py": "--studies 40 --shards 2",
+    "kills.py": "--kills 1 --studies 2",
+    "damage.py": "--mutations 1",
+    "hostile_detectors.py": "--count 1",
+    "backbone_speed.py": "--threads 1 --turns 1",
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SLOW)
-def test_a_long_one(name, environment):
-    command = [sys.executable, ROOT / "tests" / "benchmarks" / name, *SLOW[name]]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def test_a_long_one(name, environment, detector_file, tmp_path):
+    words = SLOW[name].format(detector=detector_file).split()
+    script = ROOT / "tests" / "benchmarks" / name
+    done = processes.Command(words, environment, tmp_path, script).wait(280)
     assert done.returncode == 0, done.stderr
     assert done.stdout

@@ -43,14 +43,14 @@ def break_a_file(archive):
 
 
 @pytest.fixture(params=[crontab_command(), service()["ExecStart"]], ids=["cron", "systemd"])
-def night(request, environment, tmp_path, archive, detector_file):
+def night(request, without_torch, tmp_path, archive, detector_file):
     """Runs a line of the page by /bin/sh, in the root folder, with as few variables as cron."""
     assert request.param.startswith(f"{INSTALLED} scan ")
     scan = f"{shlex.join(MEDSCAN)} scan --detector {detector_file} "
     line = request.param.replace(f"{INSTALLED} scan ", scan)
     line = line.replace("/archive", str(archive)).replace("/srv", str(tmp_path))
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": "/bin/sh"}
-    variables["PYTHONPATH"] = environment["PYTHONPATH"]
+    variables |= {name: without_torch[name] for name in ("PYTHONPATH", "XDG_CACHE_HOME")}
 
     def run():
         for file in filter(Path.is_file, archive.rglob("*")):

@@ -160,11 +160,11 @@ def test_records_of_others_and_other_facts_stay_out(inside, scan, tmp_path, capf
     assert "Jane" not in capfd.readouterr().err
 
 
-def test_a_terminal_shows_progress(environment, scan, tmp_path):
+def test_a_terminal_shows_progress(without_torch, scan, tmp_path):
     here, there = pty.openpty()
     with subprocess.Popen(
         [*MEDSCAN, *map(str, scan)],
-        env=environment | {"TERM": "xterm", "COLUMNS": "120"},
+        env=without_torch | {"TERM": "xterm", "COLUMNS": "120"},
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=there,

@@ -109,7 +109,7 @@ def test_bash_can_read_what_the_page_shows(script):
 
 @needs_bash
 @pytest.mark.slow
-def test_what_the_page_shows_scans_all(archive, detector_file, environment, tmp_path):
+def test_what_the_page_shows_scans_all(archive, detector_file, without_torch, tmp_path):
     """With stand-ins for Slurm: `srun` runs a command, `sbatch` all tasks of a script in turn."""
     here = tmp_path / "scratch"
     for folder in (here, tmp_path / "bin"):
@@ -131,7 +131,7 @@ def test_what_the_page_shows_scans_all(archive, detector_file, environment, tmp_
     (here / "medscan.sh").write_text(_placed(BATCH, tmp_path))
     done = subprocess.run(
         ["bash", "-eu", "-c", _placed(START, tmp_path)],
-        env=environment | {"PATH": f"{tmp_path / 'bin'}:{environment['PATH']}"},
+        env=without_torch | {"PATH": f"{tmp_path / 'bin'}:{without_torch['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
