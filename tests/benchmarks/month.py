@@ -44,8 +44,8 @@ def smoother(image: Image) -> Image:
 
 
 def kernel(image: Image) -> Image:
-    """A sharper reconstruction: edges of one to two pixels count twice."""
-    return image + (image - ndimage.gaussian_filter(image, 1.5))
+    """A sharper reconstruction: edges of one to two pixels count three times."""
+    return image + 2 * (image - ndimage.gaussian_filter(image, 1.5))
 
 
 def denoised(image: Image) -> Image:
