@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from medscan.archive import display_transform, nearest_plane
 from medscan.report.orientation import PaneMarks, letters
 from medscan.report.placing import Square, square_of
-from medscan.results import StackResult, is_even
+from medscan.results import StackResult, State, is_even
 
 MOST_VOXELS = 128 << 20
 """Voxels of a stack that a page unpacks at once, two bytes each."""
@@ -112,6 +112,11 @@ def _irregular(stack: StackResult, square: Square) -> str:
 def _incomplete(stack: StackResult, full: Mapping[int, str]) -> str:
     """Why the page does not have or hold all slices, in words; empty if it does."""
     count, here = len(stack.state), sum(map(bool, full.values()))
+    if failed := np.count_nonzero(stack.state == State.FAILED):
+        return f"{failed} of its {count} slices could not be used"
+    pictures = str(stack.info.get("thumbnails", "withheld"))
+    if here < count and pictures.startswith("withheld"):
+        return f"its pictures are {pictures}"
     if here < count:
         return (
             f"the report has the values of {here} of {count} slices; "

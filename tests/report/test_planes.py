@@ -13,6 +13,7 @@ from playwright.sync_api import expect
 
 from medscan.report import ReportOptions, write_report
 from medscan.report.planes import MOST_VOXELS, other_planes
+from medscan.results import State
 from tests import tiny
 from tests.report import archived, make
 from tests.report.test_browser import enter, serious
@@ -75,6 +76,11 @@ def test_they_are_offered_for_regular_stacks_alone():
 def test_they_are_offered_where_all_slices_are_in_the_page():
     stack = placed(np.eye(3))
     assert "has the values of 23 of 24 slices" in other_planes(stack, everything(23)).why_not
+    stack.info["thumbnails"] = "withheld: may carry burned-in text"
+    assert "withheld: may carry" in other_planes(stack, {}).why_not
+    stack.state[3] = State.FAILED
+    assert "1 of its 24 slices could not be used" in other_planes(stack, everything(24)).why_not
+    stack.state[3] = State.SCORED
     stack.info["rows"] = MOST_VOXELS // 24 // stack.info["columns"] + 1
     assert "too many for a browser" in other_planes(stack, everything(24)).why_not
     single = other_planes(make.stack("s1", 0.9, 1), {})
