@@ -17,6 +17,7 @@ it, and only what their `__init__` offers.
     archive/      files on disk -> studies, series, stacks; each file in one bucket
     decoding/     frames of DICOM files -> values after rescale
     imaging/      frames of any file -> slices: oriented, windowed, square
+    tiles.py      large slices -> tiles of a tower's input, and their tokens as one grid
     clip/         slices and prompts -> tokens of a frozen tower; weights on this machine
     backbones/    files and names from elsewhere -> backbones on this machine
     parts/        what methods share: adapters, prompts, losses, scoring, memory

@@ -9,6 +9,8 @@ FILE_TIMEOUT_S = 120.0
 """Longest time for reading or decoding one file, unless the user sets another."""
 MAX_FILE_BYTES = 8 << 30
 """Bytes that one file may have, unpack to or be decoded to, unless the user sets another limit."""
+MOST_TILES = 4
+"""Most tiles along a side: an image takes a run of the tower for each of 16, and one more."""
 METHODS = ("discriminant", "mvfa", "madclip", "medvmad", "conrad", "cocoop", "patchcore", "clip")
 """Names of `medscan.methods`, which takes too long to import for `--help`."""
 

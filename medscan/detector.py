@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from medscan import donors
-from medscan.choices import METHODS, Age, Plane
+from medscan.choices import METHODS, MOST_TILES, Age, Plane
 from medscan.clip import LARGEST_SIDE, in_order, read_header
 from medscan.errors import DetectorError, UsageError, WeightsError
 from medscan.files import replacing
@@ -85,6 +85,7 @@ class TowerSettings:
     size: Annotated[int, Field(ge=1, le=LARGEST_SIDE)] | None = None
     quick_gelu: bool | None = None
     text_quick_gelu: bool | None = None
+    tiles: Annotated[int, Field(ge=1, le=MOST_TILES)] | None = None
 
 
 def _check_window(rule: str) -> str:

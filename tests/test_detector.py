@@ -403,7 +403,7 @@ def test_percentiles():
 def test_a_detector_brings_its_backbone_as_it_was_fitted(detector_file):
     """Scan and evaluate ask the detector, so that neither forgets what a method was fitted with."""
     found = detector.read(detector_file)
-    told = {"size": 32, "quick_gelu": False, "text_quick_gelu": True}
+    told = {"size": 32, "quick_gelu": False, "text_quick_gelu": True, "tiles": 2}
     changed = replace(found, settings=found.settings | told)
     assert changed.tower == told
     model = changed.load_backbone(device="cpu", precision="fp32").model

@@ -194,8 +194,10 @@ class Detector:
 
     def _builder(self, series: Series, stack: Stack, assumed: tuple[str, ...] = ()) -> StackBuilder:
         square, why = self._model.square, "not asked for"
-        sizes = (square.size, square.grid, square.patch)
-        return StackBuilder(series, stack, self._facts, *sizes, why, assumed, self._model.computed)
+        sizes, computed = (square.size, square.grid, square.patch), self._model.computed
+        facts = self._facts
+        tile = square.tile
+        return StackBuilder(series, stack, facts, *sizes, why, assumed, computed, tile=tile)
 
     def _fill(self, builder: StackBuilder, drawn: Iterable[Slice | FileError]) -> None:
         """Score the slices of a stack, in their order, in batches as a scan makes them."""

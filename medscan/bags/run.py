@@ -23,6 +23,7 @@ from medscan.fitting import (
     NormalStacks,
     Tell,
     check_options,
+    check_tiles,
     chosen_settings,
     fit_shots,
     load_backbone,
@@ -137,6 +138,7 @@ def fit_studies(
     slices = reader.shots(backbone, TAKEN[settings.epochs == 0])
     watcher.tell(reader.told())
     shots = stacked(slices)
+    check_tiles(shots, backbone)
     stacks = _normal_stacks(bags, slices, shots, reader, options)
     options = replace(options, domain=domain)
     return fit_shots(shots, backbone, options, settings, progress, stacks=stacks)

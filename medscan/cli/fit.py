@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medscan.choices import METHODS, Age, FitPrecision, Plane
+from medscan.choices import METHODS, MOST_TILES, Age, FitPrecision, Plane
 from medscan.cli.options import INPUT, Device, FitPrecisionOption, option, setting
 from medscan.cli.studies import Abnormal, LabelledArchives, LabelTable, Normal, reading
 from medscan.cli.training import (
@@ -87,6 +87,16 @@ def fit(
             show_default="the backbone's own; that of --protocol paper",
         ),
     ] = None,
+    tiles: Annotated[
+        int | None,
+        option(
+            METHOD,
+            "Tiles along a side, in which images larger than the backbone's input are seen.",
+            min=1,
+            max=MOST_TILES,
+            show_default="1: none",
+        ),
+    ] = None,
     zero_shot: Annotated[
         bool,
         option(METHOD, "Learn from data sets of other organs than the one to scan.", "--zero-shot"),
@@ -145,6 +155,7 @@ def fit(
         zero_shot=zero_shot,
         source_organs=tuple(source_organ or ()),
         size=size,
+        tiles=tiles,
         domain=Domain(
             modality, body_part, sequence, plane.value if plane else "", age.value if age else ""
         ),

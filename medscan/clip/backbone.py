@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from medscan.clip.linear import speed_up
 from medscan.clip.towers import tower_of
 from medscan.errors import UsageError, WeightsError
+from medscan.tiles import Tiling
 
 Hook = Callable[[int, Tensor], Tensor]
 """`hook(i, tokens)` takes the tower's own tokens (B, T, d) after block i (0: the embeddings) and
@@ -30,6 +31,7 @@ class Need(StrEnum):
     SENTENCES = "sentences"
     TOKENS = "tokens of its own between the blocks"
     NO_ATTENTION = "blocks without their attention"
+    ONE_RUN = "an image in one run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Features:
         image, see `Backbone.arrange`, and then the patches, row by row.
     last : Tensor
         The tower's own tokens (B, T, d) after the last block that ran, from which `Backbone.run`
-        can go on.
+        can go on; of an image in tiles those of the whole.
     pooled : Tensor or None
         Image embedding (B, D), not normalised; None unless requested.
     """
@@ -83,7 +85,10 @@ class Backbone:
     name, digest : str
         Name that the user gave, and SHA-256 that detectors record.
     size : int
-        Side S of its square input in pixels.
+        Side of its square input in pixels.
+    tiles : int
+        Tiles along a side of the square that images are given as, see `medscan.tiles`; with 1 that
+        square is the input.
     mean, std : tuple of 3 floats
         Normalisation in the checkpoint's configuration.
     licence : str
@@ -101,11 +106,12 @@ class Backbone:
         mean: Sequence[float],
         std: Sequence[float],
         licence: str = "unknown",
+        tiles: int = 1,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         speed_up(self.model)
         self.tokenizer: Any = tokenizer
-        self.name, self.digest, self.size = name, digest, size
+        self.name, self.digest, self.tile = name, digest, size
         self.mean, self.std, self.licence = tuple(mean), tuple(std), licence
         self.between_blocks: Callable[[], object] = lambda: None
         """Called before each block of the vision tower; an error that it raises ends the run."""
@@ -127,6 +133,10 @@ class Backbone:
             raise WeightsError(
                 f"backbone {name}: its patches are not a square grid; choose another model"
             )
+        self.tiling = Tiling(size, self.patch, self.grid, tiles) if tiles > 1 else None
+        self.size: int = size
+        if self.tiling is not None:
+            self.size, self.grid = self.tiling.size, self.tiling.grid
 
     def lacks(self, need: Need) -> str:
         """Why the backbone has not what a method needs, as a clause; empty if it has."""
@@ -134,6 +144,8 @@ class Backbone:
             return self._without_sentences()
         if need is Need.TOKENS and not self._tower.takes_tokens:
             return "has other tokens than a class token and patches, or a place for each"
+        if need is Need.ONE_RUN and self.tiling is not None:
+            return "looks at it tile by tile"
         if need is Need.NO_ATTENTION and not self._tower.skips_attention:
             return "has blocks of another kind than CLIP's"
         return ""
@@ -157,7 +169,7 @@ class Backbone:
                 )
 
     def _blank(self) -> Tensor:
-        return torch.zeros(1, 3, self.size, self.size, device=self.device, dtype=self.dtype)
+        return torch.zeros(1, 3, self.tile, self.tile, device=self.device, dtype=self.dtype)
 
     @property
     def depth(self) -> int:
@@ -209,7 +221,7 @@ class Backbone:
     # --- images -------------------------------------------------------------------------------
 
     def embed(self, images: Tensor) -> Tensor:
-        """Normalised images (B, 3, S, S) -> the tower's own tokens (B, T, d) before its blocks."""
+        """Normalised input (B, 3, S, S) -> the tower's own tokens (B, T, d) before its blocks."""
         return self._tower.embed(images.to(self.device, self.dtype))
 
     def run(
@@ -263,6 +275,22 @@ class Backbone:
         attend : bool
             See `run`.
         """
+        if self.tiling is None:
+            return self._of_input(images, taps, hook, pooled=pooled, attend=attend)
+        views = self.tiling.cut(images)
+        # A graph holds the tower once; else memory holds one view at a time.
+        runs = (torch.cat(views),) if torch.compiler.is_exporting() else views
+        seen = [self._of_input(run, taps, hook, pooled=pooled, attend=attend) for run in runs]
+        levels = (torch.cat(tokens) for tokens in zip(*(one.levels for one in seen), strict=True))
+        joined = tuple(self.tiling.join(x.view(len(views), -1, *x.shape[1:])) for x in levels)
+        last, whole = seen[0].last, seen[0].pooled
+        count = images.shape[0]
+        return Features(joined, last[:count], None if whole is None else whole[:count])
+
+    def _of_input(
+        self, images: Tensor, taps: Sequence[int], hook: Hook | None, *, pooled: bool, attend: bool
+    ) -> Features:
+        """`features` of images as large as the tower's input."""
         tokens = self.embed(images)
         if hook is not None:
             tokens = hook(0, tokens)

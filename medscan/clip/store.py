@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medscan.clip.config import (
+    LARGEST_SIDE,
     Config,
     Origin,
     Preprocess,
@@ -307,6 +308,7 @@ def load(
     size: int | None = None,
     quick_gelu: bool | None = None,
     text_quick_gelu: bool | None = None,
+    tiles: int | None = None,
 ) -> Backbone:
     """Load a backbone that is on this machine.
 
@@ -326,12 +328,14 @@ def load(
         wrong one.
     text_quick_gelu : bool, optional
         The same for the text tower alone.
+    tiles : int, optional
+        See `Backbone`.
 
     Raises
     ------
     WeightsError
         If the backbone is missing, damaged, pickled, or of another shape than its configuration
-        declares.
+        declares; or if that many tiles make too large a square.
     """
     import torch
 
@@ -351,7 +355,7 @@ def load(
     if text_quick_gelu is not None:
         set_text_activation(model, quick=text_quick_gelu)
     preprocess, usual = bundle.preprocess, ALONE if bundle.is_vision else CLIP
-    return Backbone(
+    loaded = Backbone(
         model,
         tokenizer(bundle),
         name=name,
@@ -360,7 +364,14 @@ def load(
         mean=preprocess.get("mean", usual.mean),
         std=preprocess.get("std", usual.std),
         licence=bundle.licence,
+        tiles=tiles or 1,
     )
+    if loaded.size > LARGEST_SIDE:
+        raise WeightsError(
+            f"backbone {name}: {tiles} tiles of {loaded.tile} pixels make a square of "
+            f"{loaded.size}, and the most is {LARGEST_SIDE}; choose fewer, or a smaller size"
+        )
+    return loaded
 
 
 def _side(size: int | tuple[int, int]) -> int:

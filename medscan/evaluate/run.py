@@ -152,8 +152,7 @@ def _scoring(
     # What the authors' test code works out of a method's levels, only PyTorch can.
     backbone = one.load_backbone(device=options.device, precision=precision)
     method = one.load_method(file, backbone)
-    square = Square(backbone.size, backbone.grid, backbone.patch)
-    return partial(observe, method, published=True), square
+    return partial(observe, method, published=True), Square.of(backbone)
 
 
 def score_with(

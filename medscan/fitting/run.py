@@ -40,10 +40,10 @@ SHOTS = 16
 class FitOptions:
     """What `medscan fit` is asked for; see medscan-fit(1).
 
-    `size` is the side of the tower's input in pixels, a multiple of its patches; None is that of
-    `settings`. `shots` None is 16, or with `zero_shot` every labelled image. `source_organs` are
-    the words of the data sets that `zero_shot` learns from; `organ` is the word of what will be
-    scored.
+    `size` is the side of the tower's input in pixels, a multiple of its patches, and `tiles` how
+    many of it lie along a side of the square; None are those of `settings`. `shots` None is 16, or
+    with `zero_shot` every labelled image. `source_organs` are the words of the data sets that
+    `zero_shot` learns from; `organ` is the word of what will be scored.
     """
 
     shots: int | None = None
@@ -54,6 +54,7 @@ class FitOptions:
     zero_shot: bool = False
     source_organs: tuple[str, ...] = ()
     size: int | None = None
+    tiles: int | None = None
     domain: Domain = field(default_factory=Domain)
     window: str = "auto"
     seed: int = 0
@@ -101,13 +102,15 @@ def fit(
     backbone = load_backbone(options, settings)
     items = [] if not folders or options.zero_shot else _items(folders[0], options)
     shots = _shots(folders, items, options, backbone.size)
+    check_tiles(shots, backbone)
     stacks = _stacks(items, shots, options)
     return fit_shots(shots, backbone, options, settings, progress, judge, stacks)
 
 
 def chosen_settings(options: FitOptions) -> Settings:
     """Settings of the method that is to be fitted."""
-    changes = options.settings | ({} if options.size is None else {"size": options.size})
+    asked = {"size": options.size, "tiles": options.tiles}
+    changes = options.settings | {n: value for n, value in asked.items() if value is not None}
     return settings_of(options.method, options.protocol, options.zero_shot, **changes)
 
 
@@ -126,8 +129,9 @@ def load_backbone(options: FitOptions, settings: Settings) -> Backbone:
         size=settings.size,
         quick_gelu=settings.quick_gelu,
         text_quick_gelu=settings.text_quick_gelu,
+        tiles=settings.tiles,
     )
-    patch, size = backbone.patch, backbone.size
+    patch, size = backbone.patch, backbone.tile
     if options.size is not None and size % patch:
         near = size // patch * patch
         raise UsageError(
@@ -135,6 +139,20 @@ def load_backbone(options: FitOptions, settings: Settings) -> Backbone:
             f"choose {near} or {near + patch}"
         )
     return backbone
+
+
+def check_tiles(shots: Shots | None, backbone: Backbone) -> None:
+    """Refuse tiles of images that a backbone sees whole without them.
+
+    Raises
+    ------
+    medscan.errors.UsageError
+    """
+    if backbone.tiling is not None and shots is not None and shots.longest <= backbone.tile:
+        raise UsageError(
+            f"--tiles {backbone.tiling.count}: no image has more than {shots.longest} pixels along "
+            f"a side, and one tile shows {backbone.tile}; leave it out, or choose a smaller --size"
+        )
 
 
 def fit_shots(
@@ -337,7 +355,7 @@ def _detector(
         protocol=options.protocol,
         organ=options.organ,
         masked=method.masked,
-        settings=asdict(method.settings),
+        settings=_recorded(method.settings),
         backbone=options.backbone,
         backbone_digest=method.backbone.digest,
         backbone_licence=method.backbone.licence,
@@ -353,6 +371,12 @@ def _detector(
         licence=options.licence,
         versions=_versions(),
     )
+
+
+def _recorded(settings: Settings) -> dict[str, Any]:
+    """The settings; older versions of medscan read those of a detector without tiles."""
+    found = asdict(settings)
+    return {n: value for n, value in found.items() if n != "tiles" or value > 1}
 
 
 def fingerprint(path: Path) -> str:

@@ -38,6 +38,8 @@ class Settings:
         How maps are upsampled in the loss.
     size : int or None
         Input side in pixels; None keeps the checkpoint's.
+    tiles : int
+        Tiles along a side of the square that images are drawn on, see `medscan.tiles`; 1: none.
     """
 
     learning_rate: float = 1e-3
@@ -51,6 +53,7 @@ class Settings:
     text_quick_gelu: bool | None = None
     align_corners: bool = False
     size: int | None = None
+    tiles: int = 1
 
 
 @dataclass(frozen=True, slots=True)

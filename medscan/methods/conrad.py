@@ -110,7 +110,7 @@ class Conrad(Method):
     """ConRAD. Levels hold scaled similarities: of the image (B, 1, 2), of its patches."""
 
     name = "conrad"
-    needs = (Need.SENTENCES, Need.TOKENS)
+    needs = (Need.SENTENCES, Need.TOKENS, Need.ONE_RUN)
     words: Tensor
 
     def __init__(

@@ -48,7 +48,7 @@ class DualResidual(Method):
         Whether to build a seg branch.
     """
 
-    needs = (Need.SENTENCES,)
+    needs = (Need.SENTENCES, Need.ONE_RUN)
 
     def __init__(
         self, backbone: Backbone, organs: Sequence[str], settings: Any, *, masked: bool, seg: bool

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from medscan.choices import MOST_TILES
 from medscan.clip import LARGEST_SIDE, Backbone, Need
 from medscan.errors import UsageError
 from medscan.methods import cocoop, conrad, discriminant, madclip, medvmad, mvfa, patchcore, winclip
@@ -47,7 +48,7 @@ METHODS: dict[str, System] = {
 }
 """System of each name."""
 
-COUNTS = ("batch", "context", "depth", "neighbourhood", "size", "windows")
+COUNTS = ("batch", "context", "depth", "neighbourhood", "size", "tiles", "windows")
 """Settings that must be at least 1."""
 MOST = {
     "bank_rows": 10**7,
@@ -57,6 +58,7 @@ MOST = {
     "epochs": 10**6,
     "neighbourhood": 31,
     "size": LARGEST_SIDE,
+    "tiles": MOST_TILES,
     "visual_tokens": 64,
     "windows": 32,
 }

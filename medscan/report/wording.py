@@ -11,6 +11,7 @@ from medscan.report.regions import Region
 from medscan.report.standing import Standing
 from medscan.report.worklist import Row
 from medscan.results import StackResult, State, StudyResult
+from medscan.scoring import TILES_IDLE
 from medscan.text import is_uid
 
 TEXT_LIMIT = 300
@@ -118,6 +119,7 @@ def notes_of(row: Row) -> list[str]:
     notes += ["outdated: scored by an earlier detector or version"] * mark.stale
     notes += [ASSUMED] if worst and worst.assumed else []
     notes += [unlike_note(stack) for stack in row.study.stacks if stack.unlike][:1]
+    notes += [TILES_IDLE] if worst and TILES_IDLE in worst.info.get("notes", ()) else []
     kept = [f"{name} {when[:10]}" for name, when in row.kept.items()]
     notes += [f"not scored in the last scan, kept: {', '.join(kept)}"] * bool(kept)
     passed_over = sum(int((s.state == State.PASSED_OVER).sum()) for s in row.study.stacks)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medscan.choices import Precision, RuntimeName
 from medscan.profile import MODEL, Clock
+
+if TYPE_CHECKING:
+    from medscan.clip import Backbone
 
 Check = Callable[[], object]
 """Called again and again while a batch is computed; an error that it raises ends the batch."""
@@ -93,8 +96,17 @@ class Model(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Square:
-    """Sides of a detector's input and of a patch in pixels, and of its maps in patches."""
+    """Sides of a detector's input and of a patch in pixels, and of its maps in patches.
+
+    `tile` is the side in pixels of what its backbone sees at once.
+    """
 
     size: int
     grid: int
     patch: int
+    tile: int
+
+    @classmethod
+    def of(cls, backbone: Backbone) -> Square:
+        """Sizes of a detector on a backbone."""
+        return cls(backbone.size, backbone.grid, backbone.patch, backbone.tile)

@@ -114,6 +114,7 @@ def _sources() -> str:
     for room in ("clip", "methods", "parts", "runtimes"):
         for path in sorted((package / room).glob("*.py")):
             digest.update(path.read_bytes())
+    digest.update((package / "tiles.py").read_bytes())
     return digest.hexdigest()
 
 
@@ -125,8 +126,7 @@ def make(method: Method) -> Graph:
     ExportError
         If it cannot be converted, or gives other numbers.
     """
-    backbone = method.backbone
-    square = Square(backbone.size, backbone.grid, backbone.patch)
+    square = Square.of(method.backbone)
     openvino.library()  # before PyTorch's tracer, which may import it too
     program = traced(method, gated=True)
     with converting(method), tempfile.TemporaryDirectory() as name:

@@ -40,8 +40,7 @@ class TorchModel:
     @property
     def square(self) -> Square:
         """As in `Model`."""
-        backbone = self.method.backbone
-        return Square(backbone.size, backbone.grid, backbone.patch)
+        return Square.of(self.method.backbone)
 
     def interrupt_by(self, check: Check) -> None:
         """As in `Model`."""

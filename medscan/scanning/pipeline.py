@@ -182,6 +182,7 @@ class Pipeline:
             task.assumed.get(stack.key, ()),
             model.computed,
             self.inputs.every_mm,
+            square.tile,
         )
 
     def _score_drawn(self, job: DrawJob, drawn: Drawn) -> None:

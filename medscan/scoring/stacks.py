@@ -40,6 +40,8 @@ THUMBNAILS = 3
 KEPT = "kept"
 HEADER_UNUSED = "its header would draw it flat: measured instead"
 """Note on stacks with slices drawn without the window, table or padding of their header."""
+TILES_IDLE = "no larger than a tile: tiles show no more of it than the whole"
+"""Note on stacks that are too small for a detector with tiles."""
 # Modalities whose pixels often hold burned-in text, which may name the patient.
 TEXTUAL = ("US", "SC", "OT", "XC", "IVUS", "ES")
 
@@ -72,6 +74,8 @@ class StackBuilder:
     computed : Computed
     every_mm : float or None
         See `first_slices`.
+    tile : int
+        Side in pixels of what the backbone sees at once; 0: of the square.
     """
 
     series: Series
@@ -84,6 +88,7 @@ class StackBuilder:
     assumed: tuple[str, ...] = ()
     computed: Computed = AS_CALIBRATED
     every_mm: float | None = None
+    tile: int = 0
     score: NDArray[np.float32] = field(init=False)
     state: NDArray[np.uint8] = field(init=False)
     heatmap: NDArray[np.float16] = field(init=False)
@@ -242,7 +247,7 @@ class StackBuilder:
             "qform": list(stack.qform),
             "sform": list(stack.sform),
             "form_codes": list(stack.form_codes),
-            "notes": [*stack.notes, *[HEADER_UNUSED] * self.header_unused],
+            "notes": [*stack.notes, *self._notes()],
             "thumbnails": self.thumbnails,
             "assumed": list(self.assumed),
             "precision": str(self.computed.precision),
@@ -267,6 +272,10 @@ class StackBuilder:
     def _files_in(self, state: State) -> set[ArchiveFile]:
         """Files with a slice in this state."""
         return {self.stack.frames[i].file for i in np.flatnonzero(self.state == state)}
+
+    def _notes(self) -> list[str]:
+        idle = 0 < max(self.stack.rows, self.stack.columns) <= self.tile < self.size
+        return [HEADER_UNUSED] * self.header_unused + [TILES_IDLE] * idle
 
     def outcomes(self) -> dict[ArchiveFile, Outcome]:
         """Return the outcome of each file: failed if any of its frames failed."""

@@ -46,6 +46,8 @@ class Shots:
         bool; False for one that was picked out, which calibration leaves alone. None: all are.
     acquired : tuple of Acquired
         How those were taken that were read together.
+    longest : int
+        Longest side of any of their frames, pixels.
     """
 
     names: list[str]
@@ -59,6 +61,7 @@ class Shots:
     identities: frozenset[str] = frozenset()
     typical: Tensor | None = None
     acquired: tuple[Acquired, ...] = ()
+    longest: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -77,6 +80,7 @@ class Shots:
             self.identities,
             None if self.typical is None else self.typical[chosen],
             self.acquired,
+            self.longest,
         )
 
 
@@ -156,6 +160,7 @@ def merged_shots(parts: Sequence[tuple[str, Shots]]) -> Shots:
         identities=frozenset(
             name for _, shots in parts for name in shots.identities if not name.startswith(COLUMN)
         ),
+        longest=max(shots.longest for _, shots in parts),
     )
 
 
@@ -196,6 +201,7 @@ def stacked(found: Sequence[LabelledSlice]) -> Shots:
         identities=frozenset(name for s in found for name in s.item.identities),
         typical=torch.tensor([s.item.typical for s in found]),
         acquired=tuple(s.acquired for s in found),
+        longest=max(s.longest for s in found),
     )
 
 

@@ -59,6 +59,8 @@ class LabelledSlice:
         Top, left, bottom and right of the picture within the square; the rest is padding.
     acquired : Acquired
         How its stack was taken.
+    longest : int
+        Longer side of its frame, pixels.
     """
 
     item: Item
@@ -66,6 +68,7 @@ class LabelledSlice:
     mask: NDArray[np.bool_] | None
     inside: tuple[int, int, int, int]
     acquired: Acquired = UNKNOWN
+    longest: int = 0
 
 
 def slots_in_turn(items: list[Item], seed: int, plane: Plane | None) -> Iterator[Slot]:
@@ -177,8 +180,8 @@ def _labelled(slot: Slot, drawn: imaging.Slice, size: int) -> LabelledSlice | No
     (top, left), (rows, columns) = box.offset, box.target
     inside = (top, left, top + rows, left + columns)
     image = np.broadcast_to(drawn.image, (3, size, size))
-    taken = acquired(slot.source.stack)
-    return LabelledSlice(slot.item, image, _drawn_mask(slot, box), inside, taken)
+    taken, longest = acquired(slot.source.stack), max(box.rows, box.columns)
+    return LabelledSlice(slot.item, image, _drawn_mask(slot, box), inside, taken, longest)
 
 
 def _drawn_mask(slot: Slot, box: imaging.Letterbox) -> NDArray[np.bool_] | None:

@@ -158,7 +158,7 @@ def test_a_node_that_cannot_scan_ends_a_scan_that_has_not_begun_and_no_other(cut
     first, later = seat(), seat()
     with pytest.raises(UsageError, match="mount it"):
         cut._note_loaded(first, UsageError("mount it"))
-    cut._note_loaded(first, {"d": Square(64, 4, 16)})
+    cut._note_loaded(first, {"d": Square(64, 4, 16, 64)})
     later.ready = False
     cut._note_loaded(later, UsageError("mount it"))
     assert (first.ready, later.ready, later.loading) == (True, False, None)

@@ -13,7 +13,7 @@ from medscan.runtimes import graphs
 from medscan.runtimes.base import Square
 from medscan.runtimes.graphs import Graph, graph_name, graph_of
 
-GRAPH = Graph(b"<net/>", np.arange(100, dtype=np.uint8), Square(64, 4, 16))
+GRAPH = Graph(b"<net/>", np.arange(100, dtype=np.uint8), Square(64, 4, 16, 64))
 
 
 @pytest.fixture
