@@ -15,6 +15,7 @@ from tests.benchmarks import (
     precision,
     report_size,
     same_results,
+    sizes,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,14 @@ def test_few_shot(run, backbone_folder, tmp_path):
     words = ("--backbone", f"local-dir:{backbone_folder}", "--shots", 2, "--seeds", 0, 1)
     told = run(few_shot.main, data, *words, "--set", "epochs=1")
     assert "over 2 seeds" in told.splitlines()[-1]
+
+
+def test_sizes(run, backbone_folder, tmp_path):
+    data = tiny.write_pictures(tmp_path / "heads", patients=2, tests=2)
+    words = ("--backbone", f"local-dir:{backbone_folder}", "--shots", 2, "--seeds", 0)
+    told = run(sizes.main, data, *words, "--views", 64, "32x2", "--out", tmp_path / "cells.json")
+    rows = [line.split(" | ")[1:3] for line in told.splitlines()[-4:]]
+    assert rows == [[m, v] for v in ("64", "32x2") for m in ("patchcore", "discriminant")]
 
 
 def test_a_night(run):

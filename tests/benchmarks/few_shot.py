@@ -28,15 +28,18 @@ from medscan.shots import load_items, read_items
 def measure(method: Method, shots) -> tuple[float, float]:
     """Image and pixel AUROC."""
     scored = [method.predict(part) for part in torch.split(shots.images, 8)]
-    scores = torch.cat([s for s, _ in scored])
-    maps = torch.cat([m for _, m in scored])
-    image = roc_auc_score(shots.labels, scores)
+    return aurocs(torch.cat([s for s, _ in scored]), torch.cat([m for _, m in scored]), shots)
+
+
+def aurocs(scores: torch.Tensor, maps: torch.Tensor, shots) -> tuple[float, float]:
+    """Image and pixel AUROC of scores (I,) and maps (I, G, G)."""
+    image = float(roc_auc_score(shots.labels, scores))
     if shots.masks is None:
         return image, float("nan")
     fine = F.interpolate(maps[:, None], shots.masks.shape[1:], mode="bilinear")[:, 0]
     keep = shots.masked
     truth, guess = shots.masks[keep].flatten().numpy(), fine[keep].flatten().numpy()
-    return image, roc_auc_score(truth, np.round(guess, 4))
+    return image, float(roc_auc_score(truth, np.round(guess, 4)))
 
 
 def main() -> None:
