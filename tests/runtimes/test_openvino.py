@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from medscan import detector
+from medscan import clip, detector
 from medscan.choices import Precision, RuntimeName
 from medscan.profile import Clock
 from medscan.runtimes import Loader, OpenVinoModel, openvino
-from medscan.runtimes.graphs import graph_of
+from medscan.runtimes.graphs import graph_of, make
+from tests.methods.test_position import learnt
 from tests.runtimes import needs_bf16
 
 PRECISIONS = pytest.mark.parametrize(
@@ -43,6 +44,20 @@ def test_scores_and_maps_are_those_of_pytorch(graph, method):
     ours = scored(OpenVinoModel(graph, Precision.FP32, 1), images)
     for a, b in zip(ours, method.predict(torch.from_numpy(images)), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_tiles_are_rows_of_one_tower_that_round_alike(backbone_folder):
+    tower = clip.load(f"local-dir:{backbone_folder}", tiles=2)
+    method = learnt("patchcore", tower)
+    graph = make(method)
+    assert (graph.square.size, graph.square.grid, graph.square.tile) == (112, 7, 64)
+    images = np.random.default_rng(1).random((5, 3, 112, 112), np.float32)
+    model = OpenVinoModel(graph, Precision.FP32, 1)
+    ours = scored(model, images)
+    for a, b in zip(ours, method.predict(torch.from_numpy(images)), strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-5)
+    for a, b in zip(scored(model, np.roll(images, 2, 0)), ours, strict=True):
+        assert a.tobytes() == np.roll(b, 2, 0).tobytes()
 
 
 class SignalStack(ctypes.Structure):
@@ -131,7 +146,7 @@ def test_a_batch_that_nobody_waits_for_ends(graph, monkeypatch):
 LOAD = """
 import sys
 from pathlib import Path
-from medscan import detector
+from medscan import clip, detector
 from medscan.choices import Precision, RuntimeName
 from medscan.runtimes import Loader
 path = Path(sys.argv[1])
