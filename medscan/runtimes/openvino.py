@@ -182,6 +182,18 @@ def supports(precision: Precision) -> bool:
 
 
 def convert(program: Any, path: Path) -> None:
-    """Convert a traced program, and write it as XML with its weights beside it, unrounded."""
+    """Convert a traced program, and write it as XML with its weights beside it, unrounded.
+
+    Raises
+    ------
+    RuntimeError
+        If it holds an operation that OpenVINO does not know.
+    """
     openvino = library()
-    openvino.save_model(openvino.convert_model(program), path, compress_to_fp16=False)
+    from openvino.frontend import OpConversionFailure
+
+    try:
+        converted = openvino.convert_model(program)
+    except OpConversionFailure as error:  # no RuntimeError, as its other errors are
+        raise RuntimeError(str(error)) from error
+    openvino.save_model(converted, path, compress_to_fp16=False)

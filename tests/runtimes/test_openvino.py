@@ -14,6 +14,7 @@ import torch
 
 from medscan import clip, detector
 from medscan.choices import Precision, RuntimeName
+from medscan.errors import ExportError
 from medscan.profile import Clock
 from medscan.runtimes import Loader, OpenVinoModel, openvino
 from medscan.runtimes.graphs import graph_of, make
@@ -58,6 +59,12 @@ def test_tiles_are_rows_of_one_tower_that_round_alike(backbone_folder):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-5, atol=1e-5)
     for a, b in zip(scored(model, np.roll(images, 2, 0)), ours, strict=True):
         assert a.tobytes() == np.roll(b, 2, 0).tobytes()
+
+
+def test_an_operation_that_openvino_does_not_know_is_one_error(backbone):
+    """`clip` averages its windows by a sum, which OpenVINO cannot."""
+    with pytest.raises(ExportError, match="method clip cannot be converted"):
+        make(learnt("clip", backbone))
 
 
 class SignalStack(ctypes.Structure):
