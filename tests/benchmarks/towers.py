@@ -98,6 +98,9 @@ class Row:
 
 
 HEAD = [
+    "Made by `tests/benchmarks/towers.py`. Each tower is two blocks deep and 128 features wide,",
+    "with random weights, at 4 x 4 patches: the table says what runs, and nothing of how well.",
+    "",
     "| tower | made of | tokens as the library's | " + " | ".join(METHODS) + " | why not |",
     "| --- " * (4 + len(METHODS)) + "|",
 ]
