@@ -1,14 +1,16 @@
 """A square larger than a tower's input, seen in overlapping tiles, and their tokens as one grid.
 
 A tower sees the whole square, made small, and then each tile as it is. What it says of the image is
-what it says of the whole. Tokens of patches are the tiles': where two overlap, the share of each
-falls in a line towards its border, so that no border is seen in a map. To methods the square is an
-image of one tower with a larger grid.
+what it says of the whole. A patch has the mean of two tokens: of the whole, interpolated, which
+knows where in the body it is, and of the tiles, which see it well. Where two tiles overlap, the
+share of each falls in a line towards its border, so that no border is seen in a map. To methods the
+square is an image of one tower with a larger grid.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 OVERLAP = 4
@@ -61,8 +63,15 @@ class Tiling:
         tiles, count, inner = views[1:, :, 1:].transpose(0, 1), self.count, self._inner
         apart = tiles.reshape(-1, count, count, inner, inner, tiles.shape[-1])
         rows = apart.transpose(2, 3).flatten(1, 2).flatten(2, 3)
-        patches = self._blended(self._blended(rows, 1), 2).flatten(1, 2)
-        return torch.cat([views[0][:, :1], patches], 1)
+        seen = self._blended(self._blended(rows, 1), 2)
+        patches = (seen + self._stretched(views[0, :, 1:])) / 2
+        return torch.cat([views[0, :, :1], patches.flatten(1, 2)], 1)
+
+    def _stretched(self, tokens: Tensor) -> Tensor:
+        """Patches (B, N, d) of the whole -> at those of the square (B, grid, grid, d)."""
+        count, _, width = tokens.shape
+        small = tokens.transpose(1, 2).reshape(count, width, self._inner, self._inner)
+        return F.interpolate(small, (self.grid, self.grid), mode="bilinear").permute(0, 2, 3, 1)
 
     def _blended(self, tokens: Tensor, axis: int) -> Tensor:
         """(B, ..., d) with all patches of all tiles along an axis -> with those of the square."""
