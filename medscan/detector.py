@@ -172,12 +172,6 @@ class Detector:
     precision: str = ""
 
     @property
-    def size(self) -> int | None:
-        """Input side in pixels, None for the backbone's own."""
-        size: int | None = self.settings.get("size")
-        return size
-
-    @property
     def tower(self) -> dict[str, Any]:
         """Arguments of `medscan.clip.load` that belong to the detector."""
         return {f.name: self.settings.get(f.name) for f in fields(TowerSettings)}

@@ -36,10 +36,9 @@ class Settings:
         Activation of both towers, and of the text tower alone; None keeps the checkpoint's.
     align_corners : bool
         How maps are upsampled in the loss.
-    size : int or None
-        Input side in pixels; None keeps the checkpoint's.
-    tiles : int
-        Tiles along a side of the square that images are drawn on, see `medscan.tiles`; 1: none.
+    size, tiles : int or None, int
+        Input side in pixels, where None keeps the checkpoint's; and how many inputs lie along a
+        side of the square that images are drawn on, see `medscan.tiles`.
     """
 
     learning_rate: float = 1e-3
@@ -281,10 +280,8 @@ class Method(nn.Module, ABC):
     def published(self, levels: Levels, size: int) -> Published:
         """Scores and maps by the published test procedure, only for comparing methods."""
         score, grid = self.score(levels)
-        corners = self.settings.align_corners
-        return Published(
-            (score,), (scoring.upsample(grid[:, None], size, align_corners=corners)[:, 0],)
-        )
+        fine = scoring.upsample(grid[:, None], size, align_corners=self.settings.align_corners)
+        return Published((score,), (fine[:, 0],))
 
     @torch.inference_mode()
     def predict(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -161,10 +161,7 @@ class DualResidual(Method):
         """
         if not self.masked or (batch.masks is not None and bool(batch.masked.any())):
             return optimisers
-        return [o for o in optimisers if not _optimises(o, self.seg)]
-
-
-def _optimises(optimiser: torch.optim.Optimizer, part: nn.Module) -> bool:
-    """Whether an optimiser has any of a part's parameters."""
-    parameters = {id(p) for p in part.parameters()}
-    return any(id(p) in parameters for group in optimiser.param_groups for p in group["params"])
+        seg = set(self.seg.parameters())
+        return [
+            o for o in optimisers if not any(seg.intersection(g["params"]) for g in o.param_groups)
+        ]
