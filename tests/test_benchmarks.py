@@ -7,6 +7,7 @@ import pytest
 
 from tests import processes, tiny
 from tests.benchmarks import (
+    air,
     few_shot,
     index_speed,
     model_speed,
@@ -116,3 +117,8 @@ def test_a_long_one(name, environment, detector_file, tmp_path):
     done = processes.Command(words, environment, tmp_path, script).wait(280)
     assert done.returncode == 0, done.stderr
     assert done.stdout
+
+
+def test_air(run, detector_file, pictures):
+    told = run(air.main, f"{detector_file}={pictures}")
+    assert re.match(r"tiny-flair: \d+\.\d % of patches dark in \d+ slices \(", told)
