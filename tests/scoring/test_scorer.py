@@ -149,13 +149,13 @@ def test_no_room_for_the_model_is_one_line_and_a_mistake_is_none(options, monkey
 
 
 def test_slices_with_the_same_pixels_are_scored_once(scorer_of, method, monkeypatch):
-    real, batches = method.predict, []
+    real, batches = method.prepare, []
 
     def counted(images):
         batches.append(len(images))
         return real(images)
 
-    monkeypatch.setattr(method, "predict", counted)
+    monkeypatch.setattr(method, "prepare", counted)
     scorer, rng = scorer_of(2), np.random.default_rng(0)
     first, second = rng.random((2, 1, 64, 64), np.float32)
     found = [*scorer.add(0, first), *scorer.add(1, first), *scorer.add(2, second)]
