@@ -27,6 +27,7 @@ def _own(value: str, meaning: str) -> sr.CodedConcept:
 
 
 UNCERTAIN = _own("uncertain", "Neither flagged nor to be cleared")
+UNLIKE = _own("unlike", "Unlike what its detector was fitted on")
 FLAGGED = _own("flagged", "Score reaches the threshold")
 EXPECTED = _own("expected", "Normal series expected to score as high")
 ASSUMED = _own("assumed", "Header does not say all that algorithm is for")
@@ -80,6 +81,7 @@ def stack_group(
     found = {
         FLAGGED: codes.SCT.Yes if stack.flagged else codes.SCT.No,
         UNCERTAIN: codes.SCT.Yes if stack.uncertain else None,
+        UNLIKE: codes.SCT.Yes if stack.unlike else None,
         ASSUMED: codes.SCT.Yes if stack.assumed else None,
     }
     measurements = [
