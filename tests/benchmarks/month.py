@@ -7,7 +7,9 @@ Each night every scanner sends new studies of one slice, from NIfTI volumes of h
 drawn ones, each turned, scaled and with noise of its own. From night 18 on, the header of one
 scanner names other software, which draws its images otherwise; see `CHANGES`. Prints by how much
 scores and distances of that scanner move, in deviations of all others, and what `medscan monitor`
-says after each night from then on: it must name the scanner, the night and the software.
+says after each night from then on: it must name the scanner, the night and the software. Before
+that, it prints how many nights a shift of scores or distances takes until it is noticed there, by
+simulation: `DRAWS` scanners each, whose scores are normal.
 
 One scan scores the studies of all nights, and each gets the date of its night. That is all that is
 not real.
@@ -28,11 +30,16 @@ import numpy as np
 from scipy import ndimage
 
 from medscan import demo, results, scan
-from medscan.monitoring import Entry, History, Watched, watch
+from medscan.monitoring import Entry, History, Watched, bets, evidence, p_values, watch
 from medscan.monitoring.history import entries_of
+from medscan.monitoring.watch import NIGHTS
 from tests import tiny
 
 SCANNERS, ILL = 5, 2
+STRATA = 9 * 3
+"""Strata of the month, each with its three measures: among these an alarm's stake is divided."""
+DRAWS, PATIENCE = 60, 60
+"""Simulated scanners, and nights after the change that are looked at."""
 FIRST = datetime.date(2026, 11, 1)
 SOFTWARE = "syngo MR E11", "syngo MR XA30"
 Image = np.ndarray
@@ -135,6 +142,29 @@ def shift(entries: list[Entry], measure: str) -> float:
     return float((ill.mean() - well.mean()) / well.std())
 
 
+def delay(studies: int, quiet: int, by: float) -> np.ndarray:
+    """Nights until a shift by so many deviations is noticed (draws,); NaN if it is not."""
+    nights, found = quiet + PATIENCE, np.full(DRAWS, np.nan)
+    stakes = np.full(nights, 0.05 / NIGHTS / STRATA)
+    for draw in range(DRAWS):
+        rng = np.random.default_rng(draw)
+        scores = rng.normal(size=(nights, studies))
+        scores[quiet:] += by
+        p = p_values(scores.ravel().tolist(), rng.random(scores.size).tolist())
+        gains = bets(p).reshape(nights, studies, -1).sum(1)
+        due = np.flatnonzero(evidence(gains, stakes)[quiet:] >= 1)
+        found[draw] = due[0] + 1 if len(due) else np.nan
+    return found
+
+
+def tell_delays(studies: int, quiet: int) -> None:
+    """Print the delays of shifts, with so many studies of the scanner in a night."""
+    for by in (0.5, 1.0, 1.5, 2.0):
+        found = np.nan_to_num(delay(studies, quiet, by), nan=np.inf)
+        middle, most = np.sort(found)[[DRAWS // 2, int(0.9 * DRAWS)]]
+        print(f"a shift of {by:g} deviations: median {middle:g} nights, 9 of 10 within {most:g}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--volumes", type=Path)
@@ -144,6 +174,7 @@ def main() -> None:
     parser.add_argument("--nights", type=int, default=30)
     parser.add_argument("--changed", type=int, default=18)
     asked = parser.parse_args()
+    tell_delays(asked.studies, asked.changed - 1)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
