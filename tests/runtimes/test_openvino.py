@@ -14,7 +14,6 @@ import torch
 
 from medscan import clip, detector
 from medscan.choices import Precision, RuntimeName
-from medscan.errors import ExportError
 from medscan.profile import Clock
 from medscan.runtimes import Loader, OpenVinoModel, openvino
 from medscan.runtimes.graphs import graph_of, make
@@ -61,10 +60,15 @@ def test_tiles_are_rows_of_one_tower_that_round_alike(backbone_folder):
         assert a.tobytes() == np.roll(b, 2, 0).tobytes()
 
 
-def test_an_operation_that_openvino_does_not_know_is_one_error(backbone):
-    """`clip` averages its windows by a sum, which OpenVINO cannot."""
-    with pytest.raises(ExportError, match="method clip cannot be converted"):
-        make(learnt("clip", backbone))
+def test_an_operation_that_openvino_does_not_know_is_an_error_that_is_caught(monkeypatch, tmp_path):
+    library = openvino.library()
+
+    def refuse(_program):
+        raise library.frontend.OpConversionFailure("avg_pool2d do not support divisor_override")
+
+    monkeypatch.setattr(library, "convert_model", refuse)
+    with pytest.raises(RuntimeError, match="divisor_override"):
+        openvino.convert(None, tmp_path / "graph.xml")
 
 
 class SignalStack(ctypes.Structure):
