@@ -16,9 +16,10 @@ not real.
 
 On 16 volumes of gliomas, with 4 studies of each scanner in a night and brain-flair, `kernel` moves
 scores by -0.77 and distances by 1.69 deviations. On night 21 the alarm about distances names the
-scanner, night 16 and the software; on night 26 that about scores does, with night 18. In 20 pairs of
-slices `contrast` moved distances by 5.4 and scores by 0.05, `denoised` by 1.1 and 0.41, `smoother`
-by 0.35 and 0.12, and `matrix` by 0.18 and 0.04: no month is long enough to notice the last two.
+scanner, night 16 and the software; on night 26 that about scores does, with night 18. In 20 pairs
+of slices `contrast` moved distances by 5.4 and scores by 0.05, `denoised` by 1.1 and 0.41,
+`smoother` by 0.35 and 0.12, and `matrix` by 0.18 and 0.04: no month is long enough to notice the
+last two.
 """
 
 from __future__ import annotations
