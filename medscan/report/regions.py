@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Region:
     area_mm2 : float
         In the slice where it is largest.
     volume_mm3 : float
-        NaN also where slices do not lie evenly.
+        NaN also where slices do not lie evenly, or one beside it was passed over.
     extent_mm : (float, float, float)
         From right to left, front to back, foot to head.
     diameter_mm : float
@@ -93,7 +93,14 @@ def regions_of(stack: StackResult, threshold: float) -> list[Region]:
         for run in _runs(stack, reach)
         for points in _regions(stack, run, threshold)
     ]
+    found = [replace(r, volume_mm3=math.nan) if _goes_on(stack, r) else r for r in found]
     return sorted(found, key=lambda r: (-r.peak, r.first, r.centre))[:MOST_REGIONS]
+
+
+def _goes_on(stack: StackResult, region: Region) -> bool:
+    """Whether a region may reach into slices that were passed over."""
+    reached = stack.state[max(region.first - 1, 0) : region.last + 2]
+    return bool((reached == State.PASSED_OVER).any())
 
 
 def _runs(stack: StackResult, reach: NDArray[np.bool_]) -> Iterator[list[int]]:

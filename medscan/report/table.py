@@ -137,7 +137,8 @@ REGION_COLUMNS: dict[str, str] = {
     "last_number": "Number of its last slice.",
     "slices": "Number of its slices.",
     "area_mm2": "Area in the slice where it is largest, square millimetres, 1 decimal.",
-    "volume_mm3": "Volume, cubic millimetres, 1 decimal; empty where slices do not lie evenly.",
+    "volume_mm3": "Volume, cubic millimetres, 1 decimal; empty where slices do not lie evenly, or "
+    "one beside it was passed over.",
     "diameter_mm": "Largest distance between two of its points, millimetres, 1 decimal.",
     "extent_rl_mm": "Extent from right to left, millimetres, 1 decimal.",
     "extent_ap_mm": "Extent from front to back.",

@@ -65,6 +65,21 @@ def test_what_does_not_touch_is_apart_and_the_hottest_comes_first():
     assert regions_of(many, 1.5) == []
 
 
+@pytest.mark.parametrize("index", [5, 10, 15])
+def test_a_region_beside_a_slice_that_was_passed_over_has_no_volume(index):
+    stack = ball_stack((70, 110, 10, 15))
+    stack.state[index] = State.PASSED_OVER
+    stack.heatmap[index] = 0
+    found = regions_of(stack, 0.5)
+    assert len(found) == (2 if index == 10 else 1)
+    assert all(np.isnan(region.volume_mm3) and region.area_mm2 > 0 for region in found)
+    stack = ball_stack((70, 110, 10, 15))
+    stack.state[[4, 16]] = State.PASSED_OVER
+    assert regions_of(stack, 0.5)[0].volume_mm3 > 0, (
+        "slices between it and those show no more of it"
+    )
+
+
 def test_slices_that_lie_unevenly_have_areas_and_no_volume():
     stack = ball_stack((70, 110, 10, 15))
     stack.position_mm[10:] += 20
