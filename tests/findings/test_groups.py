@@ -9,7 +9,9 @@ import highdicom
 import pydicom
 import pytest
 from pydicom.sr.codedict import codes
+from pydicom.uid import MRImageStorage
 
+from medscan.findings import Algorithm, Image, stack_group
 from medscan.report import write_csv
 from tests.export import make
 from tests.export.make import exported, multiframe, scanned, single
@@ -116,3 +118,14 @@ def test_evidence_is_called_so(tmp_path, masked):
     _, (group,), _ = regions(source, tmp_path)
     told = [e.name.meaning for e in group.get_qualitative_evaluations()]
     assert told == ["Map shows evidence, not a border"] * (not masked)
+
+
+@pytest.mark.parametrize("unlike", [[], ["its slices look different"]])
+def test_a_stack_that_is_unlike_the_shots_says_so(made, unlike):
+    (study,) = made.results.studies()
+    stack = replace(study.stacks[0], info=study.stacks[0].info | {"unlike": unlike})
+    image = Image(MRImageStorage, "1.2", "1.3", None)
+    algorithm = Algorithm("seen", "1")
+    group = stack_group(stack, [image], made.results.run().detectors[0], algorithm)
+    told = {e.name.value: e.value for e in group.get_qualitative_evaluations()}
+    assert ("unlike" in told) == bool(unlike)
