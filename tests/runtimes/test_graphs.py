@@ -101,7 +101,7 @@ def test_a_graph_that_gives_other_numbers_is_not_used(found, made, backbone, mon
         raise ExportError("scores differ")
 
     monkeypatch.undo()
-    monkeypatch.setattr(graphs, "traced", lambda method: None)
+    monkeypatch.setattr(graphs, "traced", lambda method, gated: None)
     monkeypatch.setattr(graphs.openvino, "convert", lambda program, path: _write(path))
     monkeypatch.setattr(graphs, "_check", differs)
 
