@@ -266,7 +266,11 @@ class StackBuilder:
         gate = self.detector.gate
         if gate is None:
             return {}
-        place = gate.place(self.distance)
+        # A distance that is no number is no proof of likeness.
+        far = np.where(
+            (self.state == State.SCORED) & np.isnan(self.distance), np.inf, self.distance
+        )
+        place = gate.place(far)
         return {"distance": place, "unlike": gate.beyond(place, acquired(self.stack))}
 
     def _files_in(self, state: State) -> set[ArchiveFile]:

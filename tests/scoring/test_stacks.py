@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,9 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from medscan.archive import BURNED_IN, Kind, Stack
+from medscan import detector
+from medscan.archive import BURNED_IN, ArchiveFile, Frame, Kind, Pseudonyms, Series, Stack
+from medscan.gate import Gate
 from medscan.normals import Calibration
-from medscan.scoring import aggregate, stack_calibration, stack_scores, thumbnail_policy
+from medscan.scoring import (
+    StackBuilder,
+    aggregate,
+    stack_calibration,
+    stack_scores,
+    thumbnail_policy,
+)
 
 
 @given(arrays(np.float32, st.integers(1, 200), elements=st.floats(-5, 5, width=32)))
@@ -112,3 +121,14 @@ def test_a_stack_can_be_cut_into_more_or_fewer_slices():
     assert stack_scores(stacks, 2) == (3.0, 9.0)
     assert stack_scores(stacks, 8) == (3.0, 9.0)
     assert stack_scores(stacks, 1) == (2.0, 9.0)
+
+
+@pytest.mark.parametrize(("distance", "unlike"), [(0.5, False), (2.5, True), (math.nan, True)])
+def test_a_distance_that_is_no_number_is_no_proof_of_likeness(detector_file, distance, unlike):
+    gated = replace(detector.read(detector_file), gate=Gate(2.0, 0.05, False, (1.0,)))
+    frame = Frame(ArchiveFile("x.dcm", Path("/a"), 1, 1), 0)
+    stack = Stack("k", Kind.DICOM, (frame,), 64, 64)
+    series = Series("1.2", "MR", "BRAIN", "", (stack,))
+    builder = StackBuilder(series, stack, gated, 64, 4, 16, "not asked for")
+    builder.add_score(0, 0.5, np.zeros((4, 4), np.float16), distance)
+    assert bool(builder.result(0.0, Pseudonyms(b"key")).unlike) == unlike
