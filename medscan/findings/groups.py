@@ -15,7 +15,7 @@ from pydicom.sr.coding import Code
 
 from medscan.inherited import derived_uid
 from medscan.report import Region, normals_of, stack_standing
-from medscan.results import StackResult
+from medscan.results import StackResult, State
 
 Group = sr.MeasurementsAndQualitativeEvaluations
 Algorithm = sr.AlgorithmIdentification
@@ -33,6 +33,7 @@ EXPECTED = _own("expected", "Normal series expected to score as high")
 ASSUMED = _own("assumed", "Header does not say all that algorithm is for")
 EVIDENCE = _own("evidence", "Map shows evidence, not a border")
 SLICES = _own("slices", "Number of slices")
+PASSED_OVER = _own("passed-over", "Number of slices passed over")
 EXTENT = (
     _own("extent-rl", "Extent from right to left"),
     _own("extent-ap", "Extent from front to back"),
@@ -68,6 +69,8 @@ def stack_group(
 ) -> Group:
     """Score of a stack, percentile, threshold, and share of normal stacks that score as high.
 
+    Also how many slices were passed over, if any: what it says is not said of them.
+
     Parameters
     ----------
     stack : StackResult
@@ -89,6 +92,7 @@ def stack_group(
         _measured(codes.DCM.PercentileRankingOfMeasurement, stack.percentile, codes.UCUM.Percent),
         _measured(EXPECTED, expected, codes.UCUM.Percent),
         _measured(codes.DCM.ThresholdValue, float(stack.info["threshold"])),
+        _measured(PASSED_OVER, int((stack.state == State.PASSED_OVER).sum()) or math.nan),
     ]
     return _group("stack", stack, images, algorithm, measurements, found)
 

@@ -13,6 +13,7 @@ from pydicom.uid import MRImageStorage
 
 from medscan.findings import Algorithm, Image, stack_group
 from medscan.report import write_csv
+from medscan.results import State
 from tests.export import make
 from tests.export.make import exported, multiframe, scanned, single
 
@@ -120,12 +121,22 @@ def test_evidence_is_called_so(tmp_path, masked):
     assert told == ["Map shows evidence, not a border"] * (not masked)
 
 
+def told_of(stack, made):
+    image, algorithm = Image(MRImageStorage, "1.2", "1.3", None), Algorithm("seen", "1")
+    return stack_group(stack, [image], made.results.run().detectors[0], algorithm)
+
+
+def test_slices_that_were_passed_over_are_counted(made):
+    ((stack,),) = [study.stacks for study in made.results.studies()]
+    for count in (0, 2):
+        stack.state[:count] = State.PASSED_OVER
+        found = {m.name.value: m.value for m in told_of(stack, made).get_measurements()}
+        assert found.get("passed-over", 0) == count
+
+
 @pytest.mark.parametrize("unlike", [[], ["its slices look different"]])
 def test_a_stack_that_is_unlike_the_shots_says_so(made, unlike):
-    (study,) = made.results.studies()
-    stack = replace(study.stacks[0], info=study.stacks[0].info | {"unlike": unlike})
-    image = Image(MRImageStorage, "1.2", "1.3", None)
-    algorithm = Algorithm("seen", "1")
-    group = stack_group(stack, [image], made.results.run().detectors[0], algorithm)
+    ((stack,),) = [study.stacks for study in made.results.studies()]
+    group = told_of(replace(stack, info=stack.info | {"unlike": unlike}), made)
     told = {e.name.value: e.value for e in group.get_qualitative_evaluations()}
     assert ("unlike" in told) == bool(unlike)
