@@ -1,6 +1,6 @@
 """What the gates of the shipped detectors mark: images that they are not for, and their own.
 
-    python tests/benchmarks/gate.py ../shared [--detector brain-flair] [--each 12]
+    python tests/benchmarks/gate.py DATA ARCHIVE [--detector brain-flair] [--each 12]
 
 Each slice is scored by each detector, whatever its header says: routing would keep most of these
 from it. Of the data sets only patients of the test split are shown; of each stack of the archive
@@ -54,10 +54,10 @@ KINDS = {
 """Words that tell what a stack is; the first that fit count."""
 
 
-def sets(shared: Path, each: int, size: int, window: str) -> Iterator[tuple[str, np.ndarray]]:
+def sets(data: Path, each: int, size: int, window: str) -> Iterator[tuple[str, np.ndarray]]:
     """Kind and image (3, S, S) of test slices."""
     for name, folder in SETS.items():
-        items = read_items(shared / "data" / folder, "test")
+        items = read_items(data / folder, "test")
         own = name in DETECTORS
         for label in (0, 1) if own else (None,):
             chosen = [i for i in items if label is None or i.label == label]
@@ -80,12 +80,12 @@ def kind_of(modality: str, described: str) -> str:
     return modality
 
 
-def stacks(shared: Path, size: int, window: str) -> Iterator[tuple[str, np.ndarray]]:
+def stacks(root: Path, size: int, window: str) -> Iterator[tuple[str, np.ndarray]]:
     """Kind and image of the middle slice of each stack of the archive that can be read."""
     kinds: list[str] = []
 
     def jobs() -> Iterator[DrawJob]:
-        for study in archive.index([shared / "archive" / "files"]).studies:
+        for study in archive.index([root]).studies:
             for series in study.series:
                 for stack in series.stacks:
                     frame, name = stack.frames[len(stack.frames) // 2], series.modality
@@ -114,7 +114,8 @@ def distances(model: Model, images: list[np.ndarray]) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("shared", type=Path)
+    parser.add_argument("data", type=Path, help="folder of the data sets")
+    parser.add_argument("archive", type=Path)
     parser.add_argument("--detector", action="append")
     parser.add_argument("--each", type=int, default=12, help="of other sets; four times of its own")
     args = parser.parse_args()
@@ -126,9 +127,9 @@ def main() -> None:
             continue
         model = load(path, detector, Precision.FP32, runtime=RuntimeName.TORCH)
         size, shown = model.square.size, defaultdict(list)
-        for kind, image in sets(args.shared, args.each, size, detector.window):
+        for kind, image in sets(args.data, args.each, size, detector.window):
             shown[kind].append(image)
-        for kind, image in stacks(args.shared, size, detector.window):
+        for kind, image in stacks(args.archive, size, detector.window):
             shown[f"archive: {kind}"].append(image)
         print(f"{name}: limit {detector.gate.limit:.3f}")
         for kind, images in shown.items():
