@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from medscan.archive import Outcome, Pseudonyms, Reason, Series, Stack
 from medscan.detector import Detector
@@ -229,8 +230,11 @@ class Pipeline:
     def _asks_further(self, study: _Study) -> bool:
         """Ask for slices that were passed over and that the study's flag may depend on."""
         key, companions = study.task.study.key, study.task.companions
-        for builder in study.builders.values():
-            self.further += builder.further_jobs(self.inputs.max_file_bytes, key, companions)
+        asked = [
+            builder.further_jobs(self.inputs.max_file_bytes, key, companions)
+            for builder in study.builders.values()
+        ]
+        self.further += chain(*asked)  # once all are there: of a study given up, none
         return not study.complete
 
     def _finish(self, study: _Study) -> None:

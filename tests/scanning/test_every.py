@@ -11,7 +11,7 @@ from medscan.inspect import verify_results
 from medscan.report import write_csv
 from medscan.results import State
 from medscan.scanning import scan
-from medscan.scoring import aggregate
+from medscan.scoring import StackBuilder, aggregate
 from tests import tiny
 from tests.benchmarks import every
 from tests.options import changed
@@ -78,3 +78,20 @@ def test_the_option_decides_what_is_scanned_again_and_verify_knows_it(thin):
 def test_a_distance_that_is_none_is_refused(thin, every):
     with pytest.raises(UsageError, match=r"--every .*: a number of millimetres above 0"):
         scan(changed(thin, every_mm=every))
+
+
+def test_a_mistake_while_more_slices_are_asked_for_costs_one_study(thin, root, monkeypatch):
+    """The first stack of the study has asked already when the second one fails."""
+    tiny.write_series(root / "more", tiny.head_volume(5, slices=SLICES), study="1.0")
+    asked, first = StackBuilder.further_jobs, {}
+
+    def further_jobs(builder, most, study, companions):
+        if first.setdefault(study, builder) is not builder:
+            raise ZeroDivisionError
+        return asked(builder, most, study, companions)
+
+    monkeypatch.setattr(StackBuilder, "further_jobs", further_jobs)
+    summary = scan(thin)
+    assert (summary.scanned, summary.unscored) == (3, 1)
+    assert summary.files["failed"] == 2 * SLICES
+    assert sum(summary.files.values()) == 3 * SLICES + 3
