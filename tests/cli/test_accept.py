@@ -176,7 +176,7 @@ def test_three_answers_are_kept_in_the_detector_and_shown_to_a_person(
     done = ("--detector", "own.safetensors", "--out", "night.h5", "--device", "cpu")
     code, out, err = inside("scan", site, *done, "--workers", 0)
     assert code == 0, err
-    assert "uncertain, 0 unchanged" in out
+    assert "1 flagged, 2 uncertain, " in out
     table = list(csv.DictReader(Path("night.csv").read_text().splitlines()))
     labelled = [row for row in table if row["study"] in scores]
     flags = [(row["flagged"], row["uncertain"]) for row in labelled]
