@@ -372,8 +372,8 @@ def test_the_size_of_the_input_is_a_multiple_of_the_patches(backbone_folder, pic
     options = FitOptions(
         shots=2, method="patchcore", backbone=f"local-dir:{backbone_folder}", folds=0, size=96
     )
-    detector, method = fit(pictures, options)
-    assert (detector.size, method.backbone.grid) == (96, 6)
+    _, method = fit(pictures, options)
+    assert (method.backbone.size, method.backbone.grid) == (96, 6)
     with pytest.raises(UsageError, match=r"no multiple of the 16 pixels .* choose 96 or 112"):
         fit(pictures, replace(options, size=100))
 
