@@ -132,7 +132,9 @@ class Night:
     def fetched(self) -> int:
         """Files that were fetched."""
         folders = (self.folder / "spool", self.folder / "spool.fetch" / "partial")
-        return sum(1 for folder in folders for p in folder.rglob("*.dcm") if len(p.stem) == 16)
+        # os.walk passes over folders that are moved meanwhile.
+        names = (name for folder in folders for *_, names in os.walk(folder) for name in names)
+        return sum(1 for name in names if len(name) == 20 and name.endswith(".dcm"))
 
     def stored(self) -> int:
         """Instances in Orthanc."""
