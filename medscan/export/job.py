@@ -119,7 +119,7 @@ def each_stack(
     make_folder(job.out)
     for study in job.studies():
         for stack in study.stacks:
-            if (stack.state == State.SCORED).any():
+            if stack.count(State.SCORED):
                 try:
                     yield from write(job, study, stack)
                 except (ExportError, FileError) as error:

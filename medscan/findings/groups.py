@@ -92,7 +92,7 @@ def stack_group(
         _measured(codes.DCM.PercentileRankingOfMeasurement, stack.percentile, codes.UCUM.Percent),
         _measured(EXPECTED, expected, codes.UCUM.Percent),
         _measured(codes.DCM.ThresholdValue, float(stack.info["threshold"])),
-        _measured(PASSED_OVER, int((stack.state == State.PASSED_OVER).sum()) or math.nan),
+        _measured(PASSED_OVER, stack.count(State.PASSED_OVER) or math.nan),
     ]
     return _group("stack", stack, images, algorithm, measurements, found)
 

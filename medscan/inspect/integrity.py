@@ -132,7 +132,7 @@ def _stack_problems(stack: StackResult) -> Iterator[str]:
         yield "grid_to_pixel is not finite"
     if (stack.frame < 0).any() or not np.isin(stack.thumbnail_index, np.flatnonzero(scored)).all():
         yield "frame or thumbnail_index points nowhere"
-    found = aggregate(stack.slice_score, int((stack.state == State.PASSED_OVER).sum()))
+    found = aggregate(stack.slice_score, stack.count(State.PASSED_OVER))
     if not _same(found, stack.score):
         yield f"score is {stack.score:.6f}, but its slices give {found:.6f}"
 
@@ -145,7 +145,7 @@ def _total_problems(study: StudyResult) -> Iterator[str]:
         yield f"score is {study.score:.6f}, but its stacks give {worst:.6f}"
     if study.flagged != any(stack.flagged for stack in scored):
         yield "flagged does not agree with its stacks"
-    slices = sum(int((stack.state == State.SCORED).sum()) for stack in study.stacks)
+    slices = sum(stack.count(State.SCORED) for stack in study.stacks)
     if study.info.get("slices") != slices:
         yield f"slices is {study.info.get('slices')}, but {slices} have a score"
 

@@ -273,7 +273,7 @@ def _of_stack(study: str, stack: StackResult, night: str) -> Entry:
         stack.score,
         stack.flagged,
         stack.uncertain,
-        bool((stack.state == State.FAILED).any()),
+        stack.count(State.FAILED) > 0,
         unlike=bool(stack.unlike),
         distance=float(stack.info.get("distance", math.nan)),
         **device,

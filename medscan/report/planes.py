@@ -112,7 +112,7 @@ def _irregular(stack: StackResult, square: Square) -> str:
 def _incomplete(stack: StackResult, full: Mapping[int, str]) -> str:
     """Why the page does not have or hold all slices, in words; empty if it does."""
     count, here = len(stack.state), sum(map(bool, full.values()))
-    if failed := np.count_nonzero(stack.state == State.FAILED):
+    if failed := stack.count(State.FAILED):
         return f"{failed} of its {count} slices could not be used"
     pictures = str(stack.info.get("thumbnails", "withheld"))
     if here < count and pictures.startswith("withheld"):

@@ -122,7 +122,7 @@ def notes_of(row: Row) -> list[str]:
     notes += [TILES_IDLE] if worst and TILES_IDLE in worst.info.get("notes", ()) else []
     kept = [f"{name} {when[:10]}" for name, when in row.kept.items()]
     notes += [f"not scored in the last scan, kept: {', '.join(kept)}"] * bool(kept)
-    passed_over = sum(int((s.state == State.PASSED_OVER).sum()) for s in row.study.stacks)
+    passed_over = sum(s.count(State.PASSED_OVER) for s in row.study.stacks)
     notes += [f"not every slice was scored: {passed_over} passed over"] * bool(passed_over)
     return notes + [f"files missing since {mark.absent[:10]}"] * bool(mark.absent)
 

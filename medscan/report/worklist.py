@@ -108,13 +108,13 @@ class Row:
     @property
     def series(self) -> int:
         """Number of series with at least one scored slice."""
-        scored = [s for s in self.study.stacks if (s.state == State.SCORED).any()]
+        scored = [s for s in self.study.stacks if s.count(State.SCORED)]
         return len({s.series for s in scored})
 
     @property
     def slices(self) -> int:
         """Number of scored slices."""
-        return sum(int((s.state == State.SCORED).sum()) for s in self.study.stacks)
+        return sum(s.count(State.SCORED) for s in self.study.stacks)
 
     @property
     def reason(self) -> str:

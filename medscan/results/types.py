@@ -85,6 +85,10 @@ class StackResult:
     thumbnail: NDArray[np.uint8]
     thumbnail_index: NDArray[np.int32]
 
+    def count(self, state: State) -> int:
+        """Return the number of its slices in a state."""
+        return int(np.count_nonzero(self.state == state))
+
     @property
     def assumed(self) -> list[str]:
         """What its header does not say, and its detector asks for, such as "modality MR"."""
@@ -273,7 +277,7 @@ def merge_results(study: StudyResult, older: StudyResult) -> StudyResult:
     worst = max((s for s in stacks.values() if not math.isnan(s.score)), key=lambda s: s.score)
     # A description in `skipped` starts with the key of its stack.
     skipped = [e for e in study.info.get("skipped") or [] if str(e[0]).split(" ")[0] not in added]
-    slices = sum(int((s.state == State.SCORED).sum()) for s in stacks.values())
+    slices = sum(s.count(State.SCORED) for s in stacks.values())
     kept = (*study.mark.kept, *(key for key in older.mark.kept if key in added))
     return replace(
         study,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medscan import results
-from medscan.results import StackResult, State, StudyResult, Work
+from medscan.results import State, StudyResult, Work
 from medscan.scoring import HEADER_UNUSED
 
 
@@ -71,13 +70,9 @@ def finish_study(parts: Path, study: StudyResult, decoder_failure: str) -> Finis
         uncertain=study.uncertain,
         unlike=study.unlike,
         stacks=len(new),
-        slices=_count(new, State.SCORED),
-        failed=_count(new, State.FAILED),
-        passed_over=_count(new, State.PASSED_OVER),
+        slices=sum(stack.count(State.SCORED) for stack in new),
+        failed=sum(stack.count(State.FAILED) for stack in new),
+        passed_over=sum(stack.count(State.PASSED_OVER) for stack in new),
         seconds=sum(float(stack.info["seconds"]) for stack in new[:1]),
         header_unused=sum(HEADER_UNUSED in stack.info["notes"] for stack in new),
     )
-
-
-def _count(stacks: Sequence[StackResult], state: State) -> int:
-    return sum(int((stack.state == state).sum()) for stack in stacks)

@@ -353,7 +353,7 @@ def study_result(
         "modality": "/".join(sorted({s.modality for s in study.series if s.modality})),
         "patient": pseudonyms.patient_of(study.patient_id),
         "path": pseudonyms.path(files[0].path if len(files) == 1 else _common(sorted(parents))),
-        "slices": int(sum((s.state == State.SCORED).sum() for s in stacks)),
+        "slices": sum(s.count(State.SCORED) for s in stacks),
         "skipped": skipped,
     }
     if pseudonyms.identify:
