@@ -67,7 +67,7 @@ UNKNOWN = Acquired()
 def acquired(stack: Stack) -> Acquired:
     """How a stack was taken."""
     told: dict[str, object] = {name: stack.facts.get(key) for name, key in _ELEMENTS.items()}
-    told["pixel spacing"] = max(stack.pixel_spacing, default=None) if stack.pixel_spacing else None
+    told["pixel spacing"] = max(stack.pixel_spacing or (), default=None)
     told["slice spacing"] = stack.slice_spacing
     numbers = {name: _number(told[name]) for name in NUMBERS}
     kernel = stack.facts.get(_KERNEL, "").replace("\\", " ")

@@ -137,8 +137,8 @@ def _jobs(
         modality = str(result.info["modality"])
         job = DrawJob(stack, 0, (), side, rule, modality, MAX_FILE_BYTES, study)
         beside, own = earlier.slices.get((study, result.key), set()), study not in others
-        highest = most if own or most is None else 0
-        for first, count, packs in _runs(result, stack, highest, options.full, beside):
+        ranked = most if own or most is None else 0
+        for first, count, packs in _runs(result, stack, ranked, options.full, beside):
             frames = stack.frames[first : first + count]
             yield replace(job, first=first, frames=frames, packs=packs)
 
