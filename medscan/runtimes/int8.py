@@ -2,9 +2,12 @@
 
 Weights are rounded for each output, from their own largest value; inputs for each layer, within the
 range that `measure` found, of which zero is a level (Jacob et al., CVPR 2018, eq. 1). Only layers
-that lead to the last attention are rounded: norms, attention itself and what scores the tokens stay
-as they are. The ranges are a pair of numbers a layer, so that a detector carries them in its file,
-and no graph that somebody else has made is ever read.
+of the tower are rounded: norms and what scores the tokens stay as they are. The ranges are a pair
+of numbers a layer, so that a detector carries them in its file, and no graph that somebody else has
+made is ever read.
+
+With its layers four times as fast, attention is a fifth of the model's time. Where the CPU
+multiplies bfloat16, it is computed so: a quarter less for all.
 """
 
 from __future__ import annotations
@@ -20,19 +23,35 @@ from medscan.history import Layer
 
 LEVELS, WEIGHT_LEVELS = 256, 255
 """Of an input, and of a weight, whose levels are symmetric."""
+ATTENTION = "ScaledDotProductAttention"
 
 
 def linear_layers(model: Any) -> list[Any]:
-    """Return the operations that multiply tokens (N, T, d) by weights (e, d), in their order."""
-    ordered = model.get_ordered_ops()
-    attention = [op for op in ordered if op.get_type_name() == "ScaledDotProductAttention"]
-    before, waiting = set[str](), attention[-1:]
+    """Return the operations that multiply tokens (N, T, d) by weights (e, d), in their order.
+
+    They lead to the last attention, or are as wide as it: narrower ones behind it score tokens.
+    """
+    ordered, attentions = model.get_ordered_ops(), _attentions(model)
+    if not attentions:
+        return []
+    _, heads, _, depth = attentions[-1].get_output_partial_shape(0)
+    width = heads.get_length() * depth.get_length()
+    before, waiting = set[str](), attentions[-1:]
     while waiting:
         op = waiting.pop()
         if op.get_friendly_name() not in before:
             before.add(op.get_friendly_name())
             waiting += [source.get_node() for source in op.input_values()]
-    return [op for op in ordered if op.get_friendly_name() in before and _is_linear(op)]
+    return [
+        op
+        for op in ordered
+        if _is_linear(op)
+        and (op.get_friendly_name() in before or op.input_value(1).get_shape()[0] >= width)
+    ]
+
+
+def _attentions(model: Any) -> list[Any]:
+    return [op for op in model.get_ordered_ops() if op.get_type_name() == ATTENTION]
 
 
 def _is_linear(op: Any) -> bool:
@@ -97,6 +116,20 @@ def insert(library: Any, model: Any, layers: Sequence[Layer]) -> None:
         weights = op.input_value(1).get_node()
         most = np.abs(weights.data).max(1, keepdims=True).astype(np.float32)
         _round(library, op, 1, -most, most, WEIGHT_LEVELS)
+    model.validate_nodes_and_infer_types()
+
+
+def attend_in_bfloat16(library: Any, model: Any) -> None:
+    """Compute the attentions of a graph in bfloat16, and nothing else."""
+    operations = library.opset13
+    for op in _attentions(model):
+        for port in op.inputs():
+            half = operations.convert(port.get_source_output(), "bf16")
+            port.replace_source_output(half.output(0))
+        readers = list(op.output(0).get_target_inputs())
+        whole = operations.convert(op.output(0), "f32")
+        for reader in readers:
+            reader.replace_source_output(whole.output(0))
     model.validate_nodes_and_infer_types()
 
 

@@ -9,10 +9,10 @@ from medscan import detector
 from medscan.choices import Precision
 from medscan.errors import DetectorError
 from medscan.profile import Clock
-from medscan.runtimes import OpenVinoModel, measure_layers
+from medscan.runtimes import OpenVinoModel, int8, measure_layers
 from medscan.runtimes import openvino as room
 from medscan.runtimes.graphs import graph_of
-from tests.runtimes import needs_int8
+from tests.runtimes import needs_bf16, needs_int8
 
 INT8, FP32 = Precision.INT8, Precision.FP32
 
@@ -46,7 +46,7 @@ def test_ranges_are_of_the_layers_and_do_not_depend_on_the_order(graph, images, 
     widths = [(layer.inputs, layer.outputs) for layer in layers]
     assert widths[:4] == [(32, 96), (32, 32), (32, 128), (128, 32)]
     tower = [w for w in widths if w in widths[:4]]
-    assert tower == [*3 * widths[:4], widths[0]]  # of four blocks, up to the last attention
+    assert tower == 4 * widths[:4]  # of four blocks
     assert all(layer.low <= 0 < layer.high for layer in layers)
     assert measure_layers(graph, images[::-1]) == layers
     assert measure_layers(graph, images[:1]) != layers
@@ -63,6 +63,29 @@ def test_scores_are_near_those_of_single_precision_and_not_equal(graph, images, 
     facts = [_told(op) for op in compiled.get_ops()]
     multiplied = [f["runtimePrecision"] for f in facts if f["layerType"] == "FullyConnected"]
     assert sum(name in ("i8", "u8") for name in multiplied) == len(layers)
+
+
+@needs_int8
+@needs_bf16
+def test_attention_is_computed_in_bfloat16(graph, layers):
+    compiled = OpenVinoModel(graph, INT8, 1, layers)._compiled.get_runtime_model()
+    facts = [_told(op) for op in compiled.get_ops()]
+    halves = [f for f in facts if f["runtimePrecision"] == "bf16" and f["layerType"] == "Subgraph"]
+    assert len(halves) == 4  # of four blocks
+
+
+def test_only_attention_is_converted(graph):
+    model = room._read(graph)
+    int8.attend_in_bfloat16(room.library(), model)
+    attentions = [op for op in model.get_ops() if op.get_type_name() == int8.ATTENTION]
+    assert len(attentions) == 4
+    for op in attentions:
+        assert [str(port.get_element_type().to_string()) for port in op.inputs()] == 3 * ["bf16"]
+        (reader,) = op.output(0).get_target_inputs()
+        assert reader.get_node().output(0).get_element_type().to_string() == "f32"
+    others = [op for op in model.get_ops() if op not in attentions]
+    halves = [op for op in others if op.output(0).get_element_type().to_string() == "bf16"]
+    assert all(op.get_type_name() == "Convert" for op in halves)
 
 
 @needs_int8
