@@ -48,8 +48,7 @@ class EarlierView:
     Parameters
     ----------
     since : str
-        Day since which it is new: that of the last earlier study, which was not flagged; else
-        empty.
+        Day since which it is new: that of the last earlier study, which was clear; else empty.
     words : str
         The same, or what else became of it since that study, as a sentence.
     moments : list of Moment
@@ -80,7 +79,7 @@ def earlier_view(
     ]
     moments = [*earlier, Moment.of(stack, row.day)]
     return EarlierView(
-        since=priors[0].day if stack.flagged and not priors[0].flagged else "",
+        since=priors[0].day if stack.flagged and priors[0].clear else "",
         words=_words(stack, priors[0], earlier[-1]),
         moments=moments,
         timeline=timeline(moments),
@@ -91,11 +90,13 @@ def earlier_view(
 
 def _words(stack: StackResult, prior: Prior, then: Moment) -> str:
     if stack.flagged:
-        what = f"Flagged on {prior.day} too" if prior.flagged else f"New since {prior.day}"
+        new = f"New since {prior.day}" if prior.clear else f"Flagged now, not on {prior.day}"
+        what = f"Flagged on {prior.day} too" if prior.flagged else new
     else:
         what = f"Not flagged now, {'but' if prior.flagged else 'nor'} on {prior.day}"
     limit = "" if math.isnan(then.threshold) else f", threshold {number(then.threshold)}"
-    return f"{what}: score {number(then.score)}{limit} then, {then.flag}."
+    unseen = "" if prior.whole else "; not every slice was scored then"
+    return f"{what}: score {number(then.score)}{limit} then, {then.flag}{unseen}."
 
 
 def last_view(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medscan.report.worklist import Row
-from medscan.results import StackResult
+from medscan.results import StackResult, State
 
 _WAY = ("detector_hash", "maker", "precision", "modality", "plane")
 """Attributes of stacks whose scores compare; see `StackResult`."""
@@ -32,16 +32,24 @@ class Prior:
         same protocol, else with the highest score.
     flagged : bool
         Whether any stack was flagged that compares.
+    whole : bool
+        Whether every slice of them was looked at: none was passed over, and each could be read.
     """
 
     row: Row
     stack: StackResult
     flagged: bool
+    whole: bool
 
     @property
     def day(self) -> str:
         """Date of the study, ISO 8601."""
         return self.row.day
+
+    @property
+    def clear(self) -> bool:
+        """Whether what is flagged now was not there to be flagged: a slice unseen says nothing."""
+        return self.whole and not self.flagged
 
 
 def priors_of(row: Row, stack: StackResult) -> Iterator[Prior]:
@@ -55,6 +63,7 @@ def priors_of(row: Row, stack: StackResult) -> Iterator[Prior]:
                 earlier,
                 max(alike, key=lambda s: (*_likeness(s, stack), s.score)),
                 any(s.flagged for s in alike),
+                not any(s.count(State.PASSED_OVER) or s.count(State.FAILED) for s in alike),
             )
 
 
@@ -64,18 +73,18 @@ def last_prior(row: Row, stack: StackResult) -> Prior | None:
 
 
 def stack_new_since(row: Row, stack: StackResult) -> str:
-    """Day of the last earlier study if a stack is flagged now and was not then; else empty."""
+    """Day of the last earlier study if a stack is flagged now and was clear then; else empty."""
     prior = last_prior(row, stack) if stack.flagged else None
-    return prior.day if prior and not prior.flagged else ""
+    return prior.day if prior and prior.clear else ""
 
 
 def new_since(row: Row) -> str:
-    """Day of the last earlier study if a study is flagged, and nothing of it was then; else empty.
+    """Day of the last earlier study if a study is flagged now and was clear then; else empty.
 
     It is that of the most abnormal series.
     """
     flagged = [stack for stack in row.study.stacks if stack.flagged]
-    before = any(prior.flagged for s in flagged if (prior := last_prior(row, s)))
+    before = any(not prior.clear for s in flagged if (prior := last_prior(row, s)))
     return stack_new_since(row, row.worst) if row.worst and not before else ""
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from medscan.report import ReportOptions, rank, write_csv, write_html, write_report
 from medscan.report.beside import nearest_slices
-from medscan.report.priors import new_since, priors_of
+from medscan.report.priors import new_since, priors_of, stack_new_since
+from medscan.results import State
 from tests import tiny
 from tests.report import archived, make
 from tests.report.markup import Page
@@ -144,6 +145,31 @@ def test_new_is_only_what_was_flagged_nowhere_in_the_study_before(tmp_path):
         assert new_since(row_of([make.results(tmp_path, studies)])) == since
     calm = [made("now", NOW, 0.3), made("last", "20230602", 0.9)]
     assert new_since(row_of([make.results(tmp_path, calm)])) == ""
+
+
+@pytest.mark.parametrize("state", [State.PASSED_OVER, State.FAILED])
+def test_nothing_is_new_since_a_scan_that_did_not_look_at_every_slice(tmp_path, state):
+    whole = make.stack("s1", 0.4, 10)
+    unseen = dataclasses.replace(whole, state=np.where(np.arange(10) == 3, state, whole.state))
+    studies = [made("now", NOW), make.study("last", [unseen], date="20230602", patient="p-1")]
+    results = make.results(tmp_path, studies)
+    assert compared(row_of([results])) == ["last"]
+    assert new_since(row_of([results])) == ""
+    write_report([results], tmp_path / "out")
+    page = Page(tmp_path / "out" / "studies" / "now.html")
+    assert "new since" not in page.text.lower()
+    words = "score 0.400, threshold 0.600 then, not flagged; not every slice was scored then."
+    assert f"Flagged now, not on 2023-06-02: {words}" in page.text
+
+
+def test_a_study_is_not_new_where_a_flagged_series_was_not_seen_whole(tmp_path):
+    now = [make.stack("s1", 0.9, 10), make.stack("s2", 0.8, 10, plane="sagittal")]
+    then = [make.stack("s1", 0.4, 10), make.stack("s2", 0.4, 10, plane="sagittal")]
+    then[1].state[3] = State.PASSED_OVER
+    studies = [make.study("now", now, date=NOW), make.study("last", then, date="20230602")]
+    row = row_of([make.results(tmp_path, studies)])
+    assert [stack_new_since(row, stack) for stack in row.study.stacks] == ["2023-06-02", ""]
+    assert new_since(row) == ""
 
 
 def test_the_stack_of_the_same_frame_then_of_the_same_protocol_is_compared(tmp_path):
