@@ -37,6 +37,7 @@ from medscan.archive.layers import facts_of
 from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
 from medscan.archive.opening import open_below, open_regular
+from medscan.archive.patients import identity_of, names_nobody
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.shard import shard_number
@@ -108,11 +109,13 @@ __all__ = [
     "facts_of",
     "from_json",
     "group",
+    "identity_of",
     "index",
     "is_litter",
     "is_mosaic",
     "key_of",
     "mosaic_of",
+    "names_nobody",
     "nearest_plane",
     "normal_of",
     "open_below",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medscan.archive.facts import ANY_TERM, FORMS, MODELS, TERMS, Facts, Form, age_group
 from medscan.archive.header import Layer, Record, Sidecar
+from medscan.archive.patients import names_nobody
 from medscan.archive.types import ArchiveFile, Outcome
 
 _MODALITIES = """
@@ -78,7 +79,7 @@ class Pseudonyms:
     @property
     def rule(self) -> str:
         """Digest of everything `record` depends on: cached results hold while it stays the same."""
-        facts = ("3", self.digest("rule"), str(self.identify), self.pattern, *self.words)
+        facts = ("4", self.digest("rule"), str(self.identify), self.pattern, *self.words)
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def digest(self, text: str, length: int = 16) -> str:
@@ -87,9 +88,8 @@ class Pseudonyms:
         return hashlib.blake2b(data, key=self.key, digest_size=length // 2).hexdigest()
 
     def patient(self, patient_id: str) -> str:
-        """Pseudonym of a PatientID, the same for all studies; empty for an empty ID."""
-        patient_id = patient_id.strip()
-        return self.digest(f"patient:{patient_id}") if patient_id else ""
+        """Pseudonym of a PatientID, the same for all studies; empty where it names nobody."""
+        return "" if names_nobody(patient_id) else self.digest(f"patient:{patient_id.strip()}")
 
     def patient_of(self, patient_id: str) -> str:
         """Pseudonym for a PatientID from `record`, which replaced it already unless `identify`."""

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from medscan.archive import Kind, bids_name
+from medscan.archive import Kind, bids_name, identity_of
 from medscan.bags.match import Bag, Place
 from medscan.shots import COLUMN, Item, Slot, Source, WholeStack
 
@@ -50,7 +50,7 @@ def _identities(bag: Bag, place: Place) -> tuple[str, ...]:
     study, file = place.study, place.stack.frames[0].file
     listed = (f"{COLUMN}{bag.row.patient}",) if bag.row.patient else ()
     if place.stack.kind is Kind.DICOM:
-        return (f"id:{study.patient_id.strip() or f'study {study.uid or study.key}'}", *listed)
+        return (identity_of(study.patient_id, study.uid or study.key), *listed)
     if (name := bids_name(file.full.as_posix())) is not None:
         return (f"bids:{Path(name.data_set).resolve().name}/{name.subject}", *listed)
     return listed

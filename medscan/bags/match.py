@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from medscan.archive import Catalogue, Series, Stack, Study, bids_name
+from medscan.archive import Catalogue, Series, Stack, Study, bids_name, names_nobody
 from medscan.bags.labels import NAMES, Labels, StudyLabel
 from medscan.errors import UsageError
 from medscan.text import is_uid
@@ -227,7 +227,7 @@ def _patients(path: Path, found: _Found) -> dict[str, str]:
     listed: dict[str, StudyLabel] = {}
     for row, studies in found:
         for study in studies:
-            identity = study.patient_id.strip()
+            identity = "" if names_nobody(study.patient_id) else study.patient_id.strip()
             same.join(f"study {study.key}", f"study {studies[0].key}")
             if identity:
                 same.join(f"study {study.key}", f"id {identity}")

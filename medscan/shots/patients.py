@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medscan import reading
-from medscan.archive import ArchiveFile, Header, Kind, bids_name
+from medscan.archive import ArchiveFile, Header, Kind, bids_name, identity_of
 from medscan.errors import UsageError
 from medscan.shots.sources import DicomSources, dicom_sources, stem
 from medscan.text import printable
@@ -60,7 +60,7 @@ def identified(data: Path, splits: Mapping[str, list[Item]]) -> dict[str, list[I
 def _stated(item: Item, files: Mapping[Path, DicomSources], top: Path) -> str:
     """The patient that a file itself states, not to be shown; empty if it does not."""
     if item.path in files:
-        return f"id:{files[item.path].patient_id}"
+        return files[item.path].identity
     subject = subject_of(item.path)
     if not subject:
         return ""
@@ -76,7 +76,7 @@ def stated_by(file: ArchiveFile) -> tuple[str, ...]:
     header = reading.read_header(file)
     if not isinstance(header, Header) or header.kind is not Kind.DICOM:
         return ()
-    return (f"id:{header.patient_id.strip() or f'study {header.study_uid}'}",)
+    return (identity_of(header.patient_id, header.study_uid),)
 
 
 def _shown(stated: str, numbers: Mapping[str, int]) -> str:

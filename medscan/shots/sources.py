@@ -52,14 +52,14 @@ class DicomSources:
     ----------
     sources : tuple of Source
         More than one if its frames belong to several stacks.
-    patient_id : str
-        PatientID, or the StudyInstanceUID where there is none; never to be shown.
+    identity : str
+        As of `medscan.archive.identity_of`; never to be shown.
     original : Path
         The file itself, or the one of the same SOP instance that a scan would read instead.
     """
 
     sources: tuple[Source, ...]
-    patient_id: str
+    identity: str
     original: Path
 
 
@@ -91,9 +91,9 @@ def dicom_sources(paths: Sequence[Path]) -> dict[Path, DicomSources]:
     originals = {path: copies.get(full, full) for path, full in wanted.items()}
     found: dict[Path, DicomSources] = {}
     for study in catalogue.studies:
-        patient_id = study.patient_id.strip() or f"study {study.uid or study.key}"
+        identity = archive.identity_of(study.patient_id, study.uid or study.key)
         for file, sources in _sources(study).items():
-            found[file.full] = DicomSources(tuple(sources), patient_id, file.full)
+            found[file.full] = DicomSources(tuple(sources), identity, file.full)
     return {path: found[full] for path, full in originals.items() if full in found}
 
 

@@ -141,6 +141,16 @@ def test_one_patient_cannot_be_listed_as_two(matched, tmp_path):
         matched(f"{uid(1)},normal,x\n{uid(2)},normal,y\n", "study,label,patient", index([root]))
 
 
+def test_studies_that_share_an_id_of_nobody_may_be_listed_as_of_two(matched, tmp_path):
+    root = tmp_path / "anonymous"
+    for number in (1, 2, 3):
+        write_study(root, number, lesion=False, PatientID="UNKNOWN")
+    rows = f"{uid(1)},normal,x\n{uid(2)},normal,y\n{uid(3)},normal,x\n"
+    found = matched(rows, "study,label,patient", index([root]))
+    one, two, three = (bag.patient for bag in sorted(found.bags, key=lambda b: b.row.line))
+    assert one == three != two
+
+
 def test_a_series_is_meant_by_its_number_or_uid(matched, tmp_path):
     root = tmp_path / "series"
     for number in (1, 2):
