@@ -37,7 +37,7 @@ from medscan.archive.layers import facts_of
 from medscan.archive.layout import Packing, VolumeLayout
 from medscan.archive.mosaic import is_mosaic, mosaic_of
 from medscan.archive.opening import open_below, open_regular
-from medscan.archive.patients import identity_of, names_nobody
+from medscan.archive.patients import contradict, identity_of, names_nobody
 from medscan.archive.pseudonyms import Pseudonyms
 from medscan.archive.read import read_header
 from medscan.archive.shard import shard_number
@@ -102,6 +102,7 @@ __all__ = [
     "age_group",
     "bids_name",
     "content_of",
+    "contradict",
     "cut_geometry",
     "describing",
     "digest_of",

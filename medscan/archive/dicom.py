@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
-from medscan.archive import facts, layers, mosaic, slides
+from medscan.archive import facts, layers, mosaic, patients, slides
 from medscan.archive.elements import (
     MAX_VALUE,
     PIXEL_TAGS,
@@ -65,7 +65,7 @@ _KEYWORDS = [
 ]
 _TAGS: list[Any] = [
     *(Tag(k) for k in (*_KEYWORDS, *KEYWORDS, *facts.KEYWORDS, *layers.KEYWORDS)),
-    *(Tag(k) for k in (*mosaic.KEYWORDS, *slides.KEYWORDS)),
+    *(Tag(k) for k in (*mosaic.KEYWORDS, *slides.KEYWORDS, *patients.KEYWORDS)),
     *(Tag(number) for number in (*layers.TAGS, *mosaic.TAGS)),
 ]
 _WANTED = frozenset((0x00080005, *map(int, _TAGS))) - frozenset(mosaic.TAGS)
@@ -306,6 +306,7 @@ def _header(file: ArchiveFile, ds: Dataset, source: _Source) -> Header:
         date="".join(c for c in text(ds, "StudyDate") if c.isdecimal())[:8],
         patient_id=text(ds, "PatientID"),
         accession_number=text(ds, "AccessionNumber"),
+        person=patients.person_of(ds),
         facts=facts.shared(said),
         series_number=integer(ds, "SeriesNumber"),
         instance_number=integer(ds, "InstanceNumber"),

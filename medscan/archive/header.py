@@ -13,7 +13,7 @@ from typing import Any
 from medscan.archive.facts import Facts, described, shared
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 13
+FORMAT = 14
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
@@ -122,6 +122,8 @@ class Header:
         Plane that a radiograph shows; empty for other images.
     accession_number : str
         Empty unless identities are kept.
+    person : str
+        Date of birth and sex, see `patients.person_of`; pseudonyms unless identities are kept.
     content : str
         SHA-256 of the file; known only where another file states the same SOP instance.
     """
@@ -137,6 +139,7 @@ class Header:
     date: str = ""
     patient_id: str = ""
     accession_number: str = ""
+    person: str = ""
     facts: Facts = field(default_factory=dict, hash=False)
     series_number: int | None = None
     instance_number: int | None = None
@@ -219,7 +222,7 @@ def tools() -> str:
 
 
 _names = [f.name for f in fields(Header)]
-_SHARED = ("study_uid", "series_uid", "date", "patient_id", "accession_number")
+_SHARED = ("study_uid", "series_uid", "date", "patient_id", "accession_number", "person")
 """Texts that files of a study have in common; each is kept in memory once."""
 _header_values = attrgetter(*_names[_names.index("study_uid") :])
 _shared_indices = [_names.index(name) - _names.index("study_uid") for name in _SHARED]

@@ -1,9 +1,16 @@
-"""Whether a PatientID tells a patient from others, and what tells the patient where it does not."""
+"""Whether a PatientID tells a patient from others, and what else tells them apart."""
 
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
+from pydicom.dataset import Dataset
+
+from medscan.archive.values import text
+
+KEYWORDS = ("PatientBirthDate", "PatientSex")
+"""Elements that are read here."""
 _NOBODY = frozenset(
     [
         "ANON",
@@ -47,6 +54,9 @@ _NOBODY = frozenset(
 """PatientIDs that archives give to many patients, in capitals and without spaces or signs."""
 _FILLED = re.compile(r"0*|X*")
 _SIGNS = re.compile(r"[\W_]+")
+_SEXES = ("M", "F")
+_NO_BIRTH = "19000101"
+"""What is written where no date of birth is known."""
 
 
 def names_nobody(patient_id: str) -> bool:
@@ -66,3 +76,23 @@ def identity_of(patient_id: str, study: str) -> str:
         UID or key of the study.
     """
     return f"id:study {study}" if names_nobody(patient_id) else f"id:{patient_id.strip()}"
+
+
+def person_of(ds: Dataset) -> str:
+    """Date of birth and sex as "YYYYMMDD/F"; what is not known is left out, "" if nothing is."""
+    born, sex = (text(ds, keyword).strip().upper() for keyword in KEYWORDS)
+    told = (born if _is_birth(born) else "", sex if sex in _SEXES else "")
+    return "/".join(told) if any(told) else ""
+
+
+def contradict(one: str, other: str) -> bool:
+    """Whether two persons, see `person_of`, or their pseudonyms, cannot be the same."""
+    parts = zip(one.split("/"), other.split("/"), strict=False)
+    return any(a and b and a != b for a, b in parts)
+
+
+def _is_birth(born: str) -> bool:
+    try:
+        return bool(datetime.strptime(born, "%Y%m%d")) and born != _NO_BIRTH  # noqa: DTZ007
+    except ValueError:
+        return False

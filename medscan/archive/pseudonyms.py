@@ -91,6 +91,16 @@ class Pseudonyms:
         """Pseudonym of a PatientID, the same for all studies; empty where it names nobody."""
         return "" if names_nobody(patient_id) else self.digest(f"patient:{patient_id.strip()}")
 
+    def person(self, patient_id: str, person: str) -> str:
+        """Pseudonyms of the parts of `Header.person`, which compare within one PatientID only."""
+        patient = self.patient(patient_id)
+        parts = person.split("/") if patient else []
+        return "/".join(part and self.digest(f"person:{patient}:{part}", 8) for part in parts)
+
+    def person_of(self, patient_id: str, person: str) -> str:
+        """As `patient_of`."""
+        return self.person(patient_id, person) if self.identify else person
+
     def patient_of(self, patient_id: str) -> str:
         """Pseudonym for a PatientID from `record`, which replaced it already unless `identify`."""
         return self.patient(patient_id) if self.identify else patient_id
@@ -130,6 +140,7 @@ class Pseudonyms:
             sop_instance_uid=self.uid(record.sop_instance_uid),
             patient_id=self.patient(record.patient_id),
             accession_number="",
+            person=_person(self, record.patient_id, record.person),
             facts=_facts(self, tuple(record.facts.items())),
             layers=tuple(_layer(self, layer) for layer in record.layers),
         )
@@ -195,6 +206,11 @@ def _folder(pseudonyms: Pseudonyms, path: str) -> str:
 def _facts(pseudonyms: Pseudonyms, facts: tuple[tuple[str, str], ...]) -> Facts:
     kept = {keyword: pseudonyms.fact(keyword, value) for keyword, value in facts}
     return {keyword: value for keyword, value in kept.items() if value}
+
+
+@lru_cache(maxsize=1 << 12)
+def _person(pseudonyms: Pseudonyms, patient_id: str, person: str) -> str:
+    return pseudonyms.person(patient_id, person)
 
 
 def _term(text: str) -> str:

@@ -33,7 +33,7 @@ from medscan.archive.types import (
 )
 from medscan.choices import Plane
 
-FORMAT = 9
+FORMAT = 10
 """Version of these bytes, and of how headers are grouped: raise it when either changes."""
 LARGEST = 1 << 29
 """Most bytes that are stored: a row of SQLite holds at most a thousand million."""
@@ -160,13 +160,14 @@ def _study_row(study: Study, numbers: dict[ArchiveFile, int]) -> list[Any]:
         ]
         for s in study.series
     ]
-    return [study.key, study.uid, study.date, study.patient_id, series, study.accession_number]
+    texts = study.accession_number, study.person
+    return [study.key, study.uid, study.date, study.patient_id, series, *texts]
 
 
 def _parse_study(row: list[Any], files: list[ArchiveFile]) -> Study:
-    key, uid, date, patient_id, rows, accession_number = row
+    key, uid, date, patient_id, rows, accession_number, person = row
     series = tuple(_parse_series(stacks, texts, files) for stacks, texts in rows)
-    return Study(key, uid, date, patient_id, series, accession_number)
+    return Study(key, uid, date, patient_id, series, accession_number, person)
 
 
 def _parse_series(rows: list[Any], texts: list[Any], files: list[ArchiveFile]) -> Series:

@@ -302,6 +302,7 @@ class Study:
     `key` is a hash of the UID, or of the path below the root: safe as a group or file name.
     `patient_id` identifies the patient: it leaves the program only as a keyed pseudonym.
     `accession_number`, the order that it was made for, is empty unless identities are kept.
+    `person` is as in `header.Header`.
     """
 
     key: str
@@ -310,6 +311,7 @@ class Study:
     patient_id: str
     series: tuple[Series, ...]
     accession_number: str = ""
+    person: str = ""
 
     def said(self, keyword: str) -> str:
         """A fact that holds for the whole study; empty where nothing states it."""

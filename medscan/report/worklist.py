@@ -11,11 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
+from itertools import islice
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from medscan.archive import contradict
 from medscan.report.regions import Regions
 from medscan.report.standing import Place, normals_by_detector, place
 from medscan.results import Results, StackResult, State, StudyResult, distinct
@@ -189,7 +191,8 @@ def _ranked(results: tuple[Results, ...], _written: tuple[int, ...]) -> tuple[Ro
 def _with_earlier(rows: Sequence[Row]) -> Iterator[Row]:
     """Give each study those of its patient on earlier days.
 
-    Two studies of one day have no order that results know of.
+    Two studies of one day have no order that results know of. Two dates of birth or sexes under
+    one pseudonym are of two people.
     """
     by_patient: dict[str, list[tuple[str, str, Row]]] = defaultdict(list)
     for row in rows:
@@ -200,13 +203,17 @@ def _with_earlier(rows: Sequence[Row]) -> Iterator[Row]:
         found.sort(key=itemgetter(0, 1))
     for row in rows:
         dated = by_patient.get(_patient(row), []) if row.day else []
-        before = bisect_left(dated, row.day, key=itemgetter(0))
-        last = dated[max(0, before - MOST_EARLIER) : before]
-        yield replace(row, earlier=tuple(earlier for *_, earlier in reversed(last)))
+        before = dated[: bisect_left(dated, row.day, key=itemgetter(0))]
+        own = (one for *_, one in reversed(before) if not contradict(_person(one), _person(row)))
+        yield replace(row, earlier=tuple(islice(own, MOST_EARLIER)))
 
 
 def _patient(row: Row) -> str:
     return str(row.study.info.get("patient") or "")
+
+
+def _person(row: Row) -> str:
+    return str(row.study.info.get("person") or "")
 
 
 def _order(row: Row) -> tuple[object, ...]:

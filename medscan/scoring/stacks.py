@@ -352,6 +352,7 @@ def study_result(
         "date": study.date,
         "modality": "/".join(sorted({s.modality for s in study.series if s.modality})),
         "patient": pseudonyms.patient_of(study.patient_id),
+        "person": pseudonyms.person_of(study.patient_id, study.person),
         "path": pseudonyms.path(files[0].path if len(files) == 1 else _common(sorted(parents))),
         "slices": sum(s.count(State.SCORED) for s in stacks),
         "skipped": skipped,

@@ -125,6 +125,18 @@ def test_only_earlier_days_of_the_same_patient_are_earlier(tmp_path):
     assert row_of([make.results(tmp_path, nobody)]).earlier == ()
 
 
+def test_another_birth_or_sex_under_one_pseudonym_is_another_patient(tmp_path):
+    persons = {"same": "a1/f0", "unknown": "", "half": "/f0", "born": "b2/f0", "sex": "a1/d9"}
+    alone = [make.stack("s1", 0.4, 10)]
+    studies = [
+        make.study("now", [make.stack("s1", 0.9, 10)], date=NOW, person="a1/f0"),
+        make.study("older", alone, date="20230101"),  # of a version that did not know
+        *(make.study(key, alone, date="20230602", person=told) for key, told in persons.items()),
+    ]
+    row = row_of([make.results(tmp_path, studies)])
+    assert sorted(one.study.key for one in row.earlier) == ["half", "older", "same", "unknown"]
+
+
 def test_a_history_is_read_from_several_files_and_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("medscan.report.worklist.MOST_EARLIER", 3)
     tonight = make.results(tmp_path, [made("now", NOW)], name="tonight.h5")
