@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -84,6 +85,9 @@ class Trial:
         Change of the AUROC of slices.
     pixel_auroc : float or None
         Change of that of pixels; None without masks.
+    unlike : int or None
+        Number of slices that changed sides of the limit of the detector's gate, see `medscan.gate`;
+        None without one, or if that was not compared.
     seen : bool
         Whether the slices are of patients whom the detector was fitted on: there were no others.
     layers : tuple of Layer
@@ -100,6 +104,7 @@ class Trial:
     spearman: float
     image_auroc: float
     pixel_auroc: float | None = None
+    unlike: Count | None = None
     seen: bool = False
     layers: Annotated[tuple[Layer, ...], Field(max_length=10_000)] = ()
 
@@ -113,6 +118,9 @@ class Trial:
         areas = (self.image_auroc, self.pixel_auroc or 0.0)
         found = {
             f"{self.flags} flags of {self.slices} change": self.flags > MOST_FLAGS,
+            f"{self.unlike} slices of {self.slices} become like or unlike its shots": (
+                (self.unlike or 0) > MOST_FLAGS
+            ),
             f"scores move by {self.bias:+.3f} of their spread": not abs(self.bias) < MOST_BIAS,
             f"their rank correlation is {self.spearman:.4f}": not self.spearman >= LEAST_SPEARMAN,
             f"AUROC changes by {max(areas, key=abs):+.4f}": not all(
@@ -120,6 +128,13 @@ class Trial:
             ),
         }
         return [what for what, holds in found.items() if holds]
+
+
+def tried_on_own(trials: Sequence[Trial]) -> list[str]:
+    """Precisions that passed only on patients whom the detector was fitted on."""
+    passed = [trial for trial in trials if trial.passed]
+    others = {trial.precision for trial in passed if not trial.seen}
+    return sorted({trial.precision for trial in passed} - others)
 
 
 MOST_FLAGS, MOST_BIAS, MOST_AUROC, LEAST_SPEARMAN = 1, 0.1, 0.005, 0.995

@@ -6,6 +6,7 @@ others what that does.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -81,7 +82,7 @@ def optimise(path: Path, data: Path, out: Path, most: int = 400, split: str = "r
         int8 = precision is Precision.INT8
         layers = measure_layers(graph, (one.image for one in measured)) if int8 else ()
         low = _scored(graph, precision, found, judged, layers)
-        trial = compare(precision, full, low)
+        trial = compare(precision, full, low, found.gate.limit if found.gate else math.nan)
         trials.append(replace(trial, layers=layers, seen=split == "train"))
     return replace(found, trials=tuple(trials)).save_with_tensors_of(out, file)
 
@@ -140,8 +141,19 @@ def _check(data: Path, full: Evaluation) -> None:
         raise UsageError("the detector has no threshold: fit it with --folds 2 or more")
 
 
-def compare(precision: Precision, full: Evaluation, low: Evaluation) -> Trial:
-    """Compare the scores of the same slices in single precision and in a lower one."""
+def compare(
+    precision: Precision, full: Evaluation, low: Evaluation, limit: float = math.nan
+) -> Trial:
+    """Compare the scores of the same slices in single precision and in a lower one.
+
+    Parameters
+    ----------
+    precision : Precision
+        The lower one.
+    full, low : Evaluation
+    limit : float
+        Distance from which on a slice is unlike the shots; NaN without a gate.
+    """
     from scipy.stats import spearmanr
 
     before, after = (np.array([row.score for row in found.rows]) for found in (full, low))
@@ -157,4 +169,10 @@ def compare(precision: Precision, full: Evaluation, low: Evaluation) -> Trial:
         float(spearmanr(before, after).statistic),
         low.slices.auroc.value - full.slices.auroc.value,
         pixels,
+        None if math.isnan(limit) else _moved(full.distances, low.distances, limit),
     )
+
+
+def _moved(before: Sequence[float], after: Sequence[float], limit: float) -> int:
+    """Number of slices that change sides of a limit of distance; NaN lies beyond, as in a scan."""
+    return sum((a < limit) != (b < limit) for a, b in zip(before, after, strict=True))

@@ -40,6 +40,8 @@ def test_it_is_the_same_detector_with_a_trial(
     detector_file, data, tmp_path, kept_graphs, monkeypatch
 ):
     monkeypatch.setattr(optimise, "FEWEST", 3)
+    gates = []
+    monkeypatch.setattr(optimise, "_moved", lambda *told: gates.append(told) or 1)
     out = tmp_path / "fast.safetensors"
     found = optimise.optimise(detector_file, data, out)
     assert [trial.precision for trial in found.trials] == lower_precisions()
@@ -49,6 +51,10 @@ def test_it_is_the_same_detector_with_a_trial(
         assert 0 < abs(trial.bias) < 1
         assert trial.spearman > 0.8
         assert bool(trial.layers) == (trial.precision == "int8")
+        assert trial.unlike == 1
+    for before, after, limit in gates:
+        assert np.isfinite([*before, *after, limit]).all()
+        assert len(before) == len(after) == 7
     read = detector.read(out)
     assert read == found
     old = detector.read(detector_file)
@@ -75,7 +81,7 @@ def test_a_detector_is_not_tried_on_its_own_shots(
         optimise.optimise(detector_file, pictures, tmp_path / "fast.safetensors", split="train")
 
 
-def scores(*values, threshold=0.5):
+def scores(*values, threshold=0.5, distances=()):
     class Area:
         value = float(np.mean(values))
 
@@ -87,6 +93,7 @@ def scores(*values, threshold=0.5):
     object.__setattr__(found, "rows", rows)
     object.__setattr__(found, "slices", Slices)
     object.__setattr__(found, "pixels", None)
+    object.__setattr__(found, "distances", distances)
     return found
 
 
@@ -97,6 +104,14 @@ def test_what_a_trial_compares():
     assert trial.bias == pytest.approx(0.0625 / np.std([0.1, 0.4, 0.6, 0.9]))
     assert trial.spearman == 1
     assert trial.image_auroc == pytest.approx(0.0625)
+
+
+def test_a_trial_counts_slices_that_become_unlike_the_shots_or_like_them():
+    values, limit = (0.1, 0.4, 0.6, 0.9), 2.0
+    full = scores(*values, distances=(1.0, 1.9, 2.0, 9.0))
+    low = scores(*values, distances=(1.5, 2.1, 1.9, float("nan")))
+    assert optimise.compare(Precision.BF16, full, low, limit).unlike == 2
+    assert optimise.compare(Precision.BF16, full, low).unlike is None
 
 
 # --- in a detector's file -----------------------------------------------------------------------

@@ -51,9 +51,10 @@ def optimise(
     for trial in found.trials:
         verdict = "passes" if trial.passed else f"does not pass: {'; '.join(trial.faults())}"
         pixels = "" if trial.pixel_auroc is None else f", of pixels {trial.pixel_auroc:+.4f}"
+        gate = "" if trial.unlike is None else f"{trial.unlike} become like or unlike its shots, "
         typer.echo(
             f"{trial.precision} {verdict} ({trial.slices} slices: {trial.flags} flags change, "
-            f"scores move by {trial.bias:+.4f} of their spread, rank correlation "
+            f"{gate}scores move by {trial.bias:+.4f} of their spread, rank correlation "
             f"{trial.spearman:.4f}, AUROC {trial.image_auroc:+.4f}{pixels})"
             f"{SEEN * trial.seen}"
         )

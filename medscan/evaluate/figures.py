@@ -107,6 +107,8 @@ class Evaluation:
         None without masks.
     strata : tuple of Stratum
         Of slices, where they were asked for.
+    distances : tuple of float
+        Of the slices in `rows` from the shots, as the gate sees it; NaN where it is not known.
     curves, lesion_curve : PixelCurves, LesionCurve or None
         What `pixels` and `lesions` are computed from.
     """
@@ -118,6 +120,7 @@ class Evaluation:
     study_rows: tuple[Row, ...] = ()
     lesions: LesionFigures | None = None
     strata: tuple[Stratum, ...] = ()
+    distances: tuple[float, ...] = field(default=(), repr=False)
     curves: PixelCurves | None = field(default=None, repr=False)
     lesion_curve: LesionCurve | None = field(default=None, repr=False)
 
@@ -182,6 +185,7 @@ def figures(
         rows,
         study_rows,
         _lesions(lesion_curve, draws, seed),
+        distances=tuple(compress(observed.distances, kept)),
         curves=curves,
         lesion_curve=lesion_curve,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import tempfile
@@ -30,7 +31,8 @@ from medscan.shots import LabelledSlice
 IN_MEMORY = 64 << 20
 """Bytes of maps that are held in memory before they go to a temporary file."""
 _Output = tuple[NDArray[np.float32], ...]
-"""Branch scores (B, k) and maps (B, branches, h, w) of a batch."""
+"""Branch scores (B, k) and maps (B, branches, h, w) of a batch, and distances (B,) from shots if
+its model gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,15 @@ class Observations:
         Side S of the square.
     shape : tuple of int
         Shape of a slice's maps, (branches, h, w), float32.
+    distances : list of float
+        Of each slice from the shots, as the gate sees it; NaN where it is not known.
     """
 
     size: int
     shape: tuple[int, ...] = ()
     truths: list[Truth] = field(default_factory=list)
     scores: list[NDArray[np.float64]] = field(default_factory=list)
+    distances: list[float] = field(default_factory=list)
     _maps: tempfile.SpooledTemporaryFile[bytes] = field(
         default_factory=lambda: tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115
     )
@@ -81,8 +86,14 @@ class Observations:
     def __post_init__(self) -> None:
         weakref.finalize(self, self._maps.close)
 
-    def add(self, truth: Truth, score: NDArray[np.float32], maps: NDArray[np.float32]) -> None:
-        """Add a slice's branch scores (k,) and maps (branches, h, w).
+    def add(
+        self,
+        truth: Truth,
+        score: NDArray[np.float32],
+        maps: NDArray[np.float32],
+        distance: float = math.nan,
+    ) -> None:
+        """Add a slice's branch scores (k,) and maps (branches, h, w), and its distance.
 
         Raises
         ------
@@ -95,6 +106,7 @@ class Observations:
         self._maps.seek(0, os.SEEK_END)
         self.truths.append(truth)
         self.scores.append(score.astype(np.float64))
+        self.distances.append(float(distance))
         self._maps.write(np.ascontiguousarray(maps, np.float32).tobytes())
 
     def maps(self) -> Iterator[NDArray[np.float32]]:
@@ -183,8 +195,9 @@ def observe_model(model: Model, slices: Iterable[LabelledSlice]) -> Observations
     def run(batch: list[LabelledSlice], _number: int) -> _Output:
         images = model.empty(_batch_size(model.device))
         np.asarray(images)[: len(batch)] = np.stack([s.image for s in batch])
-        score, grid = model.run(images, Clock()).wait(Clock())
-        return score[:, None], grid[:, None]
+        output = model.run(images, Clock())
+        score, grid = output.wait(Clock())
+        return score[:, None], grid[:, None], output.distances()
 
     return _collect(model.square.size, model.device, run, slices)
 
@@ -218,8 +231,8 @@ def _add(
     observed: Observations, batch: list[LabelledSlice], future: Future[_Output], lanes: Lanes
 ) -> None:
     # The last batch is padded: rows without a slice are dropped.
-    for labelled, score, maps in zip(batch, *lanes.result(future), strict=False):
-        observed.add(_truth(labelled), score, maps)
+    for labelled, *found in zip(batch, *lanes.result(future), strict=False):
+        observed.add(_truth(labelled), *found)
 
 
 @torch.inference_mode()

@@ -44,6 +44,12 @@ class Card:
         return self.facts.get("masked") is False
 
     @property
+    def tried_on_own(self) -> list[str]:
+        """Precisions that were tried only on patients whom it was fitted on."""
+        told = self.facts.get("tried_on_own")
+        return [str(name) for name in told] if isinstance(told, list) else []
+
+    @property
     def domain(self) -> str:
         """What images it was fitted for, in words."""
         return str(self.facts.get("domain") or "anything")

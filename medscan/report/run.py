@@ -15,6 +15,7 @@ from medscan.results import RunInfo
 
 UNDECIDED = (Reason.ARRIVING, Reason.LEFT_OVER)
 """Reasons to leave a file for the next scan."""
+_ON_OWN = " (tried on patients that it was fitted on)"
 LISTED = 500
 """Failures that the page lists at most; results.h5 holds all."""
 
@@ -71,7 +72,7 @@ def run_view(runs: Sequence[RunInfo], rows: Sequence[Row], cards: Cards) -> RunV
         runs=sorted(runs, key=lambda run: (run.created, run.command)),
         cards=cards,
         drifts=drifts(rows, cards),
-        computed=_computed(rows),
+        computed=_computed(rows, cards),
         unlike=_unlike(rows),
     )
 
@@ -81,13 +82,15 @@ def failure_messages(runs: Sequence[RunInfo]) -> dict[str, str]:
     return {path: f"{reason}: {text}" for run in runs for path, _, reason, text in run.failures}
 
 
-def _computed(rows: Sequence[Row]) -> dict[str, str]:
+def _computed(rows: Sequence[Row], cards: Cards) -> dict[str, str]:
     """Precisions and runtimes of series by hash of their detector; of several, how many each."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for info in (stack.info for row in rows for stack in row.study.stacks):
         told = [str(info[part]) for part in ("precision", "runtime") if info.get(part)]
         if told:  # not so in files of older versions
-            found[str(info["detector_hash"])][" by ".join(told)] += 1
+            digest = str(info["detector_hash"])
+            own = digest in cards and info.get("precision") in cards[digest].tried_on_own
+            found[digest][f"{' by '.join(told)}{_ON_OWN * own}"] += 1
     return {
         digest: next(iter(ways))
         if len(ways) == 1

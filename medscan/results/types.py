@@ -306,8 +306,8 @@ class RunInfo:
         The rule that makes stack and study scores from slice scores, in words.
     detectors : list of dict
         name, hash, method, protocol, backbone, backbone_hash, domain, window, threshold,
-        target_fpr, provisional, map_low, map_high, masked (not in older files), licence,
-        backbone_licence, `normals` (sorted out-of-sample scores of normal slices), and
+        target_fpr, provisional, map_low, map_high, masked and tried_on_own (not in older files),
+        licence, backbone_licence, `normals` (sorted out-of-sample scores of normal slices), and
         `normal_stacks` (those of whole normal stacks, slice by slice).
     damage : list of str
         Sentences about entries of detectors that were left out because they are damaged.

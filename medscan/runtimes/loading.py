@@ -12,7 +12,7 @@ from medscan.choices import Precision, RuntimeName
 from medscan.clip import choose_device
 from medscan.detector import Detector
 from medscan.errors import DetectorError, ExportError, UsageError
-from medscan.history import Layer
+from medscan.history import Layer, tried_on_own
 from medscan.runtimes import openvino
 from medscan.runtimes.base import Model
 from medscan.runtimes.cpu import computes_bf16, computes_int8
@@ -64,6 +64,9 @@ def choose_runtime(asked: RuntimeName, device: str, precision: Precision) -> Run
 def choose_precision(detector: Detector, runtime: RuntimeName, device: str) -> Precision:
     """Return what `--precision auto` stands for: the fastest precision that changes nothing.
 
+    A trial on patients whom the detector was fitted on counts too, where no other could be had: it
+    shows less, and the log says so.
+
     Parameters
     ----------
     detector : Detector
@@ -83,7 +86,12 @@ def choose_precision(detector: Detector, runtime: RuntimeName, device: str) -> P
     fast = next((p for p, computes in here.items() if p in passed and computes()), None)
     # Cheap questions first: the last one imports PyTorch where there may be a GPU.
     may = fast and asked is not RuntimeName.TORCH and openvino.installed()
-    return fast if fast and may and choose_device(device) == "cpu" else Precision.FP32
+    if not (fast and may and choose_device(device) == "cpu"):
+        return Precision.FP32
+    if fast in tried_on_own(detector.trials):
+        told = "detector %s is computed in %s, which was tried on patients that it was fitted on"
+        log.info(told, detector.name, fast)
+    return fast
 
 
 def lower_precisions() -> list[Precision]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from medscan.clip import choose_device, device_errors, licence_of
 from medscan.detector import Detector
+from medscan.history import tried_on_own
 from medscan.options import Compute
 from medscan.profile import Clock
 from medscan.runtimes import Loader
@@ -80,6 +81,7 @@ def describe(detector: Detector) -> dict[str, Any]:
         "normals": list(calibration.normals),
         "normal_stacks": [list(scores) for scores in calibration.stacks],
         "masked": detector.masked,
+        "tried_on_own": tried_on_own(detector.trials),
         "licence": detector.licence,
         "backbone_licence": detector.backbone_licence or licence_of(detector.backbone),
         "lineage": [asdict(parent) for parent in detector.lineage],

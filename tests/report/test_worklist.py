@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from medscan.report import ReportOptions, write_report
+from medscan.report.cards import cards_of
+from medscan.report.run import run_view
 from medscan.report.wording import flag_of, notes_of
 from medscan.report.worklist import Change, compare, featured, rank
 from medscan.results import State
@@ -151,3 +153,15 @@ def test_results_compared_with_themselves_have_not_changed(tmp_path):
     found = compare(rank([results]), results)
     assert set(found.by_key.values()) == {(Change.SAME, "")}
     assert dataclasses.asdict(found)["gone"] == 0
+
+
+def test_the_run_page_tells_of_a_precision_that_was_tried_on_patients_of_the_shots(tmp_path):
+    def computed(told):
+        detector = make.DETECTOR | {"tried_on_own": told}
+        stacks = [make.stack(n=3, precision="int8", runtime="openvino")]
+        file = make.results(tmp_path, [make.study("a", stacks)], make.run(detectors=[detector]))
+        run = file.run()
+        return run_view([run], rank([file]), cards_of([run])).computed["d" * 64]
+
+    assert computed(["int8"]) == "int8 by openvino (tried on patients that it was fitted on)"
+    assert computed(["bf16"]) == computed("int8 by hand") == "int8 by openvino"

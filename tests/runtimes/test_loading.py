@@ -77,6 +77,16 @@ def test_auto_is_bfloat16_for_a_detector_that_passed(found):
     assert choose_precision(found, OPENVINO, "cpu") is BF16
 
 
+def test_the_log_says_of_a_precision_that_it_was_tried_on_patients_of_the_shots(found, caplog):
+    caplog.set_level("INFO", logger="medscan")
+    choose_precision(found, AUTO, "cpu")
+    assert caplog.messages == []
+    own = replace(found, trials=(replace(PASSED, seen=True),))
+    assert choose_precision(own, AUTO, "cpu") is BF16
+    (told,) = caplog.messages
+    assert told.endswith("computed in bf16, which was tried on patients that it was fitted on")
+
+
 def test_auto_is_single_precision_for_any_other(found):
     failed = replace(PASSED, flags=2)
     assert choose_precision(replace(found, trials=()), AUTO, "cpu") is FP32
