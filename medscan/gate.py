@@ -45,6 +45,14 @@ _FURTHEST = 1e6
 """Largest distance that is recorded, in units of the limit."""
 
 
+_LOOKS = "its slices look different"
+
+
+def looks_different(why: str) -> bool:
+    """Whether a reason of `Gate.beyond` is the distance of the slices, not what a header says."""
+    return why.startswith(_LOOKS)
+
+
 @dataclass(frozen=True, slots=True)
 class Acquired:
     """How a stack was taken, as far as its header says.
@@ -128,7 +136,7 @@ class Gate:
             See `place`.
         taken : Acquired
         """
-        looks = [f"its slices look different: {place:.2f} times the limit of distance"]
+        looks = [f"{_LOOKS}: {place:.2f} times the limit of distance"]
         return [*looks * (place >= 1), *self._numbers(taken), *self._kernel(taken.kernel)]
 
     def _numbers(self, taken: Acquired) -> Iterable[str]:

@@ -56,7 +56,8 @@ def verification_lines(verification: Verification) -> Iterator[str]:
         f"{verification.studies} studies, {verification.stacks} stacks, "
         f"{verification.slices} slices; "
         f"{verification.rescored} studies scored again: scores differ by at most "
-        f"{verification.score_difference:.2g}, maps by {verification.map_difference:.2g}"
+        f"{verification.score_difference:.2g}, maps by {verification.map_difference:.2g}, "
+        f"distances from shots by {verification.distance_difference:.2g}"
     )
     if verification.absent:
         yield f"{verification.absent} studies are absent since an earlier scan"

@@ -11,18 +11,17 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from medscan import results
 from medscan.archive import Pseudonyms
 from medscan.choices import Plane, Precision, RuntimeName
 from medscan.detector import Detector
 from medscan.errors import DamagedError, MedscanError
+from medscan.inspect.differences import Differences, differences
 from medscan.inspect.integrity import BROKEN, accounting_problems, study_problems
 from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
 from medscan.planning import Task, pseudonym_key, scan_pseudonyms, survey_archive
 from medscan.reading import Decoders
-from medscan.results import Results, RunInfo, StackResult, State, StudyResult
+from medscan.results import Results, RunInfo, StackResult, StudyResult
 from medscan.runtimes import Computed
 from medscan.scanning import Pipeline, Room, Watchdog, stopping
 from medscan.scoring import loaded_scorers
@@ -30,7 +29,7 @@ from medscan.scoring import loaded_scorers
 Rescored = dict[str, StudyResult | None]
 
 TOLERANCE = 1e-3
-"""Scores and maps that differ by less are equal: other hardware rounds differently."""
+"""Scores, maps and distances that differ by less are equal: other hardware rounds differently."""
 
 
 @dataclass(slots=True)
@@ -45,8 +44,8 @@ class Verification:
         Studies whose files were missing at the last scan; they are not scored again.
     rescored : int
         Studies that were scored again.
-    score_difference, map_difference : float
-        Largest difference between slice scores, and between maps.
+    score_difference, map_difference, distance_difference : float
+        Largest difference between slice scores, between maps, and between distances from shots.
     stopped : str
         Signal that ended the verification early; empty if none did.
     problems : list of str
@@ -60,6 +59,7 @@ class Verification:
     rescored: int = 0
     score_difference: float = 0.0
     map_difference: float = 0.0
+    distance_difference: float = 0.0
     stopped: str = ""
     problems: list[str] = field(default_factory=list)
 
@@ -70,6 +70,13 @@ class Verification:
             self.stacks += len(study.stacks)
             self.slices += sum(len(stack.state) for stack in study.stacks)
             self.absent += bool(study.mark.absent)
+
+    def add(self, found: Differences, where: str) -> None:
+        """Add how a stack differs that was scored again."""
+        self.score_difference = max(self.score_difference, found.scores)
+        self.map_difference = max(self.map_difference, found.maps)
+        self.distance_difference = max(self.distance_difference, found.distance)
+        self.problems += [f"{where}: {problem}" for problem in found.problems]
 
 
 def verify_results(
@@ -95,7 +102,7 @@ def verify_results(
     sample : int
         Largest number of studies to score again; always the same ones are chosen.
     tolerance : float
-        Largest difference of slice scores and patch scores treated as equal.
+        Largest difference of slice scores, patch scores and distances treated as equal.
     device : str
     precision : Precision or None
         None: that of each stack.
@@ -350,36 +357,4 @@ def _compare(
         ):
             verification.problems.append(f"{where}: consists of other slices")
         else:
-            _compare_values(stack, new_stack, where, tolerance, verification)
-
-
-def _compare_values(
-    old: StackResult, new: StackResult, where: str, tolerance: float, verification: Verification
-) -> None:
-    """Compare states, scores and maps of slices that were asked for.
-
-    Maps are stored with 11 bits, which may be rounded either way.
-    """
-    asked = np.flatnonzero(old.state != State.PASSED_OVER)
-    old, new = (
-        replace(
-            stack,
-            state=stack.state[asked],
-            slice_score=stack.slice_score[asked],
-            heatmap=stack.heatmap[asked],
-        )
-        for stack in (old, new)
-    )
-    if count := int((new.state != old.state).sum()):
-        verification.problems.append(f"{where}: {count} slices have another state")
-        return
-    scores = float(np.nanmax(np.abs(old.slice_score - new.slice_score), initial=0.0))
-    difference = np.abs(old.heatmap.astype(np.float32) - new.heatmap.astype(np.float32))
-    maps = float(difference.max(initial=0.0))
-    rounding = np.spacing(np.maximum(np.abs(old.heatmap), np.abs(new.heatmap)))
-    verification.score_difference = max(verification.score_difference, scores)
-    verification.map_difference = max(verification.map_difference, maps)
-    if scores > tolerance:
-        verification.problems.append(f"{where}: scores differ by up to {scores:.6f}")
-    if (difference > tolerance + rounding).any():
-        verification.problems.append(f"{where}: maps differ by up to {maps:.6f}")
+            verification.add(differences(stack, new_stack, tolerance), where)

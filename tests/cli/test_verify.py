@@ -63,7 +63,7 @@ def test_results_that_are_right(verify, scanned):
     told = json.loads(out)
     assert told["problems"] == []
     assert (told["studies"], told["stacks"], told["slices"], told["rescored"]) == (4, 4, 23, 4)
-    assert told["score_difference"] == told["map_difference"] == 0
+    assert told["score_difference"] == told["map_difference"] == told["distance_difference"] == 0
     before = {path.name for path in Path.cwd().iterdir()}
     code, out, _ = verify("--sample", 2)
     assert (code, "2 studies scored again: scores differ by at most 0" in out) == (0, True)
@@ -247,6 +247,7 @@ def test_pixels_that_changed_are_seen(verify, archive, tmp_path):
     code, out, _ = verify(archive=tmp_path / "changed")
     assert code == 1
     assert "scores differ by up to" in out
+    assert "its distance from the shots differs by" in out
     assert "is not in the archive" in out
     assert "3 studies scored again" in out
 
