@@ -9,17 +9,21 @@ patients are normal, the normal images of others make normal studies.
 
 For each draw of K + K training studies, detectors learn from the labels of the studies; from those
 of their slices (at most four of each, evenly spaced); and from masks too, if there are any. Each is
-measured on all slices of the test patients. Prints the image AUROC of each, its mean and deviation.
+measured on all slices of the test patients. Prints the image AUROC of each, its mean and deviation
+over the draws, and how far study labels are from the others: the mean difference, and its interval
+when test patients are drawn anew while the fitted detectors stay.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import shutil
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,7 +36,8 @@ from medscan.bags.draw import evenly
 from medscan.choices import Plane
 from medscan.detector import Domain
 from medscan.fitting import FitOptions, fit_shots, load_backbone
-from medscan.methods import Method, settings_of
+from medscan.methods import Method, settings_of, system_of
+from medscan.metrics import Estimate, difference, resampled
 from medscan.shots import Item, LabelledSlice, load_slots, stacked
 from medscan.shots.slots import slots_of
 
@@ -126,46 +131,100 @@ def drawn(items, options: FitOptions, size: int) -> list[LabelledSlice]:
     return list(load_slots(slots, size=size, window=options.window))
 
 
+Prepare = Callable[[Method, torch.Tensor], torch.Tensor]
+
+
+def once(prepare: Prepare) -> Prepare:
+    """`Method.prepare` that runs the tower once for each image: draws share most of theirs."""
+    kept: dict[tuple[str, bytes], torch.Tensor] = {}
+
+    def key(method: Method, image: torch.Tensor) -> tuple[str, bytes]:
+        return str(method.settings), hashlib.sha256(image.contiguous().numpy().tobytes()).digest()
+
+    def prepared(method: Method, images: torch.Tensor) -> torch.Tensor:
+        keys = [key(method, image) for image in images]
+        if new := [n for n, name in enumerate(keys) if name not in kept]:
+            kept.update(zip([keys[n] for n in new], prepare(method, images[new]), strict=True))
+        return torch.stack([kept[name] for name in keys])
+
+    return prepared
+
+
 class Test:
-    """Slices of the test patients; what the tower makes of them is kept by the view of them."""
+    """Slices of the test patients."""
 
     def __init__(self, items: list[Item], options: FitOptions, size: int) -> None:
         slices = drawn(items, options, size)
         self.images = [torch.from_numpy(np.ascontiguousarray(one.image)) for one in slices]
-        self.labels = [one.item.label for one in slices]
-        self.kept: dict[str, list[torch.Tensor]] = {}
+        self.labels = np.array([one.item.label for one in slices])
+        self.patients = [one.item.patient for one in slices]
 
     @torch.inference_mode()
-    def auroc(self, method: Method) -> float:
-        view = str(getattr(method.settings, "view", ""))
-        if view not in self.kept:
-            parts = torch.split(torch.stack(self.images), 8)
-            self.kept[view] = [method.prepare(part).half() for part in parts]
-        scores = [method.score(method(tokens.float()))[0] for tokens in self.kept[view]]
-        return float(roc_auc_score(self.labels, torch.cat(scores)))
+    def scores(self, method: Method) -> np.ndarray:
+        """Image scores (n,)."""
+        parts = torch.split(torch.stack(self.images), 8)
+        return torch.cat([method.predict(part)[0] for part in parts]).numpy()
+
+    def auroc(self, scores: np.ndarray) -> float:
+        return float(roc_auc_score(self.labels, scores))
+
+    def apart(self, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Estimate:
+        """Mean difference in AUROC of detectors in pairs, with its interval by test patient."""
+
+        def mean(scored: Sequence[np.ndarray], rows: np.ndarray) -> float:
+            labels = self.labels[rows]
+            if len(set(labels)) < 2:
+                return float("nan")
+            return float(np.mean([roc_auc_score(labels, scores[rows]) for scores in scored]))
+
+        every = np.arange(len(self.labels))
+        return difference(
+            *(
+                (mean(s, every), resampled(self.patients, lambda rows, s=s: mean(s, rows)))
+                for s in (first, second)
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Scores of the test slices by number of studies and what was labelled, one for each seed."""
+
+    test: Test
+    scores: dict[tuple[int, str], list[np.ndarray]]
+
+    def aurocs(self) -> dict[tuple[int, str], list[float]]:
+        return {key: [self.test.auroc(s) for s in scored] for key, scored in self.scores.items()}
+
+    def differences(self) -> dict[tuple[int, str], Estimate]:
+        """By how much study labels are above the others."""
+        return {
+            (count, kind): self.test.apart(self.scores[count, "studies"], scored)
+            for (count, kind), scored in self.scores.items()
+            if kind != "studies"
+        }
 
 
 def measure(
     data: Path, below: str, studies: list[int], seeds: list[int], options: FitOptions
-) -> dict[tuple[int, str], list[float]]:
-    """AUROC by number of studies and what was labelled, one for each seed."""
+) -> Found:
+    """Fit and score with each kind of label, draw by draw."""
     cases = read_cases(data, below)
     size = load_backbone(options, settings_of(options.method)).size
-    test = Test(cases["test"], options, size)
-    found: dict[tuple[int, str], list[float]] = defaultdict(list)
+    found = Found(Test(cases["test"], options, size), defaultdict(list))
     for count in studies:
         for seed in seeds:
             chosen = studies_of(cases["train"], count, seed)
             few = min(sum(s.label == label for s in chosen) for label in (0, 1))
             asked = replace(options, seed=seed, shots=few)
             with tempfile.TemporaryDirectory() as folder:
-                found[count, "studies"].append(
-                    test.auroc(from_studies(chosen, asked, Path(folder)))
-                )
-            found[count, "slices"].append(test.auroc(from_slices(chosen, asked, masked=False)))
+                methods = {"studies": from_studies(chosen, asked, Path(folder))}
+            methods["slices"] = from_slices(chosen, asked, masked=False)
             if any(item.mask for item in cases["train"]):
-                found[count, "masks"].append(test.auroc(from_slices(chosen, asked, masked=True)))
-            line = {kind: round(v[-1], 3) for (n, kind), v in found.items() if n == count}
+                methods["masks"] = from_slices(chosen, asked, masked=True)
+            for kind, method in methods.items():
+                found.scores[count, kind].append(found.test.scores(method))
+            line = {k: round(v[-1], 3) for (n, k), v in found.aurocs().items() if n == count}
             print(f"{few} + {few} studies, seed {seed}: {line}", flush=True)
     return found
 
@@ -183,9 +242,15 @@ def main() -> None:
     options = FitOptions(
         method=args.method, backbone=args.backbone, folds=0, domain=Domain(plane=args.plane)
     )
+    for kind in {args.method, "discriminant"}:  # the latter finds slices in studies
+        method = system_of(kind).method
+        method.prepare = once(method.prepare)
     found = measure(args.data, args.below, args.studies, args.seeds, options)
-    for (count, kind), values in found.items():
-        print(f"{count:3d} {kind:8s} {np.mean(values):.3f} ± {np.std(values):.3f}")
+    for (count, kind), values in found.aurocs().items():
+        print(f"{count:3d} {kind:8s} {np.mean(values):.3f} ± {np.std(values, ddof=len(values) > 1):.3f}")
+    for (count, kind), apart in found.differences().items():
+        interval = f"{apart.low:+.3f} to {apart.high:+.3f}"
+        print(f"{count:3d} studies - {kind}: {apart.value:+.3f} ({interval})")
 
 
 if __name__ == "__main__":
