@@ -25,6 +25,7 @@ import random
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -66,15 +67,18 @@ class Scores:
     @torch.inference_mode()
     def by(self, method: Method, items: Sequence[Item]) -> list[np.ndarray]:
         """Scores (n,) of the slices of each item."""
-        found = []
-        for item in items:
-            key = item.path.resolve(), str(method.settings)
-            if key not in self.prepared:
-                slices = stream_slices([item], size=method.backbone.size, window="auto", plane=None)
-                images = torch.from_numpy(np.stack([one.image for one in slices]))
-                self.prepared[key] = method.prepare(images)
-            found.append(method.score(method(self.prepared[key]))[0].float().numpy())
-        return found
+        keys = [(item.path.resolve(), str(method.settings)) for item in items]
+        pairs = zip(items, keys, strict=True)
+        self._prepare(method, [item for item, key in pairs if key not in self.prepared])
+        tokens = (self.prepared[key] for key in keys)
+        return [method.score(method(one))[0].float().numpy() for one in tokens]
+
+    def _prepare(self, method: Method, items: Sequence[Item]) -> None:
+        # In one stream, since each starts a process to read files.
+        slices = stream_slices(list(items), size=method.backbone.size, window="auto", plane=None)
+        for path, some in groupby(slices, lambda one: one.item.path.resolve()):
+            images = torch.from_numpy(np.stack([one.image for one in some]))
+            self.prepared[path, str(method.settings)] = method.prepare(images)
 
 
 @dataclass(frozen=True)
