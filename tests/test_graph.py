@@ -38,16 +38,24 @@ def archive(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="module")
+def two_blocks(tmp_path_factory):
+    """A backbone half as deep as the others, because what takes long is to trace its blocks."""
+    vision = tiny.CONFIG["vision_cfg"] | {"layers": 2}
+    folder = tmp_path_factory.mktemp("two-blocks")
+    return tiny.write_backbone(folder, tiny.CONFIG | {"vision_cfg": vision})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_onnx_runtime_gives_the_scores_and_maps_of_pytorch(
-    name, backbone_folder, pictures, archive, tmp_path
+    name, two_blocks, pictures, archive, tmp_path
 ):
     learns = settings_of(name).epochs > 0
     options = FitOptions(
         shots=3,
         method=name,
-        backbone=f"local-dir:{backbone_folder}",
+        backbone=f"local-dir:{two_blocks}",
         organ="Brain",
         folds=2,
         settings={"epochs": 1} if learns else {},
@@ -70,11 +78,11 @@ def test_onnx_runtime_gives_the_scores_and_maps_of_pytorch(
 
 
 @pytest.mark.slow
-def test_a_graph_looks_at_the_foreground_too(backbone_folder, pictures, tmp_path):
+def test_a_graph_looks_at_the_foreground_too(two_blocks, pictures, tmp_path):
     options = FitOptions(
         shots=3,
         method="discriminant",
-        backbone=f"local-dir:{backbone_folder}",
+        backbone=f"local-dir:{two_blocks}",
         folds=2,
         settings={"view": "foreground"},
     )
