@@ -244,16 +244,19 @@ def test_another_declaration_is_measured_again(single, measured):
     assert measured(replace(single, data=(beside,), published=published)) == 0
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", "{}", "\udcff", "[" * 9000])
-def test_a_corrupt_cell_is_measured_again(single, measured, tmp_path, text):
+def test_a_corrupt_cell_is_measured_again(single, measured, tmp_path, monkeypatch):
     path = tmp_path / "out" / f"{cells_of(single)[0].name}.json"
     known = json.loads(path.read_text())
-    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.write_text("{")
     assert measured(single) == 1
-    again = json.loads(path.read_text())
-    assert again["slices"] == known["slices"]
-    path.write_text(json.dumps({"cell": known["cell"]}))
-    assert measured(single) == 1
+    assert json.loads(path.read_text())["slices"] == known["slices"]
+    figures = {name: known[name] for name in known if name != "cell"}
+    monkeypatch.setattr(room, "_measure_cell", lambda *_: figures)
+    torn = ["", "[]", "3", "null", "{}", "\udcff", "[" * 9000, json.dumps({"cell": known["cell"]})]
+    for text in torn:
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        assert measured(single) == 1, text
+    assert json.loads(path.read_text()) == known
 
 
 def test_a_cell_is_whole_or_not_there(single, tmp_path, monkeypatch):
