@@ -1,11 +1,9 @@
 """Ctrl-C while `medscan fit` runs: real signals to a real process."""
 
-import subprocess
-import sys
-
 import pytest
 
 from medscan import detector
+from tests import processes
 
 FIT = """
 import os, signal, sys
@@ -37,9 +35,10 @@ def fit(pictures, backbone_folder, environment, tmp_path):
             *("fit", str(pictures), "--shots", "4", "--folds", "2", "--method", "mvfa", *settings),
             *("--backbone", f"local-dir:{backbone_folder}", "--out", str(out)),
         ]
+        script = tmp_path / "fit.py"
+        script.write_text(FIT)
         numbers = ",".join(map(str, steps))
-        command = [sys.executable, "-c", FIT, numbers, *words]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        return processes.Command([numbers, *words], environment, tmp_path, script).wait()
 
     return run, out
 
