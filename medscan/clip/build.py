@@ -8,6 +8,7 @@ before either is allocated.
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -235,4 +236,10 @@ def tokenizer(bundle: Bundle) -> Any:
     text = bundle.config["model_cfg"]["text_cfg"]
     if text.get("hf_tokenizer_name"):
         return None
-    return SimpleTokenizer(context_length=int(text.get("context_length", 77)))
+    return _tokenizer(int(text.get("context_length", 77)))
+
+
+@functools.cache
+def _tokenizer(context: int) -> SimpleTokenizer:
+    """CLIP's own, which takes a tenth of a second to read its vocabulary."""
+    return SimpleTokenizer(context_length=context)
