@@ -8,8 +8,10 @@ import pytest
 from tests import processes, tiny
 from tests.benchmarks import (
     air,
+    damage,
     few_shot,
     index_speed,
+    kills,
     model_speed,
     month,
     nights,
@@ -98,24 +100,32 @@ def test_same_results(tmp_path, capsys):
     assert "worklist.csv" in capsys.readouterr().out
 
 
-SLOW = {
+def test_damage(run):
+    assert run(damage.main, "--mutations", 1).startswith("1 mutations: 0 lost, 0 hung, 0 with")
+
+
+def test_kills(run):
+    told = run(kills.main, "--kills", 1, "--studies", 2)
+    assert told.startswith("killed: {'index': 1}; damaged: 0; lost: 0; left over: []")
+
+
+LONG = {
     "end_to_end.py": "--studies 1 --turns 1 --sample 8 --detector {detector}",
-    "runtimes.py": "--studies 1 --turns 1 --ways torch,fp32 --detector {detector}",
+    "runtimes.py": "--studies 1 --turns 1 --ways openvino,fp32 --detector {detector}",
     "stages.py": "--studies 3 --rounds 1",
     "million.py": "--studies 40 --shards 2",
-    "kills.py": "--kills 1 --studies 2",
-    "damage.py": "--mutations 1",
     "hostile_detectors.py": "--count 1",
-    "backbone_speed.py": "--threads 1 --turns 1",
+    "backbone_speed.py": "--threads 1 --turns 1 --batch 1",
 }
+"""Scripts that begin processes or change the one that they are in."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SLOW)
-def test_a_long_one(name, environment, detector_file, tmp_path):
-    words = SLOW[name].format(detector=detector_file).split()
+@pytest.mark.parametrize("name", LONG)
+def test_a_long_one(name, without_torch, detector_file, tmp_path):
+    words = LONG[name].format(detector=detector_file).split()
     script = ROOT / "tests" / "benchmarks" / name
-    done = processes.Command(words, environment, tmp_path, script).wait(280)
+    done = processes.Command(words, without_torch, tmp_path, script).wait(280)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

@@ -41,7 +41,7 @@ HEADS = 6
 def write_archive(folder: Path, studies: int) -> None:
     from medscan import demo
 
-    heads = [folder / f"h{number}" for number in range(HEADS)]
+    heads = [folder / f"h{number}" for number in range(min(HEADS, studies))]
     for number, home in enumerate(heads):
         home.mkdir(parents=True)
         demo.write_series(demo.draw_head(number), home, f"head {number}")
