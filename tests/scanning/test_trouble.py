@@ -232,9 +232,10 @@ def test_time_in_which_this_process_was_stopped_is_charged_to_nobody(three, monk
     assert not [item for item in drawn if isinstance(item, Exception)]
 
 
-def test_a_worker_that_is_stopped_is_replaced(three):
+def test_a_worker_that_is_stopped_is_replaced(three, serve_with):
     """A process that neither works nor ends is killed, and what it had in hand is done again."""
     stack = stack_of(three / "0")
+    serve_with(serve)  # ends all that are idle
 
     def jobs():
         for number in range(8):
