@@ -80,8 +80,12 @@ def detector_file(
 
 
 @pytest.fixture(scope="session")
-def graphs_of_session(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+def graphs_of_session(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A cache folder of all processes that run tests: their detectors are the same."""
+    folder = tmp_path_factory.getbasetemp()
+    shared = (folder if worker_id == "master" else folder.parent) / "cache"
+    shared.mkdir(exist_ok=True)
+    return shared
 
 
 @pytest.fixture
@@ -104,9 +108,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def without_torch(environment: dict[str, str], graphs_of_session: Path) -> dict[str, str]:
-    """For scans that start in a second: by OpenVINO, which has each detector converted once."""
-    return environment | {"MEDSCAN_RUNTIME": "", "XDG_CACHE_HOME": str(graphs_of_session)}
+def without_torch(environment: dict[str, str], detector_file: Path, backbone, kept_graphs: Path):
+    """For scans that start in a second: by OpenVINO, for which the detector is converted here."""
+    from medscan.runtimes import graph_of
+
+    found = detector.read(detector_file)
+    graph_of(found, lambda: found.load_method(detector_file, backbone))
+    cache = str(kept_graphs.parents[1])
+    return environment | {"MEDSCAN_RUNTIME": "", "XDG_CACHE_HOME": cache}
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import tiny
+from tests import processes, tiny
 from tests.cli.conftest import MEDSCAN
 
 pytestmark = pytest.mark.slow
@@ -42,12 +42,14 @@ def break_a_file(archive):
     file.write_bytes(file.read_bytes()[:-300])
 
 
-@pytest.fixture(params=[crontab_command(), service()["ExecStart"]], ids=["cron", "systemd"])
+@pytest.fixture(params=["cron", "systemd"])
 def night(request, without_torch, tmp_path, archive, detector_file):
-    """Runs a line of the page by /bin/sh, in the root folder, with as few variables as cron."""
-    assert request.param.startswith(f"{INSTALLED} scan ")
-    scan = f"{shlex.join(MEDSCAN)} scan --detector {detector_file} "
-    line = request.param.replace(f"{INSTALLED} scan ", scan)
+    """Runs a line of the page in the root folder, with as few variables as cron: by /bin/sh as
+    cron does, or word for word as systemd does.
+    """
+    line = crontab_command() if request.param == "cron" else service()["ExecStart"]
+    assert line.startswith(f"{INSTALLED} scan ")
+    line = line.replace(" scan ", f" scan --detector {detector_file} ")
     line = line.replace("/archive", str(archive)).replace("/srv", str(tmp_path))
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": "/bin/sh"}
     variables |= {name: without_torch[name] for name in ("PYTHONPATH", "XDG_CACHE_HOME")}
@@ -55,8 +57,10 @@ def night(request, without_torch, tmp_path, archive, detector_file):
     def run():
         for file in filter(Path.is_file, archive.rglob("*")):
             os.utime(file, (1, 1))  # older than --settle
+        if request.param == "systemd":
+            return processes.command(shlex.split(line)[1:], variables, Path("/"))
         return subprocess.run(
-            ["/bin/sh", "-c", line],
+            ["/bin/sh", "-c", line.replace(INSTALLED, shlex.join(MEDSCAN))],
             env=variables,
             cwd="/",
             capture_output=True,
