@@ -1,6 +1,7 @@
 """The map of the house in the package's docstring is true, and its rooms keep their borders."""
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -23,13 +24,16 @@ def sources():
     return [p for p in sorted(PACKAGE.rglob("*.py")) if room_of(p) not in ("__init__", "__main__")]
 
 
+@functools.cache
 def imported(path):
     """(module, names) of every import of medscan's own, wherever in the file it stands."""
+    found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medscan":
-            yield node.module, [alias.name for alias in node.names]
+            found.append((node.module, [alias.name for alias in node.names]))
         elif isinstance(node, ast.Import):
-            yield from ((a.name, []) for a in node.names if a.name.split(".")[0] == "medscan")
+            found += [(a.name, []) for a in node.names if a.name.split(".")[0] == "medscan"]
+    return found
 
 
 def used_rooms(path):
