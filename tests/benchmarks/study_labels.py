@@ -247,7 +247,8 @@ def main() -> None:
         method.prepare = once(method.prepare)
     found = measure(args.data, args.below, args.studies, args.seeds, options)
     for (count, kind), values in found.aurocs().items():
-        print(f"{count:3d} {kind:8s} {np.mean(values):.3f} ± {np.std(values, ddof=len(values) > 1):.3f}")
+        spread = np.std(values, ddof=len(values) > 1)
+        print(f"{count:3d} {kind:8s} {np.mean(values):.3f} ± {spread:.3f}")
     for (count, kind), apart in found.differences().items():
         interval = f"{apart.low:+.3f} to {apart.high:+.3f}"
         print(f"{count:3d} studies - {kind}: {apart.value:+.3f} ({interval})")
