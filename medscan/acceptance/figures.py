@@ -73,8 +73,9 @@ class Figures:
         Labelled studies without an image for the detector, which do not count.
     failed : int
         Of those that count, the ones without a score: abnormal ones count as missed.
-    sensitivity, specificity, flag_rate, uncertain_rate : Share
-        An uncertain study is shown to a person: it is neither missed nor flagged.
+    sensitivity, specificity, flag_rate, uncertain_rate, unlike_rate : Share
+        An uncertain study is shown to a person: it is neither missed nor flagged. One that is
+        unlike what the detector was fitted on counts as any other.
     auroc : Estimate
     prevalence : float or None
         Share of abnormal studies at the site, as stated.
@@ -94,6 +95,7 @@ class Figures:
     specificity: Share
     flag_rate: Share
     uncertain_rate: Share
+    unlike_rate: Share
     auroc: Estimate
     prevalence: float | None
     ppv: Estimate
@@ -125,6 +127,7 @@ def measure(seen: Sequence[Seen], prevalence: float | None = None, seed: int = 0
         specificity=specificity,
         flag_rate=Share.of([one.flagged for one in counted], patients),
         uncertain_rate=Share.of([one.uncertain for one in counted], patients),
+        unlike_rate=Share.of([one.unlike for one in counted], patients),
         auroc=_auroc(scored, seed),
         prevalence=prevalence,
         ppv=_predicted(ppv, caught, specificity, prevalence),

@@ -51,6 +51,8 @@ class Seen:
         The highest of the stacks that the row means; NaN if nothing was scored.
     flagged, uncertain : bool
         Whether one of them reaches its threshold; whether none does, but one may not be cleared.
+    unlike : bool
+        Whether one of them is unlike what the detector was fitted on, flagged or not.
     asked : bool
         Whether a stack was for the detector: if not, the study says nothing about it.
     seconds : float
@@ -65,6 +67,7 @@ class Seen:
     score: float
     flagged: bool
     uncertain: bool = False
+    unlike: bool = False
     asked: bool = True
     seconds: float = math.nan
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -175,6 +178,7 @@ def seen_by(detector: Detector, bags: Sequence[Bag], results: Results) -> Iterat
             score=max((stack.score for stack in scored), default=math.nan),
             flagged=flagged,
             uncertain=not flagged and any(stack.uncertain for stack in scored),
+            unlike=any(stack.unlike for stack in scored),
             asked=bool(stacks),
             seconds=_seconds(stacks),
             facts={name: values[name][bag.key] for name in VARIABLES},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,17 @@ class Acceptance:
 
     @property
     def lines(self) -> list[str]:
-        """What was chosen, and what was shown of each goal."""
-        return [*(self.choice.sentences if self.choice else ()), *(g.sentence for g in self.judged)]
+        """What was chosen, what was shown of each goal, and what is unlike its shots."""
+        chosen = self.choice.sentences if self.choice else ()
+        return [*chosen, *(g.sentence for g in self.judged), *self._unlike()]
+
+    def _unlike(self) -> Iterator[str]:
+        share = self.figures.unlike_rate
+        if share.found:
+            yield (
+                f"{share.found} of {share.studies} studies are unlike what the detector was fitted "
+                "on: they count all the same, but nobody has measured what their scores mean"
+            )
 
     @property
     def accepted(self) -> bool:
@@ -159,7 +168,7 @@ def plain(found: Acceptance) -> dict[str, Any]:
         "studies": [
             {
                 name: getattr(one, name)
-                for name in ("key", "label", "score", "flagged", "uncertain", "asked")
+                for name in ("key", "label", "score", "flagged", "uncertain", "unlike", "asked")
             }
             for one in found.seen
         ],
@@ -201,6 +210,7 @@ def _estimates(figures: Figures) -> dict[str, Estimate]:
         "auroc": figures.auroc,
         "flag_rate": figures.flag_rate.interval(),
         "uncertain_rate": figures.uncertain_rate.interval(),
+        "unlike_rate": figures.unlike_rate.interval(),
         "ppv": figures.ppv,
         "npv": figures.npv,
         "expected_flags": figures.expected_flags,
@@ -231,6 +241,7 @@ def _rows(figures: Figures) -> Sequence[tuple[str, str, str, str]]:
         ("Specificity", figures.specificity, "normal studies not flagged"),
         ("Flag rate", figures.flag_rate, "labelled studies flagged"),
         ("Uncertain", figures.uncertain_rate, "labelled studies for a person to look at"),
+        ("Unlike", figures.unlike_rate, "labelled studies unlike what the detector was fitted on"),
     )
     rows = [
         (name, *_told(share.interval(), percent), f"{share.found} of {share.studies} {what}")

@@ -1,6 +1,7 @@
 """Figures of labelled studies against independent references."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,15 @@ def test_shares_have_the_intervals_of_clopper_and_pearson():
     assert figures.expected_flags.value == pytest.approx(0.18)
     for value in (figures.ppv, figures.npv, figures.expected_flags):
         assert value.low < value.value < value.high
+
+
+def test_studies_unlike_the_shots_are_counted_and_change_no_other_figure():
+    seen = many(45, 5, 180, 20)
+    unlike = [replace(one, unlike=n < 9) for n, one in enumerate(seen)]
+    outside = study(900, 1, math.nan, asked=False, unlike=True)
+    figures = measure([*unlike, outside])
+    assert (figures.unlike_rate.found, figures.unlike_rate.studies) == (9, 250)
+    assert figures.sensitivity == measure(seen).sensitivity
 
 
 def test_predictive_values_are_not_told_without_a_prevalence():

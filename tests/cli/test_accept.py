@@ -94,11 +94,16 @@ def keys_in(folder):
 def test_each_goal_is_judged_by_itself(accept, monkeypatch):
     goals = ("--min-sensitivity", 0.01, "--min-specificity", 0.01, "--confidence", 0.5)
     monkeypatch.setattr("medscan.results.StackResult.flagged", property(lambda s: s.score > 0))
+    monkeypatch.setattr("medscan.results.StackResult.unlike", property(lambda s: ["voxels"]))
     code, out, err = accept(*goals)
     assert (code, err.count("not known here")) == (4, 0)
+    assert "4 of 4 studies are unlike what the detector was fitted on" in out
     assert "specificity 0 of 2 (0.0 %)" in out
     assert "sensitivity 2 of 2 (100.0 %): at least 70.7 %, and 1.0 % is asked for: shown." in out
-    assert Path("tiny-flair.acceptance/index.html").exists()
+    assert "4 of 4 labelled studies unlike" in Path("tiny-flair.acceptance/index.html").read_text()
+    found = json.loads(Path("tiny-flair.acceptance/acceptance.json").read_text())
+    assert [one["unlike"] for one in found["studies"]] == [True] * 4
+    assert found["figures"]["unlike_rate"]["value"] == 1
 
 
 def test_only_the_split_test_counts_where_there_is_one(accept):
