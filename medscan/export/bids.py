@@ -54,6 +54,9 @@ _COLUMNS = {
     "percentile": "Share of normal volumes with as many slices that score lower, percent.",
     "threshold": "Score from which a volume of as many slices is flagged.",
     "flagged": "Whether the score reaches the threshold.",
+    "uncertain": "Whether it is not flagged, but by an acceptance test may not be cleared.",
+    "unlike": "Why it is unlike what the detector was fitted on, flagged or not: nobody has "
+    "measured what its score means; n/a if it is not, or if that is not known.",
     "provisional": "Whether the threshold was set from too few normals.",
     "slices": "Number of scored slices.",
     "detector": "Name of the detector.",
@@ -69,7 +72,8 @@ _README = """# Anomaly maps by medscan
 Each `*_desc-anomaly_*.nii.gz` is the anomaly map of the image of that name, in its space: high
 where a detector found its patches unlike those of normal images. The JSON file beside it names the
 detector, and the score from which a patch counts as abnormal. Scores of whole images are in the
-`*_scans.tsv` of each session; the JSON files beside these explain the columns.
+`*_scans.tsv` of each session, with what is flagged, uncertain, or unlike what the detector was
+fitted on; the JSON files beside these explain the columns.
 
 These are research data: no map is a diagnosis.
 """
@@ -246,6 +250,8 @@ def _row(study: StudyResult, stack: StackResult, name: str) -> list[str]:
         f"{stack.percentile:.2f}",
         f"{info['threshold']:.6f}",
         str(int(stack.flagged)),
+        str(int(stack.uncertain)),
+        printable("; ".join(stack.unlike)),
         str(int(info["provisional"])),
         str(len(scored_slices(stack))),
         printable(str(info["detector"])),
@@ -269,7 +275,7 @@ def _write_tables(data_set: _DataSet) -> Iterator[Path]:
 
 def _dictionary() -> dict[str, Any]:
     meanings: dict[str, Any] = {name: {"Description": t} for name, t in _COLUMNS.items()}
-    for name in ("flagged", "provisional"):
+    for name in ("flagged", "uncertain", "provisional"):
         meanings[name] |= _BOOLEAN
     return meanings
 

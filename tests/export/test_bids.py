@@ -62,6 +62,18 @@ def test_a_map_bears_the_name_of_its_source(tmp_path):
     assert refused(tmp_path / "out") != []
 
 
+def test_a_table_tells_what_a_person_has_to_look_at(tmp_path):
+    open_ones = [
+        from_file(ANAT.format(""), threshold=0.8, uncertain_from=0.6),
+        from_file(ANAT.format("run-2_"), "s2", threshold=0.8, unlike=["voxels", "kernel"]),
+    ]
+    written(tmp_path, make.study("aaa", open_ones))
+    rows = table(tmp_path / "out/sub-01/ses-2/sub-01_ses-2_scans.tsv")
+    told = sorted((row["flagged"], row["uncertain"], row["unlike"]) for row in rows)
+    assert told == [("0", "0", "voxels; kernel"), ("0", "1", "n/a")]
+    assert refused(tmp_path / "out") == []
+
+
 def test_without_a_bids_name_pseudonyms_and_keys_are_the_name(tmp_path):
     shown = [make.study("aaa", [make.stack("s1"), make.stack("s-2", n=3)])]
     shown += [make.study("bbb", [from_file("0a1b/2c3d/4e5f.nii.gz", sequence="")], patient="")]
