@@ -61,10 +61,13 @@ class EarlierSlices:
         Studies that would not be drawn otherwise, with the stacks that are shown.
     slices : dict
         Slices beside those that matter; see `Slices`.
+    seen : dict
+        Slices beside any: no more than the current studies have.
     """
 
     rows: Sequence[Row] = ()
     slices: Mapping[tuple[str, str], Set[int]] = field(default_factory=dict)
+    seen: Mapping[tuple[str, str], Set[int]] = field(default_factory=dict)
 
 
 def beside_of(row: Row) -> dict[str, Beside]:
@@ -88,15 +91,17 @@ def earlier_slices(rows: Sequence[Row], matter: Callable[[StackResult], Set[int]
         Gives the slices of a stack that need one beside them.
     """
     slices: Slices = defaultdict(set)
+    seen: Slices = defaultdict(set)
     others: dict[str, Row] = {}
     for row in rows:
         for key, found in beside_of(row).items():
             stack = next(stack for stack in row.study.stacks if stack.key == key)
             others[found.prior.row.study.key] = found.prior.row
             slices[found.key].update(found.nearest[sorted(matter(stack))].tolist())
+            seen[found.key].update(found.nearest.tolist())
     for row in rows:
         others.pop(row.study.key, None)
-    return EarlierSlices([_only(row, slices) for row in others.values()], slices)
+    return EarlierSlices([_only(row, slices) for row in others.values()], slices, seen)
 
 
 def _only(row: Row, slices: Slices) -> Row:

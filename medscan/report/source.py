@@ -17,7 +17,7 @@ from medscan.reading import CHUNK, DrawJob, Sources, decode
 from medscan.report.beside import EarlierSlices
 from medscan.report.cards import Cards, card_of
 from medscan.report.options import ReportOptions
-from medscan.report.pixels import FullSlices, full_slices, highest
+from medscan.report.pixels import full_slices, highest
 from medscan.report.worklist import Row
 from medscan.results import StackResult, StudyResult
 
@@ -79,7 +79,8 @@ def draw_slices(
     most : int, optional
         Slices of a stack, those with the highest scores; None: all.
     earlier : EarlierSlices
-        Drawn too, where the archives still hold them; they are missed nowhere.
+        Drawn too, where the archives still hold them, as far as they are seen beside those of
+        `rows`; they are missed nowhere.
 
     Returns
     -------
@@ -136,24 +137,25 @@ def _jobs(
         rule = options.window_of(result) or (str(card.facts["window"]) if card else "auto")
         modality = str(result.info["modality"])
         job = DrawJob(stack, 0, (), side, rule, modality, MAX_FILE_BYTES, study)
-        beside, own = earlier.slices.get((study, result.key), set()), study not in others
-        ranked = most if own or most is None else 0
-        for first, count, packs in _runs(result, stack, ranked, options.full, beside):
+        beside = earlier.slices.get((study, result.key), set())
+        if most is None:
+            every = set(range(len(result.state)))
+            drawn = earlier.seen[study, result.key] if study in others else every
+            packed = full_slices(result, options.full) | beside
+        else:
+            drawn = beside | (set() if study in others else highest(result, most))
+            packed = set()
+        for first, count, packs in _runs(drawn, packed, stack):
             frames = stack.frames[first : first + count]
             yield replace(job, first=first, frames=frames, packs=packs)
 
 
-def _runs(
-    result: StackResult, stack: Stack, most: int | None, which: FullSlices, beside: Set[int]
-) -> list[tuple[int, int, bool]]:
+def _runs(drawn: Set[int], packed: Set[int], stack: Stack) -> Iterator[tuple[int, int, bool]]:
     """Slices to draw: index of the first, number of consecutive ones, whether they are packed."""
-    if most is None:
-        full = full_slices(result, which) | beside
-        packed = max(1, min(CHUNK, FULL_BYTES // max(1, 2 * stack.rows * stack.columns)))
-        return [
-            (indices[at], len(indices[at : at + size]), packs)
-            for packs, run in groupby(range(len(result.state)), full.__contains__)
-            for indices, size in [(list(run), packed if packs else CHUNK)]
-            for at in range(0, len(indices), size)
-        ]
-    return [(slice_index, 1, False) for slice_index in sorted(highest(result, most) | beside)]
+    few = max(1, min(CHUNK, FULL_BYTES // max(1, 2 * stack.rows * stack.columns)))
+    places = enumerate(sorted(drawn))
+    # Indices that follow one another are as far ahead of their places.
+    for (_, packs), run in groupby(places, lambda at: (at[1] - at[0], at[1] in packed)):
+        indices, size = [index for _, index in run], few if packs else CHUNK
+        for at in range(0, len(indices), size):
+            yield indices[at], len(indices[at : at + size]), packs

@@ -275,6 +275,24 @@ def test_the_earlier_study_of_a_study_with_pictures_is_drawn_too(two_days):
     assert f"{then.key}/{then.stacks[0].key}-0001.jpg" in again.source
 
 
+def test_of_an_earlier_study_only_what_is_seen_beside_the_current_one_is_drawn(two_days):
+    folder, (now, then) = two_days
+    short = tiny.head_volume(2)[..., :3]
+    tiny.write_series(
+        folder / "archive" / "short", short, StudyInstanceUID="1.2.9.3", SeriesInstanceUID="1.2.9.4"
+    )
+    made = archived.studies_of(folder / "archive" / "short", size=48, grid=6)
+    now = make.study(made[0].key, made[0].stacks, date=NOW)
+    results = make.results(folder, [now, then])
+    write_report([results], folder / "out", ReportOptions(archives=(folder / "archive",), most=1))
+    pictures = folder / "out" / "studies"
+    assert len(list((pictures / now.key).glob("*.jpg"))) == 3
+    nearest = {int(n) for n in nearest_slices(now.stacks[0], then.stacks[0])[0]}
+    names = sorted(path.stem[-4:] for path in (pictures / then.key).glob("*.jpg"))
+    assert names == [f"{n + 1:04d}" for n in sorted(nearest)]
+    assert len(names) == 3
+
+
 def test_an_earlier_study_that_is_gone_is_not_missed(two_days):
     folder, (now, then) = two_days
     shutil.rmtree(folder / "archive" / "20230602")
