@@ -1,5 +1,7 @@
 """Tiles: where they lie, how their tokens become one grid, and that no border shows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -134,6 +136,14 @@ def options(backbone_folder, **changes) -> FitOptions:
 def test_images_that_are_seen_whole_are_refused(backbone_folder, pictures):
     with pytest.raises(UsageError, match=r"no image has more than 48 pixels .* one tile shows 64"):
         fit(pictures, options(backbone_folder, tiles=2))
+
+
+def test_a_method_that_reads_between_the_blocks_is_refused_before_shots_are_drawn(
+    backbone_folder, tmp_path
+):
+    asked = replace(options(backbone_folder, tiles=3, size=32), method="mvfa")
+    with pytest.raises(UsageError, match="tile by tile; use"):
+        fit(tmp_path / "not looked for", asked)
 
 
 def test_a_detector_keeps_its_tiles(backbone_folder, pictures, tmp_path):
