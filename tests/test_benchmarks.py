@@ -111,7 +111,8 @@ def test_kills(run):
 
 LONG = {
     "end_to_end.py": "--studies 1 --turns 1 --sample 8 --detector {detector}",
-    "runtimes.py": "--studies 1 --turns 1 --ways openvino,fp32 --detector {detector}",
+    "runtimes.py": "--studies 1 --turns 1 --detector {detector} --ways openvino,fp32 "
+    "--before {root}",
     "stages.py": "--studies 3 --rounds 1",
     "million.py": "--studies 40 --shards 2",
     "hostile_detectors.py": "--count 1",
@@ -123,7 +124,7 @@ LONG = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LONG)
 def test_a_long_one(name, without_torch, detector_file, tmp_path):
-    words = LONG[name].format(detector=detector_file).split()
+    words = LONG[name].format(detector=detector_file, root=ROOT).split()
     script = ROOT / "tests" / "benchmarks" / name
     done = processes.Command(words, without_torch, tmp_path, script).wait(280)
     assert done.returncode == 0, done.stderr
