@@ -1,5 +1,6 @@
 """Browsers for tests of what a page does: the distribution's own, one of each for the session."""
 
+import functools
 import shutil
 
 import pytest
@@ -18,18 +19,22 @@ def _launch(playwright, name):
     return playwright.firefox.launch(**options, timeout=START_MS)
 
 
-@pytest.fixture(scope="session", params=["chromium", "firefox"])
-def browser(request):
+@pytest.fixture(scope="session")
+def launched():
+    """Gives the browser of a name, which begins when it is first asked for and stays."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        yield functools.cache(functools.partial(_launch, playwright))
+
+
+@pytest.fixture(params=["chromium", "firefox"])
+def browser(request, launched):
     """Each of the browsers in turn; `browser.browser_type.name` says which."""
     if {"chromium": CHROMIUM, "firefox": FIREFOX}[request.param] is None:
         package = {"chromium": "chromium", "firefox": "firefox-esr"}[request.param]
         pytest.skip(f"needs {package} on PATH: apt-get install {package}")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = _launch(playwright, request.param)
-        yield found
-        found.close()
+    return launched(request.param)
 
 
 @pytest.fixture

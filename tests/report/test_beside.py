@@ -13,7 +13,7 @@ from medscan import archive
 from medscan.report import ReportOptions, write_report
 from tests import tiny
 from tests.report import archived, make
-from tests.report.test_browser import coloured, enter, serious
+from tests.report.test_browser import coloured, enter, in_chromium, serious
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "-1024"}
 DAYS = ("20230602", "20240131")
@@ -118,6 +118,7 @@ def test_both_show_the_same_part(tab, pages):
     assert len(set(rulers)) == 1
 
 
+@in_chromium
 def test_values_without_a_unit_are_windowed_as_far_from_what_the_detector_saw(tab, pages):
     """The earlier MR is three times as bright: a window of numbers would show it white."""
     opened(tab, pages["MR"])
@@ -134,6 +135,7 @@ def test_values_without_a_unit_are_windowed_as_far_from_what_the_detector_saw(ta
     assert abs(greys[0] - greys[1]) < 40
 
 
+@in_chromium
 def test_a_key_hides_it_and_its_map_follows_the_switches(tab, pages):
     opened(tab, pages["CT"])
     heat, prior = tab.locator(".prior .heat"), tab.locator(".prior")

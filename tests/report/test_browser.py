@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import re
 
 import numpy as np
@@ -17,7 +18,8 @@ from medscan.report.page import asset, render
 from tests.report import hostile, make
 
 in_chromium = pytest.mark.parametrize("browser", ["chromium"], indirect=True)
-"""Of what is the same in each browser, or what Firefox cannot be driven to do."""
+"""Of what depends on no browser (neither layout, pointer, painting, dialogs nor what it keeps), or
+what Firefox cannot be driven to do."""
 
 
 def coloured(tab, scheme):
@@ -99,6 +101,7 @@ def test_sort_and_filter(tab, report):
     assert names(tab) == []
 
 
+@in_chromium
 @pytest.mark.parametrize("page", ["out/index.html", "out/run.html", "single.html"])
 def test_what_is_hidden_takes_no_room(tab, report, page):
     """A row without a picture has no broken one."""
@@ -196,6 +199,7 @@ def test_the_painted_colours_are_those_of_the_scale(tab, report):
     assert np.abs(shown - want).max() <= 4, "but for 8 bits of opacity"
 
 
+@in_chromium
 @pytest.mark.parametrize(
     ("scheme", "page"),
     [
@@ -228,8 +232,16 @@ def copied(tab):
     return tab.locator("body > textarea").input_value()
 
 
-@pytest.mark.parametrize("way", ["clipboard", "refused", "missing"])
-@pytest.mark.parametrize("page", ["out/index.html", "out/studies/bbb.html", "single.html"])
+PAGES = ("out/index.html", "out/studies/bbb.html", "single.html")
+WAYS = ("clipboard", "refused", "missing")
+COPIED = [
+    *itertools.product(["chromium"], PAGES, WAYS),
+    *itertools.product(["firefox"], PAGES[:1], WAYS),
+]
+"""Pages by browser, and how the browser keeps what is copied: all pages have the same script."""
+
+
+@pytest.mark.parametrize(("browser", "page", "way"), COPIED, indirect=["browser"])
 def test_the_uid_is_copied_with_mouse_or_keyboard(tab, report, page, way):
     if way != "clipboard":
         value = (
@@ -323,6 +335,7 @@ def test_a_report_names_its_own_template(tab, tmp_path):
     assert links(tab) == [f"http://other/{make.uid(key)}" for key in ("aaa", "bbb")]
 
 
+@in_chromium
 def test_an_accession_number_is_shown_found_and_copied(tab, tmp_path):
     first = make.study("aaa", [make.stack("s1", 0.9, 3)], accession_number="A'<b>7")
     second = make.study("bbb", [make.stack("s1", 0.8, 3)], accession_number="B8")
@@ -404,6 +417,7 @@ def test_thousands_of_studies_take_little_memory(tab, thousands):
     assert not tab.locator(".filters").is_visible()
 
 
+@in_chromium
 def test_thousands_of_studies_are_a_page_of_fifty(tab, thousands):
     tab.goto(thousands)
     assert len(names(tab)) == 50

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from medscan.report import ReportOptions, read_decisions, write_html, write_report
 from tests.report import make
-from tests.report.test_browser import coloured, serious
+from tests.report.test_browser import coloured, in_chromium, serious
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +108,7 @@ def test_verdicts_of_several_studies_come_together_in_one_file(tab, report, resu
     assert judged(tab) == {"site/bbb": "unsure"}
 
 
+@in_chromium
 def test_the_second_viewer_in_use_is_the_one_that_is_meant(tab, report, results):
     tab.get_by_role("link", name="site/aaa").click()
     viewer = tab.locator(".viewer").nth(1)
@@ -121,6 +122,7 @@ def test_the_second_viewer_in_use_is_the_one_that_is_meant(tab, report, results)
     assert target == ("s2", 8)
 
 
+@in_chromium
 def test_a_viewer_whose_slices_the_wheel_turns_is_in_use(tab, report, results):
     """Else the verdict would be on the slice that the first viewer shows."""
     tab.get_by_role("link", name="site/aaa").click()
@@ -147,6 +149,7 @@ def test_single_file_keeps_them_too(tab, report, results):
     assert read_decisions(saved(tab, report), [results]).verdict("aaa") == "abnormal"
 
 
+@in_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_people_with_a_screen_reader_can_judge(tab, report, scheme):
     coloured(tab, scheme)
@@ -170,6 +173,7 @@ def test_where_pages_do_not_share_what_they_keep_no_verdict_is_asked_for(browser
     page.close()
 
 
+@in_chromium
 def test_hostile_keys_are_not_saved(tab, report):
     """Whatever wrote it: what is saved holds no formula."""
     tab.evaluate(

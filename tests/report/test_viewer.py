@@ -17,7 +17,7 @@ from medscan.report.page import asset
 from medscan.report.pixels import pixel_script
 from tests import tiny
 from tests.report import archived, make
-from tests.report.test_browser import enter, serious
+from tests.report.test_browser import enter, in_chromium, serious
 from tests.report.test_placing import OBLIQUE, axes_of, write_dicom
 
 CT = {"Modality": "CT", "RescaleSlope": "1", "RescaleIntercept": "-1024"}
@@ -143,6 +143,7 @@ def test_the_pointer_tells_value_and_place(opened):
     assert "; L 0.0, P 47.0, H 2.0 mm" in point_at(opened, 0, 47)
 
 
+@in_chromium
 def test_the_marker_of_an_oblique_stack_lies_where_its_header_says(tab, tmp_path):
     affine = axes_of(OBLIQUE[0])
     write_dicom(tmp_path / "archive", affine)
@@ -170,6 +171,7 @@ def test_the_marker_of_an_oblique_stack_lies_where_its_header_says(tab, tmp_path
     assert np.abs(place - (affine @ (4, 2, 1, 1))[:3]).max() < 0.4, "half a pixel of 0.8 mm"
 
 
+@in_chromium
 def test_map_threshold_colours_and_cine(opened):
     opened.locator("input[name=slice]").fill("3")
     viewer, contour = opened.locator(".viewer"), opened.locator(".contour").last
