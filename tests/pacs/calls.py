@@ -24,9 +24,16 @@ from medscan.pacs import (
     web_address,
 )
 from medscan.sending import TABLES, send
+from tests.benchmarks.pacs_night import start_at_once, told_of
 from tests.pacs import inside
 
 NOBODY = Login()
+
+
+def night(folder: Path) -> str:
+    """The smallest one from PACS to PACS, which soon tries again after each kill."""
+    patience.WAITS_S = (0.3, 0.6, 1.2)
+    return told_of(folder, 3, 16, 16, start_at_once)
 
 
 def web(url: str = inside.URL, kind: type = Web) -> Web:
@@ -188,6 +195,7 @@ def fetched_by_dicom(into: Path, wish: Wish | None = None):
 
 def fetched_by_a_stranger(into: Path):
     """The same, under an AE title that Orthanc does not know."""
+    patience.WAITS_S = ()
     with opened_spool(into) as spool:
         source = Archive(peer(inside.PEER), "STRANGER", Login(), 10, inside.MINE, spool.aside)
         return fetch(source, spool, Wish())

@@ -11,7 +11,6 @@ from medscan.errors import PacsError
 from medscan.fetching import Wish
 from medscan.pacs import Login
 from tests import tiny
-from tests.benchmarks.pacs_night import start_at_once, told_of
 from tests.export.make import exported, scanned, single
 from tests.pacs import calls, inside
 
@@ -47,8 +46,8 @@ def objects(made, tmp_path):
 
 
 def test_a_night_from_pacs_to_pacs(pacs, tmp_path):
-    """Query, fetch, scan, export, send, query again, while both are killed; the smallest one."""
-    told = pacs(told_of, tmp_path, 3, 16, 16, start_at_once)
+    """Query, fetch, scan, export, send, query again, while both are killed."""
+    told = pacs(calls.night, tmp_path)
     assert told.startswith("3 studies whole, 6 objects stored once, no patient named")
 
 
