@@ -61,6 +61,7 @@ class FitPrecision(StrEnum):
     """Number format of the frozen backbone while a detector is fitted."""
 
     FP32 = "fp32"
+    MIXED = "mixed"
     BF16 = "bf16"
     FP16 = "fp16"
 

@@ -261,7 +261,10 @@ PrecisionOption = Annotated[
 ]
 FitPrecisionOption = Annotated[
     FitPrecision,
-    option(COMPUTE, "Number format of weights and activations."),
+    option(
+        COMPUTE,
+        "Number format of weights and activations; mixed: fp32, but training multiplies in bf16.",
+    ),
 ]
 RuntimeOption = Annotated[
     RuntimeName,

@@ -13,7 +13,7 @@ from medscan.clip.store import DEFAULT, Bundle, bundles, find, licence_of, load,
 
 if TYPE_CHECKING:
     from medscan.clip.backbone import Backbone, Features, Hook, Need, Prompts
-    from medscan.clip.linear import Linear, apply_linear
+    from medscan.clip.linear import Linear, apply_linear, multiplying_in_bf16
 
 __all__ = [
     "DEFAULT",
@@ -39,6 +39,7 @@ __all__ = [
     "is_gpu_full",
     "licence_of",
     "load",
+    "multiplying_in_bf16",
     "read_header",
     "shipped",
     "store",

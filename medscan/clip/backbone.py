@@ -89,6 +89,8 @@ class Backbone:
     tiles : int
         Tiles along a side of the square that images are given as, see `medscan.tiles`; with 1 that
         square is the input.
+    mixed : bool
+        Whether methods on it may learn by products in bfloat16.
     mean, std : tuple of 3 floats
         Normalisation in the checkpoint's configuration.
     licence : str
@@ -107,12 +109,14 @@ class Backbone:
         std: Sequence[float],
         licence: str = "unknown",
         tiles: int = 1,
+        mixed: bool = False,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         speed_up(self.model)
         self.tokenizer: Any = tokenizer
         self.name, self.digest, self.tile = name, digest, size
         self.mean, self.std, self.licence = tuple(mean), tuple(std), licence
+        self.mixed = mixed
         self.between_blocks: Callable[[], object] = lambda: None
         """Called before each block of the vision tower; an error that it raises ends the run."""
         scale = getattr(model, "logit_scale", None)

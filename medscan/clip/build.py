@@ -33,7 +33,12 @@ from medscan.text import printable
 if TYPE_CHECKING:
     from medscan.clip.store import Bundle
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp32": torch.float32,
+    "mixed": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 VISUAL = "visual."
 """Before the names of a vision tower's tensors in open_clip."""
 LARGEST_GRID = 96

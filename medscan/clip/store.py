@@ -318,8 +318,8 @@ def load(
         See `find`.
     device : str
         A torch device.
-    precision : {"fp32", "bf16", "fp16"}
-        Precision of weights and activations.
+    precision : {"fp32", "mixed", "bf16", "fp16"}
+        Precision of weights and activations; "mixed" is fp32 but for `Backbone.mixed`.
     size : int, optional
         Input side in pixels; the positional embedding is resized (bicubic, antialiased,
         align_corners False). Default: the checkpoint's own.
@@ -365,6 +365,7 @@ def load(
         std=preprocess.get("std", usual.std),
         licence=bundle.licence,
         tiles=tiles or 1,
+        mixed=precision == "mixed",
     )
     if loaded.size > LARGEST_SIDE:
         raise WeightsError(

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from medscan.clip import multiplying_in_bf16
 from medscan.errors import UsageError
 from medscan.fitting import augment
 from medscan.fitting.features import FeatureCache, View, feature_name
 from medscan.methods import Batch, Examples, Method
 from medscan.parts import losses
+from medscan.runtimes import computes_bf16
 from medscan.shots import Shots
 
 Progress = Callable[[int, int, float], None]
@@ -268,13 +270,21 @@ def step(
 ) -> float:
     """Learn from the (image, variant) pairs `rows` (B, 2); returns the loss before it."""
     batch = data.batch(rows[:, 0], rows[:, 1], method.backbone.device)
-    loss = losses.total(method.terms(method(batch.prepared, batch.organs), batch))
+    with multiplying_in_bf16(wanted=_mixes(method)):
+        levels = method(batch.prepared, batch.organs)
+    loss = losses.total(method.terms(levels, batch))
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     for optimiser in method.active_optimisers(optimisers, batch):
         optimiser.step()
     return float(loss.detach())
+
+
+def _mixes(method: Method) -> bool:
+    """Whether training multiplies in bfloat16: only on a CPU that is faster at it."""
+    backbone = method.backbone
+    return backbone.mixed and backbone.device.type == "cpu" and computes_bf16()
 
 
 def batches(images: int, method: Method, generator: torch.Generator) -> tuple[Tensor, ...]:

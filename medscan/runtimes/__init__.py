@@ -4,6 +4,7 @@ Imports neither library before a detector is loaded.
 """
 
 from medscan.runtimes.base import AS_CALIBRATED, Computed, Model, Output, Square
+from medscan.runtimes.cpu import computes_bf16
 from medscan.runtimes.graphs import TOLERANCE, Graph, difference, graph_of, make
 from medscan.runtimes.loading import (
     Loader,
@@ -29,6 +30,7 @@ __all__ = [
     "TorchModel",
     "choose_precision",
     "choose_runtime",
+    "computes_bf16",
     "converting",
     "difference",
     "graph_of",

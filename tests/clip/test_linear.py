@@ -4,7 +4,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from medscan.clip import linear as module
-from medscan.clip.linear import Linear, SelfAttention, apply_linear, speed_up
+from medscan.clip.linear import (
+    Linear,
+    SelfAttention,
+    apply_linear,
+    multiplying_in_bf16,
+    speed_up,
+)
 
 X = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(0))
 
@@ -116,3 +122,30 @@ def test_a_tower_is_quickened_and_keeps_its_tensors(calls, backbone, backbone_fo
     with torch.inference_mode():
         backbone.features(torch.rand(1, 3, 64, 64), (4,))
     assert len(calls) == 16  # four blocks of two products in attention and two after it
+
+
+def test_a_layer_that_learns_in_bfloat16_keeps_gradients_in_single_precision(calls):
+    layer, plain, exact = Linear(16, 5), X.clone().requires_grad_(), X.clone().requires_grad_()
+    with multiplying_in_bf16(wanted=True):
+        found = layer(plain)
+        assert torch.equal(layer(X.bfloat16()).float(), found)
+    wanted = layer(exact)
+    assert found.dtype == torch.float32
+    assert 0 < (found - wanted).abs().max() < 0.02
+    found.square().sum().backward()
+    assert plain.grad.dtype == layer.weight.grad.dtype == torch.float32
+    rough, layer.weight.grad = layer.weight.grad.clone(), None
+    wanted.square().sum().backward()
+    assert torch.allclose(plain.grad, exact.grad, atol=0.05)
+    assert torch.allclose(rough, layer.weight.grad, rtol=0.02, atol=0.1)
+    assert not calls
+
+
+def test_layers_multiply_in_bfloat16_only_where_it_is_wanted():
+    layer = Linear(16, 5)
+    wanted = layer(X)
+    with multiplying_in_bf16(wanted=False):
+        assert torch.equal(layer(X), wanted)
+    with pytest.raises(ValueError), multiplying_in_bf16(wanted=True):
+        raise ValueError
+    assert torch.equal(layer(X), wanted)

@@ -61,6 +61,35 @@ def test_training_lowers_the_loss_and_leaves_the_backbone(pictures, backbone):
     assert all(torch.equal(v, before[k]) for k, v in backbone.model.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    ("precision", "able", "mixed"),
+    [("mixed", True, True), ("mixed", False, False), ("fp32", True, False)],
+)
+def test_training_multiplies_in_bfloat16_where_that_is_faster(
+    pictures, options, monkeypatch, precision, able, mixed
+):
+    monkeypatch.setattr("medscan.fitting.train.computes_bf16", lambda: able)
+    seen = set()
+    plain = torch.nn.functional.linear
+
+    def watched(x, *rest):
+        seen.add(x.dtype)
+        return plain(x, *rest)
+
+    monkeypatch.setattr("torch.nn.functional.linear", watched)
+    settings = {"epochs": 1, "bank_rows": 16}
+    _, method = fit(
+        pictures,
+        changed(options, precision=precision, folds=0, settings=settings),
+    )
+    assert (torch.bfloat16 in seen) == mixed
+    assert {p.dtype for p in method.parameters()} == {torch.float32}
+    seen.clear()
+    with torch.enable_grad():  # else layers go to oneDNN
+        method(method.prepare(torch.rand(1, 3, 64, 64)))
+    assert seen == {torch.float32}
+
+
 def test_ctrl_c_keeps_the_best_epoch_so_far(pictures, backbone):
     shots = draw_shots(read_items(pictures), 2, 0, size=64, window="auto", plane=None)
     method = build("mvfa", backbone, "Brain", settings_of("mvfa", epochs=50), masked=True)
