@@ -57,6 +57,7 @@ it, and only what their `__init__` offers.
     acceptance/   labelled studies of a site -> whether a detector may be used there
     optimise.py   a detector -> the same, with what lower precisions do to its scores
     monitoring/   history of a site -> whether a detector still does what it did
+    scanned.py    a scan, and the files that are written beside its results
     suites/       grids of methods and baselines on several data sets -> one table
     demo/         a drawn head with a lesion, and public files to scan
     api/          the same from Python: what this package offers, see medscan(3)

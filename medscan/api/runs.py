@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medscan import report
 from medscan.api.detector import Detector
 from medscan.api.values import (
     PathLike,
@@ -32,11 +31,10 @@ from medscan.choices import (
 )
 from medscan.chosen import read_detectors
 from medscan.errors import MedscanError, UsageError
-from medscan.files import private_files
 from medscan.links import parse_template
 from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions
+from medscan.scanned import scan_and_report
 from medscan.scanning import Summary, Watch
-from medscan.scanning import scan as run_scan
 
 GIB = 1 << 30
 
@@ -153,14 +151,7 @@ def scan(
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(until, max_studies, chosen("order", order, Order), chosen("rescan", rescan, Rescan)),
     )
-    with private_files(identify):
-        summary = run_scan(options, watch, report.write_worklist)
-        if options.outputs.history:
-            from medscan.monitoring import record
-
-            record(options.outputs.history, options.outputs.out)
-        if options.outputs.accounting is not None:
-            report.write_accounting(summary.entries, options.outputs.accounting)
+    summary = scan_and_report(options, watch)
     if summary.failure:
         raise MedscanError("; ".join(summary.faults(strict=False)))
     if summary.stopped in ("SIGINT", "SIGTERM"):

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medscan.cli.logs import progressing
 from medscan.cli.options import OUTPUT, option
 from medscan.errors import DiskError
 
@@ -22,8 +23,8 @@ def demo(
     """Scan a generated head with a lesion, and sample images of pydicom and nibabel."""
     from medscan import demo as room
     from medscan.chosen import read_detectors
-    from medscan.cli.scan import scan_and_report
     from medscan.options import Compute, Inputs, Outputs, Privacy, ScanOptions
+    from medscan.scanned import scan_and_report
 
     phantom = room.draw_head(SEED)
     try:
@@ -36,7 +37,8 @@ def demo(
         Outputs(out / "results.h5", command="medscan demo"),
         privacy=Privacy(hash_paths=False),  # public files: a newcomer wants to see which
     )
-    summary = scan_and_report(options)
+    with progressing() as watch:
+        summary = scan_and_report(options, watch)
     typer.echo(summary.line())
     if summary.failure:
         typer.echo(f"medscan: {summary.failure}", err=True)

@@ -42,13 +42,11 @@ from medscan.cli.options import (
     stated_by,
 )
 from medscan.errors import UsageError
-from medscan.files import private_files
 from medscan.text import printable
 
 if TYPE_CHECKING:
-    from medscan.options import Outputs, ScanOptions
-    from medscan.planning import FileEntry
-    from medscan.scanning import Engine, Summary
+    from medscan.options import ScanOptions
+    from medscan.scanning import Engine
 
 
 def scan(
@@ -225,6 +223,7 @@ def scan(
         Privacy,
         ScanOptions,
     )
+    from medscan.scanned import scan_and_report
     from medscan.scanning import manifest_of
 
     compute = Compute(device, precision, batch_size, workers, runtime)
@@ -267,8 +266,9 @@ def scan(
         asked = _explained(options, explain, as_json=as_json) if explain is not None else ""
         typer.echo(asked or _dry_run(options, as_json=as_json))
         return
-    with logging_to(log_file, replace(options.outputs, log_file=None).files):
-        summary = scan_and_report(options, chosen)
+    files = replace(options.outputs, log_file=None).files
+    with logging_to(log_file, files), progressing() as watch:
+        summary = scan_and_report(options, watch, chosen)
     typer.echo(json.dumps(manifest_of(options.inputs, summary)) if as_json else summary.line())
     if profile and not as_json:
         typer.echo("\n".join(summary.profile.lines(summary.stages)))
@@ -293,29 +293,6 @@ def _engine(name: EngineName, address: str | None, *, profile: bool) -> Engine:
     return LocalEngine()
 
 
-def scan_and_report(options: ScanOptions, engine: Engine | None = None) -> Summary:
-    """Scan with a progress bar on a terminal, and write the worklist beside the results."""
-    from medscan import report
-    from medscan.scanning import scan
-
-    with private_files(options.privacy.identify):
-        with progressing() as watch:
-            summary = scan(options, watch, report.write_worklist, engine)
-        if options.outputs.history:
-            from medscan.monitoring import record  # with SciPy and scikit-learn: a second
-
-            record(options.outputs.history, options.outputs.out)
-        _account(options.outputs, summary.entries)
-    return summary
-
-
-def _account(outputs: Outputs, entries: list[FileEntry]) -> None:
-    from medscan import report
-
-    if outputs.accounting is not None:
-        report.write_accounting(entries, outputs.accounting)
-
-
 def _explained(options: ScanOptions, name: str, *, as_json: bool) -> str:
     from medscan.inspect import explain, explanation_lines
 
@@ -325,7 +302,8 @@ def _explained(options: ScanOptions, name: str, *, as_json: bool) -> str:
 
 def _dry_run(options: ScanOptions, *, as_json: bool) -> str:
     from medscan.inspect import forecast_scan
+    from medscan.scanned import account
 
     forecast = forecast_scan(options)
-    _account(options.outputs, forecast.entries)
+    account(options.outputs, forecast.entries)
     return json.dumps(forecast.as_dict()) if as_json else forecast.text()

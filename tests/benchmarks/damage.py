@@ -128,8 +128,8 @@ def _code(*words: object) -> int:
 
 
 def _scan(options) -> int | str:
-    from medscan.cli.scan import scan_and_report
     from medscan.errors import MedscanError
+    from medscan.scanned import scan_and_report
 
     try:
         return 3 if scan_and_report(options).faults(strict=False) else 0
