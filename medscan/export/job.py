@@ -137,11 +137,9 @@ def key_slices(stack: StackResult) -> list[int]:
 
     At most ten; the highest alone if it does not reach the threshold; empty if no slice was scored.
     """
-    score = np.where(stack.state == State.SCORED, stack.slice_score, -np.inf)
-    order = np.argsort(-score, kind="stable")[: len(scored_slices(stack))]
-    reached = int((score >= stack.info["slice_threshold"]).sum())
-    indices: list[int] = order[: min(max(reached, 1), MOST_KEY_SLICES)].tolist()
-    return indices
+    ranked = stack.ranked()
+    reached = sum(stack.slice_score[index] >= stack.info["slice_threshold"] for index in ranked)
+    return ranked[: min(max(reached, 1), MOST_KEY_SLICES)]
 
 
 def may_carry_text(stack: StackResult) -> bool:

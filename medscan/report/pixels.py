@@ -43,9 +43,7 @@ def full_slices(stack: StackResult, which: FullSlices) -> set[int]:
 
 def highest(stack: StackResult, most: int) -> set[int]:
     """Indices of the scored slices of a stack with the highest scores."""
-    scored = np.flatnonzero(stack.state == State.SCORED)
-    ranked = scored[np.argsort(-stack.slice_score[scored], kind="stable")]
-    return set(ranked[:most].tolist())
+    return set(stack.ranked()[:most])
 
 
 def pixel_script(packed: Packed, source: str) -> bytes:

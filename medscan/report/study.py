@@ -274,8 +274,7 @@ def _spacing(stack: StackResult) -> str:
 
 
 def _key_slices(stack: StackResult, pictures: Addresses, shown: Sequence[int]) -> list[KeySlice]:
-    scored = [index for index in pictures if stack.state[index] == State.SCORED]
-    worst = sorted(scored, key=lambda index: (-stack.slice_score[index], index))[:KEY_SLICES]
+    worst = [index for index in stack.ranked() if index in pictures][:KEY_SLICES]
     return [
         KeySlice(shown.index(index), index + 1, float(stack.slice_score[index]), pictures[index])
         for index in worst

@@ -89,6 +89,12 @@ class StackResult:
         """Return the number of its slices in a state."""
         return int(np.count_nonzero(self.state == state))
 
+    def ranked(self) -> list[int]:
+        """Return the indices of its scored slices, the highest score first, then in their order."""
+        scored = np.flatnonzero(self.state == State.SCORED)
+        order = np.argsort(-self.slice_score[scored], kind="stable")
+        return [int(index) for index in scored[order]]
+
     @property
     def assumed(self) -> list[str]:
         """What its header does not say, and its detector asks for, such as "modality MR"."""
