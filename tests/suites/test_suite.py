@@ -51,6 +51,7 @@ def test_defaults_and_root(read, tmp_path):
     assert found.data[0].path == tmp_path / "x"
     assert read(ONE + DATA, tmp_path / "root").data[0].path == tmp_path / "root" / "x"
     assert len(cells_of(found)) == 3
+    assert read(ONE + "baselines = []\n" + DATA) == found
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_defaults_and_root(read, tmp_path):
         (ONE + DATA.replace('name = "a"', ""), "data set 1 lacks name"),
         ('methods = "clip"\n' + DATA, "methods = 'clip' is not a list of different strings"),
         (ONE + 'baselines = ["mean"]\n' + DATA, "baseline 'mean': choose from raw-pixels"),
-        (ONE + "baselines = []\n" + DATA, "baselines = \\[\\] is not a list"),
+        (ONE + "shots = []\n" + DATA, "shots = \\[\\] is not a list of different integers"),
         ("methods = []\n" + DATA, "is not a list of different strings"),
         ('methods = ["clip", "clip"]\n' + DATA, "is not a list of different strings"),
         ('methods = ["winclip"]\n' + DATA, "winclip: choose one of"),
