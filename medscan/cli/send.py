@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medscan.cli.logs import conclude
+from medscan.cli.logs import conclude, progressing
 from medscan.cli.options import OUTPUT, PACS, AsJson, LoginFile, Timeout, Title, option
 from medscan.errors import UsageError
 from medscan.files import private_files
@@ -57,7 +57,9 @@ def send(
     name, target = _target(to, login, title, timeout)
     with private_files(True), opened(book, TABLES) as database:
         try:
-            done = deliver(find_objects(objects), target, name, database, new_studies=new_studies)
+            with progressing("objects", "problems") as watch:
+                found = find_objects(objects)
+                done = deliver(found, target, name, database, new_studies=new_studies, watch=watch)
         finally:
             target.close()
     typer.echo(json.dumps(asdict(done)) if as_json else done.line())

@@ -7,7 +7,7 @@ study is and what it holds, and afterwards, what it holds now.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, groupby
@@ -36,6 +36,10 @@ BATCH, BATCH_BYTES = 32, 1 << 25
 """Most objects of one request, and most bytes unless it is a single one."""
 LOOKS_S = (0.0, 0.5, 2.0)
 """Seconds before each look whether objects are stored: some servers list them a little later."""
+
+
+Watch = Callable[[int, int, int, int], None]
+"""`watch(studies dealt with, studies, objects dealt with, problems)`, after each object."""
 
 
 class Target(Protocol):
@@ -98,6 +102,7 @@ def send(
     ledger: Database,
     *,
     new_studies: bool = False,
+    watch: Watch = lambda *_: None,
 ) -> Sent:
     """Send objects to a PACS that the ledger does not have as stored there.
 
@@ -111,6 +116,8 @@ def send(
         With `TABLES`.
     new_studies : bool
         Send objects although the PACS does not have their study.
+    watch : callable
+        Shows progress; see `Watch`.
     """
     done, begun = Sent(), time.monotonic()
     stored = dict(ledger.all("SELECT instance, digest FROM sent WHERE target = ? AND stored", name))
@@ -123,7 +130,7 @@ def send(
         else:
             due.append(one)
     due.sort(key=lambda one: (one.study, one.series, one.instance))
-    run = _Run(target, name, ledger, done, new_studies=new_studies)
+    run = _Run(target, name, ledger, done, watch, new_studies=new_studies)
     run.send(due)
     done.seconds = time.monotonic() - begun
     return done
@@ -133,15 +140,24 @@ class _Run:
     """Sends objects to one PACS."""
 
     def __init__(
-        self, target: Target, name: str, ledger: Database, done: Sent, *, new_studies: bool
+        self,
+        target: Target,
+        name: str,
+        ledger: Database,
+        done: Sent,
+        watch: Watch,
+        *,
+        new_studies: bool,
     ) -> None:
         self.target, self.name, self.ledger, self.done = target, name, ledger, done
-        self.new_studies = new_studies
+        self.watch, self.new_studies = watch, new_studies
+        self._finished = self._studies = 0
         self._settled: set[str] = set()
 
     def send(self, due: Sequence[DicomObject]) -> None:
         """Send what is due, a study at a time."""
         in_a_row = 0
+        self._studies = len({one.study for one in due})
         for study, group in groupby(due, key=lambda one: one.study):
             objects = list(group)
             try:
@@ -156,6 +172,12 @@ class _Run:
                 if in_a_row == GIVE_UP_AFTER:
                     self.done.stopped = f"{error}; the rest is left for later"
                     return
+            self._finished += 1
+            self._tell()
+
+    def _tell(self) -> None:
+        done = self.done
+        self.watch(self._finished, self._studies, len(self._settled), len(done.problems))
 
     def _send_study(self, study: str, objects: list[DicomObject]) -> None:
         patients = patiently(partial(self.target.patients, study))
@@ -240,6 +262,7 @@ class _Run:
         if why:
             what = f"{one.kind} {one.path.name} of study {key_of(one.study)}"
             self.done.problems.append(f"{what}: {why}")
+        self._tell()
 
 
 def batches(objects: Sequence[DicomObject]) -> Iterator[list[DicomObject]]:

@@ -128,6 +128,16 @@ def test_what_is_fetched_is_for_its_owner_alone(fetch, tmp_path):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
+def test_a_terminal_shows_the_progress_of_sending(inside, server, tmp_path, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    an_object(tmp_path / "work" / "objects", 0, study="1.2.77", patient="PID-77")
+    server.answers = [(200, JSON, said("1.3.0"))]
+    code, _, err = inside("send", "objects", "--to", server.url)
+    assert code == 0
+    assert "1/1" in err
+    assert "objects/s, 0 problems" in err
+
+
 def test_what_is_sent_is_said_and_sent_once(inside, server, tmp_path):
     an_object(tmp_path / "work" / "objects", 0, study="1.2.77", patient="PID-77")
     words = ("send", "objects", "--to", server.url)

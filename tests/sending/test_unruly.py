@@ -93,6 +93,19 @@ def test_what_is_said_and_there_is_stored(server, objects):
     assert len(server.stored) == 1
 
 
+def test_progress_is_told_of_each_object(server, objects):
+    an_object(objects, 3, study="1.2.2")  # which is not there
+    server.answers = [(200, JSON, ALL)]
+    told = []
+    sent(server, objects, watch=lambda *state: told.append(state))
+    assert told == [
+        *[(0, 2, counted, 0) for counted in (1, 2, 3)],
+        (1, 2, 3, 0),
+        (1, 2, 4, 1),
+        (2, 2, 4, 1),
+    ]
+
+
 def test_success_is_not_believed(server, objects):
     """As Orthanc answers on a full disk, or drops what it calls a duplicate."""
     server.takes = ("1.3.0",)
