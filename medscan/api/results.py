@@ -22,6 +22,12 @@ class Study:
     _row: Row
     _study: StudyResult
     _failures: Mapping[str, str]
+    _rows: Mapping[str, Row]
+
+    @classmethod
+    def _read(cls, row: Row, failures: Mapping[str, str], rows: Mapping[str, Row]) -> Study:
+        """Read a study with all arrays; `rows` are those of all studies by key."""
+        return cls(row, row.results.with_arrays(row.study), failures, rows)
 
     def __repr__(self) -> str:
         rank = f"rank {self.rank}" if self.rank else "not scored"
@@ -102,6 +108,12 @@ class Study:
         """What was scored: an entry for each stack; most series are one stack."""
         return tuple(Scores(stack, self._failures_of(stack)) for stack in self._study.stacks)
 
+    @property
+    def earlier(self) -> tuple[Study, ...]:
+        """Studies of the same patient on earlier days, the last first; see medscan-report(1)."""
+        rows = (self._rows[row.study.key] for row in self._row.earlier)
+        return tuple(Study._read(row, self._failures, self._rows) for row in rows)
+
     def _failures_of(self, stack: StackResult) -> dict[str, str]:
         found = {path: self._failures.get(path) for path in stack.path}
         return {path: why for path, why in found.items() if why is not None}
@@ -170,7 +182,7 @@ class Results:
         return results.damage_lines(self._files)
 
     def _read(self, row: Row) -> Study:
-        return Study(row, row.results.with_arrays(row.study), report.failure_messages(self._runs))
+        return Study._read(row, report.failure_messages(self._runs), self._rows)
 
 
 def open_results(*paths: PathLike) -> Results:

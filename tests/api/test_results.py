@@ -57,6 +57,27 @@ def test_studies_come_most_abnormal_first(opened):
     assert "not scored" in repr(last)
 
 
+def test_a_study_gives_the_earlier_ones_of_its_patient(tmp_path):
+    days = {"now": "20240131", "last": "20230602", "first": "20220310", "other": "20230101"}
+    studies = [
+        make.study(
+            key,
+            [make.stack("s1", 0.9 if key == "now" else 0.4, N)],
+            date=day,
+            patient="p-2" if key == "other" else "p-1",
+        )
+        for key, day in days.items()
+    ]
+    results = medscan.open_results(make.results(tmp_path, studies).path)
+    now = results.study("now")
+    assert [study.key for study in now.earlier] == ["last", "first"]
+    assert [study.key for study in now.earlier[0].earlier] == ["first"]
+    assert results.study("first").earlier == results.study("other").earlier == ()
+    (then,) = now.earlier[0].series
+    assert then.maps().shape == results.study("last").series[0].maps().shape
+    assert [study.rank for study in now.earlier] == [results.study(k).rank for k in days][1:3]
+
+
 def test_a_study_is_found_by_key_and_uid(opened):
     study = opened.study("aaa")
     assert study.key == "aaa"

@@ -21,6 +21,7 @@ def night(folder: str) -> str:
         return str(error)
     for study in open_results("results.h5"):
         line += f"{study.rank} {[series.map(0).shape for series in study.series]}"
+        line += f" before: {[earlier.score for earlier in study.earlier]}"
     return line
 
 
