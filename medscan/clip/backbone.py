@@ -114,6 +114,7 @@ class Backbone:
         self.model = model.eval().requires_grad_(False)
         speed_up(self.model)
         self.tokenizer: Any = tokenizer
+        self._meanings: dict[tuple[str, ...], Tensor] = {}
         self.name, self.digest, self.tile = name, digest, size
         self.mean, self.std, self.licence = tuple(mean), tuple(std), licence
         self.mixed = mixed
@@ -389,6 +390,12 @@ class Backbone:
 
     @torch.no_grad()
     def sentence_feature(self, sentences: list[str]) -> Tensor:
-        """Unit vector (D,) of many sentences: the normalised mean of their unit features."""
-        features = F.normalize(self.encode_text(self.prompts(sentences)).float(), dim=-1)
-        return F.normalize(features.mean(dim=0), dim=0)
+        """Unit vector (D,) of many sentences: the normalised mean of their unit features.
+
+        It is kept: each fold of a fit asks for that of the same sentences.
+        """
+        told = tuple(sentences)
+        if told not in self._meanings:
+            features = F.normalize(self.encode_text(self.prompts(sentences)).float(), dim=-1)
+            self._meanings[told] = F.normalize(features.mean(dim=0), dim=0)
+        return self._meanings[told]

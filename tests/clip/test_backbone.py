@@ -189,3 +189,13 @@ def test_a_vision_tower_of_a_hub_is_refused(backbone_folder, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     with pytest.raises(WeightsError, match="timm_model_name: Input should be an architecture"):
         clip.load(f"local-dir:{tmp_path}")
+
+
+def test_a_feature_of_sentences_is_computed_once(backbone_folder, monkeypatch):
+    backbone = clip.load(f"local-dir:{backbone_folder}")
+    encode, computed = backbone.encode_text, []
+    monkeypatch.setattr(backbone, "encode_text", lambda p: computed.append(p) or encode(p))
+    first = backbone.sentence_feature(["a lesion", "a scar"])
+    assert torch.equal(backbone.sentence_feature(["a lesion", "a scar"]), first)
+    assert len(computed) == 1
+    assert not torch.equal(backbone.sentence_feature(["a scar"]), first)
