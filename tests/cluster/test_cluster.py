@@ -46,7 +46,16 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def environment():
+def openvino(graphs_of_session):
+    """Scanners that begin in a second: without PyTorch, each by the graph that is in the cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDSCAN_RUNTIME", "openvino")
+        patch.setenv("XDG_CACHE_HOME", str(graphs_of_session))
+        yield
+
+
+@pytest.fixture(scope="module")
+def environment(openvino):
     path = os.pathsep.join(p for p in sys.path if p)
     # Short: the paths of Ray's sockets may have no more than 107 bytes.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
@@ -55,7 +64,7 @@ def environment():
 
 
 @pytest.fixture(scope="module")
-def expected(archive, detector_file):
+def expected(archive, detector_file, openvino):
     """What a local scan finds."""
     out = archive.parent / "local.h5"
     (archive.parent / "key").write_text("5a" * 32)
