@@ -22,6 +22,7 @@ from medscan.history import Layer
 from medscan.profile import MODEL, Clock
 from medscan.runtimes import int8
 from medscan.runtimes.base import Check, Computed, Output, Square
+from medscan.runtimes.cpu import computes_bf16
 
 if TYPE_CHECKING:
     from medscan.runtimes.graphs import Graph
@@ -110,7 +111,7 @@ class OpenVinoModel:
         model = _read(graph)
         if precision is Precision.INT8:
             int8.insert(library(), model, layers)
-            if supports(Precision.BF16):
+            if computes_bf16():  # OpenVINO has it on any CPU with AVX-512, and emulates it on some
                 int8.attend_in_bfloat16(library(), model)
         self._compiled = _compiled(model, precision, lanes)
         self._idle: SimpleQueue[Any] = SimpleQueue()

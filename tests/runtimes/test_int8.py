@@ -67,11 +67,15 @@ def test_scores_are_near_those_of_single_precision_and_not_equal(graph, images, 
 
 @needs_int8
 @needs_bf16
-def test_attention_is_computed_in_bfloat16(graph, layers):
+@pytest.mark.parametrize(("multiplies", "count"), [(True, 4), (False, 0)])
+def test_attention_is_in_bfloat16_where_the_cpu_multiplies_it_and_does_not_emulate_it(
+    graph, layers, monkeypatch, multiplies, count
+):
+    monkeypatch.setattr(room, "computes_bf16", lambda: multiplies)
     compiled = OpenVinoModel(graph, INT8, 1, layers)._compiled.get_runtime_model()
     facts = [_told(op) for op in compiled.get_ops()]
     halves = [f for f in facts if f["runtimePrecision"] == "bf16" and f["layerType"] == "Subgraph"]
-    assert len(halves) == 4  # of four blocks
+    assert len(halves) == count  # of four blocks
 
 
 def test_only_attention_is_converted(graph):
