@@ -34,22 +34,21 @@ class Prior:
         Whether any stack was flagged that compares.
     whole : bool
         Whether every slice of them was looked at: none was passed over, and each could be read.
+    clear : bool
+        Whether what is flagged now was not there to be flagged: a slice unseen says nothing, nor
+        does a stack that a person had to look at.
     """
 
     row: Row
     stack: StackResult
     flagged: bool
     whole: bool
+    clear: bool
 
     @property
     def day(self) -> str:
         """Date of the study, ISO 8601."""
         return self.row.day
-
-    @property
-    def clear(self) -> bool:
-        """Whether what is flagged now was not there to be flagged: a slice unseen says nothing."""
-        return self.whole and not self.flagged
 
 
 def priors_of(row: Row, stack: StackResult) -> Iterator[Prior]:
@@ -59,11 +58,13 @@ def priors_of(row: Row, stack: StackResult) -> Iterator[Prior]:
     for earlier in row.earlier:
         alike = [s for s in earlier.study.stacks if _compares(s, stack)]
         if alike:
+            whole = not any(s.count(State.PASSED_OVER) or s.count(State.FAILED) for s in alike)
             yield Prior(
                 earlier,
                 max(alike, key=lambda s: (*_likeness(s, stack), s.score)),
-                any(s.flagged for s in alike),
-                not any(s.count(State.PASSED_OVER) or s.count(State.FAILED) for s in alike),
+                flagged=any(s.flagged for s in alike),
+                whole=whole,
+                clear=whole and not any(s.flagged or s.open for s in alike),
             )
 
 

@@ -174,6 +174,18 @@ def test_nothing_is_new_since_a_scan_that_did_not_look_at_every_slice(tmp_path, 
     assert f"Flagged now, not on 2023-06-02: {words}" in page.text
 
 
+@pytest.mark.parametrize(
+    ("told", "flag"), [({"uncertain_from": 0.3}, "uncertain"), ({"unlike": ["voxels"]}, "unlike")]
+)
+def test_nothing_is_new_since_a_study_that_a_person_had_to_look_at(tmp_path, told, flag):
+    results = make.results(tmp_path, [made("now", NOW), made("last", "20230602", 0.4, **told)])
+    assert new_since(row_of([results])) == ""
+    write_report([results], tmp_path / "out")
+    page = Page(tmp_path / "out" / "studies" / "now.html")
+    assert "new since" not in page.text.lower()
+    assert f"Flagged now, not on 2023-06-02: score 0.400, threshold 0.600 then, {flag}." in page.text
+
+
 def test_a_study_is_not_new_where_a_flagged_series_was_not_seen_whole(tmp_path):
     now = [make.stack("s1", 0.9, 10), make.stack("s2", 0.8, 10, plane="sagittal")]
     then = [make.stack("s1", 0.4, 10), make.stack("s2", 0.4, 10, plane="sagittal")]
