@@ -192,7 +192,7 @@ def _with_earlier(rows: Sequence[Row]) -> Iterator[Row]:
     """Give each study those of its patient on earlier days.
 
     Two studies of one day have no order that results know of. Two dates of birth or sexes under
-    one pseudonym are of two people.
+    one pseudonym are of two people; where thousands share one, only the last studies are looked at.
     """
     by_patient: dict[str, list[tuple[str, str, Row]]] = defaultdict(list)
     for row in rows:
@@ -203,7 +203,8 @@ def _with_earlier(rows: Sequence[Row]) -> Iterator[Row]:
         found.sort(key=itemgetter(0, 1))
     for row in rows:
         dated = by_patient.get(_patient(row), []) if row.day else []
-        before = dated[: bisect_left(dated, row.day, key=itemgetter(0))]
+        count = bisect_left(dated, row.day, key=itemgetter(0))
+        before = dated[max(0, count - 10 * MOST_EARLIER) : count]
         own = (one for *_, one in reversed(before) if not contradict(_person(one), _person(row)))
         yield replace(row, earlier=tuple(islice(own, MOST_EARLIER)))
 

@@ -137,6 +137,22 @@ def test_another_birth_or_sex_under_one_pseudonym_is_another_patient(tmp_path):
     assert sorted(one.study.key for one in row.earlier) == ["half", "older", "same", "unknown"]
 
 
+@pytest.mark.parametrize(("others", "found"), [(9, ["own"]), (10, [])])
+def test_among_many_people_with_one_pseudonym_the_last_studies_are_looked_at(
+    tmp_path, monkeypatch, others, found
+):
+    monkeypatch.setattr("medscan.report.worklist.MOST_EARLIER", 1)
+    alone = [make.stack("s1", 0.4, 4)]
+    studies = [
+        make.study(key, alone, date=day, person="a1/")
+        for key, day in (("now", NOW), ("own", "20220101"))
+    ]
+    studies += [make.study(f"{n}", alone, date="20230602", person=f"{n}/") for n in range(others)]
+    rows = rank([make.results(tmp_path, studies)])
+    (now,) = [row for row in rows if row.study.key == "now"]
+    assert [row.study.key for row in now.earlier] == found
+
+
 def test_a_history_is_read_from_several_files_and_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("medscan.report.worklist.MOST_EARLIER", 3)
     tonight = make.results(tmp_path, [made("now", NOW)], name="tonight.h5")
@@ -183,7 +199,9 @@ def test_nothing_is_new_since_a_study_that_a_person_had_to_look_at(tmp_path, tol
     write_report([results], tmp_path / "out")
     page = Page(tmp_path / "out" / "studies" / "now.html")
     assert "new since" not in page.text.lower()
-    assert f"Flagged now, not on 2023-06-02: score 0.400, threshold 0.600 then, {flag}." in page.text
+    assert (
+        f"Flagged now, not on 2023-06-02: score 0.400, threshold 0.600 then, {flag}." in page.text
+    )
 
 
 def test_a_study_is_not_new_where_a_flagged_series_was_not_seen_whole(tmp_path):
