@@ -115,9 +115,8 @@ class Backbone:
         speed_up(self.model)
         self.tokenizer: Any = tokenizer
         self._meanings: dict[tuple[str, ...], Tensor] = {}
-        self.name, self.digest, self.tile = name, digest, size
+        self.name, self.digest, self.tile, self.mixed = name, digest, size, mixed
         self.mean, self.std, self.licence = tuple(mean), tuple(std), licence
-        self.mixed = mixed
         self.between_blocks: Callable[[], object] = lambda: None
         """Called before each block of the vision tower; an error that it raises ends the run."""
         scale = getattr(model, "logit_scale", None)
