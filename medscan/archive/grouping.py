@@ -221,7 +221,7 @@ def _study(identity: str, members: list[Header], series: list[Series]) -> Study:
         accession_number=min(
             (h.accession_number for h in members if h.accession_number), default=""
         ),
-        person=min((h.person for h in members if h.person), default=""),
+        person=max(h.person for h in members),  # the one that says most
     )
 
 

@@ -34,6 +34,17 @@ def test_a_header_says_when_a_patient_was_born_and_of_which_sex(tmp_path, tags, 
     assert study_of(tmp_path, **tags).person == person
 
 
+@pytest.mark.parametrize("pseudonyms", [None, HIDING])
+def test_of_a_study_the_header_counts_that_says_most(tmp_path, pseudonyms):
+    whole = {"StudyInstanceUID": "1.2", "PatientBirthDate": "19600131", "PatientSex": "F"}
+    wanted = study_of(tmp_path / "whole", pseudonyms, **whole).person
+    for less in ("PatientSex", "PatientBirthDate"):
+        tiny.write_series(tmp_path / less, tiny.head_volume(1, 2), **whole | {less: ""})
+    (study,) = index([tmp_path], pseudonyms=pseudonyms).studies
+    assert len(study.series) == 3
+    assert study.person == wanted
+
+
 def test_pseudonyms_of_a_person_compare_within_one_patient_only(tmp_path):
     tags = {"PatientID": "4711", "PatientBirthDate": "19600131", "PatientSex": "F"}
     one = study_of(tmp_path / "one", HIDING, **tags)
