@@ -36,7 +36,7 @@ class Prior:
         Whether every slice of them was looked at: none was passed over, and each could be read.
     clear : bool
         Whether what is flagged now was not there to be flagged: a slice unseen says nothing, nor
-        does a stack that a person had to look at.
+        does a stack that a person had to look at, or one that today's threshold would flag.
     """
 
     row: Row
@@ -55,6 +55,7 @@ def priors_of(row: Row, stack: StackResult) -> Iterator[Prior]:
     """What earlier studies of the patient have that compares with a stack, the last study first."""
     if math.isnan(stack.score):
         return
+    threshold = float(stack.info["threshold"])
     for earlier in row.earlier:
         alike = [s for s in earlier.study.stacks if _compares(s, stack)]
         if alike:
@@ -64,7 +65,7 @@ def priors_of(row: Row, stack: StackResult) -> Iterator[Prior]:
                 max(alike, key=lambda s: (*_likeness(s, stack), s.score)),
                 flagged=any(s.flagged for s in alike),
                 whole=whole,
-                clear=whole and not any(s.flagged or s.open for s in alike),
+                clear=whole and not any(s.flagged or s.open or s.score >= threshold for s in alike),
             )
 
 

@@ -204,6 +204,12 @@ def test_nothing_is_new_since_a_study_that_a_person_had_to_look_at(tmp_path, tol
     )
 
 
+@pytest.mark.parametrize(("threshold", "since"), [(0.5, ""), (0.55, "2023-06-02")])
+def test_nothing_is_new_by_a_lower_threshold_alone(tmp_path, threshold, since):
+    studies = [made("now", NOW, threshold=threshold), made("last", "20230602", 0.5)]
+    assert new_since(row_of([make.results(tmp_path, studies)])) == since
+
+
 def test_a_study_is_not_new_where_a_flagged_series_was_not_seen_whole(tmp_path):
     now = [make.stack("s1", 0.9, 10), make.stack("s2", 0.8, 10, plane="sagittal")]
     then = [make.stack("s1", 0.4, 10), make.stack("s2", 0.4, 10, plane="sagittal")]
