@@ -1,4 +1,4 @@
-"""Fixed sets of variants of an image, the published systems' and medscan's own; masks alike.
+"""The published systems' fixed sets of variants of an image, masks alike.
 
 The geometry is torch's own `affine_grid`, `grid_sample` and `interpolate`, which the published code
 is written with.
@@ -53,12 +53,6 @@ def _flip(images: Tensor) -> list[Tensor]:
     return [images, images.flip(3)]
 
 
-def _turned(images: Tensor) -> list[Tensor]:
-    """The smaller angle and one zoom: every variant costs as much as the image itself."""
-    found = [images, *_moved(images)[1:3], _zoomed(images, ZOOMS[1])]
-    return [*found, *(one.flip(3) for one in found)]
-
-
 def _mvfa(images: Tensor) -> list[Tensor]:
     return [images, *_moved(images), images.flip(3), images.flip(2)]
 
@@ -71,7 +65,6 @@ def _madclip(images: Tensor) -> list[Tensor]:
 RECIPES: dict[str, tuple[int, Callable[[Tensor], list[Tensor]]]] = {
     "none": (1, _none),
     "flip": (2, _flip),
-    "turned": (8, _turned),
     "mvfa": (11, _mvfa),
     "madclip": (16, _madclip),
 }
@@ -90,12 +83,11 @@ def variants(images: Tensor, recipe: str) -> Tensor:
     ----------
     images : Tensor (B, C, S, S)
         Pictures or masks, float.
-    recipe : {"none", "flip", "turned", "mvfa", "madclip"}
+    recipe : {"none", "flip", "mvfa", "madclip"}
         "mvfa": original, rotations by pi/8 and pi/16 both ways, translations by a twentieth of the
         side (reflected at the border), mirrored left to right, mirrored top to bottom. "madclip":
         the same with four zooms and an unchanged copy, for `jitter`, before the mirrored ones.
-        "flip": original and mirrored left to right. "turned": original, rotations by pi/16 both
-        ways and a zoom by 1.15, then all four mirrored left to right.
+        "flip": original and mirrored left to right.
 
     Returns
     -------

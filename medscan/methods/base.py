@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medscan.clip import Backbone, Need
 from medscan.parts import Distance, scoring
 
-Augmentation = Literal["none", "flip", "turned", "mvfa", "madclip"]
+Augmentation = Literal["none", "flip", "mvfa", "madclip"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +26,7 @@ class Settings:
         Training; 0 epochs for a method that learns nothing by gradient.
     decay : bool
         Lower the learning rate epoch by epoch, in a line towards 0.
-    augmentation : {"none", "flip", "turned", "mvfa", "madclip"}
+    augmentation : {"none", "flip", "mvfa", "madclip"}
         See `medscan.fitting.augment`.
     variants : {"one", "all"}
         Augmented variants of an image that an epoch visits.

@@ -1,9 +1,8 @@
 """medscan's own method: discriminants of patches and images in closed form, fused by their skill.
 
 Fitting takes no gradient and no text. The tokens of four levels are averaged over 3 x 3 patches and
-normalised; mirrored copies of the shots are shots too, and of few shots turned and enlarged ones.
-What they teach is in `medscan.parts.experts`, and how its scores become one in
-`medscan.parts.fusion`.
+normalised; mirrored copies of the shots are shots too. What they teach is in
+`medscan.parts.experts`, and how its scores become one in `medscan.parts.fusion`.
 
 Small lesions sit in heads that fill half the frame: where the foreground of the shots fills 0.6 to
 0.95 of it, the tower is shown that part alone, and maps are put back in their place.
@@ -12,16 +11,13 @@ Every fold of the patients gives a model that had not seen it. The detector is t
 models: what is calibrated on unseen shots is what scores. Maps are 0 at the median of the patches
 of unseen normals, and 1 at their 99th percentile.
 
-With 4 shots of each label such copies raised the image AUROC of the patches on unseen training
-patients by .031 on breast ultrasound, .014 on brain FLAIR, .008 on lung CT and .002 on chest films
-(3 to 5 draws); with 16, at four times the cost, breast ultrasound lost .012 (two draws).
-
 Tried, in image AUROC on brain FLAIR, lung CT and chest radiographs, and left out: CLS and the outer
 levels in the regression (its own up to -.07 at 4 shots); the mean of the patches beside their
 maximum (chest +.01, children -.01); the whole image beside its crop (brain -.02, at twice the
 cost); a stronger ridge with masks (0.1: brain -.02); weights from a discriminant of the scores
-(brain -.04); bounded scores (within .005). In an earlier study: a logistic regression, tokens
-centred on the image's mean, components, mirroring when scoring, one discriminant on joined levels.
+(brain -.04); bounded scores (within .005). In an earlier study these had not helped: a logistic
+regression, tokens centred on the image's mean, principal components, mirroring when scoring, one
+discriminant on joined levels.
 """
 
 from __future__ import annotations
@@ -41,8 +37,8 @@ from medscan.parts import Experts, PatchShots, foreground, fusion, scoring
 
 DEPTHS = (0.5, 0.75)
 """Fractions of the tower's depth whose levels score an image; all levels draw its map."""
-FEW = 8
-"""Shots, of both labels, up to which turned and enlarged copies are shots too."""
+FRAMED = (0.6, 0.95)
+"""Median side of the foreground, in images, from which and up to which they are cropped to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +47,6 @@ class DiscriminantSettings(Settings):
 
     Parameters
     ----------
-    augmentation : str
-        As in `Settings`; "turned" becomes "flip" where there are more than `FEW` shots.
     view : {"auto", "whole", "foreground"}
         What the tower is shown of an image; "auto" becomes one of the others when fitting.
     bank_rows : int
@@ -60,7 +54,7 @@ class DiscriminantSettings(Settings):
     """
 
     epochs: int = 0
-    augmentation: Augmentation = "turned"
+    augmentation: Augmentation = "flip"
     view: Literal["auto", "whole", "foreground"] = "auto"
     bank_rows: int = 1024
 
@@ -96,11 +90,10 @@ class Discriminant(Untrained):
     # --- tokens -------------------------------------------------------------------------------
 
     def look(self, images: Tensor) -> None:
-        """Settle what the tower is shown, by the median foreground, and how many copies."""
-        if self.settings.augmentation == "turned" and len(images) > FEW:
-            self.settings = replace(self.settings, augmentation="flip")
+        """Settle what the tower is shown: with `view` "auto" by the median foreground."""
         if self.settings.view == "auto":
-            view = "foreground" if foreground.is_framed(images) else "whole"
+            side = float(foreground.find_boxes(images)[:, 2].median())
+            view = "foreground" if FRAMED[0] <= side <= FRAMED[1] else "whole"
             self.settings = replace(self.settings, view=view)
 
     def prepare(self, images: Tensor) -> Tensor:
@@ -110,7 +103,7 @@ class Discriminant(Untrained):
             boxes = foreground.find_boxes(images)
             images = foreground.crop(images, boxes)
         levels = self.backbone.features(self.input(images), self.taps).levels
-        tokens = torch.stack([scoring.smoothed(level.float()) for level in levels], 1)
+        tokens = torch.stack([_smoothed(level.float()) for level in levels], 1)
         return torch.cat([tokens.flatten(1), boxes.to(tokens)], 1)
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
@@ -203,3 +196,10 @@ class Discriminant(Untrained):
     def _fused(self, scores: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         fused = (scores * self.factors).sum(1) + self.offset
         return fused, (maps - self.unit[0]) * self.unit[1]
+
+
+def _smoothed(tokens: Tensor) -> Tensor:
+    """Mean of each patch (B, T, d) and its neighbours, then a layer norm; CLS, the first, alone."""
+    grid = F.avg_pool2d(scoring.on_grid(tokens[:, 1:]), 3, 1, 1, count_include_pad=False)
+    mean = torch.cat([tokens[:, :1], grid.flatten(2).transpose(1, 2)], 1)
+    return F.layer_norm(mean, mean.shape[-1:])

@@ -17,8 +17,6 @@ CELL = 4
 """Side in pixels of the cells that the foreground is found by."""
 MARGIN = 1.06
 """Side of the square, in units of the larger extent of the foreground."""
-FRAMED = (0.6, 0.95)
-"""Median side of the foreground, in images, from which and up to which they are cropped to it."""
 
 
 def find_boxes(images: Tensor) -> Tensor:
@@ -36,12 +34,6 @@ def find_boxes(images: Tensor) -> Tensor:
     boxes = torch.stack([(top + bottom) / 2, (left + right) / 2, side], 1)
     whole = boxes.new_tensor([0.5, 0.5, 1.0])
     return torch.where(region.amax((1, 2))[:, None] > 0, boxes, whole)
-
-
-def is_framed(images: Tensor) -> bool:
-    """Whether images (B, 3, S, S) are mostly of something that fills but a part of the frame."""
-    side = float(find_boxes(images)[:, 2].median())
-    return FRAMED[0] <= side <= FRAMED[1]
 
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:

@@ -48,13 +48,6 @@ def on_grid(patches: Tensor) -> Tensor:
     return patches.transpose(1, 2).reshape(patches.shape[0], -1, side, side)
 
 
-def smoothed(tokens: Tensor) -> Tensor:
-    """Mean of each patch (B, T, d) and its neighbours, then a layer norm; CLS, the first, alone."""
-    grid = F.avg_pool2d(on_grid(tokens[:, 1:]), 3, 1, 1, count_include_pad=False)
-    mean = torch.cat([tokens[:, :1], grid.flatten(2).transpose(1, 2)], 1)
-    return F.layer_norm(mean, mean.shape[-1:])
-
-
 def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:
     """(B, C, G, G) -> (B, C, size, size), bilinear.
 

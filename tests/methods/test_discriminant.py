@@ -186,15 +186,6 @@ def test_the_foreground_is_enlarged_where_it_fills_a_part_of_the_frame(backbone)
     assert kept.settings.view == "whole"
 
 
-def test_few_shots_are_turned_and_enlarged_as_well(backbone):
-    def recipe(count, **settings):
-        return solved(backbone, torch.rand(count, 3, 64, 64), folds=2, **settings)[0].settings
-
-    assert recipe(8).augmentation == "turned"
-    assert recipe(10).augmentation == "flip"
-    assert recipe(8, augmentation="none").augmentation == "none"
-
-
 def test_a_place_in_the_batch_changes_no_bit_of_a_crop(backbone):
     method = solved(backbone, framed(4, 1), folds=2)[0].eval()
     batch = framed(8, 2)
