@@ -7,6 +7,13 @@
 - image: a ridge regression on mean, deviation and maximum of the middle levels' patches.
 - memory: the distance of the patch that is farthest from those of normal shots.
 - lesions, where there are masks: as patches, by multiple instances.
+
+Tried on unseen training patients with 4 shots of each label, and left out: copies of the shots
+turned by pi/16 both ways and enlarged by 1.15, mirrored too (fused AUROC: breast ultrasound +.023,
+lung CT +.010, chest films -.007, brain FLAIR -.010, 3 to 5 draws, from -.100 to +.036; with 16
+shots breast -.001; at four times the cost). On breast ultrasound alone: for the largest patch the
+mean of the five largest (-.012), or the largest of the map averaged over 3 x 3 patches (-.026);
+three partitions into folds for one (+.004, at three times the cost).
 """
 
 from __future__ import annotations
