@@ -29,7 +29,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import roc_auc_score
 
 from medscan.bags import StudyOptions, Watcher, fit_studies
 from medscan.bags.draw import evenly
@@ -37,7 +36,7 @@ from medscan.choices import Plane
 from medscan.detector import Domain
 from medscan.fitting import FitOptions, fit_shots, load_backbone
 from medscan.methods import Method, settings_of, system_of
-from medscan.metrics import Estimate, difference, resampled
+from medscan.metrics import Estimate, auroc, difference, group_counts, weighted_auroc
 from medscan.shots import Item, LabelledSlice, load_slots, stacked
 from medscan.shots.slots import slots_of
 
@@ -157,7 +156,8 @@ class Test:
         slices = drawn(items, options, size)
         self.images = [torch.from_numpy(np.ascontiguousarray(one.image)) for one in slices]
         self.labels = np.array([one.item.label for one in slices])
-        self.patients = [one.item.patient for one in slices]
+        names, patients = np.unique([one.item.patient for one in slices], return_inverse=True)
+        self.drawn = group_counts(len(names))[:, patients]  # how often each slice, in each draw
 
     @torch.inference_mode()
     def scores(self, method: Method) -> np.ndarray:
@@ -166,24 +166,16 @@ class Test:
         return torch.cat([method.predict(part)[0] for part in parts]).numpy()
 
     def auroc(self, scores: np.ndarray) -> float:
-        return float(roc_auc_score(self.labels, scores))
+        return auroc(self.labels, scores)
 
     def apart(self, first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> Estimate:
         """Mean difference in AUROC of detectors in pairs, with its interval by test patient."""
+        return difference(self._mean(first), self._mean(second))
 
-        def mean(scored: Sequence[np.ndarray], rows: np.ndarray) -> float:
-            labels = self.labels[rows]
-            if len(set(labels)) < 2:
-                return float("nan")
-            return float(np.mean([roc_auc_score(labels, scores[rows]) for scores in scored]))
-
-        every = np.arange(len(self.labels))
-        return difference(
-            *(
-                (mean(s, every), resampled(self.patients, lambda rows, s=s: mean(s, rows)))
-                for s in (first, second)
-            )
-        )
+    def _mean(self, scored: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
+        """Mean AUROC, and its values when patients are drawn anew."""
+        drawn = [weighted_auroc(self.labels, scores, self.drawn) for scores in scored]
+        return float(np.mean([self.auroc(scores) for scores in scored])), np.mean(drawn, 0)
 
 
 @dataclass(frozen=True, slots=True)
