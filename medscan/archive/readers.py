@@ -119,7 +119,7 @@ class Readers:
         Raises
         ------
         MedscanError
-            If worker processes end before they read anything.
+            If worker processes end before they read anything, or are of another version.
         """
         while not job.done:
             self._collect()
@@ -153,8 +153,9 @@ class Readers:
             texts: list[str] = answer.get()
             for index, text in zip(job.left, texts, strict=True):
                 record = from_json(job.files[index], json.loads(text))
-                if record is not None:  # a worker writes what this version reads
-                    job.read[index] = ReadFile(record, text)
+                if record is None:  # a worker that began later runs what was installed since
+                    raise MedscanError("medscan was replaced while it ran; run it again")
+                job.read[index] = ReadFile(record, text)
 
     def _blame(self, worker: Worker, job: HeaderJob) -> None:
         """Give up the file that a lost worker was reading, and have the others read again."""

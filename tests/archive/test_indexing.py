@@ -136,6 +136,14 @@ def test_a_mistake_of_our_own_is_not_hidden(tmp_path, serve_with):
         index([tmp_path])
 
 
+def test_a_worker_of_another_version_ends_the_reading(tmp_path, monkeypatch):
+    """One that begins while medscan is replaced writes headers that this process cannot read."""
+    write(tmp_path / "a.dcm")
+    monkeypatch.setattr(readers, "from_json", lambda *_: None)
+    with pytest.raises(MedscanError, match="medscan was replaced while it ran; run it again"):
+        index([tmp_path])
+
+
 def test_workers_that_cannot_start_end_the_index(tree, serve_with):
     serve_with(serve_without_start)
     with pytest.raises(
