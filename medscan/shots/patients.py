@@ -43,6 +43,14 @@ def identified(data: Path, splits: Mapping[str, list[Item]]) -> dict[str, list[I
     top = data if data.is_dir() else data.parent
     stated = {item.path: _stated(item, files, top) for item in items}
     listed = _listed(data, items, stated, files)
+    alone = {name for name in stated.values() if name.startswith("id:study ")} - listed.keys()
+    if len(alone) > 1:
+        log.warning(
+            "%s: %d studies have no PatientID of their own, and each counts as of another patient; "
+            "if that is not so, name their patients in the column patient",
+            data,
+            len(alone),
+        )
     numbers = {name: n for n, name in enumerate(sorted(set(stated.values()) - {""}), 1)}
 
     def known(item: Item) -> Item:

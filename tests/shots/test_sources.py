@@ -54,16 +54,19 @@ def test_the_file_says_who_the_patient_is(series):
     assert not any("P0" in item.patient for item in items), "no identity leaves the file"
 
 
-def test_studies_that_share_an_id_of_nobody_are_of_different_patients(tmp_path):
+def test_studies_that_share_an_id_of_nobody_are_of_different_patients(tmp_path, caplog):
     for number in range(2):
         tags = {"StudyInstanceUID": f"1.{number}", "PatientID": "ANONYMOUS"}
         tiny.write_series(tmp_path / str(number), tiny.head_volume(number, 2), **tags)
     rows = [(f"{n}/000{z}", "normal", ("train", "test")[n], "") for n in range(2) for z in range(2)]
     assert len(read_items(write_manifest(tmp_path, rows), divides=False)) == 2
     assert len({item.patient for item in read_items(write_manifest(tmp_path, rows), "test")}) == 1
+    assert "2 studies have no PatientID of their own, and each counts as of another" in caplog.text
+    caplog.clear()
     same = [(*row[:3], "one") for row in rows]
     with pytest.raises(UsageError, match="patients are in both splits"):
         read_items(write_manifest(tmp_path, same), divides=False)
+    assert caplog.text == ""
 
 
 def test_a_split_within_a_patient_is_refused(series):
