@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 WORTH = 16
-"""Shots that an expectation is worth."""
+"""Shots that an expectation is worth. With 32, unseen training patients of five sets were ranked
+within .008 of AUROC as well, three sets better, one worse (4 and 16 shots, two to five draws)."""
 POWER = 4
 """Of d' in a weight: a score that separates half as well has a sixteenth of it."""
 LEAST, MOST = 0.52, 0.985
