@@ -127,10 +127,14 @@ def started(options, stage, tmp_path):
 @pytest.fixture
 def many(options, root):
     """More studies than anything slow gets through."""
-    for number in range(3):
+    write_studies(root, range(3))
+    return changed(options, batch_size=1, file_timeout_s=HOUR)
+
+
+def write_studies(root, numbers):
+    for number in numbers:
         volume = tiny.head_volume(number, slices=SLICES, side=32)
         tiny.write_series(root / f"{number}", volume, study=f"1.{number}")
-    return changed(options, batch_size=1, file_timeout_s=HOUR)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +189,9 @@ def test_the_seconds_for_studies_in_hand_and_for_publication_are_less_than_ten()
     assert guard.SIGNAL_GRACE_S < guard.PUBLISH_LIMIT_S < 10
 
 
-def test_a_study_in_hand_is_finished_if_it_takes_only_moments(many):
+def test_a_study_in_hand_is_finished_if_it_takes_only_moments(many, root):
+    write_studies(root, range(3, 12))  # more than are in hand at once
+
     def watch(*_):
         if not sent:
             sent.append(1)
@@ -194,5 +200,5 @@ def test_a_study_in_hand_is_finished_if_it_takes_only_moments(many):
     sent = []
     summary = scan(many, watch)
     assert summary.stopped == "SIGTERM"
-    assert 0 < summary.scanned < 3
+    assert 0 < summary.scanned < 12
     assert len(results.open(many.outputs.out).keys()) == summary.scanned
