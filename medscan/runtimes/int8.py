@@ -6,8 +6,8 @@ of the tower are rounded: norms and what scores the tokens stay as they are. The
 of numbers a layer, so that a detector carries them in its file, and no graph that somebody else has
 made is ever read.
 
-With its layers four times as fast, attention is a fifth of the model's time. Where the CPU
-multiplies bfloat16, it is computed so: a quarter less for all.
+With its layers four times as fast, attention is a fifth of the model's time. Where the CPU is
+faster at bfloat16, it is computed so: a quarter less for all.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class OpenVinoModel:
         model = _read(graph)
         if precision is Precision.INT8:
             int8.insert(library(), model, layers)
-            if computes_bf16():  # OpenVINO has it on any CPU with AVX-512, and emulates it on some
+            if computes_bf16():  # OpenVINO has it on any CPU with AVX-512, and is slower on some
                 int8.attend_in_bfloat16(library(), model)
         self._compiled = _compiled(model, precision, lanes)
         self._idle: SimpleQueue[Any] = SimpleQueue()
