@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 
@@ -36,7 +35,8 @@ def _maker() -> str:
 def _said(name: str) -> str:
     """What the first processor says of itself; empty if it does not say."""
     try:
-        found = re.search(rf"^{name}\s*:(.*)$", INFO.read_text(), re.MULTILINE)
+        lines = INFO.read_text().splitlines()
     except OSError:  # not Linux
         return ""
-    return found[1] if found else ""
+    told = (line.partition(":") for line in lines)
+    return next((value for key, _, value in told if key.strip() == name), "")
