@@ -15,7 +15,8 @@ def computes_bf16() -> bool:
     instruction, and needs four times as long for it: OpenVINO 2026.4 took 1.6 times as long for
     brain-flair in bf16 as in fp32 on such a Xeon (family 6, model 207), and AMD's half as long.
     """
-    return "amx_bf16" in _flags() or ("avx512_bf16" in _flags() and _maker() != "GenuineIntel")
+    flags = _flags()
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and _said("vendor_id") != "GenuineIntel")
 
 
 def computes_int8() -> bool:
@@ -27,10 +28,6 @@ def _flags() -> frozenset[str]:
     return frozenset(_said("flags").split())
 
 
-def _maker() -> str:
-    return _said("vendor_id").strip()
-
-
 @cache
 def _said(name: str) -> str:
     """What the first processor says of itself; empty if it does not say."""
@@ -39,4 +36,4 @@ def _said(name: str) -> str:
     except OSError:  # not Linux
         return ""
     told = (line.partition(":") for line in lines)
-    return next((value for key, _, value in told if key.strip() == name), "")
+    return next((value.strip() for key, _, value in told if key.strip() == name), "")
