@@ -5,7 +5,11 @@ import shutil
 
 import pytest
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+# The shell without windows does the same in half the processor time.
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "chromium-browser"))),
+    None,
+)
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 START_MS = 120_000  # a busy machine takes its time
 
@@ -32,7 +36,7 @@ def launched():
 def browser(request, launched):
     """Each of the browsers in turn; `browser.browser_type.name` says which."""
     if {"chromium": CHROMIUM, "firefox": FIREFOX}[request.param] is None:
-        package = {"chromium": "chromium", "firefox": "firefox-esr"}[request.param]
+        package = {"chromium": "chromium-headless-shell", "firefox": "firefox-esr"}[request.param]
         pytest.skip(f"needs {package} on PATH: apt-get install {package}")
     return launched(request.param)
 
