@@ -1,4 +1,7 @@
-"""A tiny CLIP, phantoms and archives, all made by code."""
+"""A tiny CLIP, phantoms and archives, all made by code.
+
+Imports models' libraries only to make them: worker processes of tests import this file too.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import timm
-import torch
-from open_clip.model import CLIP
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
-from safetensors.torch import save_file
 
 CONFIG = {
     "embed_dim": 24,
@@ -37,6 +36,10 @@ CONFIG = {
 
 def write_backbone(folder: Path, config: dict = CONFIG, seed: int = 0) -> Path:
     """A CLIP with random weights in open_clip's local-dir layout."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -144,6 +147,10 @@ def write_series(
 
 def write_tower(folder: Path, architecture: str, *, side: int = 64, seed: int = 0, **args) -> Path:
     """A vision tower of timm alone, with random weights, in timm's own layout."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
