@@ -13,7 +13,7 @@ import pytest
 from medscan import detector, worker
 from medscan.options import ScanOptions
 from tests import tiny
-from tests.options import scan_options
+from tests.options import small_scan
 
 # The same examples on every machine, however slow it is.
 hypothesis.settings.register_profile("medscan", deadline=None, derandomize=True)
@@ -150,16 +150,6 @@ def end_idle_workers() -> None:
 
 
 @pytest.fixture
-def options(root: Path, detector_file: Path, tmp_path: Path, key_file: Path) -> ScanOptions:
+def options(root: Path, detector_file: Path, tmp_path: Path) -> ScanOptions:
     """A scan of `root`."""
-    return scan_options(
-        roots=(root,),
-        out=tmp_path / "results.h5",
-        detectors=((detector_file, detector.read(detector_file)),),
-        named=True,
-        device="cpu",
-        batch_size=4,
-        workers=0,
-        hash_paths=False,
-        key_file=key_file,
-    )
+    return small_scan(root, detector_file, tmp_path)

@@ -1,6 +1,7 @@
 """A disk that is full at any stage: nothing published is damaged, and later all is well."""
 
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -10,24 +11,31 @@ from medscan.files import forgiving
 from medscan.scanning import scan
 from tests import tiny
 from tests.content import content
-from tests.options import changed
+from tests.options import changed, small_scan
 from tests.processes import run_limited, warm
 
 
-@pytest.fixture
-def five(root):
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("five")
     for number in range(5):
         volume = tiny.head_volume(number, slices=8)
-        tiny.write_series(root / str(number), volume, study=f"1.{number}")
-    return root
+        tiny.write_series(folder / str(number), volume, study=f"1.{number}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def expected(five, detector_file, tmp_path_factory):
+    """What an undisturbed scan finds."""
+    whole = small_scan(five, detector_file, tmp_path_factory.mktemp("whole"))
+    scan(whole)
+    return content(whole.outputs.out)
 
 
 @pytest.fixture
-def expected(options, five, tmp_path):
-    """What an undisturbed scan finds."""
-    whole = changed(options, out=tmp_path / "whole.h5")
-    scan(whole)
-    return content(whole.outputs.out)
+def options(options, five):
+    """A scan of all five."""
+    return changed(options, roots=(five,))
 
 
 def end_of(options, limit=None, *, looks=True):
@@ -49,7 +57,7 @@ def check_left(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 3_000, 20_000, 50_000, 100_000])
-def test_whatever_file_cannot_grow(options, five, expected, limit, tmp_path):
+def test_whatever_file_cannot_grow(options, expected, limit, tmp_path):
     told = end_of(options, limit)
     assert "File too large" in told or "database or disk is full" in told or "disk I/O" in told
     check_left(tmp_path)
@@ -62,10 +70,12 @@ def test_whatever_file_cannot_grow(options, five, expected, limit, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limit", [20_000, 100_000])
-def test_older_results_stay_as_they_are(options, five, expected, limit, tmp_path):
+def test_older_results_stay_as_they_are(options, five, root, limit, tmp_path):
+    shutil.copytree(five, root, dirs_exist_ok=True)
+    options = changed(options, roots=(root,))
     scan(options)
     before = options.outputs.out.read_bytes()
-    tiny.write_series(five / "new", tiny.head_volume(9, slices=60), study="1.9")
+    tiny.write_series(root / "new", tiny.head_volume(9, slices=60), study="1.9")
     assert end_of(options, limit)
     assert options.outputs.out.read_bytes() == before
     check_left(tmp_path)
@@ -97,7 +107,7 @@ def small(tmp_path):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
 @pytest.mark.parametrize("looks", [True, False])
 @pytest.mark.parametrize("kib", [8, 60, 150, 250])
-def test_a_disk_that_is_really_full(options, five, expected, small, kib, looks):
+def test_a_disk_that_is_really_full(options, expected, small, kib, looks):
     folder = small(kib)
     tight = changed(options, out=folder / "results.h5")
     told = end_of(tight, looks=looks)
