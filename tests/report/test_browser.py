@@ -248,6 +248,7 @@ def test_the_uid_is_copied_with_mouse_or_keyboard(tab, report, page, way):
             "{writeText: () => Promise.reject(new Error())}" if way == "refused" else "undefined"
         )
         tab.add_init_script(f"Object.defineProperty(navigator, 'clipboard', {{value: {value}}})")
+    tab.clock.install()
     tab.goto((report / page).as_uri())
     index = "studies" not in page
     button = tab.get_by_role("button", name="Copy UID").nth(1 if index else 0)
@@ -261,6 +262,7 @@ def test_the_uid_is_copied_with_mouse_or_keyboard(tab, report, page, way):
     if way != "clipboard":
         assert tab.evaluate("document.activeElement.textContent") == "Copied"
     assert copied(tab) == make.uid("bbb")
+    tab.clock.fast_forward("00:03")
     button.get_by_text("Copy UID").wait_for()
 
 
