@@ -43,6 +43,8 @@ VISUAL = "visual."
 """Before the names of a vision tower's tensors in open_clip."""
 LARGEST_GRID = 96
 """Most patches along a side of the input; a ViT attends to all pairs of patches."""
+SENTENCES_KEPT = 4096
+"""Sentences whose tokens are kept: detectors of one organ ask for the same hundreds."""
 REFUSALS = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError,
             AssertionError)  # fmt: skip
 """What open_clip and timm raise for a configuration that no model has."""
@@ -247,4 +249,6 @@ def tokenizer(bundle: Bundle) -> Any:
 @functools.cache
 def _tokenizer(context: int) -> SimpleTokenizer:
     """CLIP's own, which takes a tenth of a second to read its vocabulary."""
-    return SimpleTokenizer(context_length=context)
+    made = SimpleTokenizer(context_length=context)
+    made.encode = functools.lru_cache(SENTENCES_KEPT)(made.encode)
+    return made
