@@ -93,5 +93,5 @@ def _serve_with(draw, *args):
 
 
 def serve_late(*args):
-    time.sleep(4.0)
+    time.sleep(2.5)
     worker.serve(*args)

@@ -144,6 +144,6 @@ def test_jobs_are_taken_only_as_fast_as_they_are_used(stack):
 
 def test_a_worker_that_is_ready_late_is_no_broken_one(stack, serve_with):
     serve_with(serve_late)
-    ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 3.0)
+    ((_, drawn),) = decode(jobs(stack, chunk=8), 1, 1.5)
     assert not any(isinstance(item, FileError) for item in drawn)
     assert len(drawn) == 8
