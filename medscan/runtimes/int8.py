@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from medscan.errors import DetectorError
 from medscan.history import Layer
+from medscan.runtimes.heads import attentions
 
 LEVELS, WEIGHT_LEVELS = 256, 255
 """Of an input, and of a weight, whose levels are symmetric."""
-ATTENTION = "ScaledDotProductAttention"
 
 
 def linear_layers(model: Any) -> list[Any]:
@@ -31,12 +31,12 @@ def linear_layers(model: Any) -> list[Any]:
 
     They lead to the last attention, or are as wide as it: narrower ones behind it score tokens.
     """
-    ordered, attentions = model.get_ordered_ops(), _attentions(model)
-    if not attentions:
+    ordered, attending = model.get_ordered_ops(), attentions(model)
+    if not attending:
         return []
-    _, heads, _, depth = attentions[-1].get_output_partial_shape(0)
+    _, heads, _, depth = attending[-1].get_output_partial_shape(0)
     width = heads.get_length() * depth.get_length()
-    before, waiting = set[str](), attentions[-1:]
+    before, waiting = set[str](), attending[-1:]
     while waiting:
         op = waiting.pop()
         if op.get_friendly_name() not in before:
@@ -48,10 +48,6 @@ def linear_layers(model: Any) -> list[Any]:
         if _is_linear(op)
         and (op.get_friendly_name() in before or op.input_value(1).get_shape()[0] >= width)
     ]
-
-
-def _attentions(model: Any) -> list[Any]:
-    return [op for op in model.get_ordered_ops() if op.get_type_name() == ATTENTION]
 
 
 def _is_linear(op: Any) -> bool:
@@ -122,7 +118,7 @@ def insert(library: Any, model: Any, layers: Sequence[Layer]) -> None:
 def attend_in_bfloat16(library: Any, model: Any) -> None:
     """Compute the attentions of a graph in bfloat16, and nothing else."""
     operations = library.opset13
-    for op in _attentions(model):
+    for op in attentions(model):
         for port in op.inputs():
             half = operations.convert(port.get_source_output(), "bf16")
             port.replace_source_output(half.output(0))

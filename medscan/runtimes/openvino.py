@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from medscan.choices import Precision, RuntimeName
 from medscan.history import Layer
 from medscan.profile import MODEL, Clock
-from medscan.runtimes import int8
+from medscan.runtimes import heads, int8
 from medscan.runtimes.base import Check, Computed, Output, Square
 from medscan.runtimes.cpu import computes_bf16
 
@@ -111,8 +111,10 @@ class OpenVinoModel:
         model = _read(graph)
         if precision is Precision.INT8:
             int8.insert(library(), model, layers)
-            if computes_bf16():  # OpenVINO has it on any CPU with AVX-512, and is slower on some
-                int8.attend_in_bfloat16(library(), model)
+        heads.split(library(), model)
+        # OpenVINO has bfloat16 on any CPU with AVX-512, and is slower in it on some.
+        if precision is Precision.INT8 and computes_bf16():
+            int8.attend_in_bfloat16(library(), model)
         self._compiled = _compiled(model, precision, lanes)
         self._idle: SimpleQueue[Any] = SimpleQueue()
         self._check: Check = lambda: None

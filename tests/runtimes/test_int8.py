@@ -9,7 +9,7 @@ from medscan import detector
 from medscan.choices import Precision
 from medscan.errors import DetectorError
 from medscan.profile import Clock
-from medscan.runtimes import OpenVinoModel, int8, measure_layers
+from medscan.runtimes import OpenVinoModel, heads, int8, measure_layers
 from medscan.runtimes import openvino as room
 from medscan.runtimes.graphs import graph_of
 from tests.runtimes import needs_bf16, needs_int8
@@ -62,7 +62,8 @@ def test_scores_are_near_those_of_single_precision_and_not_equal(graph, images, 
     compiled = OpenVinoModel(graph, INT8, 1, layers)._compiled.get_runtime_model()
     facts = [_told(op) for op in compiled.get_ops()]
     multiplied = [f["runtimePrecision"] for f in facts if f["layerType"] == "FullyConnected"]
-    assert sum(name in ("i8", "u8") for name in multiplied) == len(layers)
+    apart = 2 * 4  # keys and values of four blocks, as layers of their own
+    assert sum(name in ("i8", "u8") for name in multiplied) == len(layers) + apart
 
 
 @needs_int8
@@ -81,7 +82,7 @@ def test_attention_is_in_bfloat16_where_the_cpu_multiplies_it_and_does_not_emula
 def test_only_attention_is_converted(graph):
     model = room._read(graph)
     int8.attend_in_bfloat16(room.library(), model)
-    attentions = [op for op in model.get_ops() if op.get_type_name() == int8.ATTENTION]
+    attentions = heads.attentions(model)
     assert len(attentions) == 4
     for op in attentions:
         assert [str(port.get_element_type().to_string()) for port in op.inputs()] == 3 * ["bf16"]
