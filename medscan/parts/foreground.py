@@ -38,8 +38,8 @@ def find_boxes(images: Tensor) -> Tensor:
 
 def crop(images: Tensor, boxes: Tensor) -> Tensor:
     """Show only the boxes (B, 3) of images (B, C, S, S), enlarged to (B, C, S, S); black beyond."""
-    places = (torch.arange(images.shape[-1], device=images.device) + 0.5) / images.shape[-1] - 0.5
-    grid = _grid(boxes[:, :2, None] + boxes[:, 2:, None] * places)
+    centres, sides, points = _laid_out(boxes, images.shape[-1])
+    grid = _grid(centres + sides * (points - 0.5))
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 
@@ -56,19 +56,26 @@ def put_back(maps: Tensor, boxes: Tensor, seen: float) -> Tensor:
     seen : float
         Part of an image's side that the grid covers: a patch may not divide it.
     """
-    places = (torch.arange(maps.shape[-1], device=maps.device) + 0.5) / maps.shape[-1] * seen
-    inside = (places - boxes[:, :2, None]) / boxes[:, 2:, None] + 0.5
-    grid = _grid(inside / seen)
+    centres, sides, points = _laid_out(boxes, maps.shape[-1])
+    grid = _grid(((points * seen - centres) / sides + 0.5) / seen)
     return F.grid_sample(maps[:, None], grid, padding_mode="border", align_corners=False)[:, 0]
 
 
-def _grid(places: Tensor) -> Tensor:
-    """Rows and columns (B, 2, n), as parts of the side -> points (B, n, n, 2) of grid_sample."""
-    rows, columns = (2 * places - 1).unbind(1)
-    side = places.shape[-1]
-    return torch.stack(
-        [columns[:, None].expand(-1, side, -1), rows[..., None].expand(-1, -1, side)], -1
-    )
+def _laid_out(boxes: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres (B, 1, 2 n) and sides (B, 1, 1) of boxes (B, 3), and middles of cells (n, 2 n).
+
+    Column and row of a cell stand side by side, as in points of grid_sample, but in one long axis:
+    OpenVINO computes with two numbers at a time no faster than with one.
+    """
+    places = (torch.arange(count, device=boxes.device) + 0.5) / count
+    points = torch.stack([places.expand(count, -1), places[:, None].expand(-1, count)], -1)
+    return boxes[:, None, [1, 0]].repeat(1, 1, count), boxes[:, None, 2:], points.flatten(1)
+
+
+def _grid(points: Tensor) -> Tensor:
+    """Points (B, n, 2 n), as parts of the side -> those of grid_sample (B, n, n, 2)."""
+    count = points.shape[1]
+    return (2 * points - 1).view(-1, count, count, 2)
 
 
 def _dilated(mask: Tensor) -> Tensor:
