@@ -1,23 +1,18 @@
 """medscan's own method: discriminants of patches and images in closed form, fused by their skill.
 
-Fitting takes no gradient and no text. The tokens of four levels are averaged over 3 x 3 patches and
-normalised; mirrored copies of the shots are shots too. What they teach is in
-`medscan.parts.experts`, and how its scores become one in `medscan.parts.fusion`.
+Fitting takes no gradient and no text. The tokens of four levels are normalised; mirrored copies of
+the shots are shots too. What they teach is in `medscan.parts.experts`, and how its scores become
+one in `medscan.parts.fusion`.
+
+Masks say of each patch what it shows: its token stays alone. Without them patches have to be found,
+and tokens averaged over 3 x 3 of them are found better.
 
 Small lesions sit in heads that fill half the frame: where the foreground of the shots fills 0.6 to
 0.95 of it, the tower is shown that part alone, and maps are put back in their place.
 
 Every fold of the patients gives a model that had not seen it. The detector is the mean of these
 models: what is calibrated on unseen shots is what scores. Maps are 0 at the median of the patches
-of unseen normals, and 1 at their 99th percentile.
-
-Tried, in image AUROC on brain FLAIR, lung CT and chest radiographs, and left out: CLS and the outer
-levels in the regression (its own up to -.07 at 4 shots); the mean of the patches beside their
-maximum (chest +.01, children -.01); the whole image beside its crop (brain -.02, at twice the
-cost); a stronger ridge with masks (0.1: brain -.02); weights from a discriminant of the scores
-(brain -.04); bounded scores (within .005). In an earlier study these had not helped: a logistic
-regression, tokens centred on the image's mean, principal components, mirroring when scoring, one
-discriminant on joined levels.
+of unseen normals, and 1 at their 99th percentile. What was tried is in `medscan.parts.experts`.
 """
 
 from __future__ import annotations
@@ -49,6 +44,9 @@ class DiscriminantSettings(Settings):
     ----------
     view : {"auto", "whole", "foreground"}
         What the tower is shown of an image; "auto" becomes one of the others when fitting.
+    patches : {"auto", "single", "averaged"}
+        Whether a token is that of its patch or the mean over 3 x 3; "auto" becomes, when fitting,
+        "single" with masks and else "averaged", as it is in detectors that do not say.
     bank_rows : int
         Patches that the memory keeps of each level; 0 keeps all.
     """
@@ -56,6 +54,7 @@ class DiscriminantSettings(Settings):
     epochs: int = 0
     augmentation: Augmentation = "flip"
     view: Literal["auto", "whole", "foreground"] = "auto"
+    patches: Literal["auto", "single", "averaged"] = "auto"
     bank_rows: int = 1024
 
 
@@ -64,7 +63,7 @@ PAPER: dict[str, Any] = {}
 
 
 class Discriminant(Untrained):
-    """The method. Levels hold averaged tokens (B, T, d), CLS first; `det` holds boxes (B, 3)."""
+    """The method. Levels hold normalised tokens (B, T, d), CLS first; `det` holds boxes (B, 3)."""
 
     name = "discriminant"
     at_once = True
@@ -90,7 +89,10 @@ class Discriminant(Untrained):
     # --- tokens -------------------------------------------------------------------------------
 
     def look(self, images: Tensor) -> None:
-        """Settle what the tower is shown: with `view` "auto" by the median foreground."""
+        """Settle what the tower is shown, by the median foreground, and what a token is."""
+        if self.settings.patches == "auto":
+            patches = "single" if self.masked else "averaged"
+            self.settings = replace(self.settings, patches=patches)
         if self.settings.view == "auto":
             side = float(foreground.find_boxes(images)[:, 2].median())
             view = "foreground" if FRAMED[0] <= side <= FRAMED[1] else "whole"
@@ -102,8 +104,10 @@ class Discriminant(Untrained):
         if self.settings.view == "foreground":
             boxes = foreground.find_boxes(images)
             images = foreground.crop(images, boxes)
-        levels = self.backbone.features(self.input(images), self.taps).levels
-        tokens = torch.stack([_smoothed(level.float()) for level in levels], 1)
+        levels = [t.float() for t in self.backbone.features(self.input(images), self.taps).levels]
+        if self.settings.patches != "single":
+            levels = [scoring.averaged(level) for level in levels]
+        tokens = torch.stack([F.layer_norm(level, level.shape[-1:]) for level in levels], 1)
         return torch.cat([tokens.flatten(1), boxes.to(tokens)], 1)
 
     def forward(self, prepared: Tensor, organs: Tensor | None = None) -> Levels:
@@ -196,10 +200,3 @@ class Discriminant(Untrained):
     def _fused(self, scores: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         fused = (scores * self.factors).sum(1) + self.offset
         return fused, (maps - self.unit[0]) * self.unit[1]
-
-
-def _smoothed(tokens: Tensor) -> Tensor:
-    """Mean of each patch (B, T, d) and its neighbours, then a layer norm; CLS, the first, alone."""
-    grid = F.avg_pool2d(scoring.on_grid(tokens[:, 1:]), 3, 1, 1, count_include_pad=False)
-    mean = torch.cat([tokens[:, :1], grid.flatten(2).transpose(1, 2)], 1)
-    return F.layer_norm(mean, mean.shape[-1:])

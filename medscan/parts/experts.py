@@ -14,6 +14,19 @@ lung CT +.010, chest films -.007, brain FLAIR -.010, 3 to 5 draws, from -.100 to
 shots breast -.001; at four times the cost). On breast ultrasound alone: for the largest patch the
 mean of the five largest (-.012), or the largest of the map averaged over 3 x 3 patches (-.026);
 three partitions into folds for one (+.004, at three times the cost).
+
+Tokens averaged over 3 x 3 patches, where there are masks, cost image AUROC: brain FLAIR -.019 and
+breast ultrasound -.023 with 16 shots, -.058 and -.045 with 4 (5 draws); 5 x 5 cost more, and both
+kinds side by side gave as much on brain FLAIR and less on breast ultrasound. Without masks single
+tokens cost lung CT -.018 and children's chest films nothing with 16 shots (+.007 and -.003 with 4).
+
+Tried, in image AUROC on brain FLAIR, lung CT and chest radiographs, and left out: CLS and the outer
+levels in the regression (its own up to -.07 at 4 shots); the mean of the patches beside their
+maximum (chest +.01, children -.01); the whole image beside its crop (brain -.02, at twice the
+cost); a stronger ridge with masks (0.1: brain -.02); weights from a discriminant of the scores
+(brain -.04); bounded scores (within .005). In an earlier study these had not helped: a logistic
+regression, tokens centred on the image's mean, principal components, mirroring when scoring, one
+discriminant on joined levels.
 """
 
 from __future__ import annotations

@@ -48,6 +48,12 @@ def on_grid(patches: Tensor) -> Tensor:
     return patches.transpose(1, 2).reshape(patches.shape[0], -1, side, side)
 
 
+def averaged(tokens: Tensor) -> Tensor:
+    """Mean of each patch of tokens (B, T, d) and its neighbours; CLS, the first, stays alone."""
+    mean = F.avg_pool2d(on_grid(tokens[:, 1:]), 3, 1, 1, count_include_pad=False)
+    return torch.cat([tokens[:, :1], mean.flatten(2).transpose(1, 2)], 1)
+
+
 def upsample(maps: Tensor, size: int, *, align_corners: bool) -> Tensor:
     """(B, C, G, G) -> (B, C, size, size), bilinear.
 

@@ -208,6 +208,34 @@ def test_a_detector_remembers_what_it_looks_at(pictures, options, backbone, tmp_
     assert read(path).load_method(path, backbone).settings.view == "foreground"
 
 
+def test_tokens_stay_single_where_masks_say_what_each_patch_shows(
+    pictures, options, backbone, tmp_path
+):
+    detector, method = fit(pictures, options)
+    assert (method.masked, detector.settings["patches"]) == (True, "single")
+    assert solved(backbone, torch.rand(4, 3, 64, 64), folds=2)[0].settings.patches == "averaged"
+    averaged, _ = fit(pictures, changed(options, settings={"patches": "averaged"}))
+    assert averaged.settings["patches"] == "averaged"
+
+
+def test_a_detector_that_does_not_say_has_averaged_tokens(backbone):
+    """As all had before there was a choice."""
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(5))
+    silent, averaged, single = (
+        build("discriminant", backbone, "x", settings_of("discriminant", **said), masked=True)
+        for said in ({}, {"patches": "averaged"}, {"patches": "single"})
+    )
+    told = averaged(averaged.prepare(images)).seg[1]
+    assert torch.equal(silent(silent.prepare(images)).seg[1], told)
+    alone = single(single.prepare(images)).seg[1]
+    assert torch.equal(alone[:, 0], told[:, 0])  # CLS
+    wanted = backbone.features(single.input(images), single.taps).levels[1].float()
+    assert torch.equal(alone, torch.nn.functional.layer_norm(wanted, wanted.shape[-1:]))
+    grid = wanted[:, 1:].unflatten(1, (backbone.grid, -1))
+    middle = torch.nn.functional.layer_norm(grid[:, :3, :3].mean((1, 2)), wanted.shape[-1:])
+    assert torch.allclose(told[:, 1 + backbone.grid + 1], middle, atol=1e-5)
+
+
 def test_it_reads_no_sentence(backbone, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the text tower was asked")
