@@ -5,27 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from medscan import detector
 from medscan.choices import Precision
 from medscan.errors import DetectorError
 from medscan.profile import Clock
 from medscan.runtimes import OpenVinoModel, heads, int8, measure_layers
 from medscan.runtimes import openvino as room
-from medscan.runtimes.graphs import graph_of
 from tests.runtimes import needs_bf16, needs_int8
 
 INT8, FP32 = Precision.INT8, Precision.FP32
-
-
-@pytest.fixture
-def graph(detector_file, backbone, kept_graphs):
-    found = detector.read(detector_file)
-    return graph_of(found, lambda: found.load_method(detector_file, backbone))
-
-
-@pytest.fixture
-def images():
-    return np.random.default_rng(1).random((6, 3, 64, 64), np.float32)
 
 
 @pytest.fixture
