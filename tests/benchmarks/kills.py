@@ -22,14 +22,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from medscan import archive, detector, report, results
+from medscan import archive, report, results
 from medscan.detector import Domain
 from medscan.fitting import FitOptions, fit
 from medscan.options import ScanOptions
 from medscan.scanning import LocalEngine, run, scan
 from tests import tiny
 from tests.content import seen
-from tests.options import scan_options
+from tests.options import changed, small_scan
 from tests.processes import warm
 
 PHASES = ("index", "scan", "publish", "report")
@@ -115,7 +115,6 @@ def rounds(folder: Path, kills: int, studies: int, seed: int) -> None:
 
 def prepared(folder: Path) -> ScanOptions:
     """Options of a scan with a tiny detector."""
-    (folder / "key").write_text("5a" * 32)
     pictures = tiny.write_pictures(folder / "pictures")
     backbone = tiny.write_backbone(folder / "backbone")
     domain = Domain("MR", "BRAIN", "FLAIR", "axial")
@@ -132,17 +131,7 @@ def prepared(folder: Path) -> ScanOptions:
     found, method = fit(pictures, wanted)
     fitted = folder / "tiny.safetensors"
     found.save(fitted, method)
-    return scan_options(
-        roots=(folder / "root",),
-        out=folder / "results.h5",
-        detectors=((fitted, detector.read(fitted)),),
-        named=True,
-        device="cpu",
-        batch_size=4,
-        workers=1,
-        hash_paths=False,
-        key_file=folder / "key",
-    )
+    return changed(small_scan(folder / "root", fitted, folder), workers=1)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from medscan.scanning.lock import locked
 from medscan.scoring import HEADER_UNUSED
 from tests import tiny
 from tests.content import content
-from tests.options import changed, scan_options
+from tests.options import changed, small_scan
 
 STUDIES = 3
 KEPT = {"results.h5", "results.h5.ledger", "key"}
@@ -41,18 +41,8 @@ def archive(tmp_path_factory):
 
 
 @pytest.fixture
-def options(archive, detector_file, tmp_path, key_file):
-    return scan_options(
-        roots=(archive,),
-        out=tmp_path / "results.h5",
-        detectors=((detector_file, detector.read(detector_file)),),
-        named=True,
-        device="cpu",
-        batch_size=4,
-        workers=0,
-        hash_paths=False,
-        key_file=key_file,
-    )
+def options(archive, detector_file, tmp_path):
+    return small_scan(archive, detector_file, tmp_path)
 
 
 def test_every_file_has_one_bucket_and_every_slice_an_end(options, archive):
