@@ -23,7 +23,14 @@ from medscan.detector import Detector
 from medscan.errors import UsageError
 from medscan.evaluate import Evaluation, score_with, slices_of, unseen_items
 from medscan.history import Layer, Trial
-from medscan.runtimes import Graph, OpenVinoModel, graph_of, lower_precisions, measure_layers
+from medscan.runtimes import (
+    Graph,
+    OpenVinoModel,
+    cores,
+    graph_of,
+    lower_precisions,
+    measure_layers,
+)
 from medscan.shots import Item, LabelledSlice, read_items
 
 if TYPE_CHECKING:
@@ -107,9 +114,7 @@ def _scored(
     slices: list[LabelledSlice],
     layers: tuple[Layer, ...] = (),
 ) -> Evaluation:
-    import torch
-
-    model = OpenVinoModel(graph, precision, torch.get_num_threads(), layers)
+    model = OpenVinoModel(graph, precision, cores(), layers)
     return score_with(model, found.calibration, slices)
 
 

@@ -104,14 +104,12 @@ class Scanner:
 
     def load(self) -> dict[str, Square] | MedscanError:
         """Load the detectors; return the squares of each, by hash, or why it cannot scan."""
-        import torch
-
-        torch.set_num_threads(self.setup.cpus)
         try:
             self._check_node()
             with tempfile.TemporaryDirectory() as folder:
                 copied = self._copy_detectors(Path(folder))
-                loading = loaded_scorers(copied, self.options.compute)
+                compute, cores = self.options.compute, self.setup.cpus
+                loading = loaded_scorers(copied, compute, cores=cores)
                 self.scorers = self.loaded.enter_context(loading)
         except MedscanError as error:
             return type(error)(f"{error} (node {socket.gethostname()})")

@@ -15,6 +15,7 @@ from medscan.runtimes.loading import (
 )
 from medscan.runtimes.openvino import OpenVinoModel, measure_layers
 from medscan.runtimes.pytorch import TorchModel
+from medscan.runtimes.threads import cores, one_thread
 from medscan.runtimes.trace import converting, outputs, traced
 
 __all__ = [
@@ -32,12 +33,14 @@ __all__ = [
     "choose_runtime",
     "computes_bf16",
     "converting",
+    "cores",
     "difference",
     "graph_of",
     "load",
     "lower_precisions",
     "make",
     "measure_layers",
+    "one_thread",
     "outputs",
     "traced",
 ]

@@ -29,6 +29,7 @@ from medscan.files import make_folder, make_room, private_files, replacing
 from medscan.profile import Clock
 from medscan.runtimes import openvino
 from medscan.runtimes.base import Square
+from medscan.runtimes.threads import one_thread
 from medscan.runtimes.trace import converting, outputs, traced
 
 if TYPE_CHECKING:
@@ -128,8 +129,8 @@ def make(method: Method) -> Graph:
     """
     square = Square.of(method.backbone)
     openvino.library()  # before PyTorch's tracer, which may import it too
-    program = traced(method, gated=True)
-    with converting(method), tempfile.TemporaryDirectory() as name:
+    with one_thread(), converting(method), tempfile.TemporaryDirectory() as name:
+        program = traced(method, gated=True)
         path = Path(name) / "graph.xml"
         openvino.convert(program, path)
         weights = np.fromfile(path.with_suffix(".bin"), np.uint8)

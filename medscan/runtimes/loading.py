@@ -19,6 +19,7 @@ from medscan.runtimes.cpu import computes_bf16, computes_int8
 from medscan.runtimes.graphs import graph_of
 from medscan.runtimes.openvino import OpenVinoModel
 from medscan.runtimes.pytorch import TorchModel
+from medscan.runtimes.threads import cores, one_thread
 from medscan.text import printable
 
 if TYPE_CHECKING:
@@ -127,9 +128,7 @@ def load(
     device: str = "cpu",
 ) -> Model:
     """Load one detector, to be computed on all cores; see `Loader.load`."""
-    import torch
-
-    return Loader(runtime, device, torch.get_num_threads()).load(path, detector, precision)
+    return Loader(runtime, device, cores()).load(path, detector, precision)
 
 
 class Loader:
@@ -179,10 +178,11 @@ class Loader:
 
     def _method(self, path: Path, detector: Detector, precision: Precision) -> Method:
         tower = (detector.backbone, precision, *detector.tower.values())
-        if tower not in self._backbones:
-            loaded = detector.load_backbone(device=self.device, precision=precision)
-            self._backbones[tower] = loaded
-        return detector.load_method(path, self._backbones[tower])
+        with one_thread():  # it encodes prompts
+            if tower not in self._backbones:
+                loaded = detector.load_backbone(device=self.device, precision=precision)
+                self._backbones[tower] = loaded
+            return detector.load_method(path, self._backbones[tower])
 
 
 def _layers(detector: Detector) -> tuple[Layer, ...]:

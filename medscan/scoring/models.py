@@ -14,7 +14,7 @@ from medscan.history import tried_on_own
 from medscan.options import Compute
 from medscan.profile import Clock
 from medscan.runtimes import Loader
-from medscan.scoring.lanes import Lanes
+from medscan.scoring.lanes import Lanes, lane_count
 from medscan.scoring.scorer import AUTO_BATCH_SIZES, Scorer
 
 
@@ -24,8 +24,19 @@ def loaded_scorers(
     compute: Compute,
     clock: Clock | None = None,
     waiting: Callable[[], object] = lambda: None,
+    cores: int | None = None,
 ) -> Iterator[dict[str, Scorer]]:
     """Load a scorer for each detector.
+
+    Parameters
+    ----------
+    detectors : sequence of (Path, Detector)
+    compute : Compute
+    clock : Clock, optional
+        As in `Scorer`.
+    waiting : callable
+    cores : int, optional
+        As in `Lanes`.
 
     Yields
     ------
@@ -38,25 +49,12 @@ def loaded_scorers(
         If the detectors do not fit into the device's memory, or the device is lost.
     """
     device = choose_device(compute.device)
-    with Lanes(
-        device, waiting
-    ) as lanes:  # before loading: it sets the threads that encode the prompts
-        with device_errors():
-            scorers = _scorers(detectors, compute, device, lanes, clock)
-        yield scorers
-
-
-def _scorers(
-    detectors: Sequence[tuple[Path, Detector]],
-    compute: Compute,
-    device: str,
-    lanes: Lanes,
-    clock: Clock | None,
-) -> dict[str, Scorer]:
     batch = compute.batch_size or AUTO_BATCH_SIZES[device.split(":")[0]]
-    loader = Loader(compute.runtime, device, lanes.count)
-    loaded = {d.digest: (d, loader.load(path, d, compute.precision_of(d))) for path, d in detectors}
-    return {digest: Scorer(d, m, batch, lanes, clock) for digest, (d, m) in loaded.items()}
+    with device_errors():
+        loader = Loader(compute.runtime, device, lane_count(device, cores))
+        models = [(d, loader.load(path, d, compute.precision_of(d))) for path, d in detectors]
+    with Lanes(device, waiting, cores) as lanes:
+        yield {d.digest: Scorer(d, model, batch, lanes, clock) for d, model in models}
 
 
 def describe(detector: Detector) -> dict[str, Any]:
