@@ -2,10 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import binomtest, ks_2samp
 
 from medscan.report.cards import cards_of
-from medscan.report.drift import BINS, LEVEL, drift, drifts
+from medscan.report.drift import BINS, LEVEL, binomial_p, drift, drifts
 from medscan.report.worklist import rank
 from tests.report import make
 
@@ -46,6 +46,13 @@ def test_slices_that_resemble_each_other_count_once():
     found = drift(card(), alike, 0)
     assert found.p >= LEVEL
     assert ks_2samp(np.concatenate(alike), NORMALS).pvalue < LEVEL, "all slices would cry wolf"
+
+
+@pytest.mark.parametrize("found", [0, 1, 5, 13, 100])
+@pytest.mark.parametrize("rate", [1e-9, 0.05, 0.5])
+def test_the_chance_of_flags_is_twice_the_smaller_tail(found, rate):
+    tails = [binomtest(found, 100, rate, side).pvalue for side in ("less", "greater")]
+    assert binomial_p(found, 100, rate) == pytest.approx(min(1, 2 * min(tails)), rel=1e-9)
 
 
 def test_flags_beyond_the_target_are_never_explained_away():
