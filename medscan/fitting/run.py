@@ -26,7 +26,7 @@ from medscan.fitting.gate import set_gate
 from medscan.fitting.held import NO_STACKS, HeldOut, NormalStacks
 from medscan.fitting.train import Prepared, prepare, remember, train
 from medscan.gate import Gate
-from medscan.methods import METHODS, Method, Settings, build, settings_of, system_of
+from medscan.methods import Method, Settings, build, check_serves, settings_of, system_of
 from medscan.normals import Calibration
 from medscan.shots import Item, Shots, draw_shots, load_items, merged_shots, read_items, stem
 
@@ -132,8 +132,7 @@ def load_backbone(options: FitOptions, settings: Settings) -> Backbone:
         tiles=settings.tiles,
     )
     # Here, not only when the method is built: shots take minutes to draw.
-    needs = {name: system.method.needs for name, system in METHODS.items()}
-    backbone.check_serves(options.method, needs[options.method], needs)
+    check_serves(backbone, options.method, settings)
     patch, size = backbone.patch, backbone.tile
     if options.size is not None and size % patch:
         near = size // patch * patch

@@ -1,7 +1,7 @@
 """Tokens -> anomaly map on the patch grid and image score; one module per published system."""
 
 from medscan.methods.base import Batch, Examples, Levels, Method, Settings, Unseen
-from medscan.methods.registry import METHODS, System, build, settings_of, system_of
+from medscan.methods.registry import METHODS, System, build, check_serves, settings_of, system_of
 
 __all__ = [
     "METHODS",
@@ -13,6 +13,7 @@ __all__ = [
     "System",
     "Unseen",
     "build",
+    "check_serves",
     "settings_of",
     "system_of",
 ]

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -56,10 +56,6 @@ class DiscriminantSettings(Settings):
     view: Literal["auto", "whole", "foreground"] = "auto"
     patches: Literal["auto", "single", "averaged"] = "auto"
     bank_rows: int = 1024
-
-
-PAPER: dict[str, Any] = {}
-"""There is no other procedure."""
 
 
 class Discriminant(Untrained):

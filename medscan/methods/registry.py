@@ -35,9 +35,8 @@ class System:
 
 
 METHODS: dict[str, System] = {
-    "discriminant": System(
-        discriminant.Discriminant, discriminant.DiscriminantSettings, discriminant.PAPER
-    ),
+    # Of a method of our own there is no other procedure.
+    "discriminant": System(discriminant.Discriminant, discriminant.DiscriminantSettings, {}),
     "mvfa": System(mvfa.Mvfa, mvfa.MvfaSettings, mvfa.PAPER, mvfa.ZERO_SHOT),
     "madclip": System(madclip.Madclip, madclip.MadclipSettings, madclip.PAPER),
     "patchcore": System(patchcore.Patchcore, patchcore.PatchcoreSettings, patchcore.PAPER),
@@ -55,7 +54,6 @@ MOST = {
     "batch": 4096,
     "context": 64,
     "depth": 128,
-    "epochs": 10**6,
     "neighbourhood": 31,
     "size": LARGEST_SIDE,
     "tiles": MOST_TILES,
@@ -90,8 +88,7 @@ def settings_of(
         raise UsageError(f"protocol {protocol}: choose clean or paper")
     system = system_of(name)
     valid = {f.name for f in fields(system.settings)}
-    unknown = sorted(set(changes) - valid)
-    if unknown:
+    if unknown := sorted(set(changes) - valid):
         raise UsageError(
             f"method {name} has no setting {printable(', '.join(unknown), 80)}; it has "
             f"{', '.join(sorted(valid))}"
@@ -102,8 +99,8 @@ def settings_of(
         able = ", ".join(n for n, s in METHODS.items() if s.zero_shot is not None)
         raise UsageError(f"method {name} does not learn from other data sets; {able} do")
     base = system.paper if protocol == "paper" else {}
-    base = base | (system.zero_shot or {} if zero_shot else {})
-    return replace(system.settings(), **(base | changes))
+    elsewhere = system.zero_shot or {} if zero_shot else {}
+    return replace(system.settings(), **(base | elsewhere | changes))
 
 
 def system_of(name: str) -> System:
@@ -141,6 +138,13 @@ def _check(method: str, kind: type[Settings], setting: str, value: Any) -> None:
         raise UsageError(f"method {method}: {setting}={shown} does not fit; {advice}")
 
 
+def check_serves(backbone: Backbone, name: str, settings: Any) -> None:
+    """Raise UsageError if the backbone lacks what a method with these settings needs."""
+    needs = {known: system.method.needs for known, system in METHODS.items()}
+    bare = (Need.NO_ATTENTION,) if getattr(settings, "attend", True) is False else ()
+    backbone.check_serves(name, needs[name] + bare, needs)
+
+
 def build(
     name: str, backbone: Backbone, organs: Sequence[str] | str, settings: Any, *, masked: bool
 ) -> Method:
@@ -151,8 +155,6 @@ def build(
     UsageError
         If the backbone lacks what the method needs.
     """
-    needs = {known: system.method.needs for known, system in METHODS.items()}
-    bare = (Need.NO_ATTENTION,) if getattr(settings, "attend", True) is False else ()
-    backbone.check_serves(name, needs[name] + bare, needs)
+    check_serves(backbone, name, settings)
     words = (organs,) if isinstance(organs, str) else tuple(organs)
     return system_of(name).method(backbone, words, settings, masked=masked)
