@@ -123,7 +123,7 @@ class Header:
     accession_number : str
         Empty unless identities are kept.
     person : str
-        Date of birth and sex, see `patients.person_of`; pseudonyms unless identities are kept.
+        Who has the PatientID, see `patients.person_of`; pseudonyms unless identities are kept.
     content : str
         SHA-256 of the file; known only where another file states the same SOP instance.
     """

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 
 from medscan.archive.values import text
 
-KEYWORDS = ("PatientBirthDate", "PatientSex")
+KEYWORDS = ("PatientBirthDate", "PatientSex", "IssuerOfPatientID")
 """Elements that are read here."""
 _NOBODY = frozenset(
     [
@@ -79,9 +79,13 @@ def identity_of(patient_id: str, study: str) -> str:
 
 
 def person_of(ds: Dataset) -> str:
-    """Date of birth and sex as "YYYYMMDD/F"; what is not known is left out, "" if nothing is."""
-    born, sex = (text(ds, keyword).strip().upper() for keyword in KEYWORDS)
-    told = (born if _is_birth(born) else "", sex if sex in _SEXES else "")
+    """Date of birth, sex and issuer of the PatientID as "YYYYMMDD/F/SITE".
+
+    What is not known is left out, "" if nothing is. Two issuers may give one PatientID to two
+    people (PS3.3 C.2.2).
+    """
+    born, sex, issuer = (text(ds, keyword).strip().upper() for keyword in KEYWORDS)
+    told = (born if _is_birth(born) else "", sex if sex in _SEXES else "", issuer.replace("/", " "))
     return "/".join(told) if any(told) else ""
 
 

@@ -79,7 +79,7 @@ class Pseudonyms:
     @property
     def rule(self) -> str:
         """Digest of everything `record` depends on: cached results hold while it stays the same."""
-        facts = ("4", self.digest("rule"), str(self.identify), self.pattern, *self.words)
+        facts = ("5", self.digest("rule"), str(self.identify), self.pattern, *self.words)
         return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
 
     def digest(self, text: str, length: int = 16) -> str:

@@ -226,11 +226,11 @@ class StudyResult:
         Name of its group in the file.
     info : dict
         StudyInstanceUID, date (YYYYMMDD or ""), modality, patient (keyed pseudonym), person (keyed
-        pseudonyms of date of birth and sex, divided by a slash, which compare within one patient
-        only; empty or missing if nothing is known), path (the folder or file below the archive
-        root), slices (number scored), and with `--identify` also patient_id, accession_number, age
-        and sex. `skipped`: list of [description, reason, sentences] for stacks that were not
-        scored; files of older versions have no sentences. When
+        pseudonyms of date of birth, sex and issuer of the PatientID, divided by slashes, which
+        compare within one patient only; empty or missing if nothing is known), path (the folder or
+        file below the archive root), slices (number scored), and with `--identify` also patient_id,
+        accession_number, age and sex. `skipped`: list of [description, reason, sentences] for
+        stacks that were not scored; files of older versions have no sentences. When
         read from a file also `root`, as in `Work`, if it has one.
     score, percentile : float
         Those of the stack with the highest score; NaN when nothing was scored.

@@ -22,15 +22,16 @@ def study_of(folder, pseudonyms=None, **tags):
 @pytest.mark.parametrize(
     ("tags", "person"),
     [
-        ({"PatientBirthDate": "19600131", "PatientSex": "F"}, "19600131/F"),
-        ({"PatientSex": "m "}, "/M"),
-        ({"PatientBirthDate": "19600131", "PatientSex": "O"}, "19600131/"),
+        ({"PatientBirthDate": "19600131", "PatientSex": "F"}, "19600131/F/"),
+        ({"PatientSex": "m "}, "/M/"),
+        ({"IssuerOfPatientID": "Site/A "}, "//SITE A"),
+        ({"PatientBirthDate": "19600131", "PatientSex": "O"}, "19600131//"),
         ({"PatientBirthDate": "19600231"}, ""),
         ({"PatientBirthDate": "19000101"}, ""),
         ({}, ""),
     ],
 )
-def test_a_header_says_when_a_patient_was_born_and_of_which_sex(tmp_path, tags, person):
+def test_a_header_says_what_tells_people_with_one_number_apart(tmp_path, tags, person):
     assert study_of(tmp_path, **tags).person == person
 
 
@@ -50,13 +51,13 @@ def test_pseudonyms_of_a_person_compare_within_one_patient_only(tmp_path):
     one = study_of(tmp_path / "one", HIDING, **tags)
     assert "1960" not in one.person
     assert "F" not in one.person
-    assert len(one.person.split("/")) == 2
+    assert [len(part) for part in one.person.split("/")] == [8, 8, 0]
     assert one.person == study_of(tmp_path / "two", HIDING, **tags).person
     assert one.person == HIDING.person_of("4711", one.person)
-    assert one.person == replace(HIDING, identify=True).person_of("4711", "19600131/F")
+    assert one.person == replace(HIDING, identify=True).person_of("4711", "19600131/F/")
     other = study_of(tmp_path / "other", HIDING, **tags | {"PatientID": "4712"})
-    assert not set(one.person.split("/")) & set(other.person.split("/"))
-    nobody = Header(ArchiveFile("a", tmp_path, 1, 2), Kind.DICOM, person="19600131/F")
+    assert set(one.person.split("/")) & set(other.person.split("/")) == {""}
+    nobody = Header(ArchiveFile("a", tmp_path, 1, 2), Kind.DICOM, person="19600131/F/")
     assert HIDING.record(nobody).person == ""
 
 
@@ -66,7 +67,9 @@ def test_pseudonyms_of_a_person_compare_within_one_patient_only(tmp_path):
         ("19600131/F", "19600131/F", False),
         ("19600131/F", "19600131/M", True),
         ("19600131/F", "19610131/F", True),
-        ("19600131/", "/F", False),
+        ("19600131//", "/F/", False),
+        ("//HERE", "//THERE", True),
+        ("19600131/F/HERE", "19600131/F", False),
         ("19600131/F", "", False),
         ("", "", False),
     ],
