@@ -153,8 +153,8 @@ def bids_name(path: str) -> BidsName | None:
 def named(header: Header) -> Record:
     """Add to a header what the file's name in a BIDS data set says; set masks aside.
 
-    The patient is the subject of the data set, by its path below the archive root: the same label
-    in two data sets means two people.
+    The patient is the subject of the data set, by its full path: the same label in two data sets
+    means two people.
     """
     if header.kind is Kind.DICOM:  # it states all itself, and there may be millions
         return header
@@ -163,18 +163,24 @@ def named(header: Header) -> Record:
         return header
     if name.suffix in MASKS:
         return Outcome(header.file, Reason.DERIVED, "a mask")
-    folders = PurePosixPath(header.file.path).parts[: -name.depth]
+    folders = PurePosixPath(header.file.full).parts[: -name.depth]
     patient = PurePosixPath(*folders[:-1], name.subject).as_posix()
     # The rest of the name, such as a task, may mislead.
     return replace(header, facts={**header.facts, **name.facts()}, patient_id=patient)
 
 
-def study_path(file: ArchiveFile) -> str:
-    """Path below the archive root that names the study of a file without UIDs.
+def study_path(file: ArchiveFile, path: str) -> str:
+    """Part of a path that names the study of a file without UIDs.
 
-    That is the folder of its session in a BIDS data set, or of its subject if it has no sessions,
-    "." if that is the root or above; of any other file its own path.
+    That is the folder of its session in a BIDS data set, or of its subject if it has no sessions;
+    of any other file its own path.
+
+    Parameters
+    ----------
+    file : ArchiveFile
+    path : str
+        Its path below the archive root, or the full one.
     """
     if bids_name(file.full.as_posix()) is None:
-        return file.path
-    return PurePosixPath(*PurePosixPath(file.path).parts[:-2]).as_posix()
+        return path
+    return PurePosixPath(*PurePosixPath(path).parts[:-2]).as_posix()

@@ -139,14 +139,13 @@ def _set_refused_aside(
     return kept, [refusal for refusal in refusals if refusal is not None]
 
 
-def identity_of(
-    file: ArchiveFile, study: str = "", series: str = "", name: Callable[[str], str] = str
-) -> str:
-    """Name that the files of a study share.
+def identity_of(file: ArchiveFile, study: str = "", series: str = "") -> str:
+    """Name that the files of a study share on every machine, wherever the archive is mounted.
 
-    Its UID, else its series' UID, else a path: the session's in a BIDS data set, or the file's.
+    Its UID, else its series' UID, else a path below the archive root: the session's in a BIDS data
+    set, or the file's.
     """
-    return study or (f"series:{series}" if series else f"path:{name(study_path(file))}")
+    return study or (f"series:{series}" if series else f"path:{study_path(file, file.path)}")
 
 
 def _studies(
@@ -156,14 +155,11 @@ def _studies(
     bounds: Bounds | None,
 ) -> tuple[tuple[Study, ...], list[Outcome]]:
     groups: defaultdict[str, list[Header]] = defaultdict(list)
-    first_root: dict[str, Path] = {}
     for header in headers:
-        identity = identity_of(header.file, header.study_uid, header.series_uid, name)
+        identity = identity_of(header.file, header.study_uid, header.series_uid)
         if identity.startswith("path:"):
-            # The same path below another root is another study, named by its full path.
-            owner = first_root.setdefault(identity, header.file.root)
-            full = name(str(header.file.root / study_path(header.file)))
-            identity = identity if owner == header.file.root else f"path:{full}"
+            # The same path below another root is another study: the full path names it.
+            identity = f"path:{name(study_path(header.file, str(header.file.full)))}"
         groups[identity].append(header)
     studies: list[Study] = []
     broken: list[Outcome] = []

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from medscan.archive import Outcome, Pseudonyms, Reason
+from medscan.archive import ArchiveFile, Outcome, Pseudonyms, Reason
 from medscan.planning.ledger import NOTHING, Ledger
 from medscan.planning.plan import is_stale
 from medscan.planning.survey import Walked, file_of
@@ -30,9 +30,10 @@ def mark_changes(
     """Find the marks of older results that must change.
 
     A result is stale if a scan would now give another one, and absent if none of its files exists
-    any more. An archive that is not mounted looks like an empty one: files count as absent only
-    below a root that holds at least one file, and never in a folder that could not be listed.
-    With `prune_s`, results that have been absent for that long are dropped.
+    any more, or all belong to other studies now. An archive that is not mounted looks like an empty
+    one: files count as absent only below a root that holds at least one file, and never in a folder
+    that could not be listed. With `prune_s`, results that have been absent for that long are
+    dropped.
 
     Parameters
     ----------
@@ -51,12 +52,13 @@ def mark_changes(
     changes: MarkChanges = {key: m for key, m in marks.items() if m and m != ledger.mark(key)}
     # What is dropped from a study is recorded together with its mark.
     changes |= {key: marks[key] for key in dropped if marks[key]}
-    now = datetime.datetime.now(datetime.UTC)
+    now, planned = datetime.datetime.now(datetime.UTC), set[ArchiveFile]()
     for items in _grouped_by_root(walked):
         with_results = ledger.below(pseudonyms.root(file_of(items[0])))
         unplanned = [key for key in with_results if key not in marks]
         if unplanned:
-            files = _RootFiles(items, pseudonyms)
+            planned = planned or {file for task in plan for file in task.study.files()}
+            files = _RootFiles(items, planned, pseudonyms)
             changes |= _absences(unplanned, files, ledger, now, prune_s)
     return changes
 
@@ -83,19 +85,22 @@ def _grouped_by_root(walked: Iterable[Walked]) -> Iterable[list[Walked]]:
 
 
 class _RootFiles:
-    """Existing files below a root, under the pseudonyms that the ledger uses."""
+    """Existing files of no planned study below a root, under the pseudonyms of the ledger."""
 
-    def __init__(self, items: Sequence[Walked], pseudonyms: Pseudonyms) -> None:
-        self.paths = {pseudonyms.path(file_of(item).path) for item in items}
+    def __init__(
+        self, items: Sequence[Walked], planned: Collection[ArchiveFile], pseudonyms: Pseudonyms
+    ) -> None:
+        free = (file for file in map(file_of, items) if file not in planned)
+        self.paths = {pseudonyms.path(file.path) for file in free}
         outcomes = (item for item in items if isinstance(item, Outcome))
         unreadable = (outcome for outcome in outcomes if outcome.reason is Reason.UNREADABLE)
         # The walk reports a folder that it could not list like a file; "." is the root itself.
         self.unlisted = tuple(f"{pseudonyms.path(o.file.path)}/" for o in unreadable)
 
     def lack_all(self, work: Work) -> bool:
-        """Whether certainly none of a study's files exists."""
+        """Whether certainly none of these is a study's."""
         paths = [path for path, _, _ in work.outcomes]
-        if "./" in self.unlisted or not self.paths:
+        if "./" in self.unlisted:
             return False
         return not any(path in self.paths or path.startswith(self.unlisted) for path in paths)
 

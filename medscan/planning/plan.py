@@ -20,9 +20,7 @@ from medscan.archive import (
     Series,
     Stack,
     Study,
-    key_of,
     open_regular,
-    study_path,
 )
 from medscan.choices import Order, Precision, Rescan
 from medscan.detector import Detector
@@ -90,7 +88,6 @@ def make_plan(
     left_out : sequence of (str, str)
         See `medscan.routing.route`.
     """
-    studies = [_with_own_key(study, find_work, pseudonyms) for study in catalogue.studies]
     dropped = frozenset(drop)
     routing = _Routing(detectors, named, identity, pseudonyms, fingerprint, dropped, left_out)
     companions: dict[ArchiveFile, list[ArchiveFile]] = {}
@@ -98,22 +95,8 @@ def make_plan(
         companions.setdefault(header, []).append(companion)
     return [
         _make_task(study, companions, routing, find_work(study.key))
-        for study in sorted(studies, key=lambda study: study.key)
+        for study in sorted(catalogue.studies, key=lambda study: study.key)
     ]
-
-
-def _with_own_key(study: Study, find_work: FindWork, pseudonyms: Pseudonyms) -> Study:
-    """Give a study another key if a study below another root has a result under its key.
-
-    The key of a study without a UID is made from its path below the root, which may be the same
-    below two roots.
-    """
-    earlier = None if study.uid else find_work(study.key)
-    if earlier is None or earlier.root == pseudonyms.root(study.files()[0]):
-        return study
-    file = study.files()[0]
-    full = pseudonyms.digest(str(file.root / study_path(file)))
-    return replace(study, key=key_of(f"path:{full}"))
 
 
 @dataclass(frozen=True, slots=True)

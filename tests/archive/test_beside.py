@@ -139,7 +139,12 @@ def test_a_session_is_a_study_and_a_subject_a_patient(tmp_path):
     files = sorted([f.path for f in study.files()] for study in studies)
     assert [len(paths) for paths in files] == [2, 1, 1]
     patients = {study.files()[0].path.split("/")[0]: study.patient_id for study in studies}
-    assert patients == {"ds": "ds/sub-01", "other": "other/sub-01"}
+    assert patients == {name: f"{tmp_path}/{name}/sub-01" for name in ("ds", "other")}
+    for roots in (["ds", "other"], ["ds/sub-01", "other"]):
+        again = index([tmp_path / root for root in roots]).studies
+        assert {(study.key, study.patient_id) for study in again} == {
+            (study.key, study.patient_id) for study in studies
+        }
     hidden = index([tmp_path], pseudonyms=Pseudonyms(b"key")).studies
     assert len({study.patient_id for study in hidden}) == 2
     assert "sub" not in "".join(study.patient_id for study in hidden)

@@ -55,4 +55,5 @@ def test_what_contradicts_itself_is_no_such_name(path):
     ],
 )
 def test_the_session_is_the_study(tmp_path, root, path, study):
-    assert study_path(ArchiveFile(path, tmp_path / root[1:], 1, 1)) == study
+    file = ArchiveFile(path, tmp_path / root[1:], 1, 1)
+    assert study_path(file, file.path) == study

@@ -52,8 +52,10 @@ def test_an_image_with_nothing_beside_it_states_nothing(facts, path):
 
 def test_sessions_are_studies_of_subjects(catalogue):
     patients = {
-        study.files()[0].path.removeprefix(f"{BIDS}/").split("/ses-")[0]: study.patient_id
+        study.files()[0].path.removeprefix(f"{BIDS}/").split("/ses-")[0]: study
         for study in catalogue.studies
         if study.files()[0].path.startswith(f"{BIDS}/")
     }
-    assert patients == {name: f"{BIDS}/{name}" for name in patients} != {}
+    assert patients
+    for name, study in patients.items():
+        assert study.patient_id == f"{study.files()[0].root}/{BIDS}/{name}"

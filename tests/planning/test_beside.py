@@ -4,16 +4,15 @@ import json
 
 from medscan.archive import Pseudonyms, index
 from medscan.planning.plan import make_plan
-from medscan.results import Work
 from tests import tiny
 
 PATH = "ds/sub-01/anat/sub-01_FLAIR"
 
 
-def planned(root, find_work=lambda _: None):
+def planned(root):
     key = Pseudonyms(b"key", ("FLAIR",), "(FLAIR|T1)")
     catalogue = index([root], pseudonyms=key)
-    return make_plan(catalogue, [], find_work, named=False, identity="", pseudonyms=key)
+    return make_plan(catalogue, [], lambda _: None, named=False, identity="", pseudonyms=key)
 
 
 def content(root):
@@ -47,13 +46,11 @@ def test_what_is_not_read_of_a_sidecar_changes_nothing(tmp_path):
     assert content(tmp_path) == before
 
 
-def test_the_key_of_a_session_below_another_root_does_not_depend_on_its_files(tmp_path):
-    archive(tmp_path)
-
-    def taken(_):
-        return Work("", "", "another root", "", [])
-
-    (alone,) = planned(tmp_path, taken)
-    tiny.write_nifti(tmp_path / "ds/sub-01/anat/sub-01_ADC.nii", tiny.head_volume(2))
-    (both,) = planned(tmp_path, taken)
-    assert alone.study.key == both.study.key != planned(tmp_path)[0].study.key
+def test_the_key_of_a_session_depends_on_its_folder_alone(tmp_path):
+    archive(tmp_path / "one")
+    (alone,) = planned(tmp_path / "one")
+    tiny.write_nifti(tmp_path / "one/ds/sub-01/anat/sub-01_ADC.nii", tiny.head_volume(2))
+    (both,) = planned(tmp_path / "one")
+    archive(tmp_path / "two")
+    (other,) = planned(tmp_path / "two")
+    assert alone.study.key == both.study.key != other.study.key
