@@ -51,6 +51,7 @@ class Reason(StrEnum):
 
     SCANNED = "scanned"
     NOT_AN_IMAGE = "not-an-image"
+    LINKED = "linked"
     DERIVED = "derived"
     LOCALIZER = "localizer"
     MOSAIC = "mosaic"
@@ -86,6 +87,10 @@ class Reason(StrEnum):
 REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.SCANNED: (Bucket.SCANNED, "its slices were scored"),
     Reason.NOT_AN_IMAGE: (Bucket.SKIPPED, "not an image: text, an archive, a report, a DICOMDIR"),
+    Reason.LINKED: (
+        Bucket.SKIPPED,
+        "a symbolic link out of the archive, which is not followed: scan its target",
+    ),
     Reason.DERIVED: (Bucket.SKIPPED, "made from other images, such as a segmentation or report"),
     Reason.LOCALIZER: (
         Bucket.SKIPPED,

@@ -110,7 +110,7 @@ def _link(path: str, top: Path) -> Outcome:
         return Outcome(file, Reason.UNREADABLE, "a symbolic link that leads nowhere")
     if target.is_relative_to(top):
         return Outcome(file, Reason.DUPLICATE, "a symbolic link within the archive")
-    return Outcome(file, Reason.NOT_AN_IMAGE, "a symbolic link out of the archive")
+    return Outcome(file, Reason.LINKED, "a symbolic link out of the archive")
 
 
 def _unreadable(path: str, top: Path, error: OSError) -> Outcome:

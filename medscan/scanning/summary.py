@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from medscan.archive import Bucket
+from medscan.archive import Bucket, Reason
 from medscan.coverage import Coverage
 from medscan.planning import FileEntry
 from medscan.profile import Profile
@@ -114,7 +114,9 @@ class Summary:
         }
         marked = [f"{count} {what}" for what, count in counts.items() if count]
         quarantine = [f"{self.quarantined} studies in quarantine"] * bool(self.quarantined)
-        return [*(["results: " + ", ".join(marked)] if marked else []), *quarantine]
+        linked = self.reasons.get(str(Reason.LINKED))
+        links = [f"{linked} symbolic links out of the archive are not followed"] * bool(linked)
+        return [*(["results: " + ", ".join(marked)] if marked else []), *quarantine, *links]
 
     def faults(self, *, strict: bool) -> list[str]:
         """Return what a person must hear about, a line each; none if all is as in the last scan.

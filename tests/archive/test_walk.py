@@ -59,7 +59,7 @@ def test_links_are_accounted_for_and_not_followed(tmp_path):
     assert reasons(root) == {
         "loop": Reason.DUPLICATE,
         "copy": Reason.DUPLICATE,
-        "out": Reason.NOT_AN_IMAGE,
+        "out": Reason.LINKED,
         "nowhere": Reason.UNREADABLE,
         "self": Reason.UNREADABLE,
     }
