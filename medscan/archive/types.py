@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from medscan.archive.facts import Facts
 from medscan.choices import Plane
@@ -304,7 +305,7 @@ class Series:
 class Study:
     """A DICOM study by UID, or a session of a BIDS data set; other files are studies of one series.
 
-    `key` is a hash of the UID, or of the path below the root: safe as a group or file name.
+    `key` is a hash of the UID, or of the full path: safe as a group or file name.
     `patient_id` identifies the patient: it leaves the program only as a keyed pseudonym.
     `accession_number`, the order that it was made for, is empty unless identities are kept.
     `person` is as in `header.Header`.
@@ -326,6 +327,14 @@ class Study:
     def files(self) -> list[ArchiveFile]:
         """Every file that the study's frames come from, sorted by path."""
         return sorted({f.file for s in self.series for stack in s.stacks for f in stack.frames})
+
+    @property
+    def place(self) -> str:
+        """Path below the archive root of its only file, or of the folder that all are in."""
+        paths = [PurePosixPath(file.path) for file in self.files()]
+        folders = sorted(paths[0].parts if len(paths) == 1 else p.parent.parts for p in paths)
+        pairs = zip(folders[0], folders[-1], strict=False)
+        return "/".join(a for a, b in takewhile(lambda pair: pair[0] == pair[1], pairs)) or "."
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -182,7 +183,8 @@ def _rescore(
     inputs, compute = options.inputs, options.compute
     key = pseudonym_key(options.outputs, run.key_fingerprint) if run.key_fingerprint else b""
     pseudonyms = scan_pseudonyms(inputs, options.privacy, key)
-    tasks = list(_tasks(_plan(options, run, pseudonyms), sample, inputs.detectors))
+    plan = _as_named(_plan(options, run, pseudonyms), sample, pseudonyms)
+    tasks = list(_tasks(plan, sample, inputs.detectors))
     with (
         stopping() as stop,
         Watchdog() as watchdog,
@@ -229,8 +231,24 @@ def _plan(options: ScanOptions, run: RunInfo, pseudonyms: Pseudonyms) -> list[Ta
     return survey_archive(unrouted, pseudonyms, options.identity, workers=workers).plan
 
 
+def _as_named(
+    plan: Sequence[Task], sample: Sequence[StudyResult], pseudonyms: Pseudonyms
+) -> Iterator[Task]:
+    """Give studies without UIDs the keys of their results, where the archive has moved.
+
+    Then their full paths are other ones, and the paths below it tell which they are.
+    """
+    here = {task.study.key for task in plan}
+    gone = [s for s in sample if not s.info["StudyInstanceUID"] and s.key not in here]
+    paths = Counter(study.info["path"] for study in gone)
+    moved = {s.info["path"]: s.key for s in gone if paths[s.info["path"]] == 1}
+    for task in plan:
+        key = "" if task.study.uid else moved.pop(pseudonyms.path(task.study.place), "")
+        yield replace(task, study=replace(task.study, key=key)) if key else task
+
+
 def _tasks(
-    plan: Sequence[Task], sample: Sequence[StudyResult], detectors: Sequence[tuple[Path, Detector]]
+    plan: Iterable[Task], sample: Sequence[StudyResult], detectors: Sequence[tuple[Path, Detector]]
 ) -> Iterator[Task]:
     """Make tasks of the sample that score each stack with the same detector as the results."""
     by_hash = {detector.digest: detector for _, detector in detectors}

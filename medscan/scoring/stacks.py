@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -345,15 +344,13 @@ def study_result(
     work : Work or None
         How the result came about.
     """
-    files = study.files()
-    parents = {str(PurePosixPath(f.path).parent) for f in files}
     info: dict[str, Any] = {
         "StudyInstanceUID": study.uid,
         "date": study.date,
         "modality": "/".join(sorted({s.modality for s in study.series if s.modality})),
         "patient": pseudonyms.patient_of(study.patient_id),
         "person": pseudonyms.person_of(study.patient_id, study.person),
-        "path": pseudonyms.path(files[0].path if len(files) == 1 else _common(sorted(parents))),
+        "path": pseudonyms.path(study.place),
         "slices": sum(s.count(State.SCORED) for s in stacks),
         "skipped": skipped,
     }
@@ -371,9 +368,3 @@ def study_result(
         stacks=tuple(stacks),
         work=work,
     )
-
-
-def _common(folders: list[str]) -> str:
-    first, last = PurePosixPath(folders[0]).parts, PurePosixPath(folders[-1]).parts
-    shared = [a for a, b in zip(first, last, strict=False) if a == b]
-    return "/".join(shared) or "."

@@ -252,6 +252,13 @@ def test_pixels_that_changed_are_seen(verify, archive, tmp_path):
     assert "3 studies scored again" in out
 
 
+def test_an_archive_that_has_moved_is_the_same(verify, archive, tmp_path):
+    shutil.copytree(archive, tmp_path / "moved")
+    code, told, err = verify("--json", archive=tmp_path / "moved")
+    assert (code, err) == (0, "")
+    assert json.loads(told)["rescored"] == 4
+
+
 def test_it_scores_as_the_scan_did_and_not_as_it_would_be_told(inside, archive, detector_file):
     words = ("--detector", detector_file, "--identify", "--plane", "axial", "--workers", 0)
     assert inside("scan", archive, "--out", "r.h5", *words)[0] == 3
