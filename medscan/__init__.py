@@ -31,6 +31,7 @@ it, and only what their `__init__` offers.
     metrics/      scores and truth -> AUROC and others, with intervals
     results/      results.h5: what a scan found, and the reader of it
     routing/      what an image says that it is -> the detector that is for it
+    outputs.py    outputs that would destroy what is read, or is not medscan's: refused
     options.py    what a scan is asked for, in five groups
     chosen.py     the detectors that a user names, or all that are here
     reading/      stacks -> drawn slices, in worker processes that may die

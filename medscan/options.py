@@ -28,6 +28,7 @@ from medscan.choices import (
 )
 from medscan.detector import Detector
 from medscan.errors import UsageError
+from medscan.outputs import check_history, check_ledger, check_log, keep_apart
 
 DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
 """Packages whose version decides whether a file can be read."""
@@ -275,11 +276,21 @@ class Outputs:
         return [self.out.with_suffix(suffix) for suffix in (".csv", ".html")]
 
     @property
+    def by_option(self) -> dict[str, Path | None]:
+        """Every file that the scan may write but the worklists, by the option that names it."""
+        return {
+            "--out": self.out,
+            "--ledger": self.ledger_path,
+            "--key-file": self.key_path,
+            "--accounting": self.accounting,
+            "--log-file": self.log_file,
+            "--history": self.history,
+        }
+
+    @property
     def files(self) -> list[Path]:
         """Every file that the scan writes."""
-        always = [self.out, self.ledger_path, self.key_path]
-        asked = (self.accounting, self.log_file, self.history)
-        return [*always, *self.worklists, *filter(None, asked)]
+        return [*filter(None, self.by_option.values()), *self.worklists]
 
     def own_path_test(self) -> Callable[[Path], bool]:
         """Return a function that tells whether a path is one that this scan writes."""
@@ -306,7 +317,6 @@ class Outputs:
         UsageError
             If there is one.
         """
-        _check_output(self.out, "--out")
         if self.parts.is_symlink() or (self.parts.exists() and not self.parts.is_dir()):
             raise UsageError(f"{self.parts} is not a folder; remove it, or choose another --out")
         if self.out.suffix in (".csv", ".html"):
@@ -316,22 +326,19 @@ class Outputs:
         self._check_others()
 
     def _check_others(self) -> None:
-        """Refuse outputs beside the results that cannot be written, or are written twice."""
-        others = {
-            "--ledger": self.ledger_path,
-            "--key-file": self.key_path,
-            "--accounting": self.accounting,
-            "--log-file": self.log_file,
-            "--history": self.history,
-        }
-        taken = {path.resolve() for path in (self.out, *self.worklists)}
-        for option, path in others.items():
-            if path is None:
-                continue
-            _check_output(path, option)
-            if path.resolve() in taken:
-                raise UsageError(f"{option} {path}: the scan itself writes that file")
-            taken.add(path.resolve())
+        """Refuse outputs that cannot be written, are written twice, or belong to others."""
+        for option, path in self.by_option.items():
+            if path is not None:
+                _check_output(path, option)
+        for worklist in self.worklists:  # by itself: links are replaced, even two to one file
+            keep_apart({"worklist": worklist, **self.by_option})
+        # The ledger beside the results has a name of medscan's own: its content may be damaged.
+        if self.ledger is not None:
+            check_ledger(self.ledger)
+        if self.log_file is not None:
+            check_log(self.log_file)
+        if self.history is not None:
+            check_history(self.history)
 
 
 def parts_folder(out: Path) -> Path:
@@ -380,5 +387,7 @@ class ScanOptions:
         self.inputs.check()
         self.budget.check()
         self.outputs.check()
+        read = [root for root in self.inputs.roots if root.is_file()]
+        keep_apart(self.outputs.by_option, [*read, *(path for path, _ in self.inputs.detectors)])
         if self.inputs.shard and self.outputs.key_file is None:
             raise UsageError("--shard needs --key-file: one file, the same for all shards")

@@ -57,18 +57,14 @@ def begin() -> None:
 
 
 @contextmanager
-def logging_to(path: Path | None, outputs: Iterable[Path] = ()) -> Iterator[None]:
+def logging_to(path: Path | None) -> Iterator[None]:
     """Log a scan to a file, if one is named; off a terminal, standard error gets errors only.
 
     Raises
     ------
     medscan.errors.UsageError
-        The file cannot be opened, is not a regular one, or is one of the other `outputs`.
+        The file cannot be opened.
     """
-    if path and path.exists() and not path.is_file():
-        raise UsageError(f"--log-file {path} is not a regular file")
-    if path and path.resolve() in {output.resolve() for output in outputs}:
-        raise UsageError(f"--log-file {path}: the scan itself writes that file")
     try:
         file = LogFile(path) if path else None
     except OSError as error:

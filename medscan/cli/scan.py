@@ -212,8 +212,6 @@ def scan(
     ] = False,
 ) -> None:
     """Score every slice of an archive; write results.h5, .csv and .html."""
-    from dataclasses import replace
-
     from medscan.chosen import read_detectors
     from medscan.options import (
         Budget,
@@ -266,8 +264,8 @@ def scan(
         asked = _explained(options, explain, as_json=as_json) if explain is not None else ""
         typer.echo(asked or _dry_run(options, as_json=as_json))
         return
-    files = replace(options.outputs, log_file=None).files
-    with logging_to(log_file, files), progressing() as watch:
+    options.outputs.check()  # before the log is opened, which may be one of them
+    with logging_to(log_file), progressing() as watch:
         summary = scan_and_report(options, watch, chosen)
     typer.echo(json.dumps(manifest_of(options.inputs, summary)) if as_json else summary.line())
     if profile and not as_json:

@@ -99,6 +99,20 @@ def test_a_dry_run_refuses_what_the_scan_refuses(
     assert os.listdir() == []  # noqa: PTH208 - the working folder
 
 
+@pytest.mark.parametrize("option", ["--ledger", "--log-file", "--history", "--key-file"])
+@pytest.mark.parametrize("name", ["a/image.dcm", "a/side.json"])
+def test_no_output_touches_a_file_of_the_archive(inside, detector_file, tmp_path, option, name):
+    tiny.write_series(tmp_path / "work" / "a", tiny.head_volume(1, slices=1))
+    Path("a/0000").rename("a/image.dcm")
+    Path("a/side.json").write_text('{"EchoTime": 0.1}')
+    before = {path.name: path.read_bytes() for path in Path("a").iterdir()}
+    code, out, err = inside("scan", "a", "--detector", detector_file, option, name)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert name in err
+    assert {path.name: path.read_bytes() for path in Path("a").iterdir()} == before
+    assert option == "--key-file" or os.listdir() == ["a"]  # noqa: PTH208 - the working folder
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 4096])
 @pytest.mark.parametrize("command", ["show", "retry"])
 def test_a_damaged_ledger_is_not_an_empty_one(inside, content, command, tmp_path):

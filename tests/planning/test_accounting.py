@@ -187,7 +187,7 @@ def test_the_table_is_whole_or_as_it_was(options, messy, tmp_path):
     [
         ("none/files.csv", "is not a folder"),
         ("files.txt", r"end it in \.csv"),
-        ("results.csv", "the scan itself"),
+        ("results.csv", "itself writes"),
         ("link.csv", "not a regular file"),
     ],
 )
