@@ -48,6 +48,25 @@ def keep_apart(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None]
         taken.append(path)
 
 
+def check_detector(path: Path, inputs: Iterable[Path | None], option: str = "--out") -> None:
+    """Refuse a detector file that could not be written, or would replace what is read for it.
+
+    Raises
+    ------
+    UsageError
+        If it is no regular file, has no folder, or is one of the inputs; see `keep_apart`.
+    """
+    if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
+        raise UsageError(f"{option} {path}: its folder must exist and it must be a regular file")
+    keep_apart({option: path}, inputs)
+
+
+def labelled(*data: Path | None) -> list[Path]:
+    """Files that are read as labels, or to find labels: manifests, and `cases.csv` of folders."""
+    given = [path for path in data if path is not None]
+    return [*given, *(path / "cases.csv" for path in given)]
+
+
 def _are_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)

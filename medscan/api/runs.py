@@ -30,9 +30,10 @@ from medscan.choices import (
     Rescan,
 )
 from medscan.chosen import read_detectors
-from medscan.errors import MedscanError, UsageError
+from medscan.errors import MedscanError
 from medscan.links import parse_template
 from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions
+from medscan.outputs import check_detector, labelled
 from medscan.scanned import scan_and_report
 from medscan.scanning import Summary, Watch
 
@@ -219,10 +220,9 @@ def fit(
 
     path, cut = path_of(out), "" if plane is None else chosen("plane", plane, Plane)
     grown = "" if age is None else chosen("age", age, Age)
-    if not path.parent.is_dir() or path.is_dir() or path.is_symlink():
-        raise UsageError(f"out={out}: its folder must exist and it must be a regular file")
     number = chosen("precision", precision, FitPrecision)
     table = None if labels is None else path_of(labels)
+    check_detector(path, [*labelled(*paths_of(data)), *paths_of(archive), table], "out")
     studies = studies_of(paths_of(data), paths_of(archive), table, normal, abnormal)
     options = FitOptions(
         shots=shots,

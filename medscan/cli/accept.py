@@ -22,7 +22,6 @@ from medscan.cli.options import (
     option,
 )
 from medscan.cli.studies import reading
-from medscan.cli.training import check_out
 from medscan.errors import UsageError
 
 GOALS = "What the detector must reach"
@@ -103,10 +102,11 @@ def accept(
     from medscan.bags import StudyOptions
     from medscan.detector import find
     from medscan.options import Compute
+    from medscan.outputs import check_detector
 
     if write is not None:
-        check_out(write, "--write")
-        if choose is None or (write.exists() and write.samefile(find(detector))):
+        check_detector(write, [find(detector), labels, *archive], "--write")
+        if choose is None:
             raise UsageError(f"--write {write}: a new file, for what --choose chooses")
     folder = out or Path(f"{detector.stem}.acceptance")
     options = AcceptOptions(

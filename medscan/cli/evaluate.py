@@ -130,8 +130,11 @@ def evaluate(
     outputs = _Outputs(json, csv, tables, plots, plot_format)
     outputs.check()
     from medscan.clip import choose_device
+    from medscan.detector import find
     from medscan.evaluate import EvaluateOptions
+    from medscan.outputs import keep_apart, labelled
 
+    keep_apart({"--json": json, "--csv": csv}, [*map(find, detectors), *labelled(data)])
     names = [name.strip() for words in by or () for name in words.split(",") if name.strip()]
     options = EvaluateOptions(
         split,

@@ -111,8 +111,11 @@ def _count(exported: Iterable[Path | LeftOut]) -> tuple[int, int]:
 def _onnx(names: list[Path], out: Path | None, archive: list[Path], *, chosen: bool) -> None:
     from medscan import detector
     from medscan.graph import export_onnx
+    from medscan.outputs import keep_apart
 
     if len(names) > 1 or chosen:
         raise UsageError("--to onnx: name one detector, and no studies")
     path = detector.find(names[0])
-    typer.echo(export_onnx(path, out or Path(f"{path.stem}.onnx"), archive))
+    graph = out or Path(f"{path.stem}.onnx")
+    keep_apart({"--out": graph}, [path, *archive])
+    typer.echo(export_onnx(path, graph, archive))

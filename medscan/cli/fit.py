@@ -17,7 +17,6 @@ from medscan.cli.training import (
     DetectorFile,
     Folds,
     Licence,
-    check_out,
     watching,
 )
 from medscan.errors import UsageError
@@ -142,9 +141,10 @@ def fit(
     from medscan.clip import choose_device
     from medscan.detector import Domain
     from medscan.fitting import FitOptions, detector_line, fit
+    from medscan.outputs import check_detector, labelled
 
-    check_out(out)
     folders = data or []
+    check_detector(out, [*labelled(*folders), *(archive or ()), labels])
     studies = studies_of(folders, archive or (), labels, normal or (), abnormal or ())
     options = FitOptions(
         shots=shots,

@@ -54,10 +54,12 @@ def monitor(
 ) -> None:
     """Say whether detectors still do what they did, by the history of the site."""
     from medscan.monitoring import History, plain, watch, write_page
+    from medscan.outputs import keep_apart
 
     if not 0 < false_alarms < 1:
         raise UsageError(f"--false-alarms {false_alarms:g}: a number between 0 and 1")
     page = out or history.with_name(f"{history.name}.monitor.html")
+    keep_apart({"--out": page}, [history, decisions])
     with History(history, existing=True) as opened:
         if decisions is not None:
             opened.judge(decisions)

@@ -36,9 +36,9 @@ def optimise(
 ) -> None:
     """Try a detector in faster number formats, for scans with --precision auto."""
     from medscan.optimise import optimise as run
+    from medscan.outputs import check_detector, labelled
 
-    if not out.parent.is_dir() or out.is_dir() or out.is_symlink():
-        raise UsageError(f"--out {out}: its folder must exist and it must be a regular file")
+    check_detector(out, labelled(data))  # the detector itself may be replaced: it stays the same
     if split not in ("rest", "train"):
         raise UsageError(f"--split {printable(split, 80)}: choose rest or train")
     found = run(detector, data, out, slices, split)

@@ -9,8 +9,7 @@ import typer
 
 from medscan.choices import FitPrecision
 from medscan.cli.options import INPUT, Device, FitPrecisionOption, KeyFile, archive_option, option
-from medscan.cli.training import NEW, DetectorFile, Folds, Licence, check_out, watching
-from medscan.errors import UsageError
+from medscan.cli.training import NEW, DetectorFile, Folds, Licence, watching
 
 if TYPE_CHECKING:
     from medscan.detector import Detector
@@ -41,14 +40,14 @@ def refit(
     from medscan.clip import choose_device
     from medscan.feedback import learn
     from medscan.fitting import FitOptions, detector_line
+    from medscan.outputs import check_detector, labelled
 
-    check_out(out)
+    path = detector.find(parent)
+    read = [path, decisions, *results, *archive, *labelled(data), key_file]
+    check_detector(out, read)
     options = FitOptions(
         folds=folds, device=choose_device(device), precision=precision.value, licence=licence
     )
-    path = detector.find(parent)
-    if out.exists() and out.samefile(path):
-        raise UsageError(f"--out {out}: that would replace the detector that it is made of")
     ancestor = detector.read(path)
     verdicts = _verdicts(decisions, results, archive, key_file)
     with watching() as told:

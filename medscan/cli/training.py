@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from medscan.cli.logs import tell
 from medscan.cli.options import INPUT, OUTPUT, option
-from medscan.errors import UsageError
 
 if TYPE_CHECKING:
     from medscan.fitting import Moment, Tell
@@ -23,17 +22,6 @@ Licence = Annotated[str, option(INPUT, "Licence of the data, recorded in the det
 Folds = Annotated[int, option(CALIBRATION, "Cross-validation folds; 0: do not calibrate.")]
 DetectorFile = Annotated[Path, option(OUTPUT, "Detector file to write.")]
 NEW = Path("detector.safetensors")
-
-
-def check_out(out: Path, option: str = "--out") -> None:
-    """Refuse a detector file that could not be written, before any work is done for it.
-
-    Raises
-    ------
-    UsageError
-    """
-    if not out.parent.is_dir() or out.is_dir() or out.is_symlink():
-        raise UsageError(f"{option} {out}: its folder must exist and it must be a regular file")
 
 
 @contextmanager

@@ -204,7 +204,7 @@ def test_mistakes_are_a_line_and_leave_no_detector(
         assert len(err.splitlines()) == 1
     code, _, err = refit(detector_file, good, out=detector_file)
     assert (code, detector.read(detector_file).digest) == (2, read.digest)
-    assert "that would replace the detector that it is made of" in err
+    assert "that file is read; name another one to write" in err
     shutil.copy(night, tmp_path / "other.h5")
     with edited(tmp_path / "other.h5") as file:
         file.attrs["key_fingerprint"] = ""

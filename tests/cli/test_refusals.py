@@ -113,6 +113,41 @@ def test_no_output_touches_a_file_of_the_archive(inside, detector_file, tmp_path
     assert option == "--key-file" or os.listdir() == ["a"]  # noqa: PTH208 - the working folder
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fit man.csv --out man.csv",
+        "fit data --out data/cases.csv",
+        "fit --archive data --labels man.csv --out link.csv",
+        "refit d.safetensors man.csv --results r.h5 --archive data --out man.csv",
+        "refit d.safetensors man.csv --results r.h5 --archive data --out d.safetensors",
+        "evaluate d.safetensors man.csv --csv man.csv",
+        "evaluate d.safetensors man.csv --json d.safetensors",
+        "evaluate d.safetensors data --csv data/cases.csv",
+        "evaluate d.safetensors man.csv --json new.csv --csv new.csv",
+        "export d.safetensors --to onnx --out d.safetensors",
+        "optimise d.safetensors --data man.csv --out man.csv",
+        "accept d.safetensors --archive data --labels man.csv --choose rate=0.1 --write man.csv",
+        "monitor site.history --out site.history",
+        "monitor site.history --decisions man.csv --out man.csv",
+        "scan data --detector d.safetensors --out d.safetensors",
+    ],
+)
+def test_no_command_overwrites_what_it_reads(inside, detector_file, line):
+    Path("data").mkdir()
+    for name in ("man.csv", "data/cases.csv", "r.h5", "site.history"):
+        Path(name).write_text("path,label\n")
+    os.link("man.csv", "link.csv")
+    Path("d.safetensors").write_bytes(detector_file.read_bytes())
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    words = line.split()
+    code, out, err = inside(*words)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert words[-2] in err
+    assert words[-1] in err
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 4096])
 @pytest.mark.parametrize("command", ["show", "retry"])
 def test_a_damaged_ledger_is_not_an_empty_one(inside, content, command, tmp_path):
