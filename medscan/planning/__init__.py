@@ -14,7 +14,7 @@ from medscan.planning.keyfile import (
     results_pseudonyms,
 )
 from medscan.planning.ledger import DecoderTrouble, Ledger
-from medscan.planning.marks import MarkChanges, dropped_scores, mark_changes
+from medscan.planning.marks import MarkChanges, dropped_scores, mark_changes, undropped_notes
 from medscan.planning.plan import (
     PREPROCESSING,
     FindWork,
@@ -72,5 +72,6 @@ __all__ = [
     "set_parts_aside",
     "stamp_of",
     "survey_archive",
+    "undropped_notes",
     "walk",
 ]

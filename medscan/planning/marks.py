@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from medscan.archive import ArchiveFile, Outcome, Pseudonyms, Reason
+from medscan.options import Inputs
 from medscan.planning.ledger import NOTHING, Ledger
 from medscan.planning.plan import is_stale
 from medscan.planning.survey import Walked, file_of
 from medscan.planning.task import Task
 from medscan.results import Dropped, Mark, Work, gone_from
+from medscan.text import printable
 
 MarkChanges = dict[str, Mark | None]
 """New marks by study; None: drop the result."""
@@ -144,3 +146,16 @@ def dropped_scores(plan: Sequence[Task], ledger: Ledger) -> dict[str, frozenset[
         if groups:
             dropped[task.study.key] = frozenset(groups)
     return dropped
+
+
+def undropped_notes(plan: Sequence[Task], inputs: Inputs) -> list[str]:
+    """Say of each detector whose scores were to be dropped, but of which none are, why that is."""
+    gone = {score.detector for task in plan for score in task.earlier.dropped}
+    asked = {detector.name for _, detector in inputs.detectors}
+    return [
+        f"{printable(name, 80)} is asked for by this scan: its scores are kept"
+        if name in asked
+        else f"no scores of a detector {printable(name, 80)} to drop"
+        for name in dict.fromkeys(inputs.dropped_detectors)
+        if name not in gone
+    ]

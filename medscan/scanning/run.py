@@ -38,6 +38,7 @@ from medscan.planning import (
     remove_leftovers,
     scan_pseudonyms,
     survey_archive,
+    undropped_notes,
     walk,
 )
 from medscan.scanning.engine import Assignment, Engine, LocalEngine
@@ -291,6 +292,7 @@ class _Run:
         self.watchdog.feed("results are published")
         self._account(catalogue, plan)
         dropped = dropped_scores(plan, self.ledger)
+        summary.notes += undropped_notes(plan, options.inputs)
         prune_s = options.outputs.prune_s
         changes = mark_changes(walked.files, plan, self.ledger, self.pseudonyms, prune_s, dropped)
         night, worse = compare_with_last(self.ledger, summary.entries, changes)

@@ -218,6 +218,7 @@ def test_dropping_is_a_word_of_its_own(options, wide, two):
     summary = scan(changed(options, dropped_detectors=(WIDE, "no-such")))
     assert (summary.scanned, summary.coverage.dropped) == (0, 2)
     assert "2 scores dropped, as asked" in summary.line()
+    assert summary.notes == ["no scores of a detector no-such to drop"]
     study = studies(options)["a"]
     assert set(scores(study)) == {FLAIR}
     (left,) = study.stacks
@@ -230,7 +231,9 @@ def test_dropping_is_a_word_of_its_own(options, wide, two):
     assert all(len(work.scores) == 1 for work in works.values())
     assert scan(options).scanned == 0
     # What the scan itself asks for is never dropped.
-    assert scan(changed(options, dropped_detectors=(FLAIR,))).coverage.dropped == 0
+    summary = scan(changed(options, dropped_detectors=(FLAIR,)))
+    assert summary.coverage.dropped == 0
+    assert summary.line().endswith(f"; {FLAIR} is asked for by this scan: its scores are kept")
     assert set(scores(studies(options)["a"])) == {FLAIR}
 
 
