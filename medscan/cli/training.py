@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 CALIBRATION = "Calibration"
 
 Licence = Annotated[str, option(INPUT, "Licence of the data, recorded in the detector.")]
-Folds = Annotated[int, option(CALIBRATION, "Cross-validation folds; 0: do not calibrate.")]
+Folds = Annotated[
+    int, option(CALIBRATION, "Cross-validation folds, at least 2; 0: do not calibrate.")
+]
 DetectorFile = Annotated[Path, option(OUTPUT, "Detector file to write.")]
 NEW = Path("detector.safetensors")
 

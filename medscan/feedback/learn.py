@@ -17,6 +17,7 @@ from medscan.feedback.picks import Pick, load_picks, locate_picks
 from medscan.fitting import (
     FitOptions,
     Tell,
+    check_options,
     find_shots,
     labels_of,
     refit_detector,
@@ -129,6 +130,7 @@ def learn(
     SourceError
         If a file is not in the archives, or has changed since it was scanned.
     """
+    check_options(options)
     _check_keys(judged.results)
     rows = {row.study.key: row for row in rank(judged.results)}
     choice = choose(parent, judged.decisions, rows)

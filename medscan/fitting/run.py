@@ -198,6 +198,8 @@ def check_options(options: FitOptions) -> None:
         raise UsageError("--shots must be at least 1")
     if not 0 < options.target_fpr < 1:
         raise UsageError("--target-fpr must lie between 0 and 1")
+    if options.folds < 0 or options.folds == 1:
+        raise UsageError(f"--folds {options.folds}: choose 2 or more, or 0 not to calibrate")
 
 
 def _check(folders: tuple[Path, ...], options: FitOptions) -> None:

@@ -194,6 +194,7 @@ def test_mistakes_are_a_line_and_leave_no_detector(
         ((detector_file, split), "contradicts row"),
         ((detector_file, normals), "there is no abnormal slice for method mvfa"),
         ((detector_file, good, "--key-file", other), "is not the key file"),
+        ((detector_file, good, "--folds", 1), "--folds 1: choose 2 or more"),
         ((detector_file, good, "--data", few), "lack 1 shots of tiny-flair, such as normal/"),
         ((detector_file, good, "--data", moved), "its file has changed"),
         (("chest-xray", good), "no verdict gives chest-xray a slice to learn from: 6 studies"),
