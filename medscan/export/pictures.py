@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,20 +26,32 @@ def export(job: ExportJob) -> Iterator[Path | LeftOut]:
     """Write key slices as `<study key>_<stack key>_<slice, from 1>.png`, turned for display.
 
     With sources they are drawn at the size of the source; without, from thumbnails, which not every
-    key slice has. Pictures that may carry burned-in text are left out.
+    key slice has: the others are counted at the end. Pictures that may carry burned-in text are
+    left out.
     """
-    return each_stack(job, _write)
+    without: list[int] = []
+    yield from each_stack(job, partial(_write, without=without))
+    if lost := sum(without):
+        why = "the scan kept no thumbnails of them: name its archive with --archive"
+        yield LeftOut(f"key slices left out: {lost}, of {len(without)} stacks", why)
 
 
-def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
+def _write(
+    job: ExportJob, study: StudyResult, stack: StackResult, without: list[int]
+) -> Iterator[Path]:
+    """Write a stack; `without` is given the number of its key slices that have no picture."""
     scale = job.scale(stack)
     if stack.info["thumbnails"].startswith("withheld"):
         raise ExportError(f"its pictures are {stack.info['thumbnails']}")
     pictures = _from_thumbnails(stack) if job.sources is None else _from_sources(job, study, stack)
+    written = 0
     for index, picture in pictures:
         path = job.out / f"{study.key}_{stack.key}_{index + 1:04d}.png"
         _save(path, scale, stack, index, picture)
+        written += 1
         yield path
+    if lost := len(key_slices(stack)) - written:
+        without.append(lost)
 
 
 def _save(

@@ -13,9 +13,13 @@ from tests.report import make
 
 def test_thumbnails_become_pictures(tmp_path):
     results = make.results(tmp_path, make.few_studies())
-    files, (left,) = exported("png", ExportJob([results], tmp_path / "out"))
+    files, (left, few) = exported("png", ExportJob([results], tmp_path / "out"))
     assert left.what == "study bbb, stack s1"
     assert "withheld" in left.why
+    lost = len(key_slices(results.study("aaa").stacks[0])) - 3
+    assert lost > 0
+    assert few.what == f"key slices left out: {lost}, of 1 stacks"
+    assert few.why.endswith("name its archive with --archive")
     worst = key_slices(results.study("aaa").stacks[0])[0]
     assert f"aaa_s1_{worst + 1:04d}.png" in {path.name for path in files}
     image = np.asarray(Image.open(tmp_path / "out" / f"aaa_s1_{worst + 1:04d}.png"))
