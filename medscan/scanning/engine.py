@@ -103,7 +103,9 @@ class LocalEngine:
         parts = options.outputs.parts
 
         def keep(study: StudyResult, decoder_failure: str) -> None:
-            assignment.note(finish_study(parts, study, decoder_failure))
+            finished = finish_study(parts, study, decoder_failure)
+            assignment.note(finished)
+            tally.slices += finished.slices  # not those of studies that a signal leaves unfinished
 
         # Without a stack to score no model is loaded: a night without new images stays fast.
         used = {detector.digest for task in tasks for _, _, detector in task.stacks}
@@ -134,5 +136,5 @@ class LocalEngine:
             spent = time.perf_counter() - started
             lanes = next((scorer.lanes.count for scorer in scorers.values()), 1)
             tally.profile = profile_of(clock, spent, options.compute.workers, lanes)
-            tally.done, tally.slices = pipeline.done, pipeline.slices
+            tally.done = pipeline.done
             tally.repeated = sum(scorer.repeated for scorer in scorers.values())

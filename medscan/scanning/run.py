@@ -266,7 +266,8 @@ class _Run:
             with summary.stage("scan"):
                 self.engine.scan(due[: options.budget.max_studies], assignment)
         finally:
-            summary.slices, summary.repeated = tally.slices, tally.repeated
+            # Scorers count what they repeat for studies that are left unfinished, too.
+            summary.slices, summary.repeated = tally.slices, min(tally.repeated, tally.slices)
             summary.notes, summary.profile = tally.notes, tally.profile
         summary.left = len(due) - tally.done
         if summary.left:

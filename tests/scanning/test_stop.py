@@ -189,6 +189,23 @@ def test_the_seconds_for_studies_in_hand_and_for_publication_are_less_than_ten()
     assert guard.SIGNAL_GRACE_S < guard.PUBLISH_LIMIT_S < 10
 
 
+def test_slices_of_a_study_that_is_dropped_do_not_count(options, root, monkeypatch):
+    write_studies(root, range(3))
+    monkeypatch.setattr(guard, "SIGNAL_GRACE_S", 0.0)
+
+    def watch(done, studies, slices, failures):
+        if done and not sent:
+            sent.append(slices)
+            signal.raise_signal(signal.SIGTERM)
+
+    sent = []
+    summary = scan(changed(options, batch_size=3), watch)  # no batch ends where a study does
+    found = results.open(options.outputs.out)
+    written = sum(s.count(results.State.SCORED) for study in found.studies() for s in study.stacks)
+    assert 0 < summary.scanned < 3
+    assert summary.slices == found.run().slices == written < sent[0]
+
+
 def test_a_study_in_hand_is_finished_if_it_takes_only_moments(many, root):
     write_studies(root, range(3, 12))  # more than are in hand at once
 
