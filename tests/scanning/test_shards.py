@@ -18,6 +18,7 @@ from medscan.scanning import run, scan
 from tests import tiny
 from tests.content import content
 from tests.options import changed
+from tests.report import make
 
 COUNT = 3
 
@@ -296,14 +297,18 @@ def test_a_shard_with_a_copy_of_a_ledger_reads_no_header_again(options, many, mo
 # --- medscan.results.missing_shards -------------------------------------------------------------
 
 
-def test_missing_shards_are_named(options, many):
+def test_missing_shards_are_named(options, many, tmp_path):
     for number in (1, 3):
         scan(share(options, number))
     found = [results.open(share(options, number).outputs.out) for number in (1, 3)]
     assert results.missing_shards(found) == ["2/3"]
     assert results.missing_shards(found[:1]) == ["2/3", "3/3"]
     scan(options)
-    assert results.missing_shards([results.open(options.outputs.out)]) == []
+    whole = results.open(options.outputs.out)
+    assert results.missing_shards([whole]) == []
+    assert results.missing_shards([whole, found[0]]) == []
+    elsewhere = make.results(tmp_path, make.few_studies(), name="elsewhere.h5")
+    assert results.missing_shards([elsewhere, *found]) == ["2/3"]
     scan(share(options, 2))
     assert results.missing_shards([*found, results.open(share(options, 2).outputs.out)]) == []
 
