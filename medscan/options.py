@@ -321,6 +321,8 @@ class Outputs:
             raise UsageError(f"{self.parts} is not a folder; remove it, or choose another --out")
         if self.out.suffix in (".csv", ".html"):
             raise UsageError(f"{self.out}: the worklist is written there; end --out in .h5")
+        if self.prune_s is not None and not 0 <= self.prune_s < math.inf:
+            raise UsageError(f"--prune {self.prune_s:g}: 0, or a time such as 30d")
         if self.accounting is not None and self.accounting.suffix.lower() != ".csv":
             raise UsageError(f"--accounting {self.accounting}: end it in .csv")
         self._check_others()

@@ -189,8 +189,14 @@ def stack_of(
     UsageError
         If the spacing is not two lengths.
     """
-    if spacing is not None and not all(0 < mm < math.inf for mm in spacing):
-        raise UsageError(f"spacing={spacing}: millimetres between rows, then between columns")
+    try:
+        valid = spacing is None or [0 < mm < math.inf for mm in spacing] == [True, True]
+    except TypeError:  # a single number, or no numbers
+        valid = False
+    if not valid:
+        raise UsageError(
+            f"spacing={spacing!r}: millimetres between rows, then between columns, such as (1, 1)"
+        )
     frames = tuple(Frame(_NOWHERE, index) for index in range(len(planes)))
     rows, columns = planes[0].pixels.shape[:2]
     stack = Stack("array", Kind.PICTURE, frames, rows, columns, pixel_spacing=spacing)

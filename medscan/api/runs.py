@@ -11,6 +11,7 @@ from typing import Any
 from medscan.api.detector import Detector
 from medscan.api.values import (
     PathLike,
+    check_numbers,
     chosen,
     compute_of,
     left_out_of,
@@ -18,6 +19,7 @@ from medscan.api.values import (
     paths_of,
     shard_of,
     stated_of,
+    time_of,
 )
 from medscan.choices import (
     FILE_TIMEOUT_S,
@@ -118,6 +120,9 @@ def scan(
     While it runs in the main thread, SIGINT and SIGTERM end it cleanly: studies that are finished
     are published, and the signal is then raised again, SIGINT as KeyboardInterrupt.
     """
+    check_numbers("seconds", settle=settle, prune=prune, file_timeout=file_timeout)
+    check_numbers("millimetres", every=every)
+    check_numbers("GiB", max_file_gib=max_file_gib)
     compute = compute_of(device, precision, batch_size, workers, runtime)
     options = ScanOptions(
         Inputs(
@@ -150,7 +155,12 @@ def scan(
         ),
         compute,
         Privacy(identify, hash_paths, thumbnails, burned_in),
-        Budget(until, max_studies, chosen("order", order, Order), chosen("rescan", rescan, Rescan)),
+        Budget(
+            time_of(until),
+            max_studies,
+            chosen("order", order, Order),
+            chosen("rescan", rescan, Rescan),
+        ),
     )
     summary = scan_and_report(options, watch)
     if summary.failure:

@@ -130,8 +130,9 @@ def test_no_array_at_all_is_refused(detector):
     for what in (None, [[1.0, 2.0], [3.0]], "\0"):
         with pytest.raises((UsageError, medscan.errors.MedscanError)):
             detector.score(what)
-    with pytest.raises(UsageError, match="millimetres"):
-        detector.score(np.zeros((9, 9)), spacing=(0.0, 1.0))
+    for spacing in ((0.0, 1.0), 1.0, (1.0,), (1.0, 1.0, 1.0), "ab"):
+        with pytest.raises(UsageError, match="millimetres"):
+            detector.score(np.zeros((9, 9)), spacing=spacing)
     with pytest.raises(UsageError, match="of arrays"):
         detector.score("a.nii", spacing=(1.0, 1.0))
     with pytest.raises(UsageError, match="one stack"):

@@ -110,6 +110,13 @@ def test_values_stand_for_the_text_of_options(scan, tmp_path):
         {"out": "nowhere/night.h5"},
         {"out": "a\0b"},
         {"max_studies": 0},
+        {"prune": -5},
+        {"prune": "30d"},
+        {"settle": "15m"},
+        {"every": "3"},
+        {"max_file_gib": "8"},
+        {"until": "06:00"},
+        {"shard": "1/2"},
     ],
     ids=str,
 )
