@@ -37,6 +37,11 @@ def refit(inside, pictures, backbone_folder):
     return run
 
 
+def stack(study):
+    """Key of its only stack."""
+    return results.open("n.h5").study(study).stacks[0].key
+
+
 def test_what_is_in_the_data_too_is_known_by_the_verdict_alone(refit, pictures):
     """Else a picture would calibrate what has learnt it, or be both normal and abnormal."""
     parent = detector.read(Path("any.safetensors"))
@@ -49,7 +54,7 @@ def test_what_is_in_the_data_too_is_known_by_the_verdict_alone(refit, pictures):
     names = [*child.shots["normal"], *child.shots["abnormal"]]
     assert same not in names
     assert other not in names
-    new = {f"results:{keys[path]}/{keys[path]}#1" for path in (same, other)}
+    new = {f"results:{keys[path]}/{stack(keys[path])}#1" for path in (same, other)}
     assert new <= set(child.shots["normal"])
     assert set(child.fingerprints) == set(parent.fingerprints)
 
@@ -61,9 +66,10 @@ def test_what_was_not_scored_this_time_is_no_shot(refit, pictures):
     assert (code, err.count("\n")) == (0, 1), err
     assert err.startswith("medscan: this will take about ")
     gone = keys["normal/normal_p0_0.png"]
+    one = stack(gone)
     with edited("n.h5") as file:
-        stack = file["studies"][gone][gone]
-        stack["state"][:], stack["score"][:], stack.attrs["score"] = 1, np.nan, np.nan
+        group = file["studies"][gone][one]
+        group["state"][:], group["score"][:], group.attrs["score"] = 1, np.nan, np.nan
     again = {"normal/normal_p2_0.png": "normal,"}
     (code, out, err), _ = refit(again, parent="child", out="grand")
     assert (code, err.count("\n")) == (0, 1), err

@@ -55,7 +55,7 @@ def test_age_and_sex_are_told_with_the_identity_only(inside, site):
     inside(*SCAN, "--identify")
     with open("night.csv", encoding="utf-8") as table:  # noqa: PTH123 - in the folder of the test
         (row,) = csv.DictReader(table)
-    assert (row["patient_id"], row["age"], row["sex"]) == ("ds/sub-01", "034Y", "F")
+    assert (row["patient_id"], row["age"], row["sex"]) == (f"{site}/ds/sub-01", "034Y", "F")
 
 
 def test_maps_go_back_into_the_data_set_and_are_not_scanned(inside, site):
