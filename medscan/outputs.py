@@ -82,9 +82,7 @@ def check_log(path: Path) -> None:
     UsageError
         If the file is something else.
     """
-    head = _head(path)
-    if head and not head.startswith(_LOG_BEGINS):
-        raise UsageError(f"--log-file {path} is no log of medscan; name a new file")
+    _check_begins(path, _LOG_BEGINS, "--log-file", "log")
 
 
 def check_history(path: Path) -> None:
@@ -95,9 +93,7 @@ def check_history(path: Path) -> None:
     UsageError
         If the file is neither empty nor a SQLite database.
     """
-    head = _head(path)
-    if head and not head.startswith(_SQLITE):
-        raise UsageError(f"--history {path} is no history of medscan; name a new file")
+    _check_begins(path, _SQLITE, "--history", "history")
 
 
 def check_ledger(path: Path) -> None:
@@ -114,6 +110,12 @@ def check_ledger(path: Path) -> None:
             f"--ledger {path} is no ledger of medscan; name a new file, or if it was one, move it "
             "away: the scan makes it again from the results"
         )
+
+
+def _check_begins(path: Path, begins: bytes, option: str, what: str) -> None:
+    head = _head(path)
+    if head and not head.startswith(begins):
+        raise UsageError(f"{option} {path} is no {what} of medscan; name a new file")
 
 
 def _head(path: Path) -> bytes:
