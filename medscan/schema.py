@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, TypeVar
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
@@ -81,11 +82,18 @@ def checked(kind: type[T], facts: Any, subject: str, error: type[UsageError]) ->
     """
     try:
         # Back to JSON, because strict validation takes an array for a tuple only from there.
-        return TypeAdapter(kind).validate_json(json.dumps(facts))
+        adapter: TypeAdapter[T] = _adapter(cast("Any", kind))  # mypy holds no class for hashable
+        return adapter.validate_json(json.dumps(facts))
     except ValidationError as failure:
         raise error(f"{subject} {_first(failure)}") from failure
     except RecursionError as failure:
         raise error(f"{subject} is damaged: its content is nested too deeply") from failure
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    """Return what checks a class: to build it takes longer than to check with it."""
+    return TypeAdapter(kind)
 
 
 def _first(failure: ValidationError) -> str:

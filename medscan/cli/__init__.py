@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import NoReturn
 
-from medscan.cli.app import app
+from medscan.cli.app import app, tree
 from medscan.cli.logs import begin, tell
 from medscan.errors import MedscanError
 from medscan.files import check_open_files
@@ -22,7 +22,7 @@ def main() -> None:
         stay_offline()
     try:
         check_open_files()
-        app(prog_name="medscan")
+        tree()(prog_name="medscan")
     except MedscanError as error:
         _end(error)
     except RuntimeError as error:
@@ -41,4 +41,4 @@ def _end(error: MedscanError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "tree"]

@@ -7,10 +7,9 @@ import signal
 
 import numpy as np
 import pytest
-import typer
 
 import medscan
-from medscan.cli import app
+from medscan.cli import tree
 from medscan.errors import LockedError, MedscanError, UsageError
 from medscan.scanning import locked
 from tests import tiny
@@ -46,7 +45,7 @@ def ctrl_c():
 
 
 def options_of(command):
-    return {p.name for p in typer.main.get_command(app).commands[command].params}
+    return {p.name for p in tree().commands[command].params}
 
 
 @pytest.mark.parametrize(("function", "left_out"), [("scan", TERMINAL), ("fit", {"select"})])
@@ -58,7 +57,7 @@ def test_keywords_are_the_options_of_the_command(function, left_out):
 
 
 def test_defaults_are_those_of_the_command():
-    command = typer.main.get_command(app).commands["scan"]
+    command = tree().commands["scan"]
     defaults = {p.name: p.default for p in command.params if p.default is not None}
     for name, parameter in inspect.signature(medscan.scan).parameters.items():
         if name in defaults and parameter.default not in (None, ()):

@@ -7,9 +7,7 @@ import subprocess
 import sys
 import time
 
-import typer
-
-from medscan.cli import app
+from medscan.cli import tree
 from tests import tiny
 from tests.cli.conftest import MEDSCAN
 
@@ -50,7 +48,7 @@ def test_help_is_quick(environment):
 def test_help_is_plain_text_that_names_everything(inside):
     code, out, _ = inside("--help")
     assert (code, out.isascii()) == (0, True)
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, command in tree().commands.items():
         assert f"\n  {name} " in out
         assert command.help in " ".join(out.split()), "a summary is whole"
     assert "..." not in out.replace("[ARGS]...", "")
@@ -74,8 +72,7 @@ def test_help_is_plain_text_that_names_everything(inside):
 
 
 def test_every_help_ends_with_two_examples(inside):
-    tree = typer.main.get_command(app)
-    groups = {name: getattr(command, "commands", {}) for name, command in tree.commands.items()}
+    groups = {name: getattr(c, "commands", {}) for name, c in tree().commands.items()}
     inner = [(name, child) for name, children in groups.items() for child in children]
     for words in [(), *((name,) for name in groups), *inner]:
         code, out, _ = inside(*words, "--help")
