@@ -100,12 +100,23 @@ def functional_item(header: Dataset, index: int, sequence: str) -> Dataset:
 
 def rescale_of(header: Dataset, index: int) -> Rescale:
     """Rescale of the stored values of frame `index` (PS3.3 C.11.1, C.7.6.16.2.9)."""
-    for item in (functional_item(header, index, "PixelValueTransformationSequence"), header):
-        slope = first_number(item.get("RescaleSlope"), 0.0)
+    items = (functional_item(header, index, "PixelValueTransformationSequence"), header)
+    stated = [_slope_and_intercept(item) for item in items]
+    for slope, intercept in stated:
         if slope:
-            return Rescale(slope, first_number(item.get("RescaleIntercept"), 0.0))
+            return Rescale(slope, intercept)
     signed = bool(header.PixelRepresentation)
-    return Rescale(table=_table(header, header.get("ModalityLUTSequence"), signed=signed))
+    table = _table(header, header.get("ModalityLUTSequence"), signed=signed)
+    if table is not None:
+        return Rescale(table=table)
+    # An intercept without a slope counts all the same, as other readers have it.
+    return Rescale(intercept=next((intercept for _, intercept in stated if intercept), 0.0))
+
+
+def _slope_and_intercept(item: Dataset) -> tuple[float, float]:
+    """Of a rescale, 0 where they are not stated."""
+    slope, intercept = item.get("RescaleSlope"), item.get("RescaleIntercept")
+    return first_number(slope, 0.0), first_number(intercept, 0.0)
 
 
 def units_of(header: Dataset, index: int, rescale: Rescale) -> str:
@@ -119,7 +130,12 @@ def units_of(header: Dataset, index: int, rescale: Rescale) -> str:
     modality = str(header.get("Modality") or "")
     if modality == "PT":
         stated = str(header.get("Units") or "").strip() or stated
-    if not stated and modality == "CT" and rescale.table is None and "RescaleSlope" in item:
+    if (
+        not stated
+        and modality == "CT"
+        and rescale.table is None
+        and any(_slope_and_intercept(item))
+    ):
         return "HU"
     return _UNITS.get(stated, "")
 

@@ -1,5 +1,6 @@
 """Units of values are those that the header states, and none where it does not."""
 
+import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 
@@ -15,6 +16,8 @@ from medscan.decoding.tables import rescale_of, units_of
         ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "DOE^JANE"}, ""),
         ({"Modality": "CT", "RescaleSlope": 1, "RescaleType": "US"}, ""),
         ({"Modality": "CT"}, ""),
+        ({"Modality": "CT", "RescaleSlope": None}, ""),
+        ({"Modality": "CT", "RescaleIntercept": -1024}, "HU"),
         ({"Modality": "MR", "RescaleSlope": 2.5, "RescaleType": "US"}, ""),
         ({"Modality": "PT", "RescaleSlope": 0.3, "Units": "BQML"}, "Bq/ml"),
         ({"Modality": "PT", "RescaleSlope": 0.3, "Units": "DOE^JANE"}, ""),
@@ -36,3 +39,12 @@ def test_units_of_a_frame_are_its_own():
     item.PixelValueTransformationSequence = [own]
     header.PerFrameFunctionalGroupsSequence = [item]
     assert units_of(header, 0, rescale_of(header, 0)) == "effective atomic number"
+
+
+@pytest.mark.parametrize("slope", [None, 0, "absent"])
+def test_an_intercept_without_a_slope_counts(slope):
+    header = Dataset()
+    header.PixelRepresentation, header.RescaleIntercept = 0, -1024
+    if slope != "absent":
+        header.RescaleSlope = slope
+    assert rescale_of(header, 0)(np.array([1000])) == -24
