@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from operator import methodcaller
 from typing import BinaryIO
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from medscan.archive.facts import FILE_NAME
 from medscan.archive.header import Header, Layer, Record
 from medscan.archive.types import MADE_BY_MEDSCAN, MAKER, ArchiveFile, Kind, Outcome, Reason
 from medscan.archive.volume import stem
-from medscan.errors import CorruptError, TooLargeError
+from medscan.errors import CorruptError, TooLargeError, UnsupportedError
 
 _MAX_PAGES = 10_000
 _EXIF_CHUNKS = (
@@ -52,6 +52,8 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Record:
         If it starts like a picture, but cannot be parsed.
     TooLargeError
         If it declares more pixels or pages than Pillow or medscan accepts.
+    UnsupportedError
+        If it is a TIFF whose pixels are of a kind that Pillow does not read.
     """
     stream.seek(0)
     try:
@@ -59,6 +61,8 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Record:
     except Image.DecompressionBombError as error:
         raise TooLargeError("it declares more pixels than a picture should have") from error
     except _BROKEN as error:
+        if isinstance(error, UnidentifiedImageError) and _is_tiff(stream):
+            raise UnsupportedError("a TIFF with pixels that Pillow cannot read") from error
         raise CorruptError(f"picture cannot be parsed: {type(error).__name__}") from error
     if made_by_medscan:
         return Outcome(file, Reason.DERIVED, MADE_BY_MEDSCAN)
@@ -69,6 +73,18 @@ def read_picture(file: ArchiveFile, stream: BinaryIO) -> Record:
         layers=layers if len(set(layers)) > 1 else layers[:1],
         facts={FILE_NAME: stem(file.path)},
     )
+
+
+def _is_tiff(stream: BinaryIO) -> bool:
+    """Whether it is a TIFF whose first directory can be read, and says how large its image is."""
+    stream.seek(0)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
+        stream.seek(tags.next)
+        tags.load(stream)
+    except _BROKEN:
+        return False
+    return TiffImagePlugin.IMAGEWIDTH in tags and TiffImagePlugin.IMAGELENGTH in tags
 
 
 def _pages(stream: BinaryIO) -> tuple[bool, tuple[Layer, ...]]:

@@ -2,7 +2,7 @@
 
 import medscan.archive  # noqa: F401 - imports pydicom without a socket
 from medscan.decoding.dicom import DicomFile
-from medscan.decoding.planes import PixelPlane, Voi
+from medscan.decoding.planes import PixelPlane, Voi, finite
 from medscan.decoding.quiet import file_errors, no_stderr
 from medscan.decoding.syntaxes import Syntax, syntaxes
 from medscan.decoding.tables import lookup
@@ -14,6 +14,7 @@ __all__ = [
     "Syntax",
     "Voi",
     "file_errors",
+    "finite",
     "judge",
     "lookup",
     "no_stderr",

@@ -64,3 +64,11 @@ class PixelPlane:
     def colour(self) -> bool:
         """Whether the pixels are RGB."""
         return self.pixels.ndim == 3
+
+
+def finite(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values of a slice, with the smallest of them, or 0 without any, for NaN and infinities."""
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return values
+    return np.where(bad, values[~bad].min() if not bad.all() else np.float32(0), values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from medscan.archive import ArchiveFile, open_regular
-from medscan.decoding import PixelPlane
+from medscan.decoding import PixelPlane, finite
 from medscan.errors import CorruptError, TooLargeError, UnsupportedError
 
 JPEG_ZERO = 64
@@ -24,6 +25,8 @@ _NUMBER_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 def read_page(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
     """Read page `index`: EXIF orientation applied, alpha dropped, RGB that is grey reduced to grey.
+
+    NaN and infinite pixels are as dark as the darkest.
 
     Parameters
     ----------
@@ -40,7 +43,8 @@ def read_page(file: ArchiveFile, index: int, max_file_bytes: int) -> PixelPlane:
     """
     with _opened(file, index, max_file_bytes) as image:
         tags = getattr(image, "tag_v2", {})  # of a TIFF: turning it loses them
-        return _plane(ImageOps.exif_transpose(image), tags)
+        plane = _plane(ImageOps.exif_transpose(image), tags)
+    return replace(plane, pixels=finite(plane.pixels))
 
 
 def read_mask_page(file: ArchiveFile, index: int, max_file_bytes: int) -> NDArray[np.bool_]:
@@ -58,7 +62,7 @@ def read_mask_page(file: ArchiveFile, index: int, max_file_bytes: int) -> NDArra
     with _opened(file, index, max_file_bytes) as image:
         tags, zero = getattr(image, "tag_v2", {}), JPEG_ZERO if image.format == "JPEG" else 0
         turned = ImageOps.exif_transpose(image)
-        values = np.atleast_3d(_plane(turned, tags).pixels).max(axis=2)
+        values = np.nan_to_num(np.atleast_3d(_plane(turned, tags).pixels)).max(axis=2)
         if turned.mode == "P" and values.all():
             values = np.asarray(turned)
         if values.any() and values.max() <= zero:
@@ -91,8 +95,7 @@ def _open_picture(stream: BinaryIO) -> Image.Image:
 def _plane(image: Image.Image, tags: Mapping[int, Any]) -> PixelPlane:
     """Keep numbers; make everything else grey or RGB of 8 bits."""
     if image.mode in _NUMBER_MODES:
-        values = _numbers(np.asarray(image), tags).astype(np.float32)
-        return PixelPlane(np.nan_to_num(values, posinf=0.0, neginf=0.0))
+        return PixelPlane(_numbers(np.asarray(image), tags).astype(np.float32))
     if image.mode == "L" and tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0] == SIGNED:
         return PixelPlane(np.asarray(image).view(np.int8).astype(np.float32))
     if image.mode in ("1", "L", "LA", "La"):

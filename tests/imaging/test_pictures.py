@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from medscan.archive import index
-from medscan.archive.types import Frame, Kind
+from medscan.archive.types import Frame, Kind, Reason
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError
 from medscan.imaging import (
     PixelPlane,
@@ -200,3 +200,18 @@ def test_numbers_of_a_tiff_have_the_sign_that_it_says(tmp_path, kind, sample_for
     file = tiff(tmp_path / "a.tif", numbers, 1, sample_format)
     found = only(stack_of([file], 2, 2, Kind.PICTURE)).pixels
     assert np.array_equal(found, numbers.astype(np.float32))
+
+
+def test_what_is_no_number_is_as_dark_as_the_darkest(tmp_path):
+    numbers = np.array([[-1350, -743.5], [np.nan, np.inf], [-np.inf, -900]], "<f4")
+    found = only(stack_of([tiff(tmp_path / "a.tif", numbers, 1, 3)], 3, 2, Kind.PICTURE)).pixels
+    assert np.array_equal(found, np.where(np.isfinite(numbers), numbers, -1350))
+
+
+@pytest.mark.parametrize("kind", ["<f8", "<f2"])
+def test_a_tiff_that_pillow_does_not_read_is_not_called_corrupt(tmp_path, kind):
+    tiff(tmp_path / "a.tif", np.ones((2, 3), kind), 1, 3)
+    whole = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "b.tif").write_bytes(whole[:40])
+    reasons = {o.file.path: o.reason for o in index([tmp_path]).set_aside}
+    assert reasons == {"a.tif": Reason.UNSUPPORTED, "b.tif": Reason.CORRUPT}
