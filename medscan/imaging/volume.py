@@ -8,7 +8,6 @@ kept, in their own dtype, until the next volume is opened.
 from __future__ import annotations
 
 import bz2
-import gzip
 import os
 import zlib
 from collections.abc import Iterator
@@ -31,8 +30,8 @@ from medscan.archive import (
     volume_layout,
 )
 from medscan.choices import Plane
-from medscan.decoding import PixelPlane
-from medscan.errors import TooLargeError, TruncatedError
+from medscan.decoding import PixelPlane, finite
+from medscan.errors import CorruptError, TooLargeError, TruncatedError
 
 _PIECE = 1 << 20
 """Bytes that are unpacked or passed over at a time, so that a false size costs no memory."""
@@ -107,10 +106,7 @@ class Volume:
         if np.iscomplexobj(stored):
             stored = np.abs(stored)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = self._scaled(stored)
-        bad = ~np.isfinite(values)
-        if bad.any():
-            values[bad] = values[~bad].min() if not bad.all() else 0.0
+            values = finite(self._scaled(stored))
         step = abs(self.slope) if stored.dtype.kind in "iu" else 0.0
         return PixelPlane(values, step=step)
 
@@ -197,24 +193,56 @@ def _unpacked(
         if len(text) > max_file_bytes:
             raise TooLargeError(f"its text is over the limit of {max_file_bytes} bytes")
         return _from_text(text, packing, layout)
-    if packing is Packing.ZLIB:
-        return _inflated(stream, layout.voxel_bytes)
-    with gzip.open(stream) if packing is Packing.GZIP else bz2.open(stream) as reader:
-        _skip(reader, layout.skip)
-        data: bytes = reader.read(layout.voxel_bytes)
-    return data
+    if packing is Packing.BZIP2:
+        with bz2.open(stream) as reader:
+            _skip(reader, layout.skip)
+            data: bytes = reader.read(layout.voxel_bytes)
+            _skip(reader, max_file_bytes)  # the checksum is at the end
+        return data
+    return _inflated(stream, layout, max_file_bytes)
 
 
-def _inflated(stream: BinaryIO, count: int) -> bytes:
-    """First `count` bytes of a stream of zlib or gzip; fewer if it ends early."""
-    engine, pieces = zlib.decompressobj(zlib.MAX_WBITS + 32), []
-    while count > 0 and not engine.eof:
-        packed = engine.unconsumed_tail or stream.read(_PIECE)
-        if not packed:
-            break
-        pieces.append(engine.decompress(packed, count))
-        count -= len(pieces[-1])
-    return b"".join(pieces)
+def _inflated(stream: BinaryIO, layout: VolumeLayout, max_file_bytes: int) -> bytes:
+    """Bytes of voxels packed by gzip or zlib, of which the checksum at the end holds."""
+    data, passed = bytearray(), 0
+    for piece in _inflate(stream):
+        start = max(0, layout.skip - passed)
+        passed += len(piece)
+        data += piece[start : start + layout.voxel_bytes - len(data)]
+        if passed > layout.skip + max_file_bytes:
+            raise TooLargeError(f"unpacked, it is over the limit of {max_file_bytes} bytes")
+    return bytes(data)
+
+
+def _inflate(stream: BinaryIO) -> Iterator[bytes]:
+    """Unpack a stream of zlib, or the members of a gzip file, to the end.
+
+    What follows and is no further member is passed over, as gzip itself does.
+
+    Raises
+    ------
+    TruncatedError
+        If it ends before its checksum.
+    CorruptError
+        If it is damaged.
+    """
+    packed = stream.read(_PIECE)
+    while packed:
+        engine = zlib.decompressobj(zlib.MAX_WBITS + 32)
+        while not engine.eof:
+            try:
+                piece = engine.decompress(packed, _PIECE)
+            except zlib.error as error:
+                raise CorruptError(f"its packed voxels are damaged: {error}") from error
+            yield piece
+            packed = engine.unconsumed_tail
+            if not packed and not engine.eof:
+                packed = stream.read(_PIECE)
+                if not packed and len(piece) < _PIECE:
+                    raise TruncatedError("it ends before its packed voxels do")
+        packed = engine.unused_data + stream.read(_PIECE)
+        if not packed.startswith(b"\x1f\x8b"):
+            return
 
 
 def _from_text(text: bytes, packing: Packing, layout: VolumeLayout) -> bytes:

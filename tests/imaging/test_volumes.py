@@ -1,3 +1,4 @@
+import bz2
 import gzip
 
 import nibabel
@@ -8,6 +9,7 @@ from medscan.archive.types import Kind
 from medscan.choices import Plane
 from medscan.errors import CorruptError, FileError, TooLargeError, TruncatedError, UnreadableError
 from medscan.imaging import Window, measure, read_planes, render
+from medscan.imaging.volume import open_volume
 
 from .make import (
     MAX_FILE_BYTES,
@@ -182,6 +184,50 @@ def test_broken_volumes_say_why(tmp_path):
     huge = np.array([3, 30000, 30000, 30000], dtype="<i2").tobytes()
     bomb = broken(tmp_path, lambda raw: gzip.compress(raw[:40] + huge + raw[48:]))
     assert isinstance(bomb, TruncatedError)  # no file of its size can unpack to that
+
+
+def bzip2_nrrd(raw):
+    """The voxels of a NIfTI file as an NRRD."""
+    i, j, k = phantom().shape
+    head = f"NRRD0004\ntype: short\ndimension: 3\nsizes: {i} {j} {k}\nencoding: bzip2\n"
+    return f"{head}endian: little\n\n".encode() + bz2.compress(raw[352:])
+
+
+def as_gzip(raw):
+    return gzip.compress(raw, mtime=0)
+
+
+@pytest.mark.parametrize("packed", [as_gzip, bzip2_nrrd])
+def test_one_wrong_bit_in_packed_voxels_is_noticed(tmp_path, packed):
+    """Most leave something that can be unpacked: only the checksum at the end tells."""
+    kind = Kind.ITK if packed is bzip2_nrrd else Kind.NIFTI
+    data = phantom()
+    file = write_nifti(tmp_path / "b.nii", data, np.eye(4))
+    whole = packed((tmp_path / "b.nii").read_bytes())
+    stack = volume_stack(file, np.eye(4), data.shape, kind=kind)
+
+    def read(content):
+        (tmp_path / "b.nii").write_bytes(content)
+        open_volume.cache_clear()
+        return [getattr(p, "pixels", p) for p in read_planes(stack, stack.frames, MAX_FILE_BYTES)]
+
+    right = read(whole)
+    first = 150 if kind is Kind.ITK else 10
+    for place in np.linspace(first, len(whole) - 1, 60, dtype=int):
+        found = read(whole[:place] + bytes([whole[place] ^ 0x10]) + whole[place + 1 :])
+        noticed = all(isinstance(each, FileError) for each in found)
+        assert noticed or np.array_equal(found, right), place
+    assert all(isinstance(each, FileError) for each in read(whole[:-4]))
+    assert np.array_equal(read(whole + b"appended"), right)
+
+
+def test_gzip_may_have_several_members(tmp_path):
+    data = phantom()
+    file = write_nifti(tmp_path / "m.nii", data, np.eye(4))
+    raw = (tmp_path / "m.nii").read_bytes()
+    (tmp_path / "m.nii").write_bytes(gzip.compress(raw[:900]) + gzip.compress(raw[900:]))
+    got = planes(volume_stack(file, np.eye(4), data.shape))
+    assert np.array_equal(got[0].pixels, data[::-1, ::-1, 0].T)
 
 
 def test_a_vanished_volume_is_unreadable(tmp_path):
