@@ -3,6 +3,7 @@
 import medscan.archive.offline  # noqa: F401 - before anything imports pydicom
 from medscan.archive.beside import describing
 from medscan.archive.bids import BidsName, bids_name, study_path
+from medscan.archive.copies import Decoded
 from medscan.archive.dicom import BURNED_IN
 from medscan.archive.facts import (
     DESCRIBING,
@@ -13,6 +14,7 @@ from medscan.archive.facts import (
     Facts,
     age_group,
 )
+from medscan.archive.fragments import check_count
 from medscan.archive.geometry import (
     Cut,
     DisplayTransform,
@@ -81,6 +83,7 @@ __all__ = [
     "Bucket",
     "Catalogue",
     "Cut",
+    "Decoded",
     "DisplayTransform",
     "Facts",
     "Frame",
@@ -101,6 +104,7 @@ __all__ = [
     "VolumeLayout",
     "age_group",
     "bids_name",
+    "check_count",
     "content_of",
     "contradict",
     "cut_geometry",

@@ -5,23 +5,40 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from medscan.archive.header import Header, Record, to_json
 from medscan.archive.types import ArchiveFile, Outcome, Reason
 from medscan.errors import FileError
 
-Judge = Callable[[ArchiveFile], FileError | None]
+Judge = Callable[[ArchiveFile], "Decoded | FileError"]
 """Decodes all frames of a file; returns the error of one that cannot be decoded."""
 _DIFFERS = "other pixels under one SOP Instance UID than in"
+_ANOTHER = "it is another image with the SOP Instance UID of"
 _PIECE = 1 << 20
 
 
-def content_of(stream: BinaryIO, alive: Callable[[], object]) -> str:
-    """SHA-256 of a file; `alive` is called between its pieces."""
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """All frames of a file as they are decoded.
+
+    Parameters
+    ----------
+    digest : str
+        SHA-256 of their values and sizes.
+    loss : str
+        Transfer syntax that they are compressed in with loss; empty for any other.
+    """
+
+    digest: str
+    loss: str
+
+
+def content_of(stream: BinaryIO, start: int, alive: Callable[[], object]) -> str:
+    """SHA-256 of a file from an offset on; `alive` is called between its pieces."""
     digest = hashlib.sha256()
-    stream.seek(0)
+    stream.seek(start)
     while piece := stream.read(_PIECE):
         digest.update(piece)
         alive()
@@ -31,8 +48,8 @@ def content_of(stream: BinaryIO, alive: Callable[[], object]) -> str:
 def to_compare(records: Iterable[Record]) -> list[ArchiveFile]:
     """Files whose content must be known: only that can tell them from another file."""
     groups = _groups(r for r in records if isinstance(r, Header) and r.sop_instance_uid)
-    alike = [twins for group in groups for twins in _alike(group) if len(twins) > 1]
-    return sorted(header.file for twins in alike for header in twins if not header.content)
+    several = [group for group in groups if len(group) > 1]
+    return sorted(header.file for group in several for header in group if not header.content)
 
 
 def set_copies_aside(
@@ -40,9 +57,10 @@ def set_copies_aside(
 ) -> tuple[list[Header], list[Outcome]]:
     """Keep one file of each SOP instance of a series: the first, by path, that is whole.
 
-    The others are copies, unless they hold another slice under the UID of the first. Where files
-    differ in nothing but their content, those that cannot be decoded are damaged; if several can,
-    nothing tells which is right, and all of them fail. Without a judge, content is not compared.
+    The others are copies, damaged copies, or other images under its UID. Where headers are equal
+    and only the pixels differ, nothing tells which file is right, and all of them fail. A copy
+    compressed with loss has other pixels too: what its header says must do. Without a judge,
+    pixels are not compared.
 
     Returns
     -------
@@ -67,45 +85,47 @@ def _groups(headers: Iterable[Header]) -> list[list[Header]]:
     return list(groups.values())
 
 
-def _alike(group: list[Header]) -> list[list[Header]]:
-    """Headers of one SOP instance that are equal, and whose files are as long."""
-    if len(group) == 1:
-        return [group]
-    alike: defaultdict[str, list[Header]] = defaultdict(list)
-    for header in group:
-        alike[f"{header.file.size} {to_json(replace(header, content=''))}"].append(header)
-    return list(alike.values())
-
-
 def _chosen(
     group: list[Header], judge: Judge | None
 ) -> tuple[Header | None, dict[ArchiveFile, Outcome]]:
-    """The file of a SOP instance to keep, if any, and outcomes of files that are damaged."""
-    twins = _alike(group)[0]
-    by_content = {header.content: header for header in reversed(twins)}
-    if len(by_content) == 1 or judge is None:
+    """The file of a SOP instance to keep, if any, and outcomes of files that are no copies."""
+    firsts = {header.content: header for header in reversed(group)}
+    if len(firsts) == 1 or judge is None:
         return group[0], {}
-    faults = {content: judge(header.file) for content, header in by_content.items()}
-    whole = [header for header in twins if faults[header.content] is None]
-    chosen = whole[0] if whole else twins[0]
-    outcomes = {h.file: _damaged(h, fault, chosen) for h in twins if (fault := faults[h.content])}
-    if len({header.content for header in whole}) < 2:
+    answers = {content: judge(header.file) for content, header in sorted(firsts.items())}
+    chosen = next((h for h in group if isinstance(answers[h.content], Decoded)), group[0])
+    outcomes, rival, right = {}, None, answers[chosen.content]
+    for header in group:
+        answer = answers[header.content]
+        if isinstance(answer, FileError):
+            outcomes[header.file] = _outcome(
+                header, Reason(answer.reason), f"{answer}: a damaged copy of", chosen
+            )
+        elif isinstance(right, Decoded) and _is_another(chosen, right, header, answer):
+            alike = _without_content(header) == _without_content(chosen)
+            rival = rival or (header if alike else None)
+            detail = _DIFFERS if alike else _ANOTHER
+            outcomes[header.file] = _outcome(header, Reason.CORRUPT, detail, chosen)
+    if rival is None:
+        outcomes.pop(chosen.file, None)  # if none is whole, it fails when it is drawn
         return chosen, outcomes
-    for header in whole:
-        other = next(o for o in whole if o.content != header.content)
-        outcomes[header.file] = _outcome(header, Reason.CORRUPT, _DIFFERS, other)
+    for header in group:
+        if header.file not in outcomes:
+            outcomes[header.file] = _outcome(header, Reason.CORRUPT, _DIFFERS, rival)
     return None, outcomes
 
 
-def _damaged(header: Header, fault: FileError, chosen: Header) -> Outcome:
-    return _outcome(header, Reason(fault.reason), f"{fault}: a damaged copy of", chosen)
+def _is_another(one: Header, pixels: Decoded, other: Header, others: Decoded) -> bool:
+    """Whether two files that can be decoded show different images."""
+    if pixels.digest == others.digest:
+        return False
+    return pixels.loss == others.loss or _shown(one) != _shown(other)
 
 
 def _copy(original: Header, header: Header) -> Outcome:
     """Outcome of a file that states the SOP instance of another."""
     if _matrices(original) == _matrices(header) and _place(original) != _place(header):
-        detail = "it is another slice with the SOP Instance UID of"
-        return _outcome(header, Reason.CORRUPT, detail, original)
+        return _outcome(header, Reason.CORRUPT, _ANOTHER, original)
     same = original.file.size == header.file.size and to_json(original) == to_json(header)
     detail = "of" if same else "conflicting with"
     return _outcome(header, Reason.DUPLICATE, detail, original)
@@ -114,6 +134,10 @@ def _copy(original: Header, header: Header) -> Outcome:
 def _outcome(header: Header, reason: Reason, detail: str, other: Header) -> Outcome:
     uids = header.study_uid, header.series_uid
     return Outcome(header.file, reason, detail, *uids, other.file.path)
+
+
+def _without_content(header: Header) -> object:
+    return to_json(replace(header, content=""))
 
 
 def _matrices(header: Header) -> list[tuple[int, int]]:
@@ -127,3 +151,9 @@ def _place(header: Header) -> tuple[object, ...]:
         for y in header.layers
     ]
     return header.instance_number, layers
+
+
+def _shown(header: Header) -> tuple[object, ...]:
+    """What tells one image from another, however its pixels were compressed."""
+    person = header.patient_id, header.person, header.date
+    return header.frames, _matrices(header), _place(header), header.view, person

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +17,7 @@ from pydicom.uid import UID_dictionary
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32
 
 from medscan.archive import facts, layers, mosaic, patients, slides
+from medscan.archive.copies import content_of
 from medscan.archive.elements import (
     MAX_VALUE,
     PIXEL_TAGS,
@@ -23,7 +25,7 @@ from medscan.archive.elements import (
     check_value,
     read_elements,
 )
-from medscan.archive.fragments import check_fragments
+from medscan.archive.fragments import check_count, check_fragments
 from medscan.archive.header import MAX_FRAMES, Header, Record
 from medscan.archive.layers import image_type
 from medscan.archive.radiograph import KEYWORDS, view_of
@@ -143,7 +145,12 @@ class _Source:
 
 
 def read_dicom(
-    file: ArchiveFile, stream: BinaryIO, content: Content, *, identify: bool = False
+    file: ArchiveFile,
+    stream: BinaryIO,
+    content: Content,
+    *,
+    identify: bool = False,
+    alive: Callable[[], object] | None = None,
 ) -> Record:
     """Read the header of a DICOM object, up to its pixel data.
 
@@ -157,6 +164,8 @@ def read_dicom(
         be an image.
     identify : bool
         Read the accession number too.
+    alive : callable or None
+        Read its pixels for `Header.content`, and call this between their pieces.
 
     Raises
     ------
@@ -165,8 +174,13 @@ def read_dicom(
     OSError
         If the file cannot be read.
     """
+    source = _Source(stream, file.size)
     try:
-        return _read(file, stream, content, [_ACCESSION] * identify)
+        record = _read(file, content, source, [_ACCESSION] * identify)
+        if alive is None or not isinstance(record, Header):
+            return record
+        start = source.offset if source.stream is stream else 0  # what is packed, is as a whole
+        return replace(record, content=content_of(stream, start, alive))
     except RecursionError:
         error = HeaderTooLargeError("its sequences lie too deep within one another")
     except HeaderTooLargeError as too_large:
@@ -174,9 +188,8 @@ def read_dicom(
     return _refused(file, content, error)
 
 
-def _read(file: ArchiveFile, stream: BinaryIO, content: Content, more: list[Any]) -> Record:
+def _read(file: ArchiveFile, content: Content, source: _Source, more: list[Any]) -> Record:
     """As `read_dicom`, reading more elements than usual."""
-    source = _Source(stream, file.size)
     try:
         ds = _parse(content, source, more)
     except (*BROKEN, OSError) as error:
@@ -329,7 +342,7 @@ def _notes(ds: Dataset) -> tuple[str, ...]:
 
 
 def _check_size(ds: Dataset, source: _Source, samples: int, frames: int) -> None:
-    """Refuse pixels that the bytes from the pixel element on do not hold."""
+    """Refuse pixels that the pixel element does not hold, and an element of more frames."""
     if source.length == 0:
         raise CorruptError("its pixel data are empty")
     if frames > MAX_FRAMES:
@@ -342,6 +355,7 @@ def _check_size(ds: Dataset, source: _Source, samples: int, frames: int) -> None
         needed = samples * bits // 8
         if text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
             needed = needed * 2 // 3
+        check_count((source.length - needed % 2) * frames // max(1, needed), frames)
     if needed > source.bytes_left:
         present = max(source.bytes_left, 0)
         raise TruncatedError(f"declares {needed} bytes of pixels, has {present}")

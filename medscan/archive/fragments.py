@@ -1,16 +1,28 @@
-"""Whether compressed pixel data are all there: their items say how long they are (PS3.5 A.4)."""
+"""Whether pixel data are what the header declares: items say how long they are (PS3.5 A.4)."""
 
 from __future__ import annotations
 
 from typing import BinaryIO
 
-from medscan.errors import TruncatedError
+from medscan.errors import CorruptError, TruncatedError
 
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _NEVER_WRITTEN = bytes(4)
 """What a copy holds behind the part that was copied, if room for the rest was made beforehand."""
 _HEAD = 8
 """Bytes of an item's tag and length."""
+
+
+def check_count(found: int, frames: int) -> None:
+    """Refuse pixel data of more frames than the header declares: those would not be looked at.
+
+    Raises
+    ------
+    CorruptError
+        If there are more.
+    """
+    if found > frames:
+        raise CorruptError(f"its pixel data hold {found} frames, and its header declares {frames}")
 
 
 def check_fragments(stream: BinaryIO, start: int, size: int, frames: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from medscan.archive.facts import Facts, described, shared
 from medscan.archive.types import ArchiveFile, Kind, Outcome, Reason
 
-FORMAT = 14
+FORMAT = 15
 """Version of the JSON form; files cached in another format are read again.
 
 Raise it too when a reader recognises a new kind of file, or judges a file differently: the version
@@ -125,7 +125,8 @@ class Header:
     person : str
         Who has the PatientID, see `patients.person_of`; pseudonyms unless identities are kept.
     content : str
-        SHA-256 of the file; known only where another file states the same SOP instance.
+        SHA-256 of its pixel element as it is stored, with what follows; known only where another
+        file states the same SOP instance.
     """
 
     file: ArchiveFile

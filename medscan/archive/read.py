@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import BinaryIO
 
 from medscan.archive.bids import named
-from medscan.archive.copies import content_of
 from medscan.archive.dicom import read_dicom
 from medscan.archive.header import Header, Record
 from medscan.archive.opening import open_regular
@@ -35,7 +33,7 @@ def read_header(
     identify : bool
         Read the accession number too.
     alive : callable or None
-        Read all of the file, for `Header.content`, and call this between its pieces.
+        Read the pixels of a DICOM object, for `Header.content`, and call this between pieces.
     by_name : bool
         Add what its name in a BIDS data set says, and set aside what this calls a mask.
 
@@ -52,9 +50,7 @@ def read_header(
         with open_regular(file.full) as stream, warnings.catch_warnings():
             # What matters in the warnings of libraries becomes an outcome.
             warnings.simplefilter("ignore")
-            record = _read(file, stream, identify=identify)
-            if isinstance(record, Header) and alive is not None:
-                record = replace(record, content=content_of(stream, alive))
+            record = _read(file, stream, identify, alive)
             return named(record) if isinstance(record, Header) and by_name else record
     except FileError as error:
         return Outcome(file, Reason(error.reason), str(error))
@@ -65,10 +61,12 @@ def read_header(
         return Outcome(file, Reason.UNREADABLE, detail)
 
 
-def _read(file: ArchiveFile, stream: BinaryIO, *, identify: bool) -> Record:
+def _read(
+    file: ArchiveFile, stream: BinaryIO, identify: bool, alive: Callable[[], object] | None
+) -> Record:
     content = sniff(stream.read(HEAD))
     if content.kind is Kind.DICOM:
-        return read_dicom(file, stream, content, identify=identify)
+        return read_dicom(file, stream, content, identify=identify, alive=alive)
     if content.kind is not None and content.kind.is_volume:
         return read_volume(file, stream, content)
     if content.kind is Kind.PICTURE:

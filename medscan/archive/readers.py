@@ -44,7 +44,7 @@ class HeaderJob:
     files : list of ArchiveFile
         In the order in which their records are wanted.
     whole : bool
-        Read all of each file, for `Header.content`.
+        Read the pixels of each file too, for `Header.content`.
     read : dict
         What became of each file, by its index in `files`.
     """

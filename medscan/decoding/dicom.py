@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from medscan.archive import ArchiveFile, is_mosaic, mosaic_of, open_regular
 from medscan.decoding.codestream import Declared, declared
-from medscan.decoding.offsets import drop_false_offsets
+from medscan.decoding.offsets import check_frames, drop_false_offsets
 from medscan.decoding.planes import PixelPlane
 from medscan.decoding.quiet import DECODER_ERRORS
 from medscan.decoding.stored import LOSSY, decode_compressed, decode_native, decoder_of, significant
@@ -77,6 +77,11 @@ class DicomFile:
         self._check_size()
         self.mosaic = mosaic_of(self.header) if is_mosaic(self.header) else None
 
+    @property
+    def planes(self) -> int:
+        """Number of frames, or of tiles of a mosaic."""
+        return self.mosaic.tiles if self.mosaic else self.frames
+
     def plane(self, index: int) -> PixelPlane:
         """Decode frame (or tile of a mosaic) `index`: after rescale, padding black, colour as RGB.
 
@@ -85,7 +90,7 @@ class DicomFile:
         FileError
             If the frame does not exist or cannot be decoded.
         """
-        if not 0 <= index < (self.mosaic.tiles if self.mosaic else self.frames):
+        if not 0 <= index < self.planes:
             raise CorruptError(f"has no frame {index + 1}")
         container = self._tile(index) if self.mosaic else self._container(index)
         stored, bits = self._significant(container), self.bits
@@ -179,6 +184,7 @@ class DicomFile:
             raise TooLargeError(f"{self.rows} x {self.columns} is over the limit")
         decoder_of(self.syntax)
         if self.syntax.is_encapsulated:
+            check_frames(self.header, self.frames)
             drop_false_offsets(self.header, self.frames)
             return
         need = (pixels * self.frames * int(self.header.BitsAllocated) + 7) // 8

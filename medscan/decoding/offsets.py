@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator
 from itertools import pairwise
 
 from pydicom.dataset import Dataset
 
+from medscan.archive import check_count
 from medscan.errors import TruncatedError
 
 _EXTENDED = ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")
 _ITEM = b"\xfe\xff\x00\xe0"
+_FRAME = re.compile(
+    rb"\xff\xd8\xff|\xff\x4f\xff\x51|\0\0\0\x0cjP  |[\1-\x0f]\0\0\0\x40\0\0\0", re.DOTALL
+)
+"""How a frame starts: in JPEG and JPEG-LS, JPEG 2000, its file format, and RLE (PS3.5 G.5)."""
+
+
+def check_frames(header: Dataset, frames: int) -> None:
+    """Refuse compressed pixel data in which more frames start than the header declares.
+
+    Raises
+    ------
+    CorruptError
+        If more do: those would not be looked at.
+    """
+    data = header.PixelData
+    first = 8 + _length(data, 0)
+    starts = (first + start + 8 for start in _fragment_starts(data, first))
+    check_count(sum(1 for start in starts if _FRAME.match(data, start)), frames)
 
 
 def drop_false_offsets(header: Dataset, frames: int) -> None:
@@ -34,7 +55,7 @@ def drop_false_offsets(header: Dataset, frames: int) -> None:
     if frames == 1 and not any(table):
         return
     first = 8 + _length(data, 0)
-    starts = _fragment_starts(data, first)
+    starts = list(_fragment_starts(data, first))
     extended = _numbers(header.get(_EXTENDED[0]) or b"", 8)
     if extended and not _agree(extended, starts, frames):
         extended = []
@@ -56,13 +77,12 @@ def _numbers(packed: bytes, size: int) -> list[int]:
     return list(struct.unpack_from(f"<{count}{'L' if size == 4 else 'Q'}", packed))
 
 
-def _fragment_starts(data: bytes, first: int) -> list[int]:
+def _fragment_starts(data: bytes, first: int) -> Iterator[int]:
     """Offset of each fragment from the first one."""
-    starts, place = [], first
+    place = first
     while data[place : place + 4] == _ITEM and place + 8 < len(data):
-        starts.append(place - first)
+        yield place - first
         place += 8 + _length(data, place)
-    return starts
 
 
 def _agree(offsets: list[int], starts: list[int], frames: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medscan import archive, decoding
-from medscan.archive import ArchiveFile, Frame, Kind, Outcome, Reason, Stack, Study
+from medscan.archive import ArchiveFile, Decoded, Frame, Kind, Outcome, Reason, Stack, Study
 from medscan.choices import FILE_TIMEOUT_S, MAX_FILE_BYTES, Plane
 from medscan.errors import FileError, UsageError
 
@@ -141,7 +141,7 @@ def _sources(study: Study) -> Mapping[ArchiveFile, list[Source]]:
     return found
 
 
-def judge_copy(file: ArchiveFile) -> FileError | None:
+def judge_copy(file: ArchiveFile) -> Decoded | FileError:
     """As a scan chooses between files of one SOP instance."""
     return decoding.judge(file, MAX_FILE_BYTES, FILE_TIMEOUT_S, lambda: None)
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from pydicom.uid import RLELossless
+from pydicom.uid import JPEGLSNearLossless, RLELossless
 
 from medscan.archive import Reason, index
 from medscan.archive.readers import Readers
@@ -17,10 +17,10 @@ from .conftest import Cache, dataset
 JUDGE = partial(judge, max_file_bytes=2**26, file_timeout_s=60)
 
 
-def content_of(compressed=False, value=1):
+def content_of(compressed=False, value=1, **tags):
     """Bytes of a slice of 64 x 64 pixels."""
     pixels = np.arange(4096, dtype=np.uint16).reshape(64, 64) * value
-    ds = dataset(Rows=64, Columns=64, PixelData=pixels.tobytes())
+    ds = dataset(Rows=64, Columns=64, PixelData=pixels.tobytes(), **tags)
     if compressed:
         ds.compress(RLELossless, generate_instance_uid=False)
     return ds
@@ -92,9 +92,77 @@ def test_where_none_decodes_the_first_fails_as_it_is_drawn(tmp_path, save):
     assert aside["b"][::2] == (Reason.CORRUPT, "a")
 
 
-def test_equal_copies_are_not_decoded(tmp_path, save):
+def test_compressed_copies_with_other_pixels_fail_too(tmp_path, save):
+    """However long they are."""
+    save("a", content_of(compressed=True))
+    save("b", content_of(compressed=True, value=3))
+    scored, aside = indexed(tmp_path)
+    assert (tmp_path / "a").stat().st_size != (tmp_path / "b").stat().st_size
+    assert scored == []
+    assert {reason for reason, *_ in aside.values()} == {Reason.CORRUPT}
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"PatientID": "P2"},
+        {"StudyDate": "20200102"},
+        {"Modality": "DX", "ViewPosition": "LL"},
+        {"NumberOfFrames": 2, "PixelData": bytes(2 * 8192)},
+        {"Rows": 32, "Columns": 128},
+    ],
+    ids=str,
+)
+def test_another_image_under_the_same_uid_fails_by_name(tmp_path, save, tags):
+    """As of an anonymiser that gives all films one UID."""
     save("a", content_of())
-    save("b", content_of())
+    other = content_of(value=3)
+    other.update(dataset(**tags | {"PixelData": tags.get("PixelData", other.PixelData)}))
+    other.Rows, other.Columns = tags.get("Rows", 64), tags.get("Columns", 64)
+    save("b", other)
+    scored, aside = indexed(tmp_path)
+    assert scored == ["a"]
+    detail = "it is another image with the SOP Instance UID of"
+    assert aside == {"b": (Reason.CORRUPT, detail, "a")}
+
+
+def test_a_copy_in_another_encoding_is_a_copy(tmp_path, save):
+    save("a", content_of())
+    save("b", content_of(compressed=True, PatientID="corrected"))
+    scored, aside = indexed(tmp_path)
+    assert scored == ["a"]
+    assert aside == {"b": (Reason.DUPLICATE, "conflicting with", "a")}
+
+
+def near_lossless(value=1, **tags):
+    ds = content_of(value=value, **tags)
+    ds.compress(JPEGLSNearLossless, jls_error=3, generate_instance_uid=False)
+    return ds
+
+
+def test_a_copy_compressed_with_loss_is_told_by_its_header(tmp_path, save):
+    save("a", content_of())
+    save("b", near_lossless())
+    save("c", near_lossless(PatientID="P2"))
+    scored, aside = indexed(tmp_path)
+    assert scored == ["a"]
+    assert {name: reason for name, (reason, *_) in aside.items()} == {
+        "b": Reason.DUPLICATE,
+        "c": Reason.CORRUPT,
+    }
+
+
+def test_two_images_compressed_with_loss_are_no_copies(tmp_path, save):
+    save("a", near_lossless())
+    save("b", near_lossless(value=3))
+    assert indexed(tmp_path)[0] == []
+
+
+@pytest.mark.parametrize("tags", [{}, {"InstitutionName": "corrected"}, {"PatientID": "P2"}])
+def test_equal_copies_are_not_decoded(tmp_path, save, tags):
+    """However much their headers were changed."""
+    save("a", content_of())
+    save("b", content_of(**tags))
 
     def unwanted(file):
         raise AssertionError(file)

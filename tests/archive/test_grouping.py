@@ -271,7 +271,7 @@ def test_another_slice_of_the_same_instance_uid_fails_by_name(tmp_path, tags):
     write(tmp_path / "b", **tags)
     (failed,) = index([tmp_path]).set_aside
     assert (failed.file.path, failed.reason, failed.other) == ("b", Reason.CORRUPT, "a")
-    assert failed.detail == "it is another slice with the SOP Instance UID of"
+    assert failed.detail == "it is another image with the SOP Instance UID of"
     assert (failed.study, failed.series) == ("1.2.3", "1.2.3.4")
 
 

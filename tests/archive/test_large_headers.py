@@ -44,7 +44,7 @@ def dicom(path, *more, pixels=True):
         for tag, data in sorted(values.items()):
             stream.write(data)
             stream.seek(gaps.get(tag, 0), os.SEEK_CUR)
-        stream.write(implicit(0x7FE00010, bytes(32)) if pixels else b"")
+        stream.write(implicit(0x7FE00010, bytes(16)) if pixels else b"")
         stream.truncate()
     return as_file(path)
 
