@@ -28,7 +28,7 @@ from medscan.choices import (
 )
 from medscan.detector import Detector
 from medscan.errors import UsageError
-from medscan.outputs import check_history, check_ledger, check_log, keep_apart
+from medscan.outputs import check_history, check_ledger, check_log, check_worklist, keep_apart
 
 DECODERS = ("pydicom", "pylibjpeg-openjpeg", "pylibjpeg-rle", "pyjpegls", "pillow", "SimpleITK")
 """Packages whose version decides whether a file can be read."""
@@ -334,6 +334,8 @@ class Outputs:
                 _check_output(path, option)
         for worklist in self.worklists:  # by itself: links are replaced, even two to one file
             keep_apart({"worklist": worklist, **self.by_option})
+            if not self.out.exists():  # else it is its own, which somebody may have edited
+                check_worklist(worklist)
         # The ledger beside the results has a name of medscan's own: its content may be damaged.
         if self.ledger is not None:
             check_ledger(self.ledger)

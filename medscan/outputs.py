@@ -17,6 +17,9 @@ _SQLITE = b"SQLite format 3\0"
 _APPLICATION = slice(68, 72)
 """Bytes of a SQLite file in which other programs, and a history, say whose it is."""
 
+_WORKLISTS = {".csv": b"rank,study,", ".html": b'name="generator" content="medscan"'}
+"""What the beginnings of worklists hold."""
+
 
 def keep_apart(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None] = ()) -> None:
     """Refuse an output that is an input, an image, or the file of another output.
@@ -112,16 +115,29 @@ def check_ledger(path: Path) -> None:
         )
 
 
+def check_worklist(path: Path) -> None:
+    """Refuse to replace a table or page that is no worklist. Of a link, nothing but itself goes.
+
+    Raises
+    ------
+    UsageError
+        If the file is something else.
+    """
+    head = b"" if path.is_symlink() else _head(path, 4096)
+    if head and _WORKLISTS[path.suffix] not in head:
+        raise UsageError(f"{path} is no worklist, and a scan would replace it; give another --out")
+
+
 def _check_begins(path: Path, begins: bytes, option: str, what: str) -> None:
     head = _head(path)
     if head and not head.startswith(begins):
         raise UsageError(f"{option} {path} is no {what} of medscan; name a new file")
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Path, count: int = 100) -> bytes:
     """Return the first bytes of a regular file; none if it does not exist or cannot be read."""
     try:
         with path.open("rb") as stream:
-            return stream.read(100)
+            return stream.read(count)
     except OSError:
         return b""

@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 
 from medscan.errors import UsageError
+from medscan.options import Outputs
 from medscan.outputs import check_history, check_ledger, check_log, keep_apart
 from tests import tiny
 
@@ -66,3 +67,16 @@ def test_a_database_of_another_program_is_no_ledger(tmp_path):
     base.close()
     with pytest.raises(UsageError, match="is no ledger"):
         check_ledger(tmp_path / "base")
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.html"])
+def test_a_table_that_is_no_worklist_is_not_replaced_by_one(tmp_path, name):
+    outputs = Outputs(out=tmp_path / "labels.h5")
+    (tmp_path / name).write_text("study,label\n1.2.3,normal\n")
+    with pytest.raises(UsageError, match=f"{name} is no worklist"):
+        outputs.check()
+    (tmp_path / name).write_text('rank,study,\n<meta name="generator" content="medscan">')
+    outputs.check()
+    (tmp_path / name).write_text("rank;study\n")
+    (tmp_path / "labels.h5").touch()
+    outputs.check()  # its own, saved by a spreadsheet
