@@ -99,7 +99,10 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     ),
     Reason.MOSAIC: (Bucket.SKIPPED, "a mosaic whose header does not say how to divide it"),
     Reason.WHOLE_SLIDE: (Bucket.SKIPPED, "a large level, or the label, of a slide of microscopy"),
-    Reason.DUPLICATE: (Bucket.SKIPPED, "another file holds the same SOP instance"),
+    Reason.DUPLICATE: (
+        Bucket.SKIPPED,
+        "another file holds the same SOP instance with the same pixels",
+    ),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "its header contradicts what each detector is for"),
     Reason.UNSTATED: (
         Bucket.SKIPPED,
