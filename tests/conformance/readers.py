@@ -56,11 +56,11 @@ def stored_by_pydicom(path: Path) -> np.ndarray | None:
 
 
 def stored_by_dcmtk(path: Path, folder: Path) -> np.ndarray | None:
-    """Made native by DCMTK, then read as it says."""
+    """Made native by DCMTK, then read as it says; of little-endian files nothing would be left."""
     head = pydicom.dcmread(path, force=True, stop_before_pixels=True)
     syntax = str(head.file_meta.get("TransferSyntaxUID", ""))
     rest = syntax.removeprefix("1.2.840.10008.1.2").removeprefix(".")
-    if rest.startswith(("4.9", "4.2")):
+    if rest.startswith(("4.9", "4.2")) or rest in ("", "1"):
         return None
     program = PROGRAMS.get(rest[:3], PROGRAMS.get(rest, "dcmconv"))
     native = folder / "native.dcm"
