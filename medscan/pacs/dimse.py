@@ -1,4 +1,4 @@
-"""A DICOM application entity (DICOM PS3.4 B, C): storing objects, and whose a study is.
+"""A DICOM application entity (DICOM PS3.4 B, C): storing objects, and what it has already.
 
 Objects go as the bytes of their files. Each SOP class is offered with each transfer syntax that is
 really there, in a context of its own: with several in one, the peer chooses one for all.
@@ -7,7 +7,7 @@ really there, in a context of its own: with several in one, the peer chooses one
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -16,21 +16,29 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from medscan.archive import text
-from medscan.errors import LoginError, UnavailableError
+from medscan.errors import LoginError, PacsError, UnavailableError
 from medscan.pacs.address import Peer
-from medscan.pacs.answer import Answer
+from medscan.pacs.answer import Answer, reason
 from medscan.pacs.libraries import need
 from medscan.pacs.login import Login
 from medscan.pacs.objects import DicomObject
+from medscan.text import is_uid
 
 if TYPE_CHECKING:
     from pynetdicom.association import Association
 
 MOST_CONTEXTS = 127
 """Contexts of an association that objects may have: PS3.8 allows 128, and one is for queries."""
-NOT_ACCEPTED = 0x0122
+NOT_SUPPORTED = 0x0122
+"""Status of a SOP class that a peer does not take or answer."""
+OUT_OF_RESOURCES = 0xA7
+"""First byte of statuses after which the same request may succeed later."""
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 PENDING = (0xFF00, 0xFF01)
+
+
+class NoQueriesError(PacsError):
+    """An application entity answers no queries, as a router does not."""
 
 
 class Node:
@@ -61,32 +69,73 @@ class Node:
     def close(self) -> None:
         """Nothing is open between calls."""
 
-    def patients(self, study: str) -> set[str] | None:
-        """Return the PatientIDs that it has for a study; None if it answers no queries.
+    # --- search -----------------------------------------------------------------------------------
+
+    def instances(self, study: str, series: str) -> list[str]:
+        """Return the UIDs of the instances of a series.
 
         Raises
         ------
         UnavailableError
-            If it does not answer.
+            If it does not answer, or cannot now.
+        PacsError
+            If it refuses, such as for not knowing medscan's AE title.
         """
+        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""}
+        return [text(one, "SOPInstanceUID") for one in self._find("IMAGE", "SOPInstanceUID", keys)]
+
+    def _find(self, level: str, uid: str, keys: Mapping[str, str]) -> Iterator[Dataset]:
+        """Yield what it says of each thing that matches, once."""
+        found: dict[str, Dataset] = {}
+        for match in self._matches(level, keys):
+            if is_uid(text(match, uid)):
+                found.setdefault(text(match, uid), match)
+        yield from found.values()
+
+    def _matches(self, level: str, keys: Mapping[str, str]) -> list[Dataset]:
+        with self._asked(FIND) as association:
+            matches = self._answers(association.send_c_find(query_of(level, keys), FIND))
+            return [match for match in matches if match is not None]
+
+    @contextmanager
+    def _asked(self, model: str) -> Iterator[Association]:
         from pynetdicom.presentation import build_context
 
-        with self._associated([build_context(FIND)]) as association:
+        with self._associated([build_context(model)]) as association:
             if association is None or not association.accepted_contexts:
-                return None
-            query = Dataset()
-            query.QueryRetrieveLevel, query.StudyInstanceUID, query.PatientID = "STUDY", study, ""
-            found: set[str] = set()
-            for status, match in association.send_c_find(query, FIND):
-                code = status.get("Status")
-                if code is None:
-                    raise UnavailableError(f"{self.peer.host} does not answer")
-                if code in PENDING and match is not None:
-                    if text(match, "StudyInstanceUID") == study:
-                        found.add(text(match, "PatientID"))
-                elif code:
-                    return None
-            return found
+                raise NoQueriesError(f"{self.peer.host} answers no queries of medscan")
+            yield association
+
+    def _answers(
+        self, responses: Iterable[tuple[Dataset, Dataset | None]]
+    ) -> Iterator[Dataset | None]:
+        """Yield what comes with each response, as long as all is well or a part of it failed."""
+        host = self.peer.host
+        for status, match in responses:
+            code = status.get("Status")
+            if code is None:
+                raise UnavailableError(f"{host} does not answer")
+            if code == NOT_SUPPORTED:
+                raise NoQueriesError(f"{host} answers no queries of medscan: {reason(code)}")
+            if code >> 8 == OUT_OF_RESOURCES:
+                raise UnavailableError(f"{host} cannot answer now: {reason(code)}")
+            if code and code not in PENDING and code >> 12 != 0xB:
+                raise PacsError(f"{host} refuses what it is asked: {reason(code)}")
+            yield match
+
+    # --- store ------------------------------------------------------------------------------------
+
+    def patients(self, study: str) -> set[str] | None:
+        """Return the PatientIDs that it has for a study; None if it answers no queries.
+
+        Raises as `instances`.
+        """
+        keys = {"StudyInstanceUID": study, "PatientID": ""}
+        try:
+            found = self._matches("STUDY", keys)
+        except NoQueriesError:
+            return None
+        return {text(one, "PatientID") for one in found if text(one, "StudyInstanceUID") == study}
 
     def holds(self, study: str, series: str) -> set[str] | None:  # noqa: ARG002 - as of `Web`
         """None: what it has is not asked, since it answers for each object that it is sent."""
@@ -124,7 +173,7 @@ class Node:
             for context in (association.accepted_contexts if association else ())
         }
         if association is None or (one.sop_class, one.syntax) not in accepted:
-            answer.failed[one.instance] = NOT_ACCEPTED
+            answer.failed[one.instance] = NOT_SUPPORTED
             return
         if not association.is_established:
             return
@@ -150,6 +199,15 @@ class Node:
         finally:
             if association.is_established:
                 association.release()
+
+
+def query_of(level: str, keys: Mapping[str, str]) -> Dataset:
+    """Return what a query at a level asks: keys to match, empty ones to be told."""
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    for keyword, value in keys.items():
+        setattr(query, keyword, value)
+    return query
 
 
 def _tls(login: Login, host: str) -> tuple[ssl.SSLContext, str] | None:

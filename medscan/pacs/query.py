@@ -15,13 +15,10 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from medscan.archive import text
-from medscan.errors import PacsError, UnavailableError, UsageError
+from medscan.errors import UnavailableError, UsageError
 from medscan.pacs.address import Peer
-from medscan.pacs.answer import reason
-from medscan.pacs.dimse import FIND, PENDING, Node
+from medscan.pacs.dimse import Node, query_of
 from medscan.pacs.login import Login
-from medscan.text import is_uid
 
 MOVE = "1.2.840.10008.5.1.4.1.2.2.2"
 ARRIVING = "arriving-"
@@ -66,21 +63,6 @@ class Archive(Node):
         keys = dict.fromkeys(asked, "") | {"StudyInstanceUID": study}
         return self._find("SERIES", "SeriesInstanceUID", keys)
 
-    def instances(self, study: str, series: str) -> list[str]:
-        """Return the UIDs of the instances of a series. Raises as `studies`."""
-        keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series, "SOPInstanceUID": ""}
-        return [text(one, "SOPInstanceUID") for one in self._find("IMAGE", "SOPInstanceUID", keys)]
-
-    def _find(self, level: str, uid: str, keys: Mapping[str, str]) -> Iterator[Dataset]:
-        query = _query(level, keys)
-        found: dict[str, Dataset] = {}
-        with self._asked(FIND) as association:
-            for status, match in association.send_c_find(query, FIND):
-                self._check(status)
-                if match is not None and is_uid(text(match, uid)):
-                    found.setdefault(text(match, uid), match)
-        yield from found.values()
-
     def retrieve(self, study: str, series: str, instance: str = "") -> Iterator[Iterator[bytes]]:
         """Yield the objects of a series, or one of them, as the pieces of their files.
 
@@ -95,13 +77,14 @@ class Archive(Node):
         """
         keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
         keys |= {"SOPInstanceUID": instance} if instance else {}
-        query = _query("IMAGE" if instance else "SERIES", keys)
+        query = query_of("IMAGE" if instance else "SERIES", keys)
         failed: UnavailableError | None = None
         with tempfile.TemporaryDirectory(prefix=ARRIVING, dir=self.scratch) as name:
             try:
                 with self._receiving(Path(name)), self._asked(MOVE) as association:
-                    for status, _ in association.send_c_move(query, self._entity.ae_title, MOVE):
-                        self._check(status)
+                    title = self._entity.ae_title
+                    for _ in self._answers(association.send_c_move(query, title, MOVE)):
+                        pass
             except UnavailableError as error:
                 failed = error
             for path in sorted(Path(name).glob("*.dcm")):
@@ -109,23 +92,6 @@ class Archive(Node):
                 path.unlink()
         if failed is not None:
             raise failed
-
-    @contextmanager
-    def _asked(self, model: str) -> Iterator[Any]:
-        from pynetdicom.presentation import build_context
-
-        with self._associated([build_context(model)]) as association:
-            if association is None or not association.accepted_contexts:
-                raise PacsError(f"{self.peer.host} answers no queries of medscan")
-            yield association
-
-    def _check(self, status: Dataset) -> None:
-        """Raise unless a status says that all is well so far, or that a part of it failed."""
-        code = status.get("Status")
-        if code is None:
-            raise UnavailableError(f"{self.peer.host} does not answer")
-        if code and code not in PENDING and code >> 12 != 0xB:
-            raise PacsError(f"{self.peer.host} refuses what it is asked: {reason(code)}")
 
     @contextmanager
     def _receiving(self, folder: Path) -> Iterator[None]:
@@ -160,14 +126,6 @@ class Archive(Node):
             yield
         finally:
             server.shutdown()
-
-
-def _query(level: str, keys: Mapping[str, str]) -> Dataset:
-    query = Dataset()
-    query.QueryRetrieveLevel = level
-    for keyword, value in keys.items():
-        setattr(query, keyword, value)
-    return query
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -1,0 +1,61 @@
+"""Sending to application entities that refuse, answer nothing and go away."""
+
+import pydicom
+import pytest
+
+from medscan.pacs import Login, Node, find_objects, opened, patience, peer
+from medscan.sending import TABLES, send
+from tests.pacs.entity import Entity
+from tests.sending.test_unruly import an_object
+
+pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(patience, "WAITS_S", (0.0,))
+
+
+@pytest.fixture
+def entity(tmp_path):
+    """One that has the study of the objects."""
+    made = Entity()
+    made.objects.append(pydicom.dcmread(an_object(tmp_path / "image", 77)))
+    return made
+
+
+@pytest.fixture
+def objects(tmp_path):
+    for number in range(3):
+        an_object(tmp_path / "objects", number)
+    return tmp_path / "objects"
+
+
+def sent(entity, folder):
+    target = Node(peer(entity.address), "MEDSCAN", Login(), 5.0)
+    with opened(folder.with_name("ledger"), TABLES) as ledger:
+        return send(find_objects([folder]), target, entity.address, ledger)
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "tries"),
+    [
+        (0xA700, "cannot answer now: out of resources (0xA700)", 2),
+        (0xC001, "refuses what it is asked: not understood (0xC001)", 1),
+    ],
+)
+def test_whose_a_study_is_must_be_known(entity, objects, status, words, tries):
+    entity.status = status
+    with entity:
+        done = sent(entity, objects)
+    assert (done.stored, done.refused, len(entity.asked)) == (0, 3, tries)
+    assert all(problem.endswith(words) for problem in done.problems)
+    assert len(entity.objects) == 1
+
+
+@pytest.mark.parametrize("status", [None, 0x0122])
+def test_a_router_is_not_asked_whose_a_study_is(entity, objects, status):
+    entity.answers_queries, entity.status = status is not None, status
+    with entity:
+        assert sent(entity, objects).stored == 3
+    assert len(entity.objects) == 4
