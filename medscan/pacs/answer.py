@@ -27,6 +27,7 @@ REASONS = {
     0x0118: "no such SOP class",
     0x0122: "SOP class not supported",
     0x0124: "not authorised",
+    0xA801: "the AE title of --aet is no destination that it knows",
     0xB000: "stored, but elements were changed",
     0xB006: "stored, but elements were left out",
     0xB007: "stored, but it does not fit its SOP class",

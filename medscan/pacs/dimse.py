@@ -65,6 +65,7 @@ class Node:
         self._entity.acse_timeout = self._entity.network_timeout = timeout_s
         self._entity.dimse_timeout = self._entity.connection_timeout = timeout_s
         self._tls = _tls(login, peer.name)
+        self._aborted = False
 
     def close(self) -> None:
         """Nothing is open between calls."""
@@ -110,9 +111,12 @@ class Node:
         self, responses: Iterable[tuple[Dataset, Dataset | None]]
     ) -> Iterator[Dataset | None]:
         """Yield what comes with each response, as long as all is well or a part of it failed."""
-        host = self.peer.host
+        host, answered = self.peer.host, False
         for status, match in responses:
             code = status.get("Status")
+            if code is None and self._aborted and not answered:
+                asked = f"does it know the AE title {self._entity.ae_title} (--aet)?"
+                raise PacsError(f"{host} ended the query without an answer: {asked}")
             if code is None:
                 raise UnavailableError(f"{host} does not answer")
             if code == NOT_SUPPORTED:
@@ -121,6 +125,7 @@ class Node:
                 raise UnavailableError(f"{host} cannot answer now: {reason(code)}")
             if code and code not in PENDING and code >> 12 != 0xB:
                 raise PacsError(f"{host} refuses what it is asked: {reason(code)}")
+            answered = True
             yield match
 
     # --- store ------------------------------------------------------------------------------------
@@ -186,9 +191,16 @@ class Node:
     @contextmanager
     def _associated(self, contexts: Sequence[Any]) -> Iterator[Association | None]:
         """An association; None if the peer accepts nothing of what is offered."""
-        peer = self.peer
+        from pynetdicom import evt
+
+        peer, self._aborted = self.peer, False
         association = self._entity.associate(
-            peer.name, peer.port, list(contexts), ae_title=peer.title, tls_args=self._tls
+            peer.name,
+            peer.port,
+            list(contexts),
+            ae_title=peer.title,
+            evt_handlers=[(evt.EVT_PDU_RECV, self._note_abort)],
+            tls_args=self._tls,
         )
         if association.is_rejected:
             raise LoginError(f"{peer.host} refuses associations with {self._entity.ae_title}")
@@ -199,6 +211,12 @@ class Node:
         finally:
             if association.is_established:
                 association.release()
+
+    def _note_abort(self, event: Any) -> None:
+        """Note that the peer ends the association, which is not the same as going away."""
+        from pynetdicom.pdu import A_ABORT_RQ
+
+        self._aborted = self._aborted or isinstance(event.pdu, A_ABORT_RQ)
 
 
 def query_of(level: str, keys: Mapping[str, str]) -> Dataset:

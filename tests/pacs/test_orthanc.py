@@ -92,8 +92,9 @@ def test_a_pacs_without_dicomweb_sends_what_it_is_asked_for(pacs, tmp_path):
 def test_a_pacs_that_does_not_know_medscan_sends_nothing(pacs, tmp_path):
     tiny.write_series(tmp_path / "in", tiny.head_volume(1, 2, 16), study="1.2.1")
     pacs(inside.fill, tmp_path / "in")
-    with pytest.raises(PacsError):
+    with pytest.raises(PacsError, match="does it know the AE title STRANGER") as raised:
         pacs(calls.fetched_by_a_stranger, tmp_path / "spool")
+    assert raised.value.exit_code == 1
 
 
 def test_a_server_killed_while_it_answers_leaves_no_half_study(pacs, tmp_path):
