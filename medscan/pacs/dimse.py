@@ -55,6 +55,9 @@ class Node:
         Longest wait for an answer.
     """
 
+    answers_each = True
+    """It answers for each object, once that is stored (DICOM PS3.4 B.2.3)."""
+
     def __init__(self, peer: Peer, title: str, login: Login, timeout_s: float = 60.0) -> None:
         need("pynetdicom")
         from pynetdicom import AE, _config
@@ -142,13 +145,19 @@ class Node:
             return None
         return {text(one, "PatientID") for one in found if text(one, "StudyInstanceUID") == study}
 
-    def holds(self, study: str, series: str) -> set[str] | None:  # noqa: ARG002 - as of `Web`
-        """None: what it has is not asked, since it answers for each object that it is sent."""
-        return None
+    def holds(self, study: str, series: str) -> set[str] | None:
+        """Return the instances that it has of a series; None if it answers no queries.
+
+        Raises as `instances`.
+        """
+        try:
+            return set(self.instances(study, series))
+        except NoQueriesError:
+            return None
 
     def has_same(self, one: DicomObject) -> bool:  # noqa: ARG002 - as of `Web`
-        """False: it does not show what it has."""
-        return False
+        """True: a query tells UIDs, and that of an object is derived from all that it holds."""
+        return True
 
     def store(self, objects: Sequence[DicomObject]) -> Answer:
         """Send objects, and return what it says of each; those that it does not are not in it.

@@ -67,6 +67,9 @@ class Web:
         Longest wait for the next bytes of an answer.
     """
 
+    answers_each = False
+    """Some say success of objects that they do not store."""
+
     def __init__(self, address: WebAddress, login: Login, timeout_s: float = 60.0) -> None:
         need("requests", "dicomweb_client")
         from dicomweb_client.web import DICOMwebClient

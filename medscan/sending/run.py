@@ -1,7 +1,7 @@
 """Exported objects -> a PACS: each once, to the study that it was made from, and confirmed.
 
-What a server says of objects that it was sent is not believed alone: it is asked before, whose the
-study is and what it holds, and afterwards, what it holds now.
+A server is asked before, whose the study is and what it holds. What a DICOMweb service says of
+objects that it was sent is not believed alone: it is asked afterwards, what it holds now.
 """
 
 from __future__ import annotations
@@ -44,6 +44,9 @@ Watch = Callable[[int, int, int, int], None]
 
 class Target(Protocol):
     """Where objects are sent to; see `medscan.pacs.Web` and `medscan.pacs.Node`."""
+
+    answers_each: bool
+    """Whether what it says of an object is believed; else it is asked afterwards what it holds."""
 
     def patients(self, study: str) -> set[str] | None:
         """Return the PatientIDs that it has for a study; None if it answers no queries."""
@@ -215,10 +218,12 @@ class _Run:
         def store() -> Answer:
             again = next(tries) > 0
             held = (self.target.holds(study, series) if again else None) or set()
-            return self.target.store([one for one in batch if one.instance not in held])
+            answer = self.target.store([one for one in batch if one.instance not in held])
+            answer.referenced.update((one.instance, 0) for one in batch if one.instance in held)
+            return answer
 
         answer = patiently(store)
-        held = self._held(study, series, answer)
+        held = None if self.target.answers_each else self._held(study, series, answer)
         for one in batch:
             self._settle(one, answer, held)
 

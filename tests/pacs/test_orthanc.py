@@ -234,6 +234,8 @@ def test_an_application_entity_is_sent_each_syntax_as_it_is(pacs, made, objects)
         == RLELossless
     )
     assert pacs(calls.sent, objects, inside.PEER).kept == 5
+    objects.with_name("objects.sent").unlink()  # as after a kill before it was written
+    assert pacs(calls.sent, objects, inside.PEER).there == 5
 
 
 @pytest.mark.skipif(not inside.STORESCP, reason="needs dcmtk's receiver")

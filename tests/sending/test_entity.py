@@ -3,6 +3,7 @@
 import pydicom
 import pytest
 
+from medscan.errors import UnavailableError
 from medscan.pacs import Login, Node, find_objects, opened, patience, peer
 from medscan.sending import TABLES, send
 from tests.pacs.entity import Entity
@@ -31,8 +32,8 @@ def objects(tmp_path):
     return tmp_path / "objects"
 
 
-def sent(entity, folder):
-    target = Node(peer(entity.address), "MEDSCAN", Login(), 5.0)
+def sent(entity, folder, kind=Node):
+    target = kind(peer(entity.address), "MEDSCAN", Login(), 5.0)
     with opened(folder.with_name("ledger"), TABLES) as ledger:
         return send(find_objects([folder]), target, entity.address, ledger)
 
@@ -58,4 +59,31 @@ def test_a_router_is_not_asked_whose_a_study_is(entity, objects, status):
     entity.answers_queries, entity.status = status is not None, status
     with entity:
         assert sent(entity, objects).stored == 3
+    assert len(entity.objects) == 4
+
+
+def test_what_is_there_although_the_ledger_does_not_say_so_is_not_sent_again(entity, objects):
+    with entity:
+        assert sent(entity, objects).stored == 3
+        objects.with_name("ledger").unlink()
+        an_object(objects, 3)
+        done = sent(entity, objects)
+    assert (done.stored, done.there, done.problems) == (1, 3, [])
+    assert len(entity.objects) == 5
+
+
+def test_one_that_went_away_is_asked_what_it_has(entity, objects):
+    class Gone(Node):
+        tries = 0
+
+        def store(self, objects):
+            self.tries += 1
+            if self.tries > 1:
+                return super().store(objects)
+            super().store(objects[:2])
+            raise UnavailableError("it does not answer")
+
+    with entity:
+        done = sent(entity, objects, Gone)
+    assert (done.stored, done.problems) == (3, [])
     assert len(entity.objects) == 4
