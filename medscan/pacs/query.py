@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from pydicom.dataset import Dataset
 
-from medscan.errors import UnavailableError, UsageError
+from medscan.errors import UsageError
 from medscan.pacs.address import Peer
 from medscan.pacs.dimse import Node, query_of
 from medscan.pacs.login import Login
@@ -64,7 +66,7 @@ class Archive(Node):
         return self._find("SERIES", "SeriesInstanceUID", keys)
 
     def retrieve(self, study: str, series: str, instance: str = "") -> Iterator[Iterator[bytes]]:
-        """Yield the objects of a series, or one of them, as the pieces of their files.
+        """Yield the objects of a series, or one of them, each once its file has come.
 
         What the peer says of how many it sent is not believed: the caller counts what came.
 
@@ -78,24 +80,32 @@ class Archive(Node):
         keys = {"StudyInstanceUID": study, "SeriesInstanceUID": series}
         keys |= {"SOPInstanceUID": instance} if instance else {}
         query = query_of("IMAGE" if instance else "SERIES", keys)
-        failed: UnavailableError | None = None
-        with tempfile.TemporaryDirectory(prefix=ARRIVING, dir=self.scratch) as name:
+        arrived: SimpleQueue[Path | None] = SimpleQueue()
+        scratch = tempfile.TemporaryDirectory(
+            prefix=ARRIVING, dir=self.scratch, ignore_cleanup_errors=True
+        )
+        with (
+            scratch as folder,
+            self._receiving(Path(folder), arrived),
+            self._asked(MOVE) as association,
+            ThreadPoolExecutor(1) as pool,
+        ):
+            responses = association.send_c_move(query, self._entity.ae_title, MOVE)
+            moved = pool.submit(list, self._answers(responses))
+            moved.add_done_callback(lambda _: arrived.put(None))
             try:
-                with self._receiving(Path(name)), self._asked(MOVE) as association:
-                    title = self._entity.ae_title
-                    for _ in self._answers(association.send_c_move(query, title, MOVE)):
-                        pass
-            except UnavailableError as error:
-                failed = error
-            for path in sorted(Path(name).glob("*.dcm")):
-                yield _pieces(path)
-                path.unlink()
-        if failed is not None:
-            raise failed
+                while path := arrived.get():
+                    yield _pieces(path)
+                    path.unlink()
+            finally:
+                if not moved.done():  # no more is wanted: end it, and the wait for what it says
+                    association.abort()
+                    association.dimse.msg_queue.put((None, None))
+            moved.result()
 
     @contextmanager
-    def _receiving(self, folder: Path) -> Iterator[None]:
-        """Write what is sent to medscan's port into a folder, as it is sent."""
+    def _receiving(self, folder: Path, arrived: SimpleQueue[Path | None]) -> Iterator[None]:
+        """Write what is sent to medscan's port into a folder, and name each file that is whole."""
         from pynetdicom import (
             AE,
             ALL_TRANSFER_SYNTAXES,
@@ -111,9 +121,9 @@ class Archive(Node):
         numbers = count()
 
         def keep(event: Any) -> int:
-            path = folder / f"{next(numbers):08d}.part"
+            path = folder / str(next(numbers))
             path.write_bytes(event.encoded_dataset())
-            path.replace(path.with_suffix(".dcm"))
+            arrived.put(path)
             return 0
 
         try:

@@ -7,6 +7,7 @@ import time
 
 import pydicom
 from pynetdicom import AE, ALL_TRANSFER_SYNTAXES, AllStoragePresentationContexts, evt
+from pynetdicom.presentation import build_context
 
 from medscan.pacs.dimse import FIND
 from medscan.pacs.query import MOVE
@@ -29,17 +30,19 @@ class Entity:
     - `aborts`: whether it ends an association in which it is asked something; `stall_s`: seconds
       before each answer.
     - `before_each`: what it calls before it sends an object that it is asked for.
-    - `port`: that at which it knows medscan; `asked`: the levels that it was asked at.
+    - `port`: that at which it knows medscan; `asked`: the levels that it was asked at; `sent`: the
+      objects that it began to send.
     """
 
     def __init__(self):
         self.objects, self.answers_queries = [], True
         self.status, self.aborts, self.stall_s = None, False, 0.0
-        self.before_each, self.port, self.asked = lambda: None, free_port(), []
+        self.before_each, self.port = lambda: None, free_port()
+        self.asked, self.sent = [], []
 
     def add(self, folder):
         """Have the DICOM files of a folder."""
-        self.objects += [pydicom.dcmread(p) for p in sorted(folder.rglob("*.dcm"))]
+        self.objects += [pydicom.dcmread(p) for p in sorted(folder.rglob("*")) if p.is_file()]
 
     @property
     def address(self):
@@ -61,7 +64,10 @@ class Entity:
         return self
 
     def __exit__(self, *_):
+        answering = self.server.active_associations
         self.server.shutdown()
+        for association in answering:
+            association.join(10)
 
     def _matching(self, query):
         """What it has that a query names."""
@@ -89,10 +95,13 @@ class Entity:
     def _move(self, event):
         self._begin(event)
         found = self._matching(event.identifier)
-        yield "127.0.0.1", self.port
+        kinds = {(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID) for ds in found}
+        contexts = [build_context(*kind) for kind in kinds]
+        yield "127.0.0.1", self.port, {"contexts": contexts}
         yield len(found)
         for ds in found:
             self.before_each()
+            self.sent.append(ds)
             yield 0xFF00, ds
 
     def _store(self, event):
