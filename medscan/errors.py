@@ -100,7 +100,7 @@ class UnavailableError(PacsError):
 
 
 class FullError(MedscanError):
-    """The folder for fetched studies holds as much as it may; scan and forget some first."""
+    """The folder for fetched studies holds as much as it may, or its disk as much as it can."""
 
     exit_code = 75
 

@@ -20,13 +20,14 @@ from pydicom.errors import InvalidDicomError
 
 from medscan.archive import ArchiveFile, Bucket, Header, Outcome, key_of, read_header, text
 from medscan.errors import DiskError, FullError, LoginError, PacsError, UnavailableError
-from medscan.fetching.spool import Held, Spool
+from medscan.fetching.spool import SPARE, Held, Spool
 from medscan.fetching.wish import SERIES_FIELDS, STUDY_FIELDS, Wish
 from medscan.pacs import GIVE_UP_AFTER, patiently
 
 ROUNDS = 3
 """Times that a study is asked for again because it has grown meanwhile."""
 FULL = "{} holds as much as it may: scan, then `medscan fetch --forget` what is published"
+DISK_FULL = "the disk of {} is full, but for {:.0f} MiB that stay free: make room on it"
 _IDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
@@ -64,7 +65,7 @@ class Fetched:
     unwanted : dict
         Number of objects by why their series were left where they are.
     missing : int
-        Objects that could not be fetched.
+        Objects that could not be fetched, or that there was no room for.
     damaged : int
         Objects that are whole as the PACS has them, but cannot be read.
     bytes : int
@@ -152,11 +153,13 @@ def fetch(
                 done.stopped = f"{error}; the rest is left for the next fetch"
                 break
         except FullError as error:
-            spool.drop_partial(study.uid)
+            study.drop()
             if spool.bytes or not spool.disk_has_room():
                 done.stopped = str(error)
                 break
-            study.report("it is larger than the folder may be")
+            study.report("it is larger than the room that the folder has")
+        finally:
+            study.count()
     if not done.stopped:
         _tell(watch, done, done.listed)
         spool.drop_partial_but({text(found, _IDS[0]) for found in wanted})
@@ -193,8 +196,10 @@ class _Study:
         self.tell = tell
         self.source, self.spool, self.wish, self.limit = source, spool, wish, limit
         self.done, self.found, self.uid = done, found, text(found, _IDS[0])
-        self.held: dict[tuple[str, str], Held] = {}
+        self.listed: set[tuple[str, str]] = set()
         self.unwanted: dict[str, int] = {}
+        self.held: dict[tuple[str, str], Held] = {}
+        self.came: dict[tuple[str, str], Held] = {}
 
     def report(self, why: str) -> None:
         """Add a line about it to the problems."""
@@ -202,23 +207,19 @@ class _Study:
 
     def fetch(self) -> None:
         """Fetch what is wanted of it, until that is all there is."""
-        listed = self._list()
+        self._list()
         self.held = self.spool.objects(self.uid)
-        if listed - self.held.keys() and any(one.forgotten for one in self.held.values()):
+        if self.listed - self.held.keys() and any(one.forgotten for one in self.held.values()):
             self.spool.remember(self.uid)  # one that has grown is scanned whole
             self.held = self.spool.objects(self.uid)
-        kept = listed & self.held.keys()
         for _ in range(ROUNDS):
-            self._fetch(listed)
-            latest = self._list()
-            grown, listed = latest != listed, latest
+            self._fetch()
+            before = self.listed
+            self._list()
+            grown = self.listed != before
             if not grown:
                 break
-        missing = listed - self.held.keys()
-        self.done.kept += len(kept)
-        self.done.missing += len(missing)
-        for why, count in self.unwanted.items():
-            self.done.unwanted[why] = self.done.unwanted.get(why, 0) + count
+        missing = self.listed - self.held.keys()
         if missing or grown:
             what = f"{len(missing)} objects are missing" if missing else "it is still growing"
             self.report(f"{what}; left for the next fetch")
@@ -226,14 +227,30 @@ class _Study:
         self.spool.deliver(self.uid)
         self.done.studies += 1
 
-    def _list(self) -> set[tuple[str, str]]:
-        """UIDs of series and instance of all objects that are wanted."""
+    def drop(self) -> None:
+        """Remove what there is of it while it is incomplete."""
+        self.spool.drop_partial(self.uid)
+        self.held = self.spool.objects(self.uid)
+        self.done.fetched -= len(self.came)
+        self.done.bytes -= sum(one.size for one in self.came.values())
+        self.done.damaged -= sum(bool(one.damage) for one in self.came.values())
+        self.came = {}
+
+    def count(self) -> None:
+        """Count the objects that are listed and did not come now, whatever ended it."""
+        self.done.kept += len((self.listed & self.held.keys()) - self.came.keys())
+        self.done.missing += len(self.listed - self.held.keys())
+        for why, count in self.unwanted.items():
+            self.done.unwanted[why] = self.done.unwanted.get(why, 0) + count
+
+    def _list(self) -> None:
+        """Ask for the UIDs of series and instance of all objects that are wanted."""
         listed: set[tuple[str, str]] = set()
-        self.unwanted = {}
+        unwanted: dict[str, int] = {}
         for found in patiently(lambda: list(self.source.series(self.uid, SERIES_FIELDS))):
             series, stated = text(found, _IDS[1]), _count(found)
             if why := self.wish.refusal(self.found, found):
-                self.unwanted[why] = self.unwanted.get(why, 0) + stated
+                unwanted[why] = unwanted.get(why, 0) + stated
                 self.spool.note_series(self.uid, series, stated, why)
                 continue
             uids = patiently(partial(self.source.instances, self.uid, series))
@@ -241,18 +258,20 @@ class _Study:
                 raise PacsError(f"{len(uids)} of the {stated} objects of a series are listed")
             self.spool.note_series(self.uid, series, len(uids), "")
             listed.update((series, uid) for uid in uids)
-        return listed
+        self.listed, self.unwanted = listed, unwanted
 
-    def _fetch(self, listed: set[tuple[str, str]]) -> None:
+    def _fetch(self) -> None:
         """Ask for each series that lacks much, then for each object that still lacks."""
         begun = time.monotonic()
-        for series in sorted({series for series, _ in listed - self.held.keys()}):
-            expected = {one for one in listed if one[0] == series}
-            if 2 * len(expected - self.held.keys()) > len(expected):
-                patiently(partial(self._receive, expected, series))
-            for _, instance in sorted(expected - self.held.keys()):
-                patiently(partial(self._receive_one, expected, series, instance))
-        self.done.seconds += time.monotonic() - begun
+        try:
+            for series in sorted({series for series, _ in self.listed - self.held.keys()}):
+                expected = {one for one in self.listed if one[0] == series}
+                if 2 * len(expected - self.held.keys()) > len(expected):
+                    patiently(partial(self._receive, expected, series))
+                for _, instance in sorted(expected - self.held.keys()):
+                    patiently(partial(self._receive_one, expected, series, instance))
+        finally:
+            self.done.seconds += time.monotonic() - begun
 
     def _receive_one(self, expected: set[tuple[str, str]], series: str, instance: str) -> None:
         try:
@@ -278,7 +297,7 @@ class _Study:
             path.replace(self.spool.place(self.uid, series, uid))
             held = Held(series, uid, size, damage, forgotten=False)
             self.spool.note_object(self.uid, held)
-            self.held[series, uid] = held
+            self.held[series, uid] = self.came[series, uid] = held
             self.done.fetched += 1
             self.done.bytes += size
             self.tell()
@@ -294,9 +313,10 @@ class _Study:
             with path.open("wb") as stream:
                 for piece in pieces:
                     size += len(piece)
-                    room = self.limit is None or self.spool.bytes + size <= self.limit
-                    if not (room and self.spool.disk_has_room()):
+                    if self.limit is not None and self.spool.bytes + size > self.limit:
                         raise FullError(FULL.format(self.spool.folder))
+                    if not self.spool.disk_has_room():
+                        raise FullError(DISK_FULL.format(self.spool.folder, SPARE / 2**20))
                     stream.write(piece)
         except OSError as error:
             raise DiskError(f"{path.parent} could not be written: {error.strerror}") from error

@@ -9,7 +9,7 @@ import pytest
 
 from medscan.archive import key_of
 from medscan.errors import PacsError, UnavailableError
-from medscan.fetching import Wish, fetch, opened_spool
+from medscan.fetching import Wish, fetch, opened_spool, spool
 from medscan.pacs import Login, Web, patience, web, web_address
 from tests import tiny
 from tests.pacs.stand_in import StandIn
@@ -212,7 +212,8 @@ def test_addresses_are_our_own_and_objects_are_asked_for_as_they_are(server, tmp
 def test_a_full_folder_ends_the_fetch_and_keeps_what_is_whole(server, tmp_path):
     one = sum(len(d) for u, d in server.objects.items() if u[0] == "1.2.0")
     done = fetched(server, tmp_path / "spool", limit=one + 100)
-    assert (done.studies, done.missing) == (1, 0)
+    assert (done.studies, done.fetched, done.missing) == (1, 4, 4)
+    assert done.bytes == one
     assert "holds as much as it may" in done.stopped
     assert len(contents(tmp_path / "spool")) == 4
     assert sum(map(len, contents(tmp_path / "spool.fetch" / "partial"))) == 0
@@ -222,7 +223,27 @@ def test_a_full_folder_ends_the_fetch_and_keeps_what_is_whole(server, tmp_path):
 def test_a_study_larger_than_the_folder_may_be_does_not_stop_the_others(server, tmp_path):
     done = fetched(server, tmp_path / "spool", limit=1000)
     assert (done.studies, done.stopped, len(done.problems)) == (0, "", 2)
-    assert "larger than the folder may be" in done.problems[0]
+    assert (done.fetched, done.bytes, done.missing) == (0, 0, 8)
+    assert done.seconds > 1e-4
+    assert "larger than the room that the folder has" in done.problems[0]
+
+
+def test_a_full_disk_is_told_from_a_full_folder(server, tmp_path, monkeypatch):
+    there = Wish(studies=("1.2.0",))
+    assert fetched(server, tmp_path / "spool", there).studies == 1
+    monkeypatch.setattr(spool, "free_bytes", lambda _: spool.SPARE)
+    done = fetched(server, tmp_path / "spool")
+    assert (done.studies, done.kept, done.missing) == (1, 4, 4)
+    told = f"the disk of {tmp_path}/spool is full, but for 256 MiB that stay free"
+    assert done.stopped.startswith(told)
+
+
+def test_each_object_is_counted_once_when_a_pacs_goes_away(server, tmp_path):
+    study, series, _ = next(iter(server.objects))
+    whole = len(server.answer([study, series]))
+    server.cut = [whole - 500] * 3
+    done = fetched(server, tmp_path / "spool")
+    assert (done.studies, done.fetched, done.missing) == (1, 7, 1)
 
 
 def test_a_study_that_grows_meanwhile_is_left_until_it_does_not(server, tmp_path):
