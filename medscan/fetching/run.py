@@ -57,7 +57,7 @@ class Fetched:
     Parameters
     ----------
     listed : int
-        Studies that were asked for.
+        Studies that the PACS has of those that were asked for.
     studies : int
         Those of them that are whole in the folder, or were forgotten after they had been.
     fetched, kept : int
@@ -90,6 +90,10 @@ class Fetched:
     seconds: float = 0.0
     problems: list[str] = field(default_factory=list)
     stopped: str = ""
+
+    def report(self, study: str, why: str) -> None:
+        """Add a line about a study to the problems."""
+        self.problems.append(f"study {key_of(study)}: {why}")
 
     def line(self) -> str:
         """Return a summary for people."""
@@ -137,6 +141,10 @@ def fetch(
     done, in_a_row = Fetched(), 0
     wanted = patiently(lambda: _studies(source, wish))
     done.listed = len(wanted)
+    uids = {text(found, _IDS[0]) for found in wanted}
+    for uid in dict.fromkeys(wish.studies):
+        if uid not in uids:
+            done.report(uid, f"the PACS has no such study{wish.narrowed}")
     for number, found in enumerate(wanted):
         tell = partial(_tell, watch, done, number)
         study = _Study(source, spool, wish, limit, done, found, tell)
@@ -147,7 +155,7 @@ def fetch(
         except LoginError:
             raise
         except PacsError as error:
-            study.report(str(error))
+            done.report(study.uid, str(error))
             in_a_row += isinstance(error, UnavailableError)
             if in_a_row == GIVE_UP_AFTER:
                 done.stopped = f"{error}; the rest is left for the next fetch"
@@ -157,12 +165,12 @@ def fetch(
             if spool.bytes or not spool.disk_has_room():
                 done.stopped = str(error)
                 break
-            study.report("it is larger than the room that the folder has")
+            done.report(study.uid, "it is larger than the room that the folder has")
         finally:
             study.count()
     if not done.stopped:
         _tell(watch, done, done.listed)
-        spool.drop_partial_but({text(found, _IDS[0]) for found in wanted})
+        spool.drop_partial_but(uids)
     return done
 
 
@@ -201,10 +209,6 @@ class _Study:
         self.held: dict[tuple[str, str], Held] = {}
         self.came: dict[tuple[str, str], Held] = {}
 
-    def report(self, why: str) -> None:
-        """Add a line about it to the problems."""
-        self.done.problems.append(f"study {key_of(self.uid)}: {why}")
-
     def fetch(self) -> None:
         """Fetch what is wanted of it, until that is all there is."""
         self._list()
@@ -222,7 +226,7 @@ class _Study:
         missing = self.listed - self.held.keys()
         if missing or grown:
             what = f"{len(missing)} objects are missing" if missing else "it is still growing"
-            self.report(f"{what}; left for the next fetch")
+            self.done.report(self.uid, f"{what}; left for the next fetch")
             return
         self.spool.deliver(self.uid)
         self.done.studies += 1
@@ -303,7 +307,7 @@ class _Study:
             self.tell()
             if damage:
                 self.done.damaged += 1
-                self.report(f"an object is damaged in the PACS: {damage}")
+                self.done.report(self.uid, f"an object is damaged in the PACS: {damage}")
         path.unlink(missing_ok=True)
 
     def _write(self, path: Path, pieces: Iterator[bytes]) -> int:

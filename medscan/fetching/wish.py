@@ -80,6 +80,13 @@ class Wish:
             common["ModalitiesInStudy"] = self.modalities[0]
         return [common | {"StudyInstanceUID": uid} for uid in self.studies] or [common]
 
+    @property
+    def narrowed(self) -> str:
+        """What a study is asked for by beside its UID, in words; empty if by nothing."""
+        by = {"dates": self.since or self.until, "modalities": self.modalities}
+        words = " and ".join(name for name, given in by.items() if given)
+        return f" of the {words} asked for" if words else ""
+
     def wants_study(self, found: Dataset) -> bool:
         """Whether a study that the server lists is one that was asked for."""
         if self.studies and text(found, "StudyInstanceUID") not in self.studies:

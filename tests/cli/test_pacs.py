@@ -68,6 +68,13 @@ def test_what_is_missing_is_named_by_its_key(fetch, server):
     assert err == f"{study}: 1 objects are missing; left for the next fetch\n"
 
 
+def test_a_study_that_is_not_there_is_named_by_its_key(fetch):
+    code, out, err = fetch("--study", "1.2.78")
+    assert code == 3
+    assert out.startswith("0 of 0 studies whole")
+    assert err == f"medscan: study {key_of('1.2.78')}: the PACS has no such study\n"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

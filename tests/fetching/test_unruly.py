@@ -118,6 +118,15 @@ def test_filters_that_are_ignored_are_applied_here(server, tmp_path):
     assert fetched(server, tmp_path / "three", Wish(until=day)).listed == 1
 
 
+def test_a_study_that_is_asked_for_and_not_there_is_told(server, tmp_path):
+    done = fetched(server, tmp_path / "spool", Wish(studies=("1.2.0", "1.2.9", "1.2.9")))
+    assert (done.studies, done.listed) == (1, 1)
+    assert done.problems == [f"study {key_of('1.2.9')}: the PACS has no such study"]
+    day = Wish(since=datetime.date(2025, 1, 1), modalities=("MR",), studies=("1.2.0",))
+    (told,) = fetched(server, tmp_path / "spool", day).problems
+    assert told.endswith("the PACS has no such study of the dates and modalities asked for")
+
+
 @pytest.mark.parametrize("ignores", [set(), {"offset"}, {"limit"}, {"limit", "offset"}])
 def test_pages_are_asked_for_until_one_brings_nothing_new(server, monkeypatch, ignores):
     monkeypatch.setattr(web, "PAGE", 3)
