@@ -50,7 +50,7 @@ def inside_words(monkeypatch, tmp_path):
 
     def run(words):
         monkeypatch.setattr(sys, "argv", ["medscan", *words.split()])
-        monkeypatch.setattr(cli, "app", lambda **_: None)
+        monkeypatch.setattr(cli, "tree", lambda: lambda **_: None)
         cli.main()
 
     return run
