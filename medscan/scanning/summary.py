@@ -118,7 +118,7 @@ class Summary:
         links = [f"{linked} symbolic links out of the archive are not followed"] * bool(linked)
         return [*(["results: " + ", ".join(marked)] if marked else []), *quarantine, *links]
 
-    def faults(self, *, strict: bool) -> list[str]:
+    def faults(self, *, strict: bool = False) -> list[str]:
         """Return what a person must hear about, a line each; none if all is as in the last scan.
 
         Parameters

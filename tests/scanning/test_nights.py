@@ -35,7 +35,7 @@ def test_a_file_that_fails_is_reported_in_its_first_night(options, three):
     assert worse(options) == ["files or folders that fail now: 1 truncated"]
     summary = scan(options)
     assert (summary.worse, summary.files["failed"]) == ([], 1)
-    assert summary.faults(strict=False) == []
+    assert summary.faults() == []
     assert summary.faults(strict=True) == [f"files that fail, in all: 1{WITH_LIST}"]
     broken.write_bytes(whole)
     assert worse(options) == []
