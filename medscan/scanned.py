@@ -22,8 +22,10 @@ def scan_and_report(
         if outputs.history:
             from medscan.monitoring import record  # with SciPy and scikit-learn: a second
 
-            record(outputs.history, outputs.out)
-        account(outputs, summary.entries)
+            with summary.writing():
+                record(outputs.history, outputs.out)
+        with summary.writing():
+            account(outputs, summary.entries)
     return summary
 
 

@@ -32,7 +32,7 @@ from medscan.choices import (
     Rescan,
 )
 from medscan.chosen import read_detectors
-from medscan.errors import MedscanError
+from medscan.errors import DiskError, MedscanError
 from medscan.links import parse_template
 from medscan.options import Budget, Inputs, Outputs, Privacy, ScanOptions
 from medscan.outputs import check_detector, labelled
@@ -164,7 +164,9 @@ def scan(
     )
     summary = scan_and_report(options, watch)
     if summary.failure:
-        raise MedscanError("; ".join(summary.faults(strict=False)))
+        raise MedscanError("; ".join(summary.faults()))
+    if summary.unwritten:
+        raise DiskError("; ".join(summary.faults()))
     if summary.stopped in ("SIGINT", "SIGTERM"):
         signal.raise_signal(signal.Signals[summary.stopped])
     return summary

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from medscan.cli.app import app, tree
 from medscan.cli.logs import begin, tell
+from medscan.cli.output import checked_output
 from medscan.errors import MedscanError
 from medscan.files import check_open_files
 from medscan.offline import stay_offline
@@ -22,7 +23,8 @@ def main() -> None:
         stay_offline()
     try:
         check_open_files()
-        tree()(prog_name="medscan")
+        with checked_output():
+            tree()(prog_name="medscan")
     except MedscanError as error:
         _end(error)
     except RuntimeError as error:

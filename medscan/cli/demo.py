@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medscan.cli.logs import progressing
+from medscan.cli.logs import progressing, tell
 from medscan.cli.options import OUTPUT, option
 from medscan.errors import DiskError
 
@@ -40,8 +40,9 @@ def demo(
     with progressing() as watch:
         summary = scan_and_report(options, watch)
     typer.echo(summary.line())
-    if summary.failure:
-        typer.echo(f"medscan: {summary.failure}", err=True)
+    for problem in summary.problems:
+        tell(problem)
+    if summary.problems:
         raise typer.Exit(1)
     typer.echo(f"The generated head has one lesion: {phantom.where()}.")
     typer.echo(f"Open {options.outputs.out.with_suffix('.html')} in a browser.")

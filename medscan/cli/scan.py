@@ -267,13 +267,13 @@ def scan(
     options.outputs.check()  # before the log is opened, which may be one of them
     with logging_to(log_file), progressing() as watch:
         summary = scan_and_report(options, watch, chosen)
+    faults = summary.faults(strict=strict)
+    for fault in faults:  # first: they are told once, and standard output may be full
+        tell(fault)
     typer.echo(json.dumps(manifest_of(options.inputs, summary)) if as_json else summary.line())
     if profile and not as_json:
         typer.echo("\n".join(summary.profile.lines(summary.stages)))
-    faults = summary.faults(strict=strict)
-    for fault in faults:
-        tell(fault)
-    code = 1 if summary.failure else 3 if faults else 0
+    code = 1 if summary.problems else 3 if faults else 0
     raise typer.Exit(code if code == 1 else SIGNAL_EXITS.get(summary.stopped, code))
 
 

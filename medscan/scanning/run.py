@@ -16,7 +16,7 @@ from medscan.archive import Bucket, Catalogue
 from medscan.coverage import cover
 from medscan.errors import LedgerError, UsageError
 from medscan.files import remove
-from medscan.nights import compare_with_last, remember_night
+from medscan.nights import Night, compare_with_last, remember_night
 from medscan.options import ScanOptions
 from medscan.planning import (
     Ledger,
@@ -80,7 +80,8 @@ def scan(
     Returns
     -------
     Summary
-        Its `failure` says what ended the scan early, if a person must act.
+        Its `failure` says what ended the scan early, if a person must act, and its `unwritten`
+        which outputs beside the results could not be written.
 
     Raises
     ------
@@ -131,13 +132,15 @@ def _scan(
     try:
         reconcile_shard(ledger, options.outputs, options.inputs.shard)
         reconcile(ledger, options.outputs, damage)
-        summary = _Run(options, ledger, damage, stop, watchdog, watch, engine).go()
+        run = _Run(options, ledger, damage, stop, watchdog, watch, engine)
+        summary = run.go()
         if publish is not None:
             try:
-                with stop.limited():
+                with stop.limited(), summary.writing():
                     publish_worklist(options.outputs, ledger, publish)
             except StoppedError:
                 summary.notes.append("the next scan writes the worklist: there was no time left")
+        run.remember()  # last: a scan that an error ends tells nobody what got worse
     finally:
         ledger.close()
     summary.notes = [*notes, *summary.notes]
@@ -178,6 +181,8 @@ class _Run:
         self.summary = Summary(out=str(outputs.out), shard=str(shard or ""), damage=damage)
         self.started = time.monotonic()
         self.plan: list[Task] = []
+        self.night: Night | None = None
+        self.final: str | None = None
         old = results.readable(outputs.out)
         key = pseudonym_key(outputs, old.key_fingerprint() if old else "")
         self.key_fingerprint = fingerprint_of(key)
@@ -207,7 +212,14 @@ class _Run:
         self._work_through(surveyed.catalogue, walked)
         final = is_final(walked, surveyed.catalogue.set_aside, summary)
         if final and not due_tasks(self.plan, self.ledger, options):
-            remember_summary(self.ledger, signature(options, walked, self.pseudonyms), summary)
+            self.final = signature(options, walked, self.pseudonyms)
+
+    def remember(self) -> None:
+        """Keep what this scan found, for the next one to compare itself with."""
+        if self.night is not None:
+            remember_night(self.ledger, self.night)
+        if self.final is not None:
+            remember_summary(self.ledger, self.final, self.summary)
 
     def _survey(self, walked: Walk) -> Survey:
         inputs = self.options.inputs
@@ -311,8 +323,7 @@ class _Run:
                 )
             summary.pruned = sum(mark is None for mark in changes.values())
         if not summary.failure:  # after one, files may only seem to be gone
-            summary.worse = worse
-            remember_night(self.ledger, night)
+            summary.worse, self.night = worse, night
         summary.coverage = cover(plan, catalogue.set_aside, self.ledger.work)
         summary.quarantined = sum(map(self._is_quarantined, plan))
         _, summary.stale, summary.absent = self.ledger.counts()

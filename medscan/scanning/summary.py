@@ -12,6 +12,7 @@ from typing import Any
 
 from medscan.archive import Bucket, Reason
 from medscan.coverage import Coverage
+from medscan.errors import LedgerError, MedscanError
 from medscan.planning import FileEntry
 from medscan.profile import Profile
 
@@ -45,6 +46,7 @@ class Summary:
     seconds: float = 0.0
     stopped: str = ""
     failure: str = ""
+    unwritten: list[str] = field(default_factory=list)
     worse: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     damage: list[str] = field(default_factory=list)
@@ -69,6 +71,24 @@ class Summary:
         finally:
             self.stages[name] = round(time.monotonic() - started, 3)
             log.info("stage ended", extra={"stage": name, "seconds": self.stages[name]})
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Write an output beside the results; one that cannot be written is told of at the end.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger is damaged: the scan makes a new one, and writes again.
+        """
+        try:
+            yield
+        except LedgerError:
+            raise
+        except MedscanError as error:
+            facts = {"reason": type(error).__name__, "told": True}
+            log.log(logging.ERROR, "output not written", extra=facts)
+            self.unwritten.append(str(error))
 
     def line(self) -> str:
         """Return one line for people and cron mails."""
@@ -118,6 +138,12 @@ class Summary:
         links = [f"{linked} symbolic links out of the archive are not followed"] * bool(linked)
         return [*(["results: " + ", ".join(marked)] if marked else []), *quarantine, *links]
 
+    @property
+    def problems(self) -> list[str]:
+        """Why the scan did not do all that it was asked to, a line each; its exit status is 1."""
+        failure = [f"{self.failure}; {self.left} studies are left over"] * bool(self.failure)
+        return [*failure, *self.unwritten]
+
     def faults(self, *, strict: bool = False) -> list[str]:
         """Return what a person must hear about, a line each; none if all is as in the last scan.
 
@@ -127,10 +153,10 @@ class Summary:
             Whether files count that have failed before.
         """
         if self.failure:
-            return [f"{self.failure}; {self.left} studies are left over", *self.damage]
+            return [*self.problems, *self.damage]
         faults, failed = list(self.worse), self.files.get(str(Bucket.FAILED))
         if strict and failed:
             faults.append(f"files that fail, in all: {failed}")
         if faults:
             faults[-1] += "; to list every file, scan again with --accounting files.csv"
-        return [*self.damage, *faults]
+        return [*self.problems, *self.damage, *faults]

@@ -10,7 +10,7 @@ import pytest
 
 import medscan
 from medscan.cli import tree
-from medscan.errors import LockedError, MedscanError, UsageError
+from medscan.errors import DiskError, LockedError, MedscanError, UsageError
 from medscan.scanning import locked
 from tests import tiny
 
@@ -42,6 +42,14 @@ def ctrl_c():
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+def test_an_output_that_cannot_be_written_hides_no_fault(scan, archive, tmp_path):
+    broken = min((archive / "a").iterdir())
+    broken.write_bytes(broken.read_bytes()[:-300])
+    with pytest.raises(DiskError, match="name too long; files or folders that fail now: 1 trunc"):
+        scan(accounting=tmp_path / f"{250 * 'a'}.csv")
+    assert scan().faults() == []
 
 
 def options_of(command):

@@ -9,6 +9,7 @@ import pytest
 
 from medscan import archive
 from medscan.archive import ArchiveFile, Outcome, Reason
+from medscan.errors import DiskError
 from medscan.nights import compare_with_last, expect_removal, remember_night
 from medscan.planning import FileEntry, Ledger
 from medscan.scanning import scan
@@ -41,6 +42,39 @@ def test_a_file_that_fails_is_reported_in_its_first_night(options, three):
     assert worse(options) == []
     broken.write_bytes(whole[:-300])
     assert worse(options) == ["files or folders that fail now: 1 truncated"]
+
+
+def truncate_one(folder):
+    broken = min(folder.iterdir())
+    broken.write_bytes(broken.read_bytes()[:-300])
+
+
+def refuses(error):
+    """A worklist that cannot be written."""
+
+    def publish(*_paths):
+        raise error
+
+    return publish
+
+
+FAILED = "files or folders that fail now: 1 truncated"
+
+
+def test_what_an_error_kept_from_being_told_is_told_by_the_next_scan(options, three):
+    truncate_one(three / "0")
+    with pytest.raises(RecursionError):
+        scan(options, publish=refuses(RecursionError()))
+    assert worse(options) == [FAILED]
+    assert worse(options) == []
+
+
+def test_a_worklist_that_cannot_be_written_hides_nothing(options, three):
+    truncate_one(three / "0")
+    summary = scan(options, publish=refuses(DiskError("night.html: full")))
+    assert summary.problems == ["night.html: full"]
+    assert summary.faults() == ["night.html: full", FAILED + WITH_LIST]
+    assert scan(options).faults() == []
 
 
 def entries_of(**reasons):
