@@ -305,7 +305,7 @@ class Outputs:
             name = re.sub(r"^\.(.{1,255})\.[0-9]{1,20}\.part$", r"\1", path.name)
             for suffix in ("-journal", ".damaged", ".lock"):
                 name = name.removesuffix(suffix)
-            return not folders.isdisjoint(path.parents) or path.with_name(name) in files
+            return not folders.isdisjoint(path.parents) or path.parent / name in files
 
         return is_own
 

@@ -293,6 +293,12 @@ def test_results_inside_the_archive_are_not_part_of_it(options, tmp_path):
     assert json.dumps(first.files)
 
 
+def test_a_file_that_is_named_like_an_end_of_ours_alone_is_not_ours(options, three):
+    for name in (".lock", ".damaged", "-journal"):
+        (three / name).write_text("no image")
+    assert scan(changed(options, roots=(three,))).reasons == {"not-an-image": 3, "scanned": 9}
+
+
 def test_the_same_path_below_two_roots_is_two_studies(options, tmp_path):
     for name, scale in (("one", 1), ("two", 3)):
         volume = tiny.head_volume(3 if scale == 1 else 4) * scale
