@@ -29,7 +29,7 @@ def path_of(given: PathLike) -> Path:
     UsageError
         If it is none.
     """
-    if not isinstance(given, (str, os.PathLike)) or "\0" in str(given):
+    if not isinstance(given, (str, os.PathLike)) or "\0" in str(given) or not str(given):
         raise UsageError(f"{given!r} is no path")
     return Path(given)
 

@@ -109,6 +109,12 @@ def options_of(command: Any) -> dict[str, Any]:
     return {name[2:]: param for param in command.params for name in param.opts if name[:2] == "--"}
 
 
+def kind_of(param: Any) -> Any:
+    """Return the type of a value of an option or argument; of a list, that of its members."""
+    kind = param.type_descriptor.annotation
+    return get_args(kind)[0] if get_args(kind) else kind
+
+
 def default_words(context: typer.Context, args: list[str]) -> list[str]:
     """Return the words that the site's file puts in front of those that a command was given.
 
@@ -169,8 +175,7 @@ def _flag(param: Any, value: Any) -> list[str]:
 
 def _text(param: Any, value: Any) -> str:
     """Return a value as the command line would have it."""
-    kind = param.type_descriptor.annotation
-    kind = get_args(kind)[0] if get_args(kind) else kind
+    kind = kind_of(param)
     kinds: tuple[type, ...]
     if param.type_descriptor.parameter_info.parser is not None:
         kinds, words = (str, int, float), "a number, or a text in quotes"

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from medscan.cli.command import WORDS
-from medscan.cli.config import default_words
+from medscan.cli.config import default_words, kind_of
 from medscan.cli.examples import examples_of
+from medscan.errors import UsageError
 from medscan.text import printable
 
 TYPES = {
@@ -110,7 +112,19 @@ class Command(_Plain, TyperCommand):
         """Parse the words after the name of the command, behind those of the site's file."""
         args = [*default_words(ctx, args), *args]
         ctx.meta[WORDS] = list(args)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, list(args))
+        if not ctx.resilient_parsing:  # as while a line is completed
+            self._refuse_empty_paths(ctx, args)
+        return rest
+
+    def _refuse_empty_paths(self, ctx: Any, args: list[str]) -> None:
+        """Refuse what would mean the current folder, such as a variable that is not set."""
+        given, _, _ = self.make_parser(ctx).parse_args(args)
+        for param in self.params:
+            value = given.get(param.name)
+            words = value if isinstance(value, (list, tuple)) else [value]
+            if kind_of(param) is Path and "" in words:
+                raise UsageError(f"{param.opts[0]} is empty: name a path")
 
 
 class Group(_Plain, TyperGroup):

@@ -133,6 +133,14 @@ def test_what_cannot_be_used_is_refused(wrong, scan, tmp_path):
     assert not list(tmp_path.glob("night*"))
 
 
+def test_an_empty_path_is_not_the_current_folder(archive, tmp_path, monkeypatch):
+    monkeypatch.chdir(archive)
+    for given in ({"archive": ""}, {"archive": [archive, ""]}, {"archive": archive, "out": ""}):
+        with pytest.raises(UsageError, match="'' is no path"):
+            medscan.scan(**{"out": tmp_path / "night.h5"} | given)
+    assert not list(tmp_path.glob("night*"))
+
+
 def test_a_scan_that_is_held_up_is_an_error(scan, tmp_path):
     with locked(tmp_path / "night.h5"), pytest.raises(LockedError):
         scan()

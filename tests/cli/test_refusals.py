@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shlex
 import signal
 from pathlib import Path
 
@@ -59,6 +60,30 @@ def test_words_that_mean_nothing_are_shown_cut_and_harmless(inside, words, long)
     assert "Error: " in err
     assert len(err) < 1000
     assert "\x1b" not in err
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("scan ''", "archive"),
+        ("scan a '' b", "archive"),
+        ("scan a --out ''", "--out"),
+        ("scan a --detector=", "--detector"),
+        ("evaluate d ''", "data"),
+        ("report r.h5 --archive ''", "--archive"),
+        ("ledger show ''", "results"),
+        ("weights import ''", "file"),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(inside, line, name):
+    assert inside(*shlex.split(line)) == (2, "", f"medscan: {name} is empty: name a path\n")
+    assert list(Path().iterdir()) == []
+
+
+def test_help_and_an_empty_variable_are_no_empty_paths(inside, monkeypatch):
+    monkeypatch.setenv("MEDSCAN_KEY_FILE", "")
+    assert inside("scan", "", "--help")[0] == 0
+    assert "does not exist" in inside("scan", "nowhere")[2]
 
 
 def test_a_window_rule_is_shown_cut():
