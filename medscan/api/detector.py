@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from numpy.typing import ArrayLike
 
 from medscan import detector as files
+from medscan.api.checked import checked
 from medscan.api.images import CLEAR, draw, find_stack, read_planes, stack_of
 from medscan.api.scores import Scores
 from medscan.api.values import PathLike, compute_of, path_of
@@ -46,6 +47,7 @@ class Detector:
         self._lock = threading.Lock()
 
     @classmethod
+    @checked
     def load(
         cls,
         name_or_path: PathLike,
@@ -117,6 +119,7 @@ class Detector:
         """What results record of it: method, backbone, window, normals and more."""
         return describe(self._facts)
 
+    @checked
     def score(
         self,
         image: PathLike | ArrayLike,

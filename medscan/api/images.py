@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -187,16 +186,14 @@ def stack_of(
     Raises
     ------
     UsageError
-        If the spacing is not two lengths.
+        If a spacing is no length.
     """
-    try:
-        valid = spacing is None or [0 < mm < math.inf for mm in spacing] == [True, True]
-    except TypeError:  # a single number, or no numbers
-        valid = False
-    if not valid:
-        raise UsageError(
-            f"spacing={spacing!r}: millimetres between rows, then between columns, such as (1, 1)"
-        )
+    if spacing is not None:
+        spacing = (float(spacing[0]), float(spacing[1]))  # of NumPy, perhaps
+        if not min(spacing) > 0:
+            raise UsageError(
+                f"spacing={spacing}: millimetres between rows, then between columns, above 0"
+            )
     frames = tuple(Frame(_NOWHERE, index) for index in range(len(planes)))
     rows, columns = planes[0].pixels.shape[:2]
     stack = Stack("array", Kind.PICTURE, frames, rows, columns, pixel_spacing=spacing)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medscan import report, results
+from medscan.api.checked import checked
 from medscan.api.scores import Scores
 from medscan.api.values import PathLike, path_of
 from medscan.errors import UsageError
@@ -139,6 +140,7 @@ class Results:
     def __iter__(self) -> Iterator[Study]:
         return map(self._read, self._rows.values())
 
+    @checked
     def study(self, name: str) -> Study:
         """Read the study with this key or StudyInstanceUID.
 
@@ -152,6 +154,7 @@ class Results:
                 return self._read(row)
         raise UsageError(f"no study {name!r} in {self!r}")
 
+    @checked
     def table(self, name: str = "results") -> list[dict[str, str | int | float | None]]:
         """Return a table as a list of its rows, which `pandas.DataFrame` takes.
 

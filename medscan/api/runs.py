@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medscan.api.checked import Gib, Millimetres, Seconds, checked
 from medscan.api.detector import Detector
 from medscan.api.values import (
     PathLike,
-    check_numbers,
+    bytes_of,
     chosen,
     compute_of,
     left_out_of,
@@ -19,7 +20,6 @@ from medscan.api.values import (
     paths_of,
     shard_of,
     stated_of,
-    time_of,
 )
 from medscan.choices import (
     FILE_TIMEOUT_S,
@@ -39,9 +39,8 @@ from medscan.outputs import check_detector, labelled
 from medscan.scanned import scan_and_report
 from medscan.scanning import Summary, Watch
 
-GIB = 1 << 30
 
-
+@checked
 def scan(
     archive: PathLike | Sequence[PathLike],
     out: PathLike = "results.h5",
@@ -53,11 +52,11 @@ def scan(
     domain: Mapping[str, str] | None = None,
     leave_out: Iterable[tuple[str, str]] = (),
     shard: tuple[int, int] | None = None,
-    settle: float = 0.0,
-    every: float | None = None,
+    settle: Seconds = 0.0,
+    every: Millimetres | None = None,
     paranoid: bool = False,
-    file_timeout: float = FILE_TIMEOUT_S,
-    max_file_gib: float = MAX_FILE_BYTES / GIB,
+    file_timeout: Seconds = FILE_TIMEOUT_S,
+    max_file_gib: Gib = MAX_FILE_BYTES / (1 << 30),
     max_file_planes: int = Bounds().file_planes,
     max_study_planes: int = Bounds().study_planes,
     min_side: int = Bounds().side,
@@ -66,7 +65,7 @@ def scan(
     accounting: PathLike | None = None,
     history: PathLike | None = None,
     link_template: str | None = None,
-    prune: float | None = None,
+    prune: Seconds | None = None,
     until: datetime.time | None = None,
     max_studies: int | None = None,
     order: str = "path",
@@ -120,9 +119,6 @@ def scan(
     While it runs in the main thread, SIGINT and SIGTERM end it cleanly: studies that are finished
     are published, and the signal is then raised again, SIGINT as KeyboardInterrupt.
     """
-    check_numbers("seconds", settle=settle, prune=prune, file_timeout=file_timeout)
-    check_numbers("millimetres", every=every)
-    check_numbers("GiB", max_file_gib=max_file_gib)
     compute = compute_of(device, precision, batch_size, workers, runtime)
     options = ScanOptions(
         Inputs(
@@ -136,7 +132,7 @@ def scan(
             every_mm=every,
             paranoid=paranoid,
             file_timeout_s=file_timeout,
-            max_file_bytes=int(max_file_gib * GIB),
+            max_file_bytes=bytes_of(max_file_gib),
             max_file_planes=max_file_planes,
             max_study_planes=max_study_planes,
             min_side=min_side,
@@ -156,7 +152,7 @@ def scan(
         compute,
         Privacy(identify, hash_paths, thumbnails, burned_in),
         Budget(
-            time_of(until),
+            until,
             max_studies,
             chosen("order", order, Order),
             chosen("rescan", rescan, Rescan),
@@ -172,6 +168,7 @@ def scan(
     return summary
 
 
+@checked
 def fit(
     data: PathLike | Sequence[PathLike] = (),
     out: PathLike = "detector.safetensors",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from medscan.api.checked import checked
 from medscan.errors import UsageError
 from medscan.results import StackResult, State, affine_of, is_even, on_frame, slice_affine
 
@@ -170,6 +171,7 @@ class Scores:
         """
         return self._stack.heatmap.copy()
 
+    @checked
     def map(self, index: int, shape: Shape | None = None) -> NDArray[np.float32]:
         """Return the map of a slice, interpolated between the centres of the patches.
 
@@ -188,11 +190,9 @@ class Scores:
         Raises
         ------
         UsageError
-            If the shape has no pixel.
-        IndexError
-            If there is no such slice.
+            If the shape has no pixel, or there is no such slice.
         """
-        stack, index = self._stack, range(len(self))[index]
+        stack, index = self._stack, self._place(index)
         rows, columns = self._checked(shape)
         if stack.state[index] != State.SCORED:
             return np.full((rows, columns), np.nan, np.float32)
@@ -201,6 +201,7 @@ class Scores:
         grid_to_shape = np.vstack([to_pixel, [0, 0, 1]]) @ grid_to_pixel
         return on_frame(stack.heatmap[index], grid_to_shape[:2], rows, columns)
 
+    @checked
     def maps(self, shape: Shape | None = None) -> NDArray[np.float32]:
         """Return the maps of all slices, float32 (N, rows, columns); see `map`."""
         drawn = np.empty((len(self), *self._checked(shape)), np.float32)
@@ -208,6 +209,7 @@ class Scores:
             drawn[index] = self.map(index, shape)
         return drawn
 
+    @checked
     def affine(self, shape: Shape | None = None) -> NDArray[np.float64] | None:
         """Return where `maps(shape)` lies: (column, row, slice, 1) to RAS millimetres.
 
@@ -220,6 +222,7 @@ class Scores:
         affine = affine_of(self._stack) if len(self) == 1 or is_even(self._stack) else None
         return None if affine is None else affine @ np.linalg.inv(self._resize(shape))
 
+    @checked
     def slice_affine(self, index: int, shape: Shape | None = None) -> NDArray[np.float64] | None:
         """Return where `map(index, shape)` lies: (column, row, 0, 1) to RAS millimetres.
 
@@ -228,8 +231,14 @@ class Scores:
         float64 (4, 4)
             None if the file does not say it.
         """
-        affine = slice_affine(self._stack, range(len(self))[index])
+        affine = slice_affine(self._stack, self._place(index))
         return None if affine is None else affine @ np.linalg.inv(self._resize(shape))
+
+    def _place(self, index: int) -> int:
+        """Place of a slice, from 0; negative ones count from the end."""
+        if not -len(self) <= index < len(self):
+            raise UsageError(f"index={index}: there are {len(self)} slices, from 0")
+        return range(len(self))[index]
 
     def _checked(self, shape: Shape | None) -> Shape:
         rows, columns = self.shape if shape is None else shape

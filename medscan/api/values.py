@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
 import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from enum import StrEnum
-from numbers import Real
-from operator import index
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,32 +51,6 @@ def chosen(name: str, value: str, choices: type[Choice]) -> Choice:
         raise UsageError(f"{name}={value!r}: choose one of {', '.join(choices)}") from None
 
 
-def check_numbers(unit: str, **given: object) -> None:
-    """Refuse what is no number, such as the texts that the command line takes.
-
-    Raises
-    ------
-    UsageError
-        If one is neither a number nor None.
-    """
-    for name, value in given.items():
-        if value is not None and not isinstance(value, Real):
-            raise UsageError(f"{name}={value!r}: a number of {unit}")
-
-
-def time_of(until: datetime.time | None) -> datetime.time | None:
-    """Return the time of day at which a scan stops.
-
-    Raises
-    ------
-    UsageError
-        If it is none.
-    """
-    if until is not None and not isinstance(until, datetime.time):
-        raise UsageError(f"until={until!r}: a datetime.time, such as datetime.time(6, 0)")
-    return until
-
-
 def compute_of(
     device: str, precision: str, batch_size: int | None, workers: int, runtime: str = "auto"
 ) -> Compute:
@@ -99,6 +70,19 @@ def compute_of(
     return Compute(device, number, batch_size, workers, library)
 
 
+def bytes_of(max_file_gib: float) -> int:
+    """Return the bytes that a file may have.
+
+    Raises
+    ------
+    UsageError
+        If they are none, or more than any disk holds.
+    """
+    if not 0 < max_file_gib < 1 << 20:
+        raise UsageError(f"max_file_gib={max_file_gib:g}: a number of GiB above 0")
+    return max(1, int(max_file_gib * (1 << 30)))
+
+
 def shard_of(shard: tuple[int, int] | None) -> Shard | None:
     """Return one of several shards, such as (3, 16).
 
@@ -109,10 +93,7 @@ def shard_of(shard: tuple[int, int] | None) -> Shard | None:
     """
     if shard is None:
         return None
-    try:
-        number, count = map(index, shard)
-    except (TypeError, ValueError):
-        number = count = 0
+    number, count = shard
     if not 1 <= number <= count:
         raise UsageError(f"shard={shard!r}: (I, N) with I from 1 to N, such as (3, 16)")
     return Shard(number, count)

@@ -131,8 +131,12 @@ def test_no_array_at_all_is_refused(detector):
         with pytest.raises((UsageError, medscan.errors.MedscanError)):
             detector.score(what)
     for spacing in ((0.0, 1.0), 1.0, (1.0,), (1.0, 1.0, 1.0), "ab"):
-        with pytest.raises(UsageError, match="millimetres"):
+        with pytest.raises(UsageError, match="spacing="):
             detector.score(np.zeros((9, 9)), spacing=spacing)
+    for wrong in ({"axes": 3}, {"stack": 3}, {"spacing": (1.0, float("nan"))}):
+        with pytest.raises(UsageError, match="is not of type"):
+            detector.score(np.zeros((9, 9)), **wrong)
+    detector.score(np.zeros((9, 9)), spacing=np.ones(2))
     with pytest.raises(UsageError, match="of arrays"):
         detector.score("a.nii", spacing=(1.0, 1.0))
     with pytest.raises(UsageError, match="one stack"):
@@ -216,6 +220,9 @@ def test_what_cannot_be_loaded_is_an_error(detector_file):
         medscan.Detector.load("nothing")
     for wrong in ({"precision": "fp8"}, {"batch_size": 0}, {"workers": -1}, {"device": "tpu"}):
         with pytest.raises(UsageError):
+            medscan.Detector.load(detector_file, **wrong)
+    for wrong in ({"batch_size": "4"}, {"target_fpr": "x"}, {"workers": 1.0}, {"device": 0}):
+        with pytest.raises(UsageError, match="is not of type"):
             medscan.Detector.load(detector_file, **wrong)
     with pytest.raises(UsageError, match="target-fpr"):
         medscan.Detector.load(detector_file, target_fpr=2)

@@ -106,6 +106,9 @@ def test_a_table_has_the_rows_of_the_csv_file(name, opened, stored, tmp_path):
 def test_there_are_no_other_tables(opened):
     with pytest.raises(UsageError, match="results, series, slices"):
         opened.table("pixels")
+    for ask in (opened.table, opened.study):
+        with pytest.raises(UsageError, match="not of type str"):
+            ask(["pixels"])
 
 
 def test_several_files_are_read_as_one(stored, tmp_path):
@@ -158,7 +161,7 @@ def test_maps_and_affine_are_those_of_an_exported_volume(opened, stored, tmp_pat
     )
     np.testing.assert_allclose(stack.affine(), volume.affine, atol=1e-5)
     np.testing.assert_array_equal(stack.map(-2), maps[N - 2])
-    with pytest.raises(IndexError):
+    with pytest.raises(UsageError):
         stack.map(N)
 
 
@@ -187,6 +190,14 @@ def test_a_smaller_map_holds_the_values_at_its_places():
     for shape in ((0, 5), (5, -1)):
         with pytest.raises(UsageError, match="at least 1"):
             stack.map(3, shape)
+    for index in (99, -99, "1", None):
+        for place in (stack.map, stack.slice_affine):
+            with pytest.raises(UsageError, match="index="):
+                place(index)
+    for shape in (7, "ab", (5,), (5.5, 5)):
+        for drawn in (stack.maps, stack.affine):
+            with pytest.raises(UsageError, match="shape="):
+                drawn(shape)
 
 
 def test_a_pixel_lies_where_dicom_says():

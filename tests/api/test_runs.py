@@ -2,6 +2,7 @@
 
 import datetime
 import inspect
+import math
 import os
 import signal
 
@@ -124,6 +125,22 @@ def test_values_stand_for_the_text_of_options(scan, tmp_path):
         {"max_file_gib": "8"},
         {"until": "06:00"},
         {"shard": "1/2"},
+        {"max_studies": "3"},
+        {"min_side": "a"},
+        {"batch_size": "auto"},
+        {"watch": 3},
+        {"workers": None},
+        {"device": None},
+        {"identify": "no"},
+        {"detector": None},
+        {"domain": "modality=US"},
+        {"domain": {"modality": 3}},
+        {"leave_out": ["x"]},
+        {"drop_detector": "x"},
+        {"max_file_gib": math.nan},
+        {"max_file_gib": math.inf},
+        {"max_file_gib": 1e300},
+        {"every": True},
     ],
     ids=str,
 )
@@ -139,6 +156,12 @@ def test_an_empty_path_is_not_the_current_folder(archive, tmp_path, monkeypatch)
         with pytest.raises(UsageError, match="'' is no path"):
             medscan.scan(**{"out": tmp_path / "night.h5"} | given)
     assert not list(tmp_path.glob("night*"))
+
+
+def test_numbers_of_numpy_and_iterators_are_as_good_as_others(archive, scan, tmp_path, key_file):
+    pairs = iter([("ImageType", "LOCALIZER")])
+    given = {"settle": np.float32(0), "leave_out": pairs, "shard": [1, 1], "key_file": key_file}
+    assert scan(max_studies=np.int64(1), **given).scanned == 1
 
 
 def test_a_scan_that_is_held_up_is_an_error(scan, tmp_path):
@@ -189,12 +212,22 @@ def test_a_fit_writes_and_loads_a_detector(pictures, backbone_folder, tmp_path, 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"plane": "oblique"}, {"precision": "fp8"}, {"shots": 0}, {"out": "nowhere/a"}],
+    [
+        {"plane": "oblique"},
+        {"precision": "fp8"},
+        {"shots": 0},
+        {"out": "nowhere/a"},
+        {"shots": "3"},
+        {"seed": "x"},
+        {"normal": "normal"},
+        {"settings": ["epochs=3"]},
+        {"data": None},
+    ],
     ids=str,
 )
 def test_a_fit_that_cannot_work_is_refused_before_any_work(wrong, pictures, tmp_path):
     with pytest.raises(UsageError):
-        medscan.fit(pictures, **{"out": tmp_path / "a.safetensors"} | wrong)
+        medscan.fit(**{"data": pictures, "out": tmp_path / "a.safetensors"} | wrong)
 
 
 def test_a_fit_may_be_of_studies(backbone_folder, tmp_path):
