@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,15 @@ def opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def _hdf5(path: Path, found: Check) -> Iterator[Any]:
-    if not found.damaged:
-        with h5py.File(path, "r", locking=False) as file:
-            yield file
-        return
-    with Intact(path, found.seal) as stream, h5py.File(stream, "r") as file:
+    with ExitStack() as opening:
+        file = None
+        if not found.damaged:
+            # HDF5 opens no file in two ways: this process may have it open with locks.
+            with suppress(OSError):
+                file = opening.enter_context(h5py.File(path, "r", locking=False))
+        if file is None:
+            stream = opening.enter_context(Intact(path, found.seal))
+            file = opening.enter_context(h5py.File(stream, "r"))
         yield file
 
 

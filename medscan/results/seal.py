@@ -248,7 +248,7 @@ def _intact(twice: bytes, length: int) -> list[bytes]:
 
 
 class Intact(io.RawIOBase):
-    """The HDF5 data of a sealed file that is damaged, for reading: its bytes as written, or none.
+    """The HDF5 data of a sealed file, for reading: its bytes as written, or none if damaged.
 
     Parameters
     ----------

@@ -129,3 +129,13 @@ def test_results_open_nothing_between_calls(tmp_path):
     results.path.rename(tmp_path / "moved.h5")
     with pytest.raises(UsageError):
         results.keys()
+
+
+@pytest.mark.parametrize("way", [{}, {"locking": False}, {"swmr": True}, {"driver": "core"}])
+def test_results_are_read_while_this_process_has_them_open_in_any_way(tmp_path, way):
+    made = make.results(tmp_path, make.few_studies())
+    scores = [study.score for study in made.ranked()]
+    with h5py.File(made.path, "r", **way) as other:
+        np.testing.assert_equal([study.score for study in Results(made.path).ranked()], scores)
+        assert (made.is_damaged(), made.damaged()) == (False, [])
+        assert list(other["studies"]) == made.keys()

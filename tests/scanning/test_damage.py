@@ -2,12 +2,14 @@
 
 import random
 
+import h5py
 import pytest
 
 from medscan import results
 from medscan.scanning import scan
 from tests import tiny
 from tests.content import content
+from tests.options import changed
 from tests.results.test_seal import flip
 
 
@@ -26,6 +28,14 @@ def heal(options, expected):
     assert quiet.line().startswith("nothing new: 6 studies unchanged")
     assert quiet.damage == []
     return healed
+
+
+def test_results_that_somebody_reads_are_not_damaged(options, six):
+    scan(changed(options, max_studies=4))
+    with h5py.File(options.outputs.out, "r") as before:
+        summary = scan(options)
+        assert len(before["studies"]) == 4
+    assert (summary.damage, summary.scanned, summary.unchanged) == ([], 2, 4)
 
 
 @pytest.mark.parametrize("ledger", ["kept", "lost"])
