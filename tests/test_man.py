@@ -99,6 +99,13 @@ def test_mandoc_finds_nothing():
     assert [line for line in lines if not re.search("crontab|systemd", line)] == []
 
 
+def test_no_quote_is_lost():
+    """A quote begins or ends an argument of a macro, and is not shown; any other is `\\(dq`."""
+    whole = re.compile(r'(?<= )"(?:[^"]|"")*"(?= |$)')
+    macros = {line for page in PAGES.values() for line in re.findall(r'^\.[A-Z].*".*$', page, re.M)}
+    assert [line for line in macros if '"' in whole.sub("", line)] == []
+
+
 def test_results_page_says_what_every_name_in_the_file_is(tmp_path):
     text = PAGES[RESULTS]
     # Names after macros that name things; `Va a , b` names two.
