@@ -101,6 +101,16 @@ def test_sort_and_filter(tab, report):
     assert names(tab) == []
 
 
+@pytest.mark.parametrize("page", ["out/index.html", "single.html"])
+def test_what_is_said_of_a_wide_table_is_as_wide_as_the_window(tab, report, page):
+    tab.set_viewport_size({"width": 900, "height": 900})
+    tab.goto((report / page).as_uri())
+    said = tab.locator(".studies caption").bounding_box()
+    window = tab.locator(".scroll").first.bounding_box()
+    assert tab.locator(".studies").bounding_box()["width"] > window["width"]
+    assert (said["x"], said["width"]) == pytest.approx((window["x"], window["width"]), abs=1)
+
+
 @in_chromium
 @pytest.mark.parametrize("page", ["out/index.html", "out/run.html", "single.html"])
 def test_what_is_hidden_takes_no_room(tab, report, page):
