@@ -101,6 +101,25 @@ def test_sort_and_filter(tab, report):
     assert names(tab) == []
 
 
+@in_chromium
+def test_paper_says_what_a_filter_leaves(tab, report):
+    tab.goto((report / "out" / "index.html").as_uri())
+    asked = tab.locator("#asked")
+    tab.get_by_label("Flag").select_option("flagged")
+    tab.get_by_label("to", exact=True).fill("2023-12-31")
+    tab.get_by_label("Search").fill("site/")
+    assert not asked.is_visible(), "the filters themselves say it"
+    tab.emulate_media(media="print")
+    assert asked.inner_text() == "Only those with Search: site/; Flag: flagged; to: 2023-12-31"
+    assert tab.get_by_role("status").inner_text() == "0 of 6 studies"
+    assert not tab.get_by_role("button", name="Next").is_visible()
+    tab.emulate_media(media="screen")
+    tab.get_by_role("button", name="Reset").click()
+    expect(tab.get_by_role("status")).to_have_text("6 of 6 studies")
+    tab.emulate_media(media="print")
+    assert asked.inner_text() == ""
+
+
 @pytest.mark.parametrize("page", ["out/index.html", "single.html"])
 def test_what_is_said_of_a_wide_table_is_as_wide_as_the_window(tab, report, page):
     tab.set_viewport_size({"width": 900, "height": 900})

@@ -62,6 +62,9 @@ function index(table) {
   function select(page) {
     const filters = Object.fromEntries(new FormData(form));
     shown = studies.filter((s) => passes(s, filters)).sort(compare);
+    const asked = Object.entries(filters).filter(([, value]) => value)
+      .map(([name, value]) => `${form.elements[name].labels[0].firstChild.data.trim()}: ${value}`);
+    $("#asked").textContent = asked.length ? `Only those with ${asked.join("; ")}` : ""; // for paper
     state.page = page;
     draw();
     return filters;
