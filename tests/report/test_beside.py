@@ -95,6 +95,7 @@ def test_both_step_to_the_same_place_in_the_same_window(tab, pages):
     np.testing.assert_array_equal(shown(tab, ".source"), windowed(now_values, -850, -750))
     tab.get_by_label("Invert").check()
     np.testing.assert_array_equal(shown(tab, ".prior"), 255 - windowed(then_values, -850, -750))
+    assert then.inner_text().endswith("; inverted")
     tab.locator("h1").click()
     tab.keyboard.press("ArrowRight")
     expect(then).to_contain_text(f"Slice {4 + BELOW} of 8")

@@ -110,6 +110,29 @@ def test_a_window_shows_the_values_of_the_file(opened):
     assert opened.locator("[name=window]").input_value() == "own"
 
 
+@in_chromium
+def test_paper_says_what_is_not_as_the_detector_saw_it(opened):
+    """A negative that nothing marks as one is read as an image."""
+    altered = opened.locator(".altered")
+    opened.emulate_media(media="print")
+    assert not altered.is_visible()
+    assert not opened.locator(".viewer").get_by_role("button", name="Cine").is_visible()
+    opened.keyboard.press("i")
+    expect(altered).to_have_text("Not as the detector saw it: inverted")
+    assert altered.is_visible()
+    opened.emulate_media(media="screen")
+    assert altered.is_visible()
+    opened.locator("[name=window]").select_option("Bone 500/2500")
+    words = "Not as the detector saw it: inverted; window Bone 500/2500, level 500.0, width 2500.0"
+    expect(altered).to_have_text(words)
+    opened.keyboard.press("i")
+    enter(opened, "Width", "100")
+    words = "Not as the detector saw it: window own, level 500.00, width 100.00"
+    expect(altered).to_have_text(words)
+    opened.locator("[name=window]").select_option("as the detector saw it")
+    expect(altered).to_have_text("")
+
+
 def test_a_drag_sets_the_window_and_shift_moves_the_picture(opened):
     before = [float(opened.get_by_label(n).input_value()) for n in ("Level", "Width")]
     point_at(opened, 24, 24)

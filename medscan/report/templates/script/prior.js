@@ -94,6 +94,7 @@ class Prior {
     const result = score === null ? `not scored: ${UNSCORED[slices.states[at]] ?? slices.states[at]}` : `score ${score.toFixed(3)}`;
     const where = slices.apart ? `${apart.toFixed(1)} mm away` : "at the same share of the stack: the frames of reference differ or are not known";
     const window = this.pixels && this.current && !this.comparable ? "; window by its own values, which have no unit" : "";
-    $(".then", this.box).textContent = `Slice ${slices.numbers[at]} of ${slices.of}, ${result}; ${where}${window}`;
+    const inverted = this.pixels && this.windows?.invert.checked ? "; inverted" : "";
+    $(".then", this.box).textContent = `Slice ${slices.numbers[at]} of ${slices.of}, ${result}; ${where}${window}${inverted}`;
   }
 }

@@ -23,11 +23,15 @@ class Windows {
     const field = (name) => $(`[name=${name}]`, figure);
     Object.assign(this, { box: $(".windows", figure), changed, own: null, named: {} });
     [this.list, this.level, this.width, this.invert] = ["window", "level", "width", "invert"].map(field);
+    this.altered = $(".altered", figure);
     this.list.addEventListener("input", () => this.choose(this.list.value));
     for (const input of [this.level, this.width]) {
       input.addEventListener("input", () => this.set(Number(this.level.value), Number(this.width.value)));
     }
-    this.invert.addEventListener("input", changed);
+    this.invert.addEventListener("input", () => {
+      this.tell();
+      changed();
+    });
   }
 
   /** Offer the windows of a slice; null: it cannot be windowed. */
@@ -76,8 +80,13 @@ class Windows {
 
   tell() {
     const [low, high] = this.ends, digits = Math.max(0, 4 - Math.floor(Math.log10(Math.max(high - low, 1e-12))));
-    for (const [input, value] of [[this.level, (low + high) / 2], [this.width, high - low]]) {
-      if (document.activeElement !== input) input.value = value.toFixed(Math.min(digits, 9));
+    const [level, width] = [(low + high) / 2, high - low].map((value) => value.toFixed(Math.min(digits, 9)));
+    for (const [input, text] of [[this.level, level], [this.width, width]]) {
+      if (document.activeElement !== input) input.value = text;
     }
+    // On paper nothing else says it.
+    const window = this.list.selectedIndex > 0 && `window ${this.list.value}, level ${level}, width ${width}`;
+    const altered = this.box.disabled ? [] : [this.invert.checked && "inverted", window].filter(Boolean);
+    this.altered.textContent = altered.length ? `Not as the detector saw it: ${altered.join("; ")}` : "";
   }
 }
