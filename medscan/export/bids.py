@@ -184,7 +184,7 @@ def _place(job: ExportJob, study: StudyResult, stack: StackResult) -> _Place:
     """Name of a map: that of its source, else one made of keys and pseudonyms."""
     path = stack.path[0]
     if job.sources is not None and stack.info["kind"] != Kind.DICOM:
-        path = job.sources.stack(study, stack, [0]).frames[0].file.full.as_posix()
+        path = job.source(study, stack).frames[0].file.full.as_posix()
     stated = bids_name(path)
     if stated is None:
         return _Place(_made_up(study, stack), _label("", "", stack))

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medscan.archive import BURNED_IN
+from medscan.archive import BURNED_IN, Stack
 from medscan.choices import Grid, SegType
 from medscan.errors import ExportError, FileError, UsageError
 from medscan.files import make_folder
-from medscan.reading import Sources
+from medscan.imaging import Window
+from medscan.planning import maker_of
+from medscan.reading import Sources, check_picture, measure, render
 from medscan.report import Scale
 from medscan.results import Results, StackResult, State, StudyResult
 from medscan.scoring import TEXTUAL
@@ -81,6 +84,39 @@ class ExportJob:
             raise UsageError("source files are needed: name their folder with --archive")
         return self.sources
 
+    def source(self, study: StudyResult, stack: StackResult) -> Stack:
+        """Find the source of a stack, which still looks as it did when it was scanned.
+
+        Thumbnails tell, unless another preprocessing drew them.
+
+        Raises
+        ------
+        SourceError
+            If a file is missing or has changed.
+        FileError
+            If a slice of which the results hold a thumbnail cannot be read.
+        """
+        source = self.archive.stack(study, stack)
+        pictured = stack.thumbnail_index.tolist()
+        if pictured and self._drew(stack):
+            frames = [source.frames[index] for index in pictured]
+            slices = render(source, frames, int(stack.info["size"]), self.window(stack, source))
+            for index, drawn in zip(pictured, slices, strict=True):
+                if isinstance(drawn, FileError):
+                    raise drawn
+                check_picture(stack, index, drawn.image)
+        return source
+
+    def _drew(self, stack: StackResult) -> bool:
+        """Whether the preprocessing that drew a stack is the one that is here."""
+        detector = self.detector(stack)
+        maker = maker_of(str(detector["hash"]), str(detector.get("backbone_hash", "")))
+        return bool(stack.info.get("maker") == maker)
+
+    def window(self, stack: StackResult, source: Stack) -> Window:
+        """Measure the window that a stack was scanned with again on its source."""
+        return _window(source, self.detector(stack)["window"], str(stack.info["modality"]))
+
     def detector(self, stack: StackResult) -> dict[str, Any]:
         """Entry of `RunInfo.detectors` for the detector that scored a stack.
 
@@ -106,6 +142,11 @@ class ExportJob:
         if scale is None:
             raise ExportError("its detector is not calibrated, so patches have no threshold")
         return scale
+
+
+@lru_cache(maxsize=1)
+def _window(source: Stack, rule: str, modality: str) -> Window:
+    return measure(source, rule, modality)
 
 
 Exporter = Callable[[ExportJob], Iterator[Path | LeftOut]]

@@ -13,7 +13,7 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from numpy.typing import NDArray
 
-from medscan.archive import MAKER
+from medscan.archive import MAKER, Stack
 from medscan.choices import Grid
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, LeftOut, each_stack
@@ -58,9 +58,10 @@ def export(job: ExportJob) -> Iterator[Path | LeftOut]:
 
 def _write(job: ExportJob, study: StudyResult, stack: StackResult) -> Iterator[Path]:
     stem = f"{study.key}_{stack.key}"
+    source = job.source(study, stack) if job.with_source else None
     yield from write_map(stack, job.grid, *_paths(job.out, f"{stem}_map"))
-    if job.with_source:
-        values = _source_values(job, study, stack)
+    if source is not None:
+        values = _source_values(stack, source)
         yield from _volumes(
             stack, Grid.SOURCE, values, "source", *_paths(job.out, f"{stem}_source")
         )
@@ -96,15 +97,16 @@ def _map_values(stack: StackResult, grid: Grid) -> SliceValues:
     return values
 
 
-def _source_values(job: ExportJob, study: StudyResult, stack: StackResult) -> SliceValues:
+def _source_values(stack: StackResult, source: Stack) -> SliceValues:
     """Values of the source; 0 for a slice that the scan could not read either.
 
     Raises
     ------
     ExportError
-        If the source is in colour, or a file is not in the archive.
+        If the source is in colour.
+    FileError
+        If a slice that the scan read cannot be read.
     """
-    source = job.archive.stack(study, stack)
 
     def values(index: int) -> NDArray[Any]:
         plane = read_plane(source, source.frames[index])

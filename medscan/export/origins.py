@@ -160,8 +160,8 @@ def origins_of(
     """
     if stack.info["kind"] != Kind.DICOM:
         raise ExportError("its source is not a DICOM series, so no study can hold the object")
-    frames = job.archive.stack(study, stack, slice_indices).frames
-    return [_origin(frame.file, frame.index) for frame in frames]
+    frames = job.source(study, stack).frames
+    return [_origin(frames[index].file, frames[index].index) for index in slice_indices]
 
 
 def _origin(file: ArchiveFile, index: int) -> Origin:

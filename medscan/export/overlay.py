@@ -7,18 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from medscan.archive import Stack
 from medscan.errors import FileError
 from medscan.export.job import ExportJob
 from medscan.imaging import PixelPlane, Window, show
-from medscan.reading import measure, read_plane
+from medscan.reading import read_plane
 from medscan.report import Scale
 from medscan.results import StackResult, StudyResult, on_frame
-
-
-def window_of(job: ExportJob, result: StackResult, stack: Stack) -> Window:
-    """The window that a stack was scanned with, measured again on its source."""
-    return measure(stack, job.detector(result)["window"], result.info["modality"])
 
 
 def overlays(
@@ -40,7 +34,7 @@ def overlays(
     """
     scale = job.scale(result)
     source = job.archive.stack(study, result)
-    window = window_of(job, result, source)
+    window = job.window(result, source)
     for index in indices:
         plane = read_plane(source, source.frames[index])
         if isinstance(plane, FileError):

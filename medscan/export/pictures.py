@@ -12,7 +12,6 @@ from PIL import Image
 
 from medscan.errors import ExportError, FileError
 from medscan.export.job import ExportJob, LeftOut, each_stack, key_slices
-from medscan.export.overlay import window_of
 from medscan.reading import render
 from medscan.report import Scale, medscan_exif
 from medscan.results import StackResult, StudyResult, replacing
@@ -75,9 +74,9 @@ def _from_thumbnails(stack: StackResult) -> Iterator[tuple[int, NDArray[np.uint8
 def _from_sources(
     job: ExportJob, study: StudyResult, stack: StackResult
 ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    source = job.archive.stack(study, stack)
+    source = job.source(study, stack)
     side = min(max(source.rows, source.columns, SMALLEST), LARGEST)
-    indices, window = key_slices(stack), window_of(job, stack, source)
+    indices, window = key_slices(stack), job.window(stack, source)
     slices = render(source, [source.frames[i] for i in indices], side, window)
     for index, item in zip(indices, slices, strict=True):
         if isinstance(item, FileError):

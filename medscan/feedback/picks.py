@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from medscan.archive import Pseudonyms
 from medscan.detector import Detector
 from medscan.errors import SourceError
-from medscan.reading import Sources
+from medscan.reading import Sources, check_picture
 from medscan.report import Row
 from medscan.results import StackResult
 from medscan.shots import Item, LabelledSlice, Slot, Source, load_slots, stated_by
 
 _NAME = "results:{study}/{stack}#{slice}"
 """Name that a detector gives to a shot made from a verdict."""
-GREYS = 2.0
-"""Largest mean difference from its thumbnail, of 255, for a picture to count as unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +81,8 @@ def load_picks(
 def _slot(sources: Sources, pick: Pick) -> Slot:
     """Locate a slice in the archives, with its label and patient."""
     study = pick.row.study
-    try:
+    with _naming(pick):
         stack = sources.stack(study, pick.stack)
-    except SourceError as error:
-        raise SourceError(f"study {study.key}, stack {pick.stack.key}: {error}") from error
     frame = stack.frames[pick.slice_index]
     patient = f"results:{study.info.get('patient') or study.key}"
     item = Item(
@@ -106,16 +101,19 @@ def _check_picture(pick: Pick, loaded: LabelledSlice, window: str) -> None:
     """Refuse a picture that differs from the slice's thumbnail, if the results hold one."""
     study = pick.row.results.study(pick.row.study.key)
     stack = next(s for s in study.stacks if s.key == pick.stack.key)
-    pictured = stack.thumbnail_index.tolist()
     windows = {d.get("hash"): d.get("window") for d in pick.row.results.run().detectors}
     # Pictures compare only at the same size and through the same window.
     alike = windows.get(stack.info["detector_hash"]) == window
-    alike = alike and stack.info["size"] == loaded.image.shape[1]
-    if pick.slice_index not in pictured or not alike:
-        return
-    kept = stack.thumbnail[pictured.index(pick.slice_index)].astype(np.float32)
-    if np.abs(loaded.image.transpose(1, 2, 0) * 255 - kept).mean() > GREYS:
-        raise SourceError(
-            f"study {study.key}, stack {stack.key}: its source has changed since it was scanned: "
-            f"slice {pick.slice_index + 1} shows something else"
-        )
+    if alike and stack.info["size"] == loaded.image.shape[1]:
+        with _naming(pick):
+            check_picture(stack, pick.slice_index, loaded.image)
+
+
+@contextmanager
+def _naming(pick: Pick) -> Iterator[None]:
+    """Say of which study and stack a source is missing or has changed."""
+    try:
+        yield
+    except SourceError as error:
+        where = f"study {pick.row.study.key}, stack {pick.stack.key}"
+        raise SourceError(f"{where}: {error}") from error

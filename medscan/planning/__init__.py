@@ -21,6 +21,7 @@ from medscan.planning.plan import (
     due_tasks,
     is_new,
     is_quarantined,
+    maker_of,
 )
 from medscan.planning.reconcile import (
     check,
@@ -58,6 +59,7 @@ __all__ = [
     "is_new",
     "is_quarantined",
     "key_beside",
+    "maker_of",
     "mark_changes",
     "move_away",
     "parts_of",

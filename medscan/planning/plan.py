@@ -190,9 +190,14 @@ def _asked(source: str, stack: Stack, detector: Detector, assumed: Sequence[str]
     question = [source, stack.plane, detector.name, detector.calibration.target_fpr, *assumed]
     if detector.precision not in ("", Precision.FP32):  # without a word for the default
         question.append(detector.precision)
-    maker = [PREPROCESSING, detector.digest, detector.backbone_digest]
-    digests = source, _digest(question), _digest(maker)
+    maker = maker_of(detector.digest, detector.backbone_digest)
+    digests = source, _digest(question), maker
     return Score(stack.key, stack.key, detector.name, *digests)
+
+
+def maker_of(detector: str, backbone: str) -> str:
+    """Return the digest of what makes scores: this preprocessing, a detector and its backbone."""
+    return _digest([PREPROCESSING, detector, backbone])
 
 
 def _kept_outcomes(task: Task, work: Work | None, pseudonyms: Pseudonyms) -> tuple[Outcome, ...]:

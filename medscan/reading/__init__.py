@@ -6,7 +6,7 @@ Imports no torch: decode workers import this package too.
 from medscan.reading.apart import measure, read_header, read_mask, read_plane, render
 from medscan.reading.decoders import WINDOWS_KEPT, Decoders, decode
 from medscan.reading.jobs import CHUNK, DrawJob, Drawn
-from medscan.reading.sources import Sources
+from medscan.reading.sources import Sources, check_picture
 
 __all__ = [
     "CHUNK",
@@ -15,6 +15,7 @@ __all__ = [
     "DrawJob",
     "Drawn",
     "Sources",
+    "check_picture",
     "decode",
     "measure",
     "read_header",

@@ -1,13 +1,12 @@
 """`medscan export`, and the key file that it and `medscan report` find files by."""
 
-from dataclasses import replace
-
 import pytest
 
 from medscan.archive import Pseudonyms, index
 from medscan.planning.keyfile import fingerprint_of, key_beside
 from tests import tiny
 from tests.report import make
+from tests.report.archived import result_of
 
 KEY = b"k" * 32
 
@@ -19,14 +18,10 @@ def volume(tmp_path):
     root.mkdir()
     tiny.write_nifti(root / "v.nii", tiny.head_volume(1))
     (study,) = index([root], pseudonyms=Pseudonyms(KEY)).studies
-    (stack,) = study.series[0].stacks
-    facts = {"kind": "nifti", "rows": stack.rows, "columns": stack.columns, "thumbnails": "kept",
-             "plane": str(stack.plane)}  # fmt: skip
-    result = make.stack(stack.key, 0.9, len(stack.frames), pictures=0, **facts)
-    result.frame[:] = [frame.index for frame in stack.frames]
-    uids = [frame.sop_instance_uid for frame in stack.frames]
+    (series,) = study.series
+    (stack,) = series.stacks
     info = make.run(key_fingerprint=fingerprint_of(KEY))
-    studies = [make.study(study.key, [replace(result, sop_instance_uid=uids)])]
+    studies = [make.study(study.key, [result_of(series, stack)])]
     results = make.results(tmp_path, studies, info, name="night.h5")
     (tmp_path / "right.key").write_text(KEY.hex())
     (tmp_path / "wrong.key").write_text("00" * 32)

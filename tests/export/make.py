@@ -17,6 +17,7 @@ from medscan.detector import Detector, Domain
 from medscan.export import ExportJob, LeftOut, exporter
 from medscan.imaging import Window, render
 from medscan.normals import Calibration
+from medscan.planning import maker_of
 from medscan.reading.sources import Sources
 from medscan.results import Results
 from medscan.scoring import describe
@@ -34,7 +35,7 @@ SPACING = (0.8, 2.4)
 """Of rows and of columns: whoever swaps them is found out."""
 STEP = 3.0
 DETECTOR = Detector(
-    "seen", "clip", "clean", "", True, {}, "b", "h", Domain(), "auto",
+    "seen", "clip", "clean", "", True, {}, "b", "h", Domain(), "window:0,1000",
     Calibration((0.0, 0.1, 0.2), 0.3, 0.05, True, 0.05, 0.4), digest="d" * 64,
 )  # fmt: skip
 
@@ -172,7 +173,9 @@ def scanned(made: Made, detector: Detector = DETECTOR, thumbnails: str = "kept")
                 seen = np.clip(cells - 0.1, 0, 1).astype(np.float16)
                 builder.keep_image(k, drawn)
                 builder.add_score(k, float(seen.max()), seen)
-            results.append(builder.result(0, Pseudonyms(b"key")))
+            result = builder.result(0, Pseudonyms(b"key"))
+            maker = maker_of(detector.digest, detector.backbone_digest)
+            results.append(replace(result, info=result.info | {"maker": maker}))
     info = results_of.run(detectors=[describe(detector)])
     found = replace(results_of.study(study.key, results), key=study.key)
     name = f"{made.folder.name}.h5"

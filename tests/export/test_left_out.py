@@ -95,6 +95,43 @@ def test_sources_that_changed_are_refused(axial, tmp_path):
     assert "changed since" in left.why
 
 
+def edited(made, folder, change):
+    """The same results, beside sources that were edited since."""
+    folder.mkdir()
+    for path in made.folder.iterdir():
+        ds = pydicom.dcmread(path)
+        change(ds)
+        ds.save_as(folder / path.name)
+    return replace(made, folder=folder)
+
+
+@pytest.mark.parametrize("name", [*DICOM, "nifti", "png"])
+def test_sources_that_lie_elsewhere_or_show_something_else_are_refused(axial, tmp_path, name):
+    def invert(ds):
+        ds.PixelData = (1000 - ds.pixel_array).tobytes()
+
+    def move(ds):
+        ds.ImagePositionPatient[2] += 30
+
+    options = {"with_source": True} if name == "nifti" else {}
+    for change, why in ((invert, "slice 5 shows something else"), (move, "slice 1 lies elsewhere")):
+        made = edited(axial, tmp_path / change.__name__, change)
+        files, (left,) = exported(name, made.job(tmp_path / "out", **options))
+        assert files == []
+        assert left.why == f"its source has changed since it was scanned: {why}"
+
+
+def test_thumbnails_of_another_preprocessing_tell_nothing(axial, tmp_path):
+    (study,) = axial.results.studies()
+    (stack,) = study.stacks
+    info = {k: v for k, v in stack.info.items() if k != "maker"}
+    pictures = 255 - stack.thumbnail
+    old = replace(study, stacks=(replace(stack, info=info, thumbnail=pictures),))
+    results = plain.results(tmp_path, [old], axial.results.run(), "old.h5")
+    files, left = exported("dicom-seg", replace(axial, results=results).job(tmp_path / "out"))
+    assert (len(files), left) == (1, [])
+
+
 def test_frames_without_a_place_become_an_object_each(tmp_path):
     nowhere = dict.fromkeys(("ImagePositionPatient", "ImageOrientationPatient", "SliceThickness"))
     low = replace(make.DETECTOR.calibration, map_low=-1.0, map_high=-0.5)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pydicom
 import pytest
 
 from medscan import archive
@@ -11,35 +12,31 @@ from medscan.errors import SourceError
 from medscan.reading.sources import Sources
 from tests import tiny
 from tests.report import make
+from tests.report.archived import result_of
 
 KEY = Pseudonyms(b"k" * 32)
 
 
 def volumes(tmp_path):
     """A volume of one name below two roots, and what a scan of each root finds there."""
-    found = []
+    made = []
     for number, name in enumerate(("a", "b")):
         root = tmp_path / name
         root.mkdir()
         tiny.write_nifti(root / "v.nii", tiny.head_volume(number))
         (study,) = archive.index([root], pseudonyms=KEY).studies
-        found.append(result_of(study))
-    return found
+        made.append(found(study))
+    return made
 
 
-def result_of(study, **facts):
+def found(study):
     """A study and its only stack as results hold them."""
     (series,) = study.series
     (stack,) = series.stacks
-    facts |= {"kind": str(stack.kind), "rows": stack.rows, "columns": stack.columns,
-              "plane": str(stack.plane or ""), "SeriesInstanceUID": series.uid}  # fmt: skip
-    result = replace(
-        make.stack(stack.key, n=len(stack.frames), pictures=0, **facts),
-        frame=np.array([frame.index for frame in stack.frames], np.int32),
-        sop_instance_uid=[frame.sop_instance_uid for frame in stack.frames],
-        path=[KEY.path(frame.file.path) for frame in stack.frames],
-    )
-    return make.study(study.key, [result], root=KEY.root(stack.frames[0].file))
+    paths = [KEY.path(frame.file.path) for frame in stack.frames]
+    result = replace(result_of(series, stack), path=paths)
+    root = KEY.root(stack.frames[0].file)
+    return make.study(study.key, [result], root=root, patient=study.patient_id)
 
 
 def home(sources, study):
@@ -81,11 +78,72 @@ def test_a_volume_that_has_changed_is_refused(tmp_path):
         home(Sources([tmp_path / "a"], [KEY]), one)
 
 
+def series(tmp_path):
+    """A series in a folder `a`, and what a scan finds there."""
+    tiny.write_series(tmp_path / "a", tiny.head_volume(1))
+    (study,) = archive.index([tmp_path / "a"], pseudonyms=KEY).studies
+    return found(study)
+
+
+def edit(tmp_path, change):
+    """Change every file of the series."""
+    for path in (tmp_path / "a").iterdir():
+        ds = pydicom.dcmread(path)
+        change(ds)
+        ds.save_as(path)
+
+
+def move(ds, axis=2, by=30.0):
+    ds.ImagePositionPatient[axis] = float(ds.ImagePositionPatient[axis]) + by
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (move, "slice 1 lies elsewhere"),
+        (lambda ds: move(ds, axis=0), "slice 1 lies elsewhere"),
+        (lambda ds: setattr(ds, "PixelSpacing", [2, 2]), "another pixel spacing"),
+        (lambda ds: setattr(ds, "ImageOrientationPatient", [0, 1, 0, 1, 0, 0]), "another orient"),
+        (lambda ds: delattr(ds, "ImagePositionPatient"), "slice 1 lies elsewhere"),
+        (lambda ds: setattr(ds, "PatientID", "OTHER"), "another patient"),
+        (lambda ds: setattr(ds, "PatientID", ""), "another patient"),
+    ],
+)
+def test_a_series_whose_header_says_something_else_is_refused(tmp_path, change, why):
+    one = series(tmp_path)
+    edit(tmp_path, change)
+    with pytest.raises(SourceError, match=f"changed since it was scanned: {why}"):
+        home(Sources([tmp_path / "a"], [KEY]), one)
+
+
+def test_a_series_that_was_only_written_anew_is_taken(tmp_path):
+    one = series(tmp_path)
+    edit(tmp_path, lambda ds: (move(ds, by=1e-5), setattr(ds, "SeriesDescription", "x" * 40)))
+    assert home(Sources([tmp_path / "a"], [KEY]), one) == {"a"}
+
+
+def test_results_that_do_not_know_the_patient_are_found(tmp_path):
+    one = series(tmp_path)
+    edit(tmp_path, lambda ds: setattr(ds, "PatientID", "OTHER"))
+    assert home(Sources([tmp_path / "a"]), one) == {"a"}
+    old = replace(one, info={k: v for k, v in one.info.items() if k != "patient"})
+    assert home(Sources([tmp_path / "a"], [KEY]), old) == {"a"}
+
+
+def test_a_volume_that_lies_elsewhere_is_refused(tmp_path):
+    one, _ = volumes(tmp_path)
+    moved = np.diag([1.0, 1.0, 1.0, 1.0])
+    moved[:3, 3] = 30
+    tiny.write_nifti(tmp_path / "a" / "v.nii", tiny.head_volume(0), moved)
+    with pytest.raises(SourceError, match="changed since it was scanned: another"):
+        home(Sources([tmp_path / "a"], [KEY]), one)
+
+
 def test_only_headers_of_files_asked_for_are_read(tmp_path, monkeypatch):
     root = tmp_path / "a"
     for name in ("x", "y"):
         tiny.write_series(root / name, tiny.head_volume(1))
-    one, two = (result_of(study) for study in archive.index([root], pseudonyms=KEY).studies)
+    one, two = (found(study) for study in archive.index([root], pseudonyms=KEY).studies)
     read, index = [], archive.index
 
     def watched(*words, walked, **options):

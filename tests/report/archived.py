@@ -10,7 +10,7 @@ from medscan.imaging import Letterbox
 from tests.report import make
 
 FACTS = ("rows", "columns")
-LISTS = ("orientation", "pixel_spacing", "origin", "last")
+LISTS = ("orientation", "pixel_spacing", "origin", "last", "qform", "sform", "form_codes")
 
 
 def result_of(series, stack, *, size=96, grid=12, peak=0.9, **changes):

@@ -1,6 +1,5 @@
 """Pictures of all slices, drawn again from the archive."""
 
-import dataclasses
 import re
 import shutil
 
@@ -8,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medscan import archive, worker
-from medscan.choices import Plane
+from medscan import worker
 from medscan.errors import CorruptError
 from medscan.reading import jobs
 from medscan.report import Drawn, ReportOptions, write_html, write_report
 from medscan.report.study import KEY_SLICES
 from tests import tiny
 from tests.report import make
+from tests.report.archived import studies_of
 from tests.report.markup import Page
 
 
@@ -24,20 +23,7 @@ def scanned(tmp_path):
     """An archive of a DICOM series and a volume, and results as a scan leaves them."""
     tiny.write_series(tmp_path / "archive" / "a", tiny.head_volume(1))
     tiny.write_nifti(tmp_path / "archive" / "b.nii", tiny.head_volume(2))
-    studies = []
-    for study in archive.index([tmp_path / "archive"], plane=Plane.AXIAL).studies:
-        (series,) = study.series
-        (stack,) = series.stacks
-        facts = {"rows": stack.rows, "columns": stack.columns, "kind": str(stack.kind)}
-        facts["SeriesInstanceUID"] = series.uid
-        result = make.stack(stack.key, 0.9, len(stack.frames), pictures=0, size=48, grid=6, **facts)
-        uids, frames = zip(*((f.sop_instance_uid, f.index) for f in stack.frames), strict=True)
-        result = dataclasses.replace(
-            result, sop_instance_uid=list(uids), frame=np.array(frames, np.int32)
-        )
-        result.info["thumbnails"] = "not asked for"
-        studies.append(make.study(study.key, [result]))
-    return tmp_path / "archive", studies
+    return tmp_path / "archive", studies_of(tmp_path / "archive", size=48, grid=6)
 
 
 def drawn(tmp_path, roots, studies, **options):
