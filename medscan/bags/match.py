@@ -182,6 +182,15 @@ def _is_meant(row: StudyLabel, series: Series) -> bool:
     return row.series in ("", series.uid, str(series.number))
 
 
+_Part = tuple[str, frozenset[int]]
+"""Key of a study, and places in it of some of its series, or all."""
+
+
+def _meant(row: StudyLabel, study: Study) -> frozenset[int]:
+    """Places in a study of the series that a row means, by whatever it names them."""
+    return frozenset(n for n, series in enumerate(study.series) if _is_meant(row, series))
+
+
 # --- checks ---------------------------------------------------------------------------------------
 
 _Found = Sequence[tuple[StudyLabel, list[Study]]]
@@ -189,17 +198,19 @@ _Found = Sequence[tuple[StudyLabel, list[Study]]]
 
 def _check_labels(path: Path, found: _Found) -> None:
     """Refuse two labels of one part, and an abnormal part of something that is normal."""
-    seen: dict[tuple[str, str, int], StudyLabel] = {}
+    seen: defaultdict[str, dict[tuple[frozenset[int], int], StudyLabel]] = defaultdict(dict)
+    names = {s.key: s for _, studies in found for s in studies}
     for row, studies in found:
         for study in studies:
-            first = seen.setdefault((study.key, row.series, row.slice), row)
+            first = seen[study.key].setdefault((_meant(row, study), row.slice), row)
             _check_pair(path, study, first, row)
-    names = {s.key: s for _, studies in found for s in studies}
-    for (key, series, number), row in seen.items():
-        wholes = {(key, "", 0), (key, series, 0)} - {(key, series, number)}
-        for whole in (seen[part] for part in sorted(wholes) if part in seen):
-            if row.label > whole.label:
-                _check_pair(path, names[key], *sorted((row, whole), key=lambda one: one.line))
+    for key, parts in seen.items():
+        wholes = [(series, row) for (series, number), row in parts.items() if not number]
+        for (series, _), row in parts.items():
+            for every, whole in wholes:
+                if series <= every and row.label > whole.label:
+                    pair = sorted((row, whole), key=lambda one: one.line)
+                    _check_pair(path, names[key], *pair)
 
 
 def _check_pair(path: Path, study: Study, first: StudyLabel, second: StudyLabel) -> None:
@@ -273,29 +284,29 @@ class _Same:
 
 def _bags(found: _Found, patients: Mapping[str, str]) -> Iterator[Bag]:
     """A bag for the studies of each row, or for the series that it names."""
-    owners: dict[tuple[str, str], int] = {}
-    rows: defaultdict[int, list[tuple[StudyLabel, list[Study]]]] = defaultdict(list)
+    owners: dict[_Part, int] = {}
+    rows: defaultdict[int, list[StudyLabel]] = defaultdict(list)
+    named: defaultdict[int, dict[_Part, Study]] = defaultdict(dict)
     for row, studies in found:
-        known = [owners[s.key, row.series] for s in studies if (s.key, row.series) in owners]
-        owner = min(known, default=row.line)
-        for study in studies:
-            owners.setdefault((study.key, row.series), owner)
-        rows[owner].append((row, studies))
+        parts = {(study.key, _meant(row, study)): study for study in studies}
+        owner = min((owners[part] for part in parts if part in owners), default=row.line)
+        for part in parts:
+            owners.setdefault(part, owner)
+        rows[owner].append(row)
+        named[owner] |= parts
     for owner, group in rows.items():
-        first = group[0][0]
-        every = {study.key: study for _, each in group for study in each}
-        if owned := [s for s in every.values() if owners[s.key, first.series] == owner]:
-            label = max(row.label for row, _ in group)
-            slices = {row.slice: row.label for row, _ in group if row.slice}
-            places = tuple(_places(owned, first))
-            yield Bag(first, label, patients[owned[0].key], places, slices)
+        owned = {part: s for part, s in named[owner].items() if owners[part] == owner}
+        if owned:
+            label = max(row.label for row in group)
+            slices = {row.slice: row.label for row in group if row.slice}
+            patient = patients[next(iter(owned.values())).key]
+            yield Bag(group[0], label, patient, tuple(_places(owned)), slices)
 
 
-def _places(studies: Iterable[Study], row: StudyLabel) -> Iterator[Place]:
-    for study in studies:
-        for series in study.series:
-            if _is_meant(row, series):
-                yield from (Place(study, series, stack) for stack in series.stacks)
+def _places(parts: Mapping[_Part, Study]) -> Iterator[Place]:
+    for (_, meant), study in parts.items():
+        for series in (study.series[n] for n in sorted(meant)):
+            yield from (Place(study, series, stack) for stack in series.stacks)
 
 
 def restricted(bags: Iterable[Bag], fits: Callable[[Bag], Sequence[Place]]) -> list[Bag]:

@@ -103,6 +103,46 @@ def test_contradictions_are_refused_with_their_lines(matched, rows, head, why):
         matched(rows, head)
 
 
+@pytest.fixture
+def several(tmp_path):
+    """A study of two series, numbers 1 and 2; returns its catalogue and their UIDs."""
+    root = tmp_path / "several"
+    for number in (1, 2):
+        volume = tiny.head_volume(number)
+        tiny.write_series(root / str(number), volume, study=uid(1), SeriesNumber=str(number))
+    (study,) = index([root]).studies
+    assert [series.number for series in study.series] == [1, 2]
+    return index([root]), [series.uid for series in study.series]
+
+
+def test_a_series_is_one_by_its_number_and_by_its_uid(matched, several):
+    where, (one, two) = several
+    head = "study,series,label"
+    for names in ((1, one), (one, 1)):
+        rows = "".join(
+            f"{uid(1)},{n},{w}\n" for n, w in zip(names, ("normal", "abnormal"), strict=True)
+        )
+        with pytest.raises(UsageError, match=r"lines 2 and 3: study 1\.2\.3\.1 is labelled"):
+            matched(rows, head, where)
+    found = matched(f"{uid(1)},1,normal\n{uid(1)},{one},normal\n", head, where)
+    assert [[place.series.uid for place in bag.places] for bag in found.bags] == [[one]]
+    found = matched(f"{uid(1)},1,normal\n{uid(1)},{two},abnormal\n", head, where)
+    assert [[place.series.uid for place in bag.places] for bag in found.bags] == [[one], [two]]
+
+
+def test_a_slice_of_a_series_that_is_normal_by_another_name_is_refused(matched, several):
+    where, (one, _) = several
+    rows = f"{uid(1)},{one},3,abnormal\n{uid(1)},1,,normal\n"
+    with pytest.raises(UsageError, match="labelled abnormal and normal"):
+        matched(rows, "study,series,slice,label", where)
+
+
+def test_the_only_series_of_a_study_is_the_study(matched, catalogue):
+    (only,) = next(study.series for study in catalogue.studies if study.uid == uid(1))
+    with pytest.raises(UsageError, match=r"lines 2 and 3: .* labelled abnormal and normal"):
+        matched(f"{uid(1)},,abnormal\n{uid(1)},{only.uid},normal\n", "study,series,label")
+
+
 def test_rows_that_say_the_same_twice_are_one(matched):
     found = matched(f"{uid(1)},normal\n{uid(1)},normal\n")
     assert uids(found) == [[uid(1)]]
