@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +27,8 @@ COLUMN = "column:"
 """Start of the identities that a table states."""
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
 _WORDS = ("normal", "abnormal")
+_START = 4096
+"""Bytes by which most files of one size differ."""
 
 
 def identified(data: Path, splits: Mapping[str, list[Item]]) -> dict[str, list[Item]]:
@@ -60,6 +65,8 @@ def identified(data: Path, splits: Mapping[str, list[Item]]) -> dict[str, list[I
         sources = files[item.path].sources if item.path in files else ()
         return replace(item, patient=own or shown, identities=identities, top=top, sources=sources)
 
+    for split in splits.values():
+        _check_copies(data, split)
     return {
         name: [known(item) for item in _once(data, split, files)] for name, split in splits.items()
     }
@@ -134,14 +141,52 @@ def _once(data: Path, items: Iterable[Item], files: Mapping[Path, DicomSources])
             files[item.path].original if item.path in files else item.path, item
         )
         if first.label != item.label:
-            raise UsageError(
-                f"{data}: {first.name} and {item.name} are the same image, but one is labelled "
-                f"{_WORDS[first.label]} and one {_WORDS[item.label]}"
-            )
+            raise _contradiction(data, first, item)
         if first is item:
             yield item
         else:
             log.info("%s is %s once more and is not used", item.name, first.name)
+
+
+def _check_copies(data: Path, items: Iterable[Item]) -> None:
+    """Refuse files of one content with both labels; only what is alike so far is read further."""
+    groups = [sorted(items, key=lambda i: i.name)]
+    for content in (_size, _start, _whole):
+        groups = [part for group in groups for part in _divided(group, content)]
+    if groups:
+        first = groups[0][0]
+        raise _contradiction(data, first, next(i for i in groups[0] if i.label != first.label))
+
+
+def _divided(items: Iterable[Item], content: Callable[[Path], object]) -> Iterable[list[Item]]:
+    """Items of equal content that have both labels; what cannot be read is like nothing else."""
+    parts: defaultdict[object, list[Item]] = defaultdict(list)
+    for item in items:
+        with suppress(OSError):
+            parts[content(item.path)].append(item)
+    return [part for part in parts.values() if len({item.label for item in part}) > 1]
+
+
+def _size(path: Path) -> object:
+    """Bytes of a file; of an empty one, which is no image, its path."""
+    return path.stat().st_size or path
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_START)
+
+
+def _whole(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
+
+
+def _contradiction(data: Path, first: Item, second: Item) -> UsageError:
+    return UsageError(
+        f"{data}: {first.name} and {second.name} are the same image, but one is labelled "
+        f"{_WORDS[first.label]} and one {_WORDS[second.label]}"
+    )
 
 
 def subject_of(path: Path) -> str:

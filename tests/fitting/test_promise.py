@@ -29,7 +29,8 @@ def test_the_benchmark_runs_on_slabs(tmp_path, asked, capsys):
     rows = []
     for label, word in enumerate(("normal", "abnormal")):
         for patient in range(6):
-            volume, name = tiny.head_volume(patient, slices=3), f"slabs/{word}/p{patient}"
+            name = f"slabs/{word}/p{patient}"
+            volume = tiny.head_volume(patient + 6 * label, slices=3)
             tiny.write_nifti(tmp_path / f"{name}.nii.gz", volume)
             mask = f"masks/p{patient}.nii.gz" if label else ""
             if label:

@@ -1,5 +1,8 @@
 """Whose an image is: the file counts more than its BIDS name, and that more than the table."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 
 from medscan.errors import UsageError
@@ -86,3 +89,31 @@ def test_a_copy_of_a_dicom_file_is_the_same_image(tmp_path):
     rows[1] = ("a/copy", "1", "", "")
     with pytest.raises(UsageError, match="a/0000 and a/copy are the same image"):
         read_items(write_manifest(tmp_path, rows))
+
+
+def test_a_copy_of_a_picture_cannot_have_another_label(tmp_path):
+    data = tiny.write_pictures(tmp_path, patients=3)
+    original, copy = data / "normal" / "normal_p0_0.png", data / "abnormal" / "x.png"
+    copy.write_bytes(original.read_bytes())
+    (data / "cases.csv").unlink()
+    why = "abnormal/x.png and normal/normal_p0_0.png are the same image, but one is labelled abn"
+    with pytest.raises(UsageError, match=why):
+        read_items(data)
+    copy.write_bytes(original.read_bytes()[:-1] + b"x")
+    assert len(read_items(data)) == 7
+
+
+def test_only_files_of_one_size_and_start_are_read_whole(tmp_path, monkeypatch):
+    contents = {"a": b"1" * 9000, "b": b"1" * 9001, "c": b"2" * 9000, "d": b"1" * 8999 + b"2"}
+    rows = [(f"{name}.png", "0" if name == "a" else "1", "", "") for name in contents]
+    for name, content in contents.items():
+        (tmp_path / f"{name}.png").write_bytes(content)
+    read, digest = [], hashlib.file_digest
+
+    def watched(stream, name):
+        read.append(Path(stream.name).name)
+        return digest(stream, name)
+
+    monkeypatch.setattr(hashlib, "file_digest", watched)
+    assert len(read_items(write_manifest(tmp_path, rows))) == 4
+    assert read == ["a.png", "d.png"]

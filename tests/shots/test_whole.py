@@ -13,8 +13,8 @@ def found(data, items=None):
 def test_a_normal_volume_is_a_whole_stack_and_a_picture_is_none(tmp_path):
     data = tiny.write_pictures(tmp_path, patients=2)
     (data / "cases.csv").unlink(missing_ok=True)
-    for label in ("normal", "abnormal"):
-        tiny.write_nifti(data / label / f"{label}_v7.nii.gz", tiny.head_volume(0, slices=3))
+    for seed, label in enumerate(("normal", "abnormal")):
+        tiny.write_nifti(data / label / f"{label}_v7.nii.gz", tiny.head_volume(seed, slices=3))
     names = [f"normal/normal_v7.nii.gz#{n}" for n in range(3)]
     assert found(data) == [("normal_v7", names)]
 
