@@ -29,8 +29,11 @@ from medscan.archive import is_litter
 from medscan.errors import UsageError
 from medscan.shots.patients import identified
 from medscan.shots.sources import Source, stem
+from medscan.text import printable
 
 SPLITS = ("train", "test")
+FOLDERS = ("normal", "abnormal")
+"""Folder of each label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ def read_splits(data: Path, strict: Sequence[str] = SPLITS) -> dict[str, list[It
     ----------
     data : Path
     strict : sequence of str
-        Splits of which every row of a manifest must be right; wrong rows of others are left out.
+        Splits of which every row of a manifest or of cases.csv must be right; wrong rows of others
+        are left out.
 
     Raises
     ------
@@ -136,7 +140,7 @@ def _layout(data: Path, split: str, *, strict: bool) -> Iterator[Item]:
     if (data / "valid").is_dir() or (data / "train" / "good").is_dir():
         return _bmad(data, split)
     if (data / "normal").is_dir():
-        return _folders(data, split)
+        return _folders(data, split, strict=strict)
     if data.exists():
         raise UsageError(
             f"{data} has neither normal/ and abnormal/, nor train/good and valid/, nor is it a CSV "
@@ -156,27 +160,55 @@ def _masks(*folders: Path) -> dict[str, Path]:
     return {stem(path): path for folder in folders for path in _images(folder)}
 
 
-def _folders(data: Path, wanted: str) -> Iterator[Item]:
-    cases = _cases(data / "cases.csv")
+def _folders(data: Path, wanted: str, *, strict: bool) -> Iterator[Item]:
+    """Items of a split; if `strict`, every row of it must name an image."""
+    table = data / "cases.csv"
+    cases = _cases(table)
     masks = _masks(data / "masks")
-    for label, folder in enumerate(("normal", "abnormal")):
-        for path in _images(data / folder):
-            row = cases.get(stem(path), {}) if cases else {}
-            split = row.get("split") or row.get("split_hint") or "train"
-            if split != wanted or (cases and not row):
-                continue
+    found = [(n, path) for n, name in enumerate(FOLDERS) for path in _images(data / name)]
+    images = {stem(path) for _, path in found}
+    lost = [n for n, row in cases.items() if _split(row) == wanted and n not in images]
+    if lost and strict:
+        raise UsageError(
+            f"{table}: neither normal/ nor abnormal/ holds an image {printable(lost[0], 80)}; "
+            f"{len(lost)} rows name none"
+        )
+    for label, path in found:
+        row = cases.get(stem(path), {})
+        if (row or not cases) and _split(row) == wanted:
             mask = masks.get(stem(path)) if label else None
-            yield Item(f"{folder}/{path.name}", path, label, row.get("patient") or "", mask)
+            name = f"{FOLDERS[label]}/{path.name}"
+            yield Item(name, path, label, row.get("patient") or "", mask)
+
+
+def _split(row: dict[str, str]) -> str:
+    return row.get("split") or row.get("split_hint") or "train"
 
 
 def _cases(path: Path) -> dict[str, dict[str, str]]:
+    """Rows by the names of their images, without suffix.
+
+    Raises
+    ------
+    UsageError
+        If there is no column of names, or rows of one image differ in patient or split.
+    """
     if not path.is_file():
         return {}
     rows = _rows(path)
     key = next((k for k in ("case", "volume", "name") if rows and k in rows[0]), None)
     if key is None:
         raise UsageError(f"{path} needs a column case (file name without suffix)")
-    return {Path(row[key]).name: row for row in rows}
+    cases: dict[str, dict[str, str]] = {}
+    for line, row in enumerate(rows, 2):
+        name = Path(row[key] or "").name
+        first = cases.setdefault(name, row)
+        if (first.get("patient"), _split(first)) != (row.get("patient"), _split(row)):
+            raise UsageError(
+                f"{path} line {line}: {printable(name, 80)} is listed before, with another patient "
+                "or split; correct one of the rows"
+            )
+    return cases
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -27,6 +27,29 @@ def test_folders_with_cases_leave_other_splits_alone(tmp_path):
     assert [i.name for i in read_items(data, "test")] == ["normal/normal_p1_0.png"]
 
 
+def test_rows_of_cases_that_contradict_each_other_are_refused(tmp_path):
+    data = tiny.write_pictures(tmp_path, patients=2)
+    table = data / "cases.csv"
+    before, text = read_items(data), table.read_text()
+    table.write_text(f"{text}normal_p1_0,normal1,train\n")
+    assert read_items(data) == before, "the same twice"
+    for row in ("normal_p1_0,other,train", "normal_p1_0,normal1,test"):
+        table.write_text(f"{text}{row}\n")
+        with pytest.raises(UsageError, match=r"cases.csv line 6: normal_p1_0 is listed before"):
+            read_items(data)
+
+
+def test_a_row_of_cases_without_an_image_is_refused_in_the_split_asked_for(tmp_path):
+    data = tiny.write_pictures(tmp_path, patients=2)
+    table = data / "cases.csv"
+    before, text = read_items(data), table.read_text()
+    table.write_text(f"{text}gone,p9,train\ngone2,p9,train\n")
+    with pytest.raises(UsageError, match="holds an image gone; 2 rows name none"):
+        read_items(data)
+    table.write_text(f"{text}gone,p9,test\n")
+    assert read_items(data) == before
+
+
 def test_litter_beside_images_is_left_out(tmp_path):
     data = tiny.write_pictures(tmp_path, patients=3)
     (data / "cases.csv").unlink()
