@@ -70,6 +70,8 @@ def export(
     from medscan.export import ExportJob, exporter
     from medscan.reading import Sources
 
+    if with_source and to is not ExportFormat.NIFTI:
+        raise UsageError(f"--with-source: only --to nifti writes sources, not --to {to.value}")
     if to is ExportFormat.ONNX:
         _onnx(results, out, archive or [], chosen=flagged or bool(study))
         return

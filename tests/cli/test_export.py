@@ -3,6 +3,7 @@
 import pytest
 
 from medscan.archive import Pseudonyms, index
+from medscan.choices import ExportFormat
 from medscan.planning.keyfile import fingerprint_of, key_beside
 from tests import tiny
 from tests.report import make
@@ -97,3 +98,11 @@ def test_studies_that_are_not_there_are_said(medscan, shards, tmp_path):
     done = medscan("export", "brain-flair", "--to", "onnx", "--flagged")
     assert (done.returncode, done.stdout) == (2, "")
     assert "one detector, and no studies" in done.stderr
+
+
+@pytest.mark.parametrize("name", [f.value for f in ExportFormat if f is not ExportFormat.NIFTI])
+def test_sources_are_asked_for_with_nifti_only(inside, volume, name):
+    for more in ((), ("--archive", volume.parent)):
+        code, out, err = inside("export", volume, "--to", name, "--with-source", *more)
+        assert (code, out) == (2, "")
+        assert f"--with-source: only --to nifti writes sources, not --to {name}" in err
