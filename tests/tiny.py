@@ -95,6 +95,16 @@ def make_others(data: Path) -> None:
     cases.write_text(cases.read_text().replace(",normal", ",n").replace(",abnormal", ",a"))
 
 
+def remove(data: Path, *starts: str) -> None:
+    """Remove pictures whose names start so, their masks, and their rows of cases.csv."""
+    for path in data.glob("*/*.png"):
+        if path.name.startswith(starts):
+            path.unlink()
+    cases = data / "cases.csv"
+    rows = cases.read_text().splitlines()
+    cases.write_text("".join(f"{row}\n" for row in rows if not row.startswith(starts)))
+
+
 def _save(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray((image * 255).astype(np.uint8)).save(path)

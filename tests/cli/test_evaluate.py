@@ -86,10 +86,8 @@ def test_two_detectors_on_the_same_slices(medscan, detector, data, tmp_path):
 
 def test_one_class_only_is_dashes_and_one_line(medscan, detector, tmp_path):
     data = tiny.write_pictures(tmp_path / "one", 8)
-    for path in (data / "abnormal").iterdir():
-        path.unlink()
-    for n in range(6):  # the detector's shots have such names
-        (data / "normal" / f"normal_p{n}_0.png").unlink()
+    shots = [f"normal_p{n}_0" for n in range(6)]  # the detector's have such names
+    tiny.remove(data, "abnormal", *shots)
     words = ("--split", "rest", "--protocol", "paper", "--json", "all.json", "--plots", ".")
     done = medscan(detector, data, *words)
     assert "one kind only" in one_line(done)
@@ -158,8 +156,7 @@ def test_a_suite(medscan, data, backbone_folder, tmp_path):
 
 def test_a_suite_of_one_class_only_is_told(medscan, backbone_folder, tmp_path):
     data = tiny.write_pictures(tmp_path / "one", 3)
-    for path in (data / "abnormal").iterdir():
-        path.unlink()
+    tiny.remove(data, "abnormal")
     cases = (data / "cases.csv").read_text().replace("normal2,train", "normal2,test")
     (data / "cases.csv").write_text(cases)
     (tmp_path / "suite.toml").write_text(
