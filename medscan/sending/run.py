@@ -212,7 +212,10 @@ class _Run:
         return False
 
     def _send_batch(self, study: str, series: str, batch: list[DicomObject]) -> None:
-        """Send objects, and again those that a PACS which went away meanwhile does not have."""
+        """Send objects, and again those that a PACS which went away meanwhile does not have.
+
+        Of several that are refused together, each is sent alone: one may be to blame.
+        """
         tries = count()
 
         def store() -> Answer:
@@ -222,7 +225,17 @@ class _Run:
             answer.referenced.update((one.instance, 0) for one in batch if one.instance in held)
             return answer
 
-        answer = patiently(store)
+        try:
+            answer = patiently(store)
+        except (LoginError, UnavailableError):
+            raise
+        except PacsError as error:
+            if len(batch) == 1:
+                self._note(batch[0], str(error))
+            else:
+                for one in batch:
+                    self._send_batch(study, series, [one])
+            return
         held = None if self.target.answers_each else self._held(study, series, answer)
         for one in batch:
             self._settle(one, answer, held)

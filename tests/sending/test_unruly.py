@@ -118,6 +118,17 @@ def test_success_is_not_believed(server, objects):
     assert sent(server, objects).stored == 2
 
 
+def test_one_that_is_refused_costs_no_other(server, objects):
+    """Some services refuse a request as a whole for one object that they cannot read."""
+    server.takes = ("1.3.1", "1.3.2")
+    refused = (400, JSON, b"")
+    server.answers = [refused, refused, (200, JSON, said("1.3.1")), (200, JSON, said("1.3.2"))]
+    done = sent(server, objects)
+    assert (done.stored, done.refused, len(done.problems)) == (2, 1, 1)
+    assert "0.dcm" in done.problems[0]
+    assert "status 400" in done.problems[0]
+
+
 @pytest.mark.parametrize("content", [b"", b"no object", b"\0" * 400])
 def test_what_cannot_be_read_is_another_object(server, objects, content):
     server.objects["1.2.1", "1.2.1.9", "1.3.0"] = content
