@@ -17,6 +17,7 @@ Items are pictures, DICOM files or volumes; of a volume every slice is an item. 
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from medscan.errors import UsageError
 from medscan.shots.patients import identified
 from medscan.shots.sources import Source, stem
 from medscan.text import printable
+
+log = logging.getLogger("medscan.fit")
 
 SPLITS = ("train", "test")
 FOLDERS = ("normal", "abnormal")
@@ -121,8 +124,7 @@ def read_splits(data: Path, strict: Sequence[str] = SPLITS) -> dict[str, list[It
     ----------
     data : Path
     strict : sequence of str
-        Splits of which every row of a manifest or of cases.csv must be right; wrong rows of others
-        are left out.
+        Splits of which every row of a manifest must be right; wrong rows of others are left out.
 
     Raises
     ------
@@ -140,7 +142,7 @@ def _layout(data: Path, split: str, *, strict: bool) -> Iterator[Item]:
     if (data / "valid").is_dir() or (data / "train" / "good").is_dir():
         return _bmad(data, split)
     if (data / "normal").is_dir():
-        return _folders(data, split, strict=strict)
+        return _folders(data, split)
     if data.exists():
         raise UsageError(
             f"{data} has neither normal/ and abnormal/, nor train/good and valid/, nor is it a CSV "
@@ -160,18 +162,17 @@ def _masks(*folders: Path) -> dict[str, Path]:
     return {stem(path): path for folder in folders for path in _images(folder)}
 
 
-def _folders(data: Path, wanted: str, *, strict: bool) -> Iterator[Item]:
-    """Items of a split; if `strict`, every row of it must name an image."""
+def _folders(data: Path, wanted: str) -> Iterator[Item]:
     table = data / "cases.csv"
     cases = _cases(table)
     masks = _masks(data / "masks")
     found = [(n, path) for n, name in enumerate(FOLDERS) for path in _images(data / name)]
     images = {stem(path) for _, path in found}
     lost = [n for n, row in cases.items() if _split(row) == wanted and n not in images]
-    if lost and strict:
-        raise UsageError(
-            f"{table}: neither normal/ nor abnormal/ holds an image {printable(lost[0], 80)}; "
-            f"{len(lost)} rows name none"
+    if lost:
+        log.warning(
+            "%s: %d rows of split %s name no image in normal/ or abnormal/, such as %s",
+            *(table, len(lost), wanted, printable(lost[0], 80)),
         )
     for label, path in found:
         row = cases.get(stem(path), {})
