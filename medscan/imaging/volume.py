@@ -35,6 +35,8 @@ from medscan.errors import CorruptError, TooLargeError, TruncatedError
 
 _PIECE = 1 << 20
 """Bytes that are unpacked or passed over at a time, so that a false size costs no memory."""
+_STEP = 1 << 14
+"""Packed bytes that zlib is handed at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ def _pass_lines(stream: BinaryIO, layout: VolumeLayout) -> None:
 
 def _unpacked(
     stream: BinaryIO, packing: Packing, layout: VolumeLayout, max_file_bytes: int
-) -> bytes:
+) -> bytes | bytearray:
     """Bytes of the voxels; fewer if the data end early."""
     if packing in (Packing.TEXT, Packing.HEX):
         _skip(stream, layout.skip)
@@ -202,47 +204,49 @@ def _unpacked(
     return _inflated(stream, layout, max_file_bytes)
 
 
-def _inflated(stream: BinaryIO, layout: VolumeLayout, max_file_bytes: int) -> bytes:
+def _inflated(stream: BinaryIO, layout: VolumeLayout, max_file_bytes: int) -> bytearray:
     """Bytes of voxels packed by gzip or zlib, of which the checksum at the end holds."""
     data, passed = bytearray(), 0
-    for piece in _inflate(stream):
+    for piece, is_end in _inflate(stream):
         start = max(0, layout.skip - passed)
         passed += len(piece)
         data += piece[start : start + layout.voxel_bytes - len(data)]
+        if is_end and len(data) == layout.voxel_bytes:
+            break
         if passed > layout.skip + max_file_bytes:
             raise TooLargeError(f"unpacked, it is over the limit of {max_file_bytes} bytes")
-    return bytes(data)
+    return data
 
 
-def _inflate(stream: BinaryIO) -> Iterator[bytes]:
-    """Unpack a stream of zlib, or the members of a gzip file, to the end.
+def _inflate(stream: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """Unpack a stream of zlib, or the members of a gzip file, in pieces.
 
-    What follows and is no further member is passed over, as gzip itself does.
+    With each piece it says whether a checksum followed, and held. There may be a member for every
+    64 KiB (BGZF): no more than `_STEP` bytes are handed to one, which copies what it leaves over.
 
     Raises
     ------
     TruncatedError
-        If it ends before its checksum.
+        If it ends before a checksum.
     CorruptError
         If it is damaged.
     """
-    packed = stream.read(_PIECE)
+    packed, engine = memoryview(stream.read(_PIECE)), _engine()
     while packed:
-        engine = zlib.decompressobj(zlib.MAX_WBITS + 32)
-        while not engine.eof:
-            try:
-                piece = engine.decompress(packed, _PIECE)
-            except zlib.error as error:
-                raise CorruptError(f"its packed voxels are damaged: {error}") from error
-            yield piece
-            packed = engine.unconsumed_tail
-            if not packed and not engine.eof:
-                packed = stream.read(_PIECE)
-                if not packed and len(piece) < _PIECE:
-                    raise TruncatedError("it ends before its packed voxels do")
-        packed = engine.unused_data + stream.read(_PIECE)
-        if not packed.startswith(b"\x1f\x8b"):
-            return
+        taken = packed[:_STEP]
+        try:
+            piece = engine.decompress(taken, _PIECE)
+        except zlib.error as error:
+            raise CorruptError(f"its packed voxels are damaged: {error}") from error
+        yield piece, engine.eof
+        left = len(engine.unused_data if engine.eof else engine.unconsumed_tail)
+        packed = packed[len(taken) - left :] or memoryview(stream.read(_PIECE))
+        engine = _engine() if engine.eof else engine
+    raise TruncatedError("it ends before its packed voxels do")
+
+
+def _engine() -> Any:
+    return zlib.decompressobj(zlib.MAX_WBITS + 32)
 
 
 def _from_text(text: bytes, packing: Packing, layout: VolumeLayout) -> bytes:

@@ -1,5 +1,6 @@
 import bz2
 import gzip
+import time
 
 import nibabel
 import numpy as np
@@ -221,13 +222,33 @@ def test_one_wrong_bit_in_packed_voxels_is_noticed(tmp_path, packed):
     assert np.array_equal(read(whole + b"appended"), right)
 
 
-def test_gzip_may_have_several_members(tmp_path):
+@pytest.mark.parametrize("size", [400, 500])
+@pytest.mark.parametrize("end", [b"", bytes(9), b"\x1f\x8bgarbage", as_gzip(b"")], ids=range(4))
+def test_gzip_may_have_several_members(tmp_path, size, end):
+    """And anything behind the one with the last voxel."""
     data = phantom()
     file = write_nifti(tmp_path / "m.nii", data, np.eye(4))
     raw = (tmp_path / "m.nii").read_bytes()
-    (tmp_path / "m.nii").write_bytes(gzip.compress(raw[:900]) + gzip.compress(raw[900:]))
+    members = [gzip.compress(raw[n : n + size]) for n in range(0, len(raw), size)]
+    (tmp_path / "m.nii").write_bytes(b"".join(members) + end)
     got = planes(volume_stack(file, np.eye(4), data.shape))
     assert np.array_equal(got[0].pixels, data[::-1, ::-1, 0].T)
+
+
+def test_many_members_take_as_long_as_one(tmp_path):
+    """BGZF has one for every 64 KiB."""
+    data = np.random.default_rng(0).integers(0, 1000, (256, 256, 96)).astype(np.int16)
+    file = write_nifti(tmp_path / "m.nii", data, np.eye(4))
+    raw = (tmp_path / "m.nii").read_bytes()
+    stack, took = volume_stack(file, np.eye(4), data.shape), {}
+    for size in (len(raw), 4096):
+        members = (gzip.compress(raw[n : n + size], 1) for n in range(0, len(raw), size))
+        (tmp_path / "m.nii").write_bytes(b"".join(members))
+        open_volume.cache_clear()
+        started = time.process_time()
+        assert open_volume(stack.frames[0].file, Kind.NIFTI, MAX_FILE_BYTES).voxels.shape
+        took[size] = time.process_time() - started
+    assert took[4096] < 4 * took[len(raw)] + 0.5
 
 
 def test_a_vanished_volume_is_unreadable(tmp_path):
