@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
@@ -16,6 +16,8 @@ Judge = Callable[[ArchiveFile], "Decoded | FileError"]
 """Decodes all frames of a file; returns the error of one that cannot be decoded."""
 _DIFFERS = "other pixels under one SOP Instance UID than in"
 _ANOTHER = "it is another image with the SOP Instance UID of"
+_ALIKE = 0.03
+"""Largest difference of a part's mean between copies with and without loss, of the range."""
 _PIECE = 1 << 20
 
 
@@ -28,11 +30,22 @@ class Decoded:
     digest : str
         SHA-256 of their values and sizes.
     loss : str
-        Transfer syntax that they are compressed in with loss; empty for any other.
+        Transfer syntax or colour space that changes values; empty for any other.
+    coarse : tuple of float
+        Means of parts of some frames, which such a change leaves almost as they are.
     """
 
     digest: str
-    loss: str
+    loss: str = ""
+    coarse: tuple[float, ...] = ()
+
+    def looks_like(self, other: Decoded) -> bool:
+        """Whether the means differ by no more than a part of their range."""
+        if len(self.coarse) != len(other.coarse):
+            return False
+        every = (*self.coarse, *other.coarse)
+        bound = _ALIKE * (max(every, default=0.0) - min(every, default=0.0))
+        return all(abs(a - b) <= bound for a, b in zip(self.coarse, other.coarse, strict=True))
 
 
 def content_of(stream: BinaryIO, start: int, alive: Callable[[], object]) -> str:
@@ -57,10 +70,10 @@ def set_copies_aside(
 ) -> tuple[list[Header], list[Outcome]]:
     """Keep one file of each SOP instance of a series: the first, by path, that is whole.
 
-    The others are copies, damaged copies, or other images under its UID. Where headers are equal
-    and only the pixels differ, nothing tells which file is right, and all of them fail. A copy
-    compressed with loss has other pixels too: what its header says must do. Without a judge,
-    pixels are not compared.
+    One without loss goes before. The others are copies, damaged copies, or other images under its
+    UID. Where headers are equal and only the pixels differ, nothing tells which file is right, and
+    all of them fail. A copy that was compressed with loss has other pixels too: it must look alike,
+    and its header must say the same of the image. Without a judge, pixels are not compared.
 
     Returns
     -------
@@ -93,19 +106,29 @@ def _chosen(
     if len(firsts) == 1 or judge is None:
         return group[0], {}
     answers = {content: judge(header.file) for content, header in sorted(firsts.items())}
-    chosen = next((h for h in group if isinstance(answers[h.content], Decoded)), group[0])
-    outcomes, rival, right = {}, None, answers[chosen.content]
-    for header in group:
+    whole = {h.file: answer for h in group if isinstance(answer := answers[h.content], Decoded)}
+    chosen = min(
+        (header for header in group if header.file in whole),
+        key=lambda header: bool(whole[header.file].loss),
+        default=group[0],
+    )
+    outcomes: dict[ArchiveFile, Outcome] = {}
+    copies: dict[str, Header] = {}
+    rival: Header | None = None
+    for header in (chosen, *(header for header in group if header is not chosen)):
         answer = answers[header.content]
         if isinstance(answer, FileError):
-            outcomes[header.file] = _outcome(
-                header, Reason(answer.reason), f"{answer}: a damaged copy of", chosen
-            )
-        elif isinstance(right, Decoded) and _is_another(chosen, right, header, answer):
-            alike = _without_content(header) == _without_content(chosen)
-            rival = rival or (header if alike else None)
-            detail = _DIFFERS if alike else _ANOTHER
-            outcomes[header.file] = _outcome(header, Reason.CORRUPT, detail, chosen)
+            detail = f"{answer}: a damaged copy of"
+            outcomes[header.file] = _outcome(header, Reason(answer.reason), detail, chosen)
+            continue
+        like = copies.get(answer.loss, chosen)
+        if _is_copy(chosen, header, whole) and _is_copy(like, header, whole):
+            copies.setdefault(answer.loss, header)
+            continue
+        alike = like is chosen and _without_content(header) == _without_content(chosen)
+        rival = rival or (header if alike else None)
+        detail = _DIFFERS if alike else _ANOTHER
+        outcomes[header.file] = _outcome(header, Reason.CORRUPT, detail, chosen)
     if rival is None:
         outcomes.pop(chosen.file, None)  # if none is whole, it fails when it is drawn
         return chosen, outcomes
@@ -115,11 +138,12 @@ def _chosen(
     return None, outcomes
 
 
-def _is_another(one: Header, pixels: Decoded, other: Header, others: Decoded) -> bool:
-    """Whether two files that can be decoded show different images."""
-    if pixels.digest == others.digest:
-        return False
-    return pixels.loss == others.loss or _shown(one) != _shown(other)
+def _is_copy(one: Header, other: Header, whole: Mapping[ArchiveFile, Decoded]) -> bool:
+    """Whether two files that can be decoded show the same image."""
+    pixels, others = whole[one.file], whole[other.file]
+    if pixels.digest == others.digest or pixels.loss == others.loss:
+        return pixels.digest == others.digest
+    return _shown(one) == _shown(other) and pixels.looks_like(others)
 
 
 def _copy(original: Header, header: Header) -> Outcome:

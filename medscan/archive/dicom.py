@@ -353,9 +353,10 @@ def _check_size(ds: Dataset, source: _Source, samples: int, frames: int) -> None
         bits = {0x7FE00008: 32, 0x7FE00009: 64}.get(source.tag) or integer(ds, "BitsAllocated") or 1
         samples *= max(1, integer(ds, "SamplesPerPixel") or 1)
         needed = samples * bits // 8
+        # Before 4:2:2 is allowed for: decoders leave its name where all samples are there.
+        check_count((source.length - needed % 2) * frames // max(1, needed), frames)
         if text(ds, "PhotometricInterpretation") in ("YBR_FULL_422", "YBR_PARTIAL_422"):
             needed = needed * 2 // 3
-        check_count((source.length - needed % 2) * frames // max(1, needed), frames)
     if needed > source.bytes_left:
         present = max(source.bytes_left, 0)
         raise TruncatedError(f"declares {needed} bytes of pixels, has {present}")

@@ -101,7 +101,7 @@ REASONS: dict[Reason, tuple[Bucket, str]] = {
     Reason.WHOLE_SLIDE: (Bucket.SKIPPED, "a large level, or the label, of a slide of microscopy"),
     Reason.DUPLICATE: (
         Bucket.SKIPPED,
-        "another file holds the same SOP instance with the same pixels",
+        "another file holds the same image of the same SOP instance",
     ),
     Reason.OUT_OF_SCOPE: (Bucket.SKIPPED, "its header contradicts what each detector is for"),
     Reason.UNSTATED: (

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from pydicom.pixels import convert_color_space
 from pydicom.uid import JPEGLSNearLossless, RLELossless
 
 from medscan.archive import Reason, index
@@ -138,6 +139,51 @@ def near_lossless(value=1, **tags):
     ds = content_of(value=value, **tags)
     ds.compress(JPEGLSNearLossless, jls_error=3, generate_instance_uid=False)
     return ds
+
+
+@pytest.mark.parametrize("lossy", ["a", "c"])
+def test_one_without_loss_goes_before(tmp_path, save, lossy):
+    """Under whatever name: what is lossy does not hide that the others differ."""
+    names = [name for name in "abc" if name != lossy]
+    save(lossy, near_lossless())
+    save(names[0], content_of())
+    assert indexed(tmp_path)[0] == [names[0]]
+    save(names[1], content_of(value=3))
+    assert indexed(tmp_path)[0] == []
+
+
+def test_of_two_lossy_ones_that_differ_one_is_no_copy(tmp_path, save):
+    save("a", content_of())
+    save("b", near_lossless())
+    save("c", near_lossless(value=3))
+    scored, aside = indexed(tmp_path)
+    assert scored == ["a"]
+    assert [aside[name][0] for name in "bc"] == [Reason.DUPLICATE, Reason.CORRUPT]
+
+
+def test_a_lossy_one_that_looks_otherwise_is_no_copy(tmp_path, save):
+    save("a", content_of())
+    upside_down = content_of()
+    upside_down.PixelData = np.arange(4096, dtype=np.uint16).reshape(64, 64)[::-1].tobytes()
+    upside_down.compress(JPEGLSNearLossless, jls_error=3, generate_instance_uid=False)
+    save("b", upside_down)
+    assert indexed(tmp_path)[0] == []
+
+
+def test_colours_that_were_converted_are_copies(tmp_path, save):
+    """There and back, values differ by rounding."""
+    rng = np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    said = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "BitsAllocated": 8}
+    said |= {"BitsStored": 8, "HighBit": 7}
+    for name, colours in (("a", "RGB"), ("b", "YBR_FULL")):
+        pixels = convert_color_space(rgb, "RGB", colours)
+        ds = dataset(Rows=64, Columns=64, PhotometricInterpretation=colours, **said)
+        ds.PixelData = pixels.tobytes()
+        save(name, ds)
+    scored, aside = indexed(tmp_path)
+    assert scored == ["a"]
+    assert aside["b"][0] is Reason.DUPLICATE
 
 
 def test_a_copy_compressed_with_loss_is_told_by_its_header(tmp_path, save):

@@ -70,3 +70,14 @@ def test_bytes_behind_the_last_frame_are_padding(tmp_path, extra):
     ds = dataset(Rows=32, Columns=32, PixelData=FRAMES[0].tobytes() + bytes(2 * extra))
     saved(tmp_path, ds, None)
     assert index([tmp_path]).set_aside == ()
+
+
+def test_a_name_of_422_that_a_decoder_left_hides_no_frames(tmp_path):
+    said = {"PhotometricInterpretation": "YBR_FULL_422", "SamplesPerPixel": 3, "HighBit": 7}
+    said |= {"PlanarConfiguration": 0, "BitsAllocated": 8, "BitsStored": 8}
+    ds = dataset(Rows=8, Columns=8, PixelData=bytes(10 * 8 * 8 * 3), **said)
+    saved(tmp_path, ds, 10)
+    assert index([tmp_path]).set_aside == ()
+    saved(tmp_path, ds, 9)
+    (failed,) = index([tmp_path]).set_aside
+    assert failed.detail.startswith("its pixel data hold 10 frames")
