@@ -61,12 +61,12 @@ def test_a_full_standard_output_is_one_line(words, unbuffered, environment, tmp_
 
 
 @needs_full
-def test_a_scan_that_cannot_print_says_what_fails(words, environment, tmp_path):
-    code, err = printing_to("/dev/full", words, environment, tmp_path)
+def test_a_scan_that_cannot_print_says_what_fails(words, without_torch, tmp_path):
+    code, err = printing_to("/dev/full", words, without_torch, tmp_path)
     fault, full = err.splitlines(keepends=True)
     assert (code, full) == (1, FULL)
     assert FAULT in fault
-    assert printing_to(os.devnull, words, environment, tmp_path) == (0, "")
+    assert printing_to(os.devnull, words, without_torch, tmp_path) == (0, "")
 
 
 def test_nothing_is_said_to_a_pipe_that_nobody_reads(environment, tmp_path):
