@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from medscan.archive import ArchiveFile, is_mosaic, mosaic_of, open_regular
 from medscan.decoding.codestream import Declared, declared
-from medscan.decoding.offsets import check_frames, drop_false_offsets
+from medscan.decoding.offsets import check_offsets
 from medscan.decoding.planes import PixelPlane
 from medscan.decoding.quiet import DECODER_ERRORS
 from medscan.decoding.stored import LOSSY, decode_compressed, decode_native, decoder_of, significant
@@ -184,8 +184,7 @@ class DicomFile:
             raise TooLargeError(f"{self.rows} x {self.columns} is over the limit")
         decoder_of(self.syntax)
         if self.syntax.is_encapsulated:
-            check_frames(self.header, self.frames)
-            drop_false_offsets(self.header, self.frames)
+            check_offsets(self.header, self.frames)
             return
         need = (pixels * self.frames * int(self.header.BitsAllocated) + 7) // 8
         have = len(self.header[self.keyword].value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator
 from itertools import pairwise
 
 from pydicom.dataset import Dataset
@@ -20,21 +19,7 @@ _FRAME = re.compile(
 """How a frame starts: in JPEG and JPEG-LS, JPEG 2000, its file format, and RLE (PS3.5 G.5)."""
 
 
-def check_frames(header: Dataset, frames: int) -> None:
-    """Refuse compressed pixel data in which more frames start than the header declares.
-
-    Raises
-    ------
-    CorruptError
-        If more do: those would not be looked at.
-    """
-    data = header.PixelData
-    first = 8 + _length(data, 0)
-    starts = (first + start + 8 for start in _fragment_starts(data, first))
-    check_count(sum(1 for start in starts if _FRAME.match(data, start)), frames)
-
-
-def drop_false_offsets(header: Dataset, frames: int) -> None:
+def check_offsets(header: Dataset, frames: int) -> None:
     """Drop offset tables that contradict the fragments: decoders follow them blindly.
 
     Without a table, frames are told apart by their fragments.
@@ -47,15 +32,18 @@ def drop_false_offsets(header: Dataset, frames: int) -> None:
 
     Raises
     ------
+    CorruptError
+        If more frames start in them than are declared: those would not be looked at.
     TruncatedError
         If no table tells the frames apart, and there are fewer fragments than frames.
     """
     data = header.PixelData
-    table = _numbers(data[8 : 8 + _length(data, 0)], 4)
+    first = 8 + _length(data, 0)
+    starts = _fragment_starts(data, first)
+    check_count(sum(1 for start in starts if _FRAME.match(data, first + start + 8)), frames)
+    table = _numbers(data[8:first], 4)
     if frames == 1 and not any(table):
         return
-    first = 8 + _length(data, 0)
-    starts = list(_fragment_starts(data, first))
     extended = _numbers(header.get(_EXTENDED[0]) or b"", 8)
     if extended and not _agree(extended, starts, frames):
         extended = []
@@ -77,12 +65,13 @@ def _numbers(packed: bytes, size: int) -> list[int]:
     return list(struct.unpack_from(f"<{count}{'L' if size == 4 else 'Q'}", packed))
 
 
-def _fragment_starts(data: bytes, first: int) -> Iterator[int]:
+def _fragment_starts(data: bytes, first: int) -> list[int]:
     """Offset of each fragment from the first one."""
-    place = first
+    starts, place = [], first
     while data[place : place + 4] == _ITEM and place + 8 < len(data):
-        yield place - first
+        starts.append(place - first)
         place += 8 + _length(data, place)
+    return starts
 
 
 def _agree(offsets: list[int], starts: list[int], frames: int) -> bool:
