@@ -28,15 +28,13 @@ import numpy as np
 
 from medscan.archive import is_litter
 from medscan.errors import UsageError
-from medscan.shots.patients import identified
+from medscan.shots.patients import LABELS, identified
 from medscan.shots.sources import Source, stem
 from medscan.text import printable
 
 log = logging.getLogger("medscan.fit")
 
 SPLITS = ("train", "test")
-FOLDERS = ("normal", "abnormal")
-"""Folder of each label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +164,7 @@ def _folders(data: Path, wanted: str) -> Iterator[Item]:
     table = data / "cases.csv"
     cases = _cases(table)
     masks = _masks(data / "masks")
-    found = [(n, path) for n, name in enumerate(FOLDERS) for path in _images(data / name)]
+    found = [(n, path) for n, name in enumerate(LABELS) for path in _images(data / name)]
     images = {stem(path) for _, path in found}
     lost = [n for n, row in cases.items() if _split(row) == wanted and n not in images]
     if lost:
@@ -178,7 +176,7 @@ def _folders(data: Path, wanted: str) -> Iterator[Item]:
         row = cases.get(stem(path), {})
         if (row or not cases) and _split(row) == wanted:
             mask = masks.get(stem(path)) if label else None
-            name = f"{FOLDERS[label]}/{path.name}"
+            name = f"{LABELS[label]}/{path.name}"
             yield Item(name, path, label, row.get("patient") or "", mask)
 
 

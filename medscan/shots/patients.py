@@ -26,7 +26,8 @@ log = logging.getLogger("medscan.fit")
 COLUMN = "column:"
 """Start of the identities that a table states."""
 _SUBJECT = re.compile(r"sub-[A-Za-z0-9]+")
-_WORDS = ("normal", "abnormal")
+LABELS = ("normal", "abnormal")
+"""Words for labels, and names of their folders."""
 _START = 4096
 """Bytes by which most files of one size differ."""
 
@@ -185,7 +186,7 @@ def _whole(path: Path) -> bytes:
 def _contradiction(data: Path, first: Item, second: Item) -> UsageError:
     return UsageError(
         f"{data}: {first.name} and {second.name} are the same image, but one is labelled "
-        f"{_WORDS[first.label]} and one {_WORDS[second.label]}"
+        f"{LABELS[first.label]} and one {LABELS[second.label]}"
     )
 
 
