@@ -153,3 +153,11 @@ def end_idle_workers() -> None:
 def options(root: Path, detector_file: Path, tmp_path: Path) -> ScanOptions:
     """A scan of `root`."""
     return small_scan(root, detector_file, tmp_path)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch):
+    """Ask a PACS that does not answer once more, and at once."""
+    from medscan.pacs import patience
+
+    monkeypatch.setattr(patience, "WAITS_S", (0.0,))

@@ -8,6 +8,8 @@ import pytest
 from medscan.errors import UsageError
 from medscan.options import Outputs
 from medscan.outputs import check_history, check_ledger, check_log, keep_apart
+from medscan.report.cleanup import GENERATOR
+from medscan.report.table import COLUMNS
 from tests import tiny
 
 
@@ -75,7 +77,7 @@ def test_a_table_that_is_no_worklist_is_not_replaced_by_one(tmp_path, name):
     (tmp_path / name).write_text("study,label\n1.2.3,normal\n")
     with pytest.raises(UsageError, match=f"{name} is no worklist"):
         outputs.check()
-    (tmp_path / name).write_text('rank,study,\n<meta name="generator" content="medscan">')
+    (tmp_path / name).write_text(f"{','.join(COLUMNS)}\n{GENERATOR}")  # as its writers have it
     outputs.check()
     (tmp_path / name).write_text("rank;study\n")
     (tmp_path / "labels.h5").touch()

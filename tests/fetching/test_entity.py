@@ -7,20 +7,16 @@ import pytest
 
 from medscan.errors import PacsError, UnavailableError
 from medscan.fetching import Wish, fetch, opened_spool
-from medscan.pacs import Archive, Login, patience, peer
+from medscan.pacs import Archive, Login, peer
 from tests import tiny
 from tests.pacs.entity import Entity
 
 pytestmark = [
     pytest.mark.allow_hosts(["127.0.0.1"]),
+    pytest.mark.usefixtures("impatient"),
     # pynetdicom's server leaves a socket open when both sides end an association at once.
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(patience, "WAITS_S", (0.0,))
 
 
 @pytest.fixture

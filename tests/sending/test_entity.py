@@ -4,17 +4,12 @@ import pydicom
 import pytest
 
 from medscan.errors import UnavailableError
-from medscan.pacs import Login, Node, find_objects, opened, patience, peer
+from medscan.pacs import Login, Node, find_objects, opened, peer
 from medscan.sending import TABLES, send
 from tests.pacs.entity import Entity
 from tests.sending.test_unruly import an_object
 
-pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch):
-    monkeypatch.setattr(patience, "WAITS_S", (0.0,))
+pytestmark = [pytest.mark.allow_hosts(["127.0.0.1"]), pytest.mark.usefixtures("impatient")]
 
 
 @pytest.fixture
